@@ -1,0 +1,104 @@
+"""Rendered prompts: text in segments that remember whom it comes from.
+
+A prompt is never one string. Template text is *trusted*; prompts, replies and critiques are data and
+*untrusted*. Each segment is tokenised alone and the ids are concatenated, so data cannot merge with a
+template's tokens or become a special token; what imitates a template's markers is escaped, reversibly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+# What could pass for a template when it stands in data: role and request markers at the start of a line,
+# option lines, and the brackets that enclose replies in a comparison. Backslashes in front are part of the
+# match so that escaping adds exactly one, and unescaping removes exactly one.
+_MARKER = re.compile(
+    r"(^[ \t]*)(\\*)((?:Human|Assistant|System|CritiqueRequest|Critique|RevisionRequest|Revision) ?:|\([A-Z]\)|"
+    r"Options:|The answer is:|So the answer is:)"
+    r"|(?<!\\)(\\*)(\[\[\[|\]\]\])",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of a rendered prompt.
+
+    Attributes:
+      text: what it says; for `end`, nothing.
+      trusted: it comes from a template or a constitution, not from data.
+      trained: a loss is taken on its tokens.
+      end: it stands for the end-of-text token of whichever model reads it.
+    """
+
+    text: str
+    trusted: bool = True
+    trained: bool = False
+    end: bool = False
+
+
+END = Segment("", trained=True, end=True)
+
+
+class Encoder(Protocol):
+    """What rendering needs of a tokenizer."""
+
+    eos_id: int
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`, none of them special."""
+        ...
+
+
+def escape(text: str) -> str:
+    r"""`text` with a backslash before whatever imitates a template: "\n\nHuman:" -> "\n\n\Human:"."""
+    return _MARKER.sub(_with_backslash, text)
+
+
+def unescape(text: str) -> str:
+    """The inverse of `escape`."""
+    return _MARKER.sub(_without_backslash, text)
+
+
+def data(text: str, *, trained: bool = False) -> Segment:
+    """An untrusted segment: a leading space, as after every marker of the paper's format, and `text` escaped."""
+    return Segment(" " + escape(text.strip()), trusted=False, trained=trained)
+
+
+def encode(tokenizer: Encoder, segments: Iterable[Segment]) -> tuple[list[int], list[bool]]:
+    """Token ids of a rendered prompt, and for each whether a loss is taken on it.
+
+    Args:
+      tokenizer: of the model that will read the prompt.
+      segments: the prompt; each is tokenised alone.
+
+    Returns:
+      `(ids, trained)`, two lists of one length.
+    """
+    ids: list[int] = []
+    trained: list[bool] = []
+    for segment in segments:
+        piece = [tokenizer.eos_id] if segment.end else tokenizer.encode(segment.text)
+        ids += piece
+        trained += [segment.trained] * len(piece)
+    return ids, trained
+
+
+def text_of(segments: Sequence[Segment]) -> str:
+    """The prompt as one string, for people and for provenance."""
+    return "".join(segment.text for segment in segments)
+
+
+def _with_backslash(match: re.Match[str]) -> str:
+    if match[3] is not None:
+        return f"{match[1]}\\{match[2]}{match[3]}"
+    return f"\\{match[4]}{match[5]}"
+
+
+def _without_backslash(match: re.Match[str]) -> str:
+    if match[3] is not None:
+        return f"{match[1]}{match[2][1:]}{match[3]}"
+    return f"{match[4][1:]}{match[5]}"

@@ -1,0 +1,130 @@
+"""From Lark's tree of one statement to the typed one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from lark import Token, Tree
+
+from cai_jax.lang import ast
+from cai_jax.lang.source import Source, Span
+
+_NUMBER = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)([A-Za-z%]*)")
+_ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
+BAD_ESCAPE = re.compile(r'\\[^nt"\\]')
+
+
+class Builder:
+    """Builds the statement whose text began at `offset` of `source`; `docs` are the `##` lines above it."""
+
+    def __init__(self, source: Source, offset: int, docs: str) -> None:
+        self.source = source
+        self.offset = offset
+        self.docs = docs
+
+    def statement(self, tree: Tree) -> ast.Statement:
+        """From the tree of the grammar's `start`."""
+        return self.node(tree.children[0])
+
+    def node(self, tree: Tree) -> Any:
+        build: Callable[[Span, list], Any] = getattr(self, f"_{tree.data}")
+        return build(self.span(tree.meta.start_pos, tree.meta.end_pos), tree.children)
+
+    def span(self, start: int, end: int) -> Span:
+        return Span(self.source, self.offset + start, self.offset + end)
+
+    def name(self, token: Token) -> ast.Name:
+        return ast.Name(self.span(token.start_pos, token.end_pos), str(token))
+
+    def arguments(self, tree: Tree | None) -> tuple[ast.Argument, ...]:
+        return tuple(self.node(child) for child in tree.children) if tree else ()
+
+    def optional(self, tree: Tree | None) -> Any:
+        return self.node(tree) if tree else None
+
+    def _use(self, span: Span, children: list) -> ast.Use:
+        return ast.Use(span, self.name(children[0]), self.node(children[1]))
+
+    def _let(self, span: Span, children: list) -> ast.Let:
+        name, value, bounds = children
+        return ast.Let(span, self.name(name), self.node(value), self.optional(bounds), self.docs)
+
+    def _bind(self, span: Span, children: list) -> ast.Bind:
+        return ast.Bind(span, self.name(children[0]), self.node(children[1]))
+
+    def _expect(self, span: Span, children: list) -> ast.Expect:
+        left, op, right, level, why = children
+        return ast.Expect(
+            span, self.node(left), str(op), self.node(right), self.optional(level), self.optional(why)
+        )
+
+    def _sweep(self, span: Span, children: list) -> ast.Sweep:
+        return ast.Sweep(span, self.name(children[0]), self.node(children[1]))
+
+    def _run(self, span: Span, children: list) -> ast.Run:
+        return ast.Run(span, self.arguments(children[0]))
+
+    def _constitution(self, span: Span, children: list) -> ast.Constitution:
+        return ast.Constitution(span, self.name(children[0]), tuple(self.node(child) for child in children[1:]))
+
+    def _principle(self, span: Span, children: list) -> ast.PrincipleNode:
+        return ast.PrincipleNode(span, self.name(children[0]), tuple(self.node(child) for child in children[1:]))
+
+    def _field(self, span: Span, children: list) -> ast.Field:
+        return ast.Field(span, self.name(children[0]), self.node(children[1]))
+
+    def _pipe(self, span: Span, children: list) -> ast.Pipe:
+        return ast.Pipe(span, self.node(children[0]), tuple(self.node(child) for child in children[1:]))
+
+    def _sum(self, span: Span, children: list) -> ast.Sum:
+        terms = tuple(self.node(child) for child in children[0::2])
+        return ast.Sum(span, terms, tuple(str(sign) for sign in children[1::2]))
+
+    def _product(self, span: Span, children: list) -> ast.Product:
+        return ast.Product(span, tuple(self.node(child) for child in children))
+
+    def _select(self, span: Span, children: list) -> ast.Select:
+        return ast.Select(span, self.node(children[0]), tuple(self.name(child) for child in children[1:]))
+
+    def _name(self, span: Span, children: list) -> ast.Name:
+        return ast.Name(span, str(children[0]))
+
+    def _hole(self, span: Span, children: list) -> ast.Hole:
+        return ast.Hole(span)
+
+    def _call(self, span: Span, children: list) -> ast.Call:
+        name, arguments, settings = children
+        return ast.Call(span, self.name(name), self.arguments(arguments), self.arguments(settings))
+
+    def _keyword(self, span: Span, children: list) -> ast.Argument:
+        return ast.Argument(span, self.name(children[0]), self.node(children[1]))
+
+    def _positional(self, span: Span, children: list) -> ast.Argument:
+        return ast.Argument(span, None, self.node(children[0]))
+
+    def _list(self, span: Span, children: list) -> ast.List:
+        return ast.List(span, tuple(self.node(child) for child in children if child is not None))
+
+    def _range(self, span: Span, children: list) -> ast.Range:
+        return ast.Range(span, self.node(children[0]), self.node(children[1]))
+
+    def _number(self, span: Span, children: list) -> ast.Number:
+        minus, digits = children
+        return number(span, f"{minus or ''}{digits}")
+
+    def _text(self, span: Span, children: list) -> ast.Text:
+        return ast.Text(span, tuple(unescape(str(child)) for child in children))
+
+
+def number(span: Span, text: str) -> ast.Number:
+    """A number from its text, such as "-1.5k"."""
+    match = _NUMBER.fullmatch(text.lstrip("-"))
+    value = float(match[1].replace("_", ""))
+    return ast.Number(span, text, -value if text.startswith("-") else value, match[2])
+
+
+def unescape(quoted: str) -> str:
+    r"""The value of a quoted string: \n, \t, \" and \\ stand for what they do in Python."""
+    return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[0]), quoted[1:-1])

@@ -1,0 +1,144 @@
+"""From bytes to a typed program. Every statement is parsed alone, so a wrong one leaves the others whole."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from lark.exceptions import UnexpectedCharacters, UnexpectedToken
+
+from cai_jax.lang import ast, syntax
+from cai_jax.lang.build import BAD_ESCAPE, Builder
+from cai_jax.lang.diagnostics import Diagnostics
+from cai_jax.lang.source import Chunk, Source, Span, marks_in, statements, unterminated
+from cai_jax.lang.tables import parser
+
+MAX_BYTES = 512 * 1024
+MAX_DEPTH = 32
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_BINDS = re.compile(r"^[ \t]*(?:(?:let|use|constitution)[ \t]+)?([A-Za-z_]\w*)[ \t]*(?:[:={]|from\b|$)", re.MULTILINE)
+
+
+def read(path: str | Path, shown: str, report: Diagnostics) -> Source:
+    """The source in a file, called `shown` in messages. What cannot be decoded is reported and left out.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
+    return decode(Path(path).read_bytes(), shown, report)
+
+
+def decode(data: bytes, shown: str, report: Diagnostics) -> Source:
+    """The source in these bytes, with line ends made `\\n`. Reports wrong bytes, a byte order mark, CRLF, and size."""
+    if len(data) > MAX_BYTES:
+        message = f"the program has {len(data):,} bytes; the limit is {MAX_BYTES:,}"
+        source = Source(shown, "")
+        report.report("E006", message, Span(source, 0, 0), hint="keep data in .jsonl files and name those")
+        return source
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8")
+        text = f"{before}\N{REPLACEMENT CHARACTER}{data[error.start :].decode('utf-8', 'replace')[1:]}"
+        span = Span(Source(shown, text), len(before), len(before) + 1)
+        message = f"the byte 0x{data[error.start]:02x} is not UTF-8"
+        report.report("E001", message, span, "here", hint="save the file as UTF-8")
+        return Source(shown, "")
+    marked, crlf = text.startswith("\ufeff"), "\r" in text
+    source = Source(shown, text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
+    if marked:
+        span = Span(source, 0, 0)
+        report.report("W002", "the file begins with a byte order mark", span, hint="`cai-jax fmt` removes it")
+    if crlf:
+        end = source.text.index("\n")
+        report.report("W003", "lines end in CR LF", Span(source, end, end), hint="`cai-jax fmt` makes them LF")
+    return source
+
+
+def parse(source: Source, report: Diagnostics) -> ast.Program:
+    """The program in a source; statements with syntax errors become `ast.Broken`, and the errors are reported."""
+    _report_tabs(source, report)
+    return ast.Program(source, tuple(_statement(chunk, report) for chunk in statements(source)))
+
+
+def _statement(chunk: Chunk, report: Diagnostics) -> ast.Statement:
+    span = chunk.span
+    for line in chunk.outdented:
+        label = Span(line.source, line.start, line.start + len(line.text.split()[0]))
+        report.report("E109", "a statement goes on here in column 1", label, hint="indent this line")
+    if not _marks_are_sound(span, report):
+        return _broken(span)
+    try:
+        tree = parser().parse(span.text)
+    except (UnexpectedToken, UnexpectedCharacters) as error:
+        syntax.explain(span, error, report)
+        return _broken(span)
+    return Builder(span.source, span.start, _docs(span)).statement(tree)
+
+
+def _marks_are_sound(span: Span, report: Diagnostics) -> bool:
+    """Checks strings and brackets, whose mistakes would make every later message a strange one."""
+    source, known = span.source, len(report)
+    if source.text[span.start] in " \t":
+        word = len(span.text) - len(span.text.lstrip())
+        first = re.match(r"\S+", span.text.lstrip())
+        inner = Span(source, span.start + word, span.start + word + len(first.group()))
+        report.report("E108", "statements start in column 1", inner, "indented", hint="remove the spaces before it")
+        return False
+    opened: list[Span] = []
+    for mark in marks_in(span):
+        if unterminated(mark):
+            hint = 'close it with " on the same line; strings in a row are joined, with a space between'
+            report.report("E102", "this string is never closed", mark, "begins here", hint=hint)
+            return False
+        if mark.text.startswith('"'):
+            _report_escapes(mark, report)
+        elif mark.text in ("(", "[", "{"):
+            opened.append(mark)
+            if len(opened) > MAX_DEPTH:
+                message = f"brackets are nested more than {MAX_DEPTH} deep"
+                report.report("E007", message, mark, "one too many", hint="bind inner parts to names")
+                return False
+        elif not mark.text.startswith("#") and not syntax.closes(mark, opened, report):
+            return False
+    if opened:
+        pair = {"(": ")", "[": "]", "{": "}"}[opened[-1].text]
+        report.report("E103", f"this `{opened[-1].text}` is never closed", opened[-1], hint=f"add `{pair}`")
+    return len(report) == known
+
+
+def _report_escapes(mark: Span, report: Diagnostics) -> None:
+    plain = re.sub(r"\\\\", "  ", mark.text)
+    if match := BAD_ESCAPE.search(plain):
+        span = Span(mark.source, mark.start + match.start(), mark.start + match.end())
+        hint = r'known are \n, \t, \" and \\'
+        report.report("E116", f"`{match.group()}` means nothing in a string", span, hint=hint)
+
+
+def _report_tabs(source: Source, report: Diagnostics) -> None:
+    if "\t" not in source.text:
+        return
+    plain = source.text
+    for mark in source.marks:
+        if mark.text[0] in '"#':
+            plain = plain[: mark.start] + " " * len(mark.text) + plain[mark.end :]
+    first = plain.find("\t")
+    if first >= 0:
+        hint = "`cai-jax fmt` replaces tabs by spaces"
+        report.report("E004", "tabs are not allowed outside strings", Span(source, first, first + 1), hint=hint)
+
+
+def _broken(span: Span) -> ast.Broken:
+    text = span.text
+    bound = tuple(match[1] for match in _BINDS.finditer(text))
+    return ast.Broken(span, bound, tuple(_WORD.findall(text)))
+
+
+def _docs(span: Span) -> str:
+    """The `## text` lines directly above a statement, joined."""
+    source, lines = span.source, []
+    number = source.position(span.start)[0] - 1
+    while number >= 1 and source.line(number).startswith("##"):
+        lines.append(source.line(number).lstrip("#").strip())
+        number -= 1
+    return " ".join(reversed(lines))

@@ -1,0 +1,139 @@
+"""A program's text: positions in it, its comments and brackets, and its cut into statements."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from functools import cached_property
+from typing import NamedTuple
+
+_MARKS = re.compile(r'"(?:[^"\\\n]|\\.)*"?|#[^\n]*|[()\[\]{}]')
+_HEAD = re.compile(r"(?:use|let|constitution|expect|sweep)\b|run\s*\(|[A-Za-z_]\w*\s*[:=](?!=)")
+_CONTINUES = " \t\r\n#)]}|"
+CLOSERS = {")": "(", "]": "[", "}": "{"}
+
+
+class Source:
+    """One file's text. `path` is what messages call it; compared by path and text."""
+
+    def __init__(self, path: str, text: str) -> None:
+        self.path = path
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Source) and (self.path, self.text) == (other.path, other.text)
+
+    def __hash__(self) -> int:
+        return hash((self.path, self.text))
+
+    def __repr__(self) -> str:
+        return f"Source({self.path!r})"
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [0, *(match.end() for match in re.finditer("\n", self.text))]
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Line and column of an offset, both from 1; columns count code points."""
+        line = bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
+
+    def line(self, number: int) -> str:
+        """The text of a line, from 1, without its end."""
+        start = self._starts[number - 1]
+        end = self._starts[number] if number < len(self._starts) else len(self.text)
+        return self.text[start:end].rstrip("\r\n")
+
+    @cached_property
+    def marks(self) -> list[Span]:
+        """Strings, comments and brackets, in order: what cuts the text into parts before it is parsed."""
+        return [Span(self, match.start(), match.end()) for match in _MARKS.finditer(self.text)]
+
+    @cached_property
+    def comments(self) -> list[Span]:
+        return [mark for mark in self.marks if mark.text.startswith("#")]
+
+
+class Span(NamedTuple):
+    """A part of a source: offsets [start, end) in code points."""
+
+    source: Source
+    start: int
+    end: int
+
+    @property
+    def text(self) -> str:
+        return self.source.text[self.start : self.end]
+
+    def to(self, other: Span) -> Span:
+        """From here to the end of `other`, in the same source."""
+        return Span(self.source, self.start, max(self.end, other.end))
+
+    def __repr__(self) -> str:
+        line, column = self.source.position(self.start)
+        return f"{self.source.path}:{line}:{column}"
+
+
+def unterminated(mark: Span) -> bool:
+    """Whether a string mark lacks its closing quote."""
+    return mark.text.startswith('"') and not re.fullmatch(r'"(?:[^"\\\n]|\\.)*"', mark.text)
+
+
+def looks_like_statement(text: str, at: int = 0) -> bool:
+    """Whether a statement could begin at this offset of `text`."""
+    return _HEAD.match(text, at) is not None
+
+
+class Chunk(NamedTuple):
+    """One statement's text, and the lines in it that should have been indented."""
+
+    span: Span
+    outdented: tuple[Span, ...] = ()
+
+
+def statements(source: Source) -> list[Chunk]:
+    """Cuts a source at the lines that begin in column 1.
+
+    A line beginning with a closing bracket or `|` goes on with the statement above it; so does, as a mistake to
+    be reported, a line that cannot begin a statement while a bracket is open.
+    """
+    text, chunks, depth = source.text, [], 0
+    for match in re.finditer(r"^[^\n]+", text, re.MULTILINE):
+        stripped = match.group().strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        line = Span(source, match.start(), match.end())
+        starts = text[line.start] not in _CONTINUES
+        if chunks and starts and depth > 0 and not looks_like_statement(text, line.start):
+            span, outdented = chunks[-1]
+            chunks[-1] = Chunk(span.to(line), (*outdented, line))
+        elif chunks and not starts:
+            chunks[-1] = chunks[-1]._replace(span=chunks[-1].span.to(line))
+        else:
+            chunks.append(Chunk(line))
+            depth = 0
+        depth += _opened(line)
+    return [chunk._replace(span=_without_trailing_comment(chunk.span)) for chunk in chunks]
+
+
+def marks_in(span: Span) -> list[Span]:
+    """The strings, comments and brackets of a span, in order."""
+    marks = span.source.marks
+    low = bisect_right(marks, span.start - 1, key=lambda mark: mark.start)
+    high = bisect_right(marks, span.end - 1, key=lambda mark: mark.start)
+    return marks[low:high]
+
+
+def _opened(span: Span) -> int:
+    texts = [mark.text for mark in marks_in(span)]
+    return sum((text in ("(", "[", "{")) - (text in CLOSERS) for text in texts)
+
+
+def _without_trailing_comment(span: Span) -> Span:
+    end = span.end
+    for mark in reversed(marks_in(span)):
+        if mark.text.startswith("#") and not span.source.text[mark.end : end].strip():
+            end = mark.start
+        else:
+            break
+    return Span(span.source, span.start, span.start + len(span.source.text[span.start : end].rstrip()))

@@ -1,0 +1,257 @@
+"""Says what is wrong with a statement that does not parse, in the words of the slip that was probably made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput
+
+from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean, listed
+from cai_jax.lang.source import CLOSERS, Span, looks_like_statement
+
+KEYWORDS = ("use", "from", "let", "in", "constitution", "principle", "expect", "at", "sweep", "run", "with")
+_LEXEME = re.compile(
+    r"#[^\n]*|(?P<text>\"(?:[^\"\\\n]|\\.)*\")|(?P<number>[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?:[A-Za-z]+|%)?)"
+    r"|(?P<word>[A-Za-z_]\w*)|(?P<sign>\|>|\.\.|<=|>=|==|\S)"
+)
+
+
+class Word(NamedTuple):
+    """A lexeme: kind is "text", "number", "word" or "sign"."""
+
+    kind: str
+    span: Span
+
+    @property
+    def text(self) -> str:
+        return self.span.text
+
+
+def words(span: Span) -> list[Word]:
+    """The lexemes of a span without its comments, each character in some lexeme, none refused."""
+    found = _LEXEME.finditer(span.source.text, span.start, span.end)
+    return [Word(m.lastgroup, Span(span.source, m.start(), m.end())) for m in found if m.lastgroup]
+
+
+def closes(mark: Span, opened: list[Span], report: Diagnostics) -> bool:
+    """Takes the bracket that `mark` closes off `opened`; reports a mark that closes none, or another kind."""
+    if opened and opened[-1].text == CLOSERS[mark.text]:
+        opened.pop()
+        return True
+    if opened:
+        label = Label(opened[-1], "opened here")
+        report.report("E104", f"`{mark.text}` does not close `{opened[-1].text}`", mark, "", label)
+    else:
+        report.report("E104", f"`{mark.text}` closes nothing", mark, hint="remove it, or open the bracket")
+    return False
+
+
+class Place(NamedTuple):
+    """Where a statement stopped making sense: its words, and the index of the first that does not fit."""
+
+    words: list[Word]
+    at: int
+    end: Span  # an empty span behind the statement
+
+    def word(self, offset: int = 0) -> str:
+        """The text of the word `offset` from the wrong one; "" beyond either end."""
+        index = self.at + offset
+        return self.words[index].text if 0 <= index < len(self.words) else ""
+
+    def kind(self, offset: int = 0) -> str:
+        index = self.at + offset
+        return self.words[index].kind if 0 <= index < len(self.words) else ""
+
+    def span(self, offset: int = 0) -> Span:
+        index = self.at + offset
+        return self.words[index].span if 0 <= index < len(self.words) else self.end
+
+
+def explain(statement: Span, error: UnexpectedInput, report: Diagnostics) -> None:
+    """Reports the one most likely slip behind a parse error."""
+    found = words(statement)
+    ended = getattr(getattr(error, "token", None), "type", "") == "$END"
+    offset = statement.end if ended else statement.start + error.pos_in_stream
+    at = next((i for i, word in enumerate(found) if word.span.end > offset), len(found))
+    place = Place(found, at, Span(statement.source, statement.end, statement.end))
+    for slip in _SLIPS:
+        if slip(place, report):
+            return
+    _generic(place, error, report)
+
+
+def _indented_statement(place: Place, report: Diagnostics) -> bool:
+    span = place.span()
+    line, column = span.source.position(span.start)
+    first = not span.source.line(line)[: column - 1].strip()
+    if not (place.at and column > 1 and first and looks_like_statement(span.source.text, span.start)):
+        return False
+    report.report("E108", "statements start in column 1", span, "indented", hint="remove the spaces before it")
+    return True
+
+
+def _colon(place: Place, report: Diagnostics) -> bool:
+    if place.word() != ":":
+        return False
+    report.report("E105", "`:` does not bind anything", place.span(), hint="write `=`")
+    return True
+
+
+def _single_quote(place: Place, report: Diagnostics) -> bool:
+    if place.word() != "'":
+        return False
+    report.report("E115", "strings stand in double quotes", place.span(), hint='write "…"')
+    return True
+
+
+def _stray_comma(place: Place, report: Diagnostics) -> bool:
+    if place.word() == ",":
+        span = place.span()
+    elif place.word() in CLOSERS and place.word(-1) == ",":
+        span = place.span(-1)
+    else:
+        return False
+    braces = any(word.text == "{" for word in place.words)
+    why = "fields are separated by spaces" if braces else "a comma separates two arguments"
+    report.report("E106", "this comma separates nothing", span, hint=f"remove it: {why}")
+    return True
+
+
+def _operator_after_pipe(place: Place, report: Diagnostics) -> bool:
+    if place.word() not in ("+", "-", "*", ".") or place.word(-1) != ")":
+        return False
+    depth, pipe, call = 0, None, None
+    for word in reversed(place.words[: place.at]):
+        depth += (word.text in CLOSERS) - (word.text in ("(", "[", "{"))
+        if depth < 0:
+            break
+        if depth == 0 and word.text == "|>":
+            pipe = word
+            break
+        call = word.span if depth == 0 and word.kind == "word" else call
+    if pipe is None:
+        return False
+    op = place.word()
+    hint = f"parenthesise: (… |> {call.text}(…)) {op} …" if op != "." else f"parenthesise: (… |> {call.text}(…)).name"
+    message = f"`{op}` after a pipe could mean two things"
+    report.report("E107", message, place.span(), "applies to what?", Label(pipe.span, "the pipe"), hint=hint)
+    return True
+
+
+def _pipe_without_call(place: Place, report: Diagnostics) -> bool:
+    if place.word(-2) == "|>" and place.kind(-1) == "word" and place.word() != "(":
+        span = place.span(-1)
+        message = f"`{span.text}` after `|>` is not called"
+        report.report("E114", message, span, "needs parentheses", hint=f"write `{span.text}()`")
+        return True
+    return False
+
+
+def _comparison(place: Place, report: Diagnostics) -> bool:
+    if not place.words or place.words[0].text != "expect" or place.word() not in ("=", "==", "!"):
+        return False
+    message = "an `expect` compares with `<`, `<=`, `>` or `>=`"
+    hint = "measured numbers are never exactly equal; say which side is smaller"
+    report.report("E113", message, place.span(), hint=hint)
+    return True
+
+
+def _reserved(place: Place, report: Diagnostics) -> bool:
+    first = place.words[0].text
+    if first in KEYWORDS and place.at == 1 and place.word() == "=":
+        span = place.words[0].span
+    elif place.word() in KEYWORDS and (place.word(1) == "=" or place.word(-1) in ("let", "use", "sweep", "(", ",")):
+        span = place.span()
+    else:
+        return False
+    report.report("E111", f"`{span.text}` is a word of the language", span, hint="choose another name")
+    return True
+
+
+def _number(place: Place, report: Diagnostics) -> bool:
+    if place.word() == "." and place.kind(1) == "number":
+        message, span = "a number begins with a digit", place.span().to(place.span(1))
+        report.report("E119", message, span, hint=f"write 0.{place.word(1)}")
+    elif place.word() == "." and place.kind(-1) == "number":
+        message, span = "a number does not end in a point", place.span(-1).to(place.span())
+        report.report("E119", message, span, hint=f"write {place.word(-1)}.0 or {place.word(-1)}")
+    elif place.kind(-1) == "number" and place.kind() in ("number", "word") and place.span(-1).end == place.span().start:
+        span = place.span(-1).to(place.span())
+        report.report("E119", f"`{span.text}` is not a number", span)
+    else:
+        return False
+    return True
+
+
+def _missing_comma(place: Place, report: Diagnostics) -> bool:
+    depth = sum((w.text in ("(", "[")) - (w.text in (")", "]")) for w in place.words[: place.at])
+    begins = place.kind() in ("word", "number", "text")
+    ends = place.kind(-1) in ("word", "number", "text") or place.word(-1) in (")", "]")
+    if not (depth > 0 and begins and ends):
+        return False
+    before = place.span(-1)
+    span = Span(before.source, before.end, before.end)
+    report.report("E110", f"a comma is missing before `{place.word()}`", span, hint="separate arguments by commas")
+    return True
+
+
+def _not_a_statement(place: Place, report: Diagnostics) -> bool:
+    first = place.words[0]
+    if place.at > 1 or first.text in KEYWORDS:
+        return False
+    if place.kind() == "word" and (hint := did_you_mean(first.text, KEYWORDS)):
+        report.report("E112", f"`{first.text}` begins no statement", first.span, hint=hint)
+    elif first.kind == "word" and place.word() in ("(", "|>", "+", "*", ".", ""):
+        message = "nothing is bound here"
+        report.report("E112", message, first.span, "a value without a name", hint=f"write `name = {first.text}…`")
+    else:
+        hint = f"a statement binds a name, or begins with {listed(k for k in KEYWORDS if k in _STARTERS)}"
+        report.report("E112", f"`{first.text}` begins no statement", first.span, hint=hint)
+    return True
+
+
+_STARTERS = ("use", "let", "constitution", "expect", "sweep", "run")
+_SLIPS: tuple[Callable[[Place, Diagnostics], bool], ...] = (
+    _indented_statement,
+    _colon,
+    _single_quote,
+    _comparison,
+    _stray_comma,
+    _operator_after_pipe,
+    _pipe_without_call,
+    _reserved,
+    _number,
+    _missing_comma,
+    _not_a_statement,
+)
+
+_TERMINALS = {
+    "NAME": "a name",
+    "NUMBER": "a number",
+    "STRING": "a string",
+    "CMP": "`<` or `>`",
+    "EQUAL": "`=`",
+    "LPAR": "`(`",
+    "RPAR": "`)`",
+    "LSQB": "`[`",
+    "RSQB": "`]`",
+    "LBRACE": "`{`",
+    "RBRACE": "`}`",
+    "FROM": "`from`",
+    "IN": "`in`",
+    "RANGE": "`..`",
+}
+
+
+def _generic(place: Place, error: UnexpectedInput, report: Diagnostics) -> None:
+    found = f"`{place.word()}`" if place.word() else "the end of the statement"
+    if isinstance(error, UnexpectedCharacters) and place.word() and not re.match(r"[\w\"()\[\]{}<>=+*.,|-]", place.word()):
+        report.report("E008", f"the character {found} means nothing here", place.span(), hint="remove it")
+        return
+    wanted = [_TERMINALS[t] for t in _TERMINALS if t in (getattr(error, "accepts", None) or error.expected)]
+    after = f" after `{place.word(-1)}`" if place.word(-1) else ""
+    code = "E101" if place.word() else "E117"
+    expected = f"expected {' or '.join(wanted[:4])}" if wanted else "not expected here"
+    report.report(code, f"{found} does not fit{after}", place.span(), expected)

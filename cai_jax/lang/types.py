@@ -1,0 +1,212 @@
+"""The language's types, and the signature by which a stage makes itself known.
+
+This module is all that a stage module imports at its top: it must stay free of JAX, NumPy and I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+
+class Kind(StrEnum):
+    """What an artefact is."""
+
+    MODEL = "Model"
+    REWARD_MODEL = "RewardModel"
+    PROMPTS = "Prompts"
+    RESPONSES = "Responses"
+    DIALOGS = "Dialogs"
+    PREFS = "Prefs"
+    DOCUMENTS = "Documents"
+    CONSTITUTION = "Constitution"
+    METRIC = "Metric"
+    FLOW = "Flow"
+    ERROR = "error"  # bound to a name whose statement is wrong, so that its uses stay silent
+
+
+@dataclass(frozen=True)
+class Type:
+    """A kind with what is known about the artefact before anything runs; None means unknown.
+
+    Attributes:
+      kind: what it is.
+      replies: replies per prompt (Responses).
+      splits: splits that `.name` may select; None once one is selected.
+      lineage: prompt splits that it was trained on, or, for data, that it comes from ("builtin:red_team/train").
+      can: what a Constitution's principles support, of "revise" and "judge".
+      context: positions of a Model; vocab: its vocabulary; size: its parameters.
+      oracle: the built-in oracle can read replies to these prompts.
+      length: upper bound on new tokens per reply (Responses), for the context check.
+    """
+
+    kind: Kind
+    replies: int | None = None
+    splits: frozenset[str] | None = None
+    lineage: frozenset[str] = frozenset()
+    can: frozenset[str] = frozenset()
+    context: int | None = None
+    vocab: int | None = None
+    size: int | None = None
+    oracle: bool = False
+    length: int | None = None
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "required"
+
+
+REQUIRED = _Required()
+
+
+@dataclass(frozen=True)
+class Param:
+    """One parameter of a stage.
+
+    Attributes:
+      name: as written in a program.
+      about: one sentence of help.
+      kinds: artefact kinds accepted; empty for a plain value.
+      value: "int", "float", "bool", "str", "enum", "range" (n..m, a pair of floats), or "path" (a str resolved
+        beside the program and checked to exist, unless it has a scheme such as builtin:, init:, hf:, tfds:)
+        for a plain value.
+      default: REQUIRED, or the value filled in (None = not given).
+      low, high: inclusive bounds; open_low makes the lower one exclusive.
+      unit: "", "tokens", "fraction", "rows", "bytes", "seconds": which number suffixes fit.
+      choices: the words of an enum.
+      many: accepts a list [a, b] of the kind.
+      lift: name of the stage through which a Model or Flow becomes the kind expected here
+        (`harm_rate(model, prompts)` samples the prompts with the model first); the lifted value takes
+        the prompts from the parameter called `lift_on`.
+      inherit: when not given, the nearest artefact of one of `kinds` among the inputs of what is acted on:
+        `revise(harmless)` revises with the model that drew the replies.
+    """
+
+    name: str
+    about: str
+    kinds: tuple[Kind, ...] = ()
+    value: str = ""
+    default: Any = REQUIRED
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    many: bool = False
+    lift: str = ""
+    lift_on: str = ""
+    inherit: bool = False
+
+
+class Problem(NamedTuple):
+    """What a stage's own check finds wrong with one of its calls."""
+
+    code: str  # of cai_jax/lang/catalogue.md; W… warns, all others are errors
+    param: str  # the argument to underline; "" for the whole call
+    message: str
+    label: str = ""  # text under the carets
+    hint: str = ""
+    warning: bool = False
+    also: tuple[tuple[str, str], ...] = ()  # further (argument, label) pairs to underline
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one call, as a stage's `result` and `check` see them.
+
+    Attributes:
+      values: every plain parameter, filled in.
+      types: the type of every artefact argument given (a tuple of types where the parameter is `many`).
+      resolve: turns a path of the program into an absolute one.
+    """
+
+    values: Mapping[str, Any]
+    types: Mapping[str, Any]
+    resolve: Callable[[str], str] = lambda path: path
+
+
+def no_problems(call: Call) -> Iterable[Problem]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How a stage presents itself to the checker, the documentation, `plan` and the command line.
+
+    Attributes:
+      name: as called in a program.
+      about: one sentence of help.
+      params: in order; those with `kinds` may be given by position, plain values by keyword, except that
+        the first plain parameter of a source (`prompts("x.jsonl")`) is positional too.
+      result: type of the artefact made, from the checked arguments.
+      check: further problems of one call (`judge` after one reply per prompt).
+      version: raised when the stage's meaning changes, which makes its cached results stale.
+      group: "source", "stage", "metric", or "operator" (not callable by name).
+      operator: "+", "*" or "." for the group "operator", with `kinds` of its first parameter saying for what.
+      source: the plain parameter which names outside data whose fingerprint belongs to the key.
+    """
+
+    name: str
+    about: str
+    params: tuple[Param, ...]
+    result: Callable[[Call], Type]
+    check: Callable[[Call], Iterable[Problem]] = no_problems
+    version: int = 1
+    group: str = "stage"
+    operator: str = ""
+    source: str = ""
+    example: str = ""
+
+    def param(self, name: str) -> Param:
+        """The parameter called `name`; KeyError if there is none."""
+        for param in self.params:
+            if param.name == name:
+                return param
+        raise KeyError(name)
+
+
+@dataclass(frozen=True)
+class Principle:
+    """One principle of a constitution; empty text where it does not support that use."""
+
+    name: str
+    critique: str = ""
+    revise: str = ""
+    compare: str = ""
+    weight: float = 1.0
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A node's estimated work: tokens processed, floating-point operations, bytes of weights and caches."""
+
+    tokens: float = 0.0
+    flops: float = 0.0
+    bytes: float = 0.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """One artefact of a checked program: what to run, on what, and under which key.
+
+    Attributes:
+      key: "<stage>-<hash>", from the lowered meaning (DESIGN.md §1, Identity).
+      stage: registry name.
+      params: every plain parameter, filled in, as JSON values; paths are absolute.
+      inputs: parameter name -> key, or tuple of keys, of its artefact arguments.
+      type: what it makes.
+      names: the program's names for it, for people; never part of the key.
+      schedule: settings of `with (…)`, which change how it is computed and never what.
+    """
+
+    key: str
+    stage: str
+    params: Mapping[str, Any]
+    inputs: Mapping[str, str | tuple[str, ...]]
+    type: Type
+    names: tuple[str, ...] = ()
+    schedule: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,163 @@
+"""Numbers with units, and whether a value fits a parameter."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cai_jax.lang import ast
+from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean, listed
+from cai_jax.lang.source import Span
+from cai_jax.lang.types import Param
+from cai_jax.lang.values import FAILED, Failed, Scalar
+
+# suffix -> (dimension, factor)
+SUFFIXES = {
+    "%": ("fraction", 0.01),
+    "k": ("count", 1e3),
+    "M": ("count", 1e6),
+    "B": ("count", 1e9),
+    "s": ("seconds", 1.0),
+    "m": ("seconds", 60.0),
+    "h": ("seconds", 3600.0),
+    "d": ("seconds", 86400.0),
+    "Ki": ("bytes", 2.0**10),
+    "Mi": ("bytes", 2.0**20),
+    "Gi": ("bytes", 2.0**30),
+    "Ti": ("bytes", 2.0**40),
+}
+_EXACT = 2.0**53  # beyond it, a float no longer holds every whole number
+
+
+def scalar(number: ast.Number, report: Diagnostics) -> Scalar | Failed:
+    """The value of a literal; reports a suffix that is no unit."""
+    if not number.unit:
+        return Scalar(number.value)
+    if number.unit not in SUFFIXES:
+        known = listed(SUFFIXES)
+        report.report("E120", f"`{number.unit}` is no unit", number.span, hint=f"known are {known}")
+        return FAILED
+    dimension, factor = SUFFIXES[number.unit]
+    value = number.value / 100 if factor == 0.01 else number.value * factor
+    return Scalar(value, dimension, number.unit)
+
+
+def fits_unit(value: Scalar, param: Param) -> bool:
+    """Whether a number's suffix makes sense for a parameter; a bare number always does."""
+    if value.dimension == "count":
+        return param.unit in ("tokens", "rows") or (param.unit == "" and param.value == "int")
+    return value.dimension in ("", param.unit)
+
+
+class Use(NamedTuple):
+    """A value given to a parameter, for messages: what is called, and where the value stands."""
+
+    callee: str
+    span: Span
+
+
+def plain(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
+    """`value` as a JSON value of the parameter's type: int, float, bool, str, or [low, high]; FAILED if it is none."""
+    convert = {"int": _number, "float": _number, "bool": _bool, "range": _range, "enum": _enum}
+    return convert.get(param.value, _text)(value, param, use, report)
+
+
+def bounds(param: Param) -> str:
+    """The values that a number parameter takes, such as "0..1" or "more than 0"; "" if any."""
+    low = f"{param.low:g}" if param.low is not None else ""
+    high = f"{param.high:g}" if param.high is not None else ""
+    if low and high:
+        return f"{low}..{high}" + (f" without {low}" if param.open_low else "")
+    if low:
+        return f"more than {low}" if param.open_low else f"at least {low}"
+    return f"at most {high}" if high else ""
+
+
+def outside(value: float, low: float | None, high: float | None, open_low: bool = False) -> bool:
+    """Whether a number lies outside of bounds, of which None is none."""
+    below = low is not None and (value <= low if open_low else value < low)
+    return below or (high is not None and value > high) or abs(value) == float("inf")
+
+
+def shown(value: object) -> str:
+    """A scalar's value as a program writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else f"{value:.10g}"
+
+
+def _origin(value: Scalar) -> tuple[Label, ...]:
+    return (Label(value.knob, "the knob is set here"),) if value.knob else ()
+
+
+def _wrong_type(value: Scalar, param: Param, use: Use, wanted: str, report: Diagnostics, hint: str = "") -> Failed:
+    given = shown(value.value) if not isinstance(value.value, tuple) else "a range"
+    message = f"`{param.name}` of `{use.callee}` takes {wanted}, not {given}"
+    report.report("E218", message, use.span, f"is not {wanted}", *_origin(value), hint=hint)
+    return FAILED
+
+
+def _number(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
+    wanted = "a whole number" if param.value == "int" else "a number"
+    if not value.is_number:
+        return _wrong_type(value, param, use, wanted, report)
+    if not fits_unit(value, param):
+        unit = param.unit or "a plain number"
+        message = f"`{value.suffix}` does not fit: `{param.name}` of `{use.callee}` is in {unit}"
+        if param.unit in ("", "fraction") and value.dimension != "fraction":
+            message = f"`{value.suffix}` does not fit `{param.name}` of `{use.callee}`, which is {_described(param)}"
+        report.report("E220", message, use.span, "", *_origin(value), hint=_unit_hint(value, param))
+        return FAILED
+    if outside(value.value, param.low, param.high, param.open_low):
+        message = f"`{param.name}` of `{use.callee}` must be {bounds(param) or 'finite'}, not {shown(value.value)}"
+        report.report("E219", message, use.span, "out of range", *_origin(value))
+        return FAILED
+    if param.value == "float":
+        return value.value
+    if value.value != int(value.value):
+        return _wrong_type(value, param, use, wanted, report)
+    if abs(value.value) > _EXACT:
+        report.report("E219", f"{shown(value.value)} is too large for a whole number", use.span, "out of range")
+        return FAILED
+    return int(value.value)
+
+
+def _described(param: Param) -> str:
+    return {"fraction": "a fraction", "": "a plain number"}.get(param.unit, f"in {param.unit}")
+
+
+def _unit_hint(value: Scalar, param: Param) -> str:
+    if value.suffix == "m" and param.unit in ("tokens", "rows", ""):
+        return "`m` is minutes; a million is `M`"
+    fitting = [suffix for suffix, (dimension, _) in SUFFIXES.items() if fits_unit(Scalar(0.0, dimension), param)]
+    return f"write a bare number, or one with {listed(fitting)}" if fitting else "write a bare number"
+
+
+def _bool(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
+    return value.value if isinstance(value.value, bool) else _wrong_type(value, param, use, "true or false", report)
+
+
+def _range(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
+    if not isinstance(value.value, tuple):
+        return _wrong_type(value, param, use, "a range", report, hint="write  low..high")
+    if any(outside(end, param.low, param.high, param.open_low) for end in value.value):
+        message = f"`{param.name}` of `{use.callee}` must lie in {bounds(param)}"
+        report.report("E219", message, use.span, "out of range")
+        return FAILED
+    return list(value.value)
+
+
+def _enum(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
+    if not isinstance(value.value, str):
+        return _wrong_type(value, param, use, f"one of {listed(param.choices)}", report)
+    if value.value not in param.choices:
+        message = f"`{param.name}` of `{use.callee}` cannot be `{value.value}`"
+        hint = did_you_mean(value.value, param.choices)
+        label = f"one of {listed(param.choices)}"
+        report.report("E221", message, use.span, label, *_origin(value), hint=hint)
+        return FAILED
+    return value.value
+
+
+def _text(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
+    wanted = "a path in quotes" if param.value == "path" else "a string"
+    return value.value if isinstance(value.value, str) else _wrong_type(value, param, use, wanted, report)

@@ -1,0 +1,94 @@
+"""What names of a program are bound to while it is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cai_jax.lang import ast
+from cai_jax.lang.source import Span
+from cai_jax.lang.types import Signature, Type
+
+HOLE = "hole"  # stage of the prompts that a flow still waits for
+CONSTITUTION = "constitution"  # stage of a constitution, which no module of the registry makes
+
+
+@dataclass(frozen=True, eq=False)
+class Artefact:
+    """A node before it has a key. Equal expressions give the identical object.
+
+    Attributes:
+      stage: registry name, HOLE or CONSTITUTION; signature: of the registry's stage, else None.
+      values: every plain parameter, filled in, as JSON values; paths as written in the program.
+      inputs: parameter -> artefact, or tuple of artefacts.
+      span: the expression that first made it.
+      schedule: settings of `with (…)` and `run (…)`, no part of its meaning.
+      measures: of a metric, what it measures and on what, as written, for tables: {"of": …, "on": …}.
+    """
+
+    stage: str
+    signature: Signature | None
+    values: Mapping[str, Any]
+    inputs: Mapping[str, Artefact | tuple[Artefact, ...]]
+    type: Type
+    span: Span | None
+    schedule: dict[str, Any] = field(default_factory=dict)
+    measures: Mapping[str, str] = field(default_factory=dict)
+
+    def sources(self) -> Iterator[Artefact]:
+        """Its direct inputs, in order."""
+        for value in self.inputs.values():
+            yield from value if isinstance(value, tuple) else (value,)
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A number, string, truth value or range, from a literal or a knob.
+
+    Attributes:
+      value: float, str, bool, or (low, high).
+      dimension: of a number with a suffix: "fraction", "count", "seconds" or "bytes"; else "".
+      suffix: as written, for messages.
+      knob: where the knob it comes from is defined, else None.
+    """
+
+    value: float | str | bool | tuple[float, float]
+    dimension: str = ""
+    suffix: str = ""
+    knob: Span | None = None
+
+    @property
+    def is_number(self) -> bool:
+        return isinstance(self.value, float)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A pipeline waiting for prompts: its expression, and what it comes to on prompts of which nothing is known."""
+
+    name: str
+    expr: ast.Expr
+    hole: Artefact
+    result: Artefact
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The value of what is already reported as wrong; its uses stay silent."""
+
+
+FAILED = Failed()
+Value = Artefact | Scalar | Flow | Failed
+
+
+def upstream(artefact: Artefact) -> Iterator[Artefact]:
+    """The artefact and all that it is made from, each once, inputs after what they feed."""
+    seen: set[int] = set()
+    stack = [artefact]
+    while stack:
+        current = stack.pop()
+        if id(current) not in seen:
+            seen.add(id(current))
+            yield current
+            stack.extend(current.sources())

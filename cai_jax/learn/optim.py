@@ -1,0 +1,107 @@
+"""Optimisers: clip, then AdamW or Muon, under a warm-up and a schedule."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import jax
+import optax
+from optax import contrib
+
+EMBEDDING_OR_HEAD = re.compile(r"embed|lm_head|unembed|head/|score")
+
+
+@dataclass(frozen=True)
+class Optim:
+    """Static settings of an optimiser.
+
+    Attributes:
+      learning_rate: peak.
+      kind: "adamw", or "muon" (matrices of the layers by Muon, the rest by AdamW; the update's root mean
+        square is matched to AdamW's, so one learning rate serves both).
+      schedule: "constant", "linear" or "cosine" after the warm-up.
+      warmup: updates of linear warm-up from 0.
+      steps: updates in all; needed by "linear" and "cosine", which end at `final` times the peak.
+      clip: global gradient norm above which gradients are scaled down; 0 switches it off.
+      weight_decay: applied to matrices only, not to norms and biases.
+    """
+
+    learning_rate: float
+    kind: str = "adamw"
+    schedule: str = "constant"
+    warmup: int = 0
+    steps: int = 0
+    final: float = 0.0
+    clip: float = 1.0
+    weight_decay: float = 0.0
+    b1: float = 0.9
+    b2: float = 0.95
+    eps: float = 1e-8
+
+
+def schedule(settings: Optim) -> optax.Schedule:
+    """Learning rate as a function of the number of updates made.
+
+    With a warm-up of w the first update uses 1/(w+1) of the peak and update w the peak itself, so that no
+    update is wasted on a rate of zero.
+
+    Raises:
+      ValueError: an unknown schedule, or a decaying one without a length beyond its warm-up.
+    """
+    peak, warmup = settings.learning_rate, settings.warmup
+    if settings.schedule == "constant":
+        after = optax.constant_schedule(peak)
+    elif settings.schedule not in ("linear", "cosine"):
+        raise ValueError(f"schedule {settings.schedule!r} is none of constant, linear, cosine")
+    elif settings.steps <= warmup:
+        raise ValueError(f"a {settings.schedule} schedule needs steps > warmup ({settings.steps} <= {warmup})")
+    elif settings.schedule == "linear":
+        after = optax.linear_schedule(peak, peak * settings.final, settings.steps - warmup)
+    else:
+        after = optax.cosine_decay_schedule(peak, settings.steps - warmup, alpha=settings.final)
+    if not warmup:
+        return after
+    return optax.join_schedules([optax.linear_schedule(peak / (warmup + 1), peak, warmup), after], [warmup])
+
+
+def is_matrix(params):
+    """True for every leaf with two or more dimensions."""
+    return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
+
+
+def _muon_dimensions(params):
+    """Muon's view of each leaf: layer matrices `[in, out]`; None (AdamW) for embeddings, heads, vectors."""
+
+    def of(path, leaf):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if leaf.ndim != 2 or EMBEDDING_OR_HEAD.search(name):
+            return None
+        return contrib.MuonDimensionNumbers(reduction_axis=0, output_axis=1)
+
+    return jax.tree_util.tree_map_with_path(of, params)
+
+
+def optimizer(settings: Optim) -> optax.GradientTransformation:
+    """The optax chain that `settings` describes.
+
+    Raises:
+      ValueError: an unknown kind or schedule.
+    """
+    rate, decay = schedule(settings), settings.weight_decay
+    if settings.kind == "adamw":
+        core = optax.adamw(rate, settings.b1, settings.b2, settings.eps, weight_decay=decay, mask=is_matrix)
+    elif settings.kind == "muon":
+        core = contrib.muon(
+            rate,
+            weight_decay=decay,
+            adam_b1=settings.b1,
+            adam_b2=settings.b2,
+            adam_weight_decay=0.0,
+            consistent_rms=0.2,
+            muon_weight_dimension_numbers=_muon_dimensions,
+        )
+    else:
+        raise ValueError(f"optimiser {settings.kind!r} is neither adamw nor muon")
+    clip = optax.clip_by_global_norm(settings.clip) if settings.clip else optax.identity()
+    return optax.chain(clip, core)

@@ -1,0 +1,203 @@
+"""Proximal policy optimisation against a reward less the price of divergence (METHOD.md §4, arXiv 1707.06347).
+
+One iteration: the engine samples replies; the stage scores them and takes the reference's log-probabilities
+(`rollout.make_logprobs`); `rollout.make_prepare` makes rewards and advantages of them; then, for every epoch,
+`minibatches` deals the rows out afresh and `make_update` takes one optimiser step on each hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from cai_jax.learn import kl, losses, optim, reduce
+from cai_jax.learn.rollout import Batch, RunningStats, critic_values, policy_logprobs
+from cai_jax.learn.state import Params, TrainState
+
+
+def _adam(learning_rate: float) -> optim.Optim:
+    return optim.Optim(learning_rate, b2=0.999, eps=1e-5, clip=1.0)
+
+
+@dataclass(frozen=True)
+class PPO:
+    """Static settings.
+
+    Attributes:
+      policy_optim, critic_optim: Adam with ε 1e-5 and clip 1.0 by default; give them a schedule to anneal.
+      temperature: at which replies are sampled; divides the logits of policy, old policy and reference alike.
+      kl: price of divergence.
+      clip, value_clip, value_coef, dual_clip: of the losses.
+      gamma, lam: of the advantages.
+      missing_eos_penalty: taken off the score of a reply that was cut off.
+      scale_rewards: divide scores by their running standard deviation (their mean stays).
+      reward_clip: bound of the (scaled) score.
+      whiten_rewards: scale rewards to variance 1 over the batch, without shifting their mean.
+      critic_warmup: first update steps, in which the policy stays as it is.
+      dtype: of activations. chunk: positions of a row unembedded at a time.
+    """
+
+    policy_optim: optim.Optim = field(default_factory=lambda: _adam(1e-5))
+    critic_optim: optim.Optim = field(default_factory=lambda: _adam(1e-5))
+    temperature: float = 1.0
+    kl: kl.KL = kl.KL()
+    clip: float = 0.2
+    value_clip: float = 0.2
+    value_coef: float = 0.1
+    dual_clip: float | None = None
+    gamma: float = 1.0
+    lam: float = 0.95
+    missing_eos_penalty: float = 0.0
+    scale_rewards: bool = False
+    reward_clip: float | None = None
+    whiten_rewards: bool = False
+    critic_warmup: int = 0
+    dtype: str = "float32"
+    chunk: int = 32
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PPOState:
+    """Everything that PPO carries from step to step, to be checkpointed whole.
+
+    Attributes:
+      policy: decoder parameters and optimiser.
+      critic: {"decoder": ..., "head": ...} and optimiser.
+      beta: KL coefficient, float32 [].
+      stats: running statistics of the scores.
+      step: update steps made, int32 [] (policy.step leaves out the critic's warm-up).
+    """
+
+    policy: TrainState
+    critic: TrainState
+    beta: jax.Array
+    stats: RunningStats
+    step: jax.Array
+
+    @staticmethod
+    def create(settings: PPO, policy: Params, critic: Params) -> PPOState:
+        """Before the first step. The arrays are copied, since steps may be compiled to donate the state."""
+        policy, critic = jax.tree.map(jnp.array, (policy, critic))
+        return PPOState(
+            TrainState.create(policy, optim.optimizer(settings.policy_optim)),
+            TrainState.create(critic, optim.optimizer(settings.critic_optim)),
+            jnp.asarray(settings.kl.coefficient, jnp.float32),
+            RunningStats.create(),
+            jnp.zeros((), jnp.int32),
+        )
+
+    def after_rollout(self, beta: jax.Array, stats: RunningStats) -> PPOState:
+        return replace(self, beta=beta, stats=stats)
+
+
+def critic_from_policy(policy: Params, config) -> Params:
+    """A critic with the policy's trunk and a head of zeros: it starts by expecting nothing anywhere."""
+    return {
+        "decoder": policy,
+        "head": {"kernel": jnp.zeros((config.hidden_size,), jnp.float32), "bias": jnp.zeros((), jnp.float32)},
+    }
+
+
+def minibatches(
+    batch: Mapping[str, np.ndarray], *, seed: tuple[int, ...], size: int, micro: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """The rows of a prepared batch, dealt out afresh: call it once per epoch, each time with another seed.
+
+    Args:
+      batch: arrays `[A, B, ...]` with A·B rows.
+      seed: integers that name this permutation, for example (run seed, iteration, epoch).
+      size: rows of a minibatch, one optimiser step. micro: rows of a micro-batch, a divisor of `size`.
+
+    Yields:
+      dicts of `[size / micro, micro, ...]`.
+
+    Raises:
+      ValueError: the rows do not divide evenly.
+    """
+    rows = {name: np.asarray(x).reshape(-1, *x.shape[2:]) for name, x in batch.items()}
+    count = len(rows["mask"])
+    if count % size or size % micro:
+        raise ValueError(f"{count} rows do not divide into minibatches of {size} rows in micro-batches of {micro}")
+    order = np.random.default_rng(seed).permutation(count)
+    for start in range(0, count, size):
+        chosen = order[start : start + size]
+        yield {name: x[chosen].reshape(size // micro, micro, *x.shape[1:]) for name, x in rows.items()}
+
+
+def _sums(ratio, log_ratio, entropy, mask, policy_clipped, value_clipped):
+    """What the metrics of an update are made of: sums over drawn tokens."""
+    per_token = {
+        "ratio": ratio,
+        "square": jnp.square(ratio - 1.0),
+        "approx_kl": -log_ratio,
+        "approx_kl_k3": jnp.expm1(log_ratio) - log_ratio,
+        "clip_fraction": policy_clipped.astype(jnp.float32),
+        "value_clip_fraction": value_clipped.astype(jnp.float32),
+        "entropy": entropy,
+    }
+    return {name: jnp.sum(jnp.where(mask, x, 0.0)) for name, x in per_token.items()}
+
+
+def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
+    """The update step `(state: PPOState, minibatch) -> (state, metrics)`.
+
+    The minibatch is a dict of `[A, B, T]`: tokens int32, mask bool, logprobs (old), values (old), advantages
+    (whitened) and returns float32. Losses are sums over drawn tokens divided by their number in all
+    micro-batches and devices. Policy and critic have a trunk, an optimiser and a gradient clip each.
+
+    Args:
+      axis: name of the mapped axis under `jax.pmap`, else None.
+
+    Metrics, float32 []: policy_loss, value_loss, entropy (nats per token), approx_kl and approx_kl_k3 (nats per
+    token, against the old policy), ratio_mean, ratio_var, clip_fraction, value_clip_fraction, grad_norm,
+    critic_grad_norm, learning_rate, tokens.
+    """
+    policy_optimizer, critic_optimizer = (optim.optimizer(s) for s in (settings.policy_optim, settings.critic_optim))
+    rate, total = optim.schedule(settings.policy_optim), reduce.over(axis)
+
+    def loss(params, micro, count):
+        tokens, mask = micro["tokens"], micro["mask"]
+        logprobs, entropy = policy_logprobs(params["policy"], config, settings, tokens, mask)
+        values = critic_values(params["critic"], config, settings, tokens, mask)
+        log_ratio = jnp.where(mask, logprobs - micro["logprobs"], 0.0)
+        ratio = jnp.exp(log_ratio)
+        policy, policy_clipped = losses.clipped_policy(
+            ratio, micro["advantages"], clip=settings.clip, dual_clip=settings.dual_clip
+        )
+        value, value_clipped = losses.clipped_value(
+            values, micro["values"], micro["returns"], clip=settings.value_clip
+        )
+        sums = _sums(ratio, log_ratio, entropy, mask, policy_clipped, value_clipped)
+        sums["policy_loss"] = jnp.sum(jnp.where(mask, policy, 0.0))
+        sums["value_loss"] = jnp.sum(jnp.where(mask, value, 0.0))
+        return (sums["policy_loss"] + settings.value_coef * sums["value_loss"]) / count, sums
+
+    def update(state: PPOState, minibatch: Batch):
+        tokens = total(jnp.sum(minibatch["mask"].astype(jnp.float32)))
+        count = jnp.maximum(tokens, 1.0)
+        params = {"policy": state.policy.params, "critic": state.critic.params}
+        grads, _, sums = reduce.gradients(lambda p, micro: loss(p, micro, count), params, minibatch, total)
+
+        warm = state.step >= settings.critic_warmup
+        moved = state.policy.update(policy_optimizer, grads["policy"])
+        policy = jax.tree.map(lambda new, old: jnp.where(warm, new, old), moved, state.policy)
+        critic = state.critic.update(critic_optimizer, grads["critic"])
+        means = {name: value / count for name, value in sums.items()}
+        ratio = means.pop("ratio")
+        metrics = means | {
+            "ratio_mean": ratio,
+            "ratio_var": means.pop("square") - jnp.square(ratio - 1.0),
+            "grad_norm": optax.global_norm(grads["policy"]),
+            "critic_grad_norm": optax.global_norm(grads["critic"]),
+            "learning_rate": jnp.asarray(rate(state.policy.step), jnp.float32),
+            "tokens": tokens,
+        }
+        return replace(state, policy=policy, critic=critic, step=state.step + 1), metrics
+
+    return update

@@ -1,0 +1,104 @@
+"""The preference model: Bradley-Terry on soft labels, scores read at the last real token (METHOD.md §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from cai_jax.learn import losses, optim, reduce
+from cai_jax.learn.state import TrainState
+from cai_jax.models import decoder, heads
+
+Batch = dict[str, jax.Array]
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Static settings of the preference step: the optimiser, and the dtype of activations."""
+
+    optim: optim.Optim
+    dtype: str = "float32"
+
+
+def scores(params, config, tokens: jax.Array, lengths: jax.Array, *, dtype: str = "float32") -> jax.Array:
+    """Raw score of each row, float32 [...], read at its last real token.
+
+    Args:
+      params: {"decoder": ..., "head": ...}.
+      tokens: int32 [..., T], right-padded; what stands behind the last real token is never looked at.
+      lengths: int32 [...], real tokens of each row, at least 1.
+    """
+    flat = tokens.reshape(-1, tokens.shape[-1])
+    hidden = decoder.hidden(params["decoder"], config, flat, dtype=dtype)
+    last = jnp.maximum(lengths.reshape(-1) - 1, 0)
+    at_last = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
+    return heads.score(params["head"], at_last).reshape(lengths.shape)
+
+
+def make_step(config, settings: Preference, axis: str | None = None) -> Callable:
+    """The step `(state: TrainState, batch) -> (state, metrics)`; params {"decoder": ..., "head": ...}.
+
+    The batch is a dict: tokens int32 [A, B, 2, T] (the two replies, each after their prompt), lengths int32
+    [A, B, 2], p float32 [A, B] (probability that the first is better), weights float32 [A, B] (0 for filler).
+    The loss is normalised by the sum of weights over all micro-batches and devices.
+
+    Args:
+      axis: name of the mapped axis under `jax.pmap`, else None.
+
+    Metrics, float32 []: loss (nats), accuracy (share of decided pairs, p != 1/2, ordered as their label says),
+    margin (mean |difference|), score_mean, score_std, weight, grad_norm, learning_rate.
+    """
+    optimizer, rate = optim.optimizer(settings.optim), optim.schedule(settings.optim)
+    total = reduce.over(axis)
+
+    def step(state: TrainState, batch: Batch):
+        count = jnp.maximum(total(jnp.sum(batch["weights"])), 1e-8)
+
+        def share(params, micro):
+            both = scores(params, config, micro["tokens"], micro["lengths"], dtype=settings.dtype)
+            first, second, weights, p = both[:, 0], both[:, 1], micro["weights"], micro["p"]
+            decided = weights * (p != 0.5)
+            sums = {
+                "right": jnp.sum(decided * ((first > second) == (p > 0.5))),
+                "decided": jnp.sum(decided),
+                "margin": jnp.sum(weights * jnp.abs(first - second)),
+                "score": jnp.sum(weights[:, None] * both),
+                "square": jnp.sum(weights[:, None] * jnp.square(both)),
+                "weight": jnp.sum(weights),
+            }
+            return jnp.sum(weights * losses.bradley_terry(first, second, p)) / count, sums
+
+        grads, value, sums = reduce.gradients(share, state.params, batch, total)
+        mean = sums["score"] / (2 * count)
+        metrics = {
+            "loss": value,
+            "accuracy": sums["right"] / jnp.maximum(sums["decided"], 1e-8),
+            "margin": sums["margin"] / count,
+            "score_mean": mean,
+            "score_std": jnp.sqrt(jnp.maximum(sums["square"] / (2 * count) - jnp.square(mean), 0.0)),
+            "weight": sums["weight"],
+            "grad_norm": optax.global_norm(grads),
+            "learning_rate": jnp.asarray(rate(state.step), jnp.float32),
+        }
+        return state.update(optimizer, grads), metrics
+
+    return step
+
+
+def make_scores(config, settings: Preference, axis: str | None = None) -> Callable:
+    """`(params, batch) -> raw scores float32 [A, B]`; batch: tokens [A, B, T], lengths [A, B] int32.
+
+    `axis` is taken for the sake of `compile_step`; rows do not depend on each other.
+    """
+
+    def score(params, batch: Batch):
+        def one(micro):
+            return scores(params, config, micro["tokens"], micro["lengths"], dtype=settings.dtype)
+
+        return jax.lax.map(one, batch)
+
+    return score

@@ -1,0 +1,214 @@
+"""From sampled replies to PPO's batch: old log-probabilities, values, rewards, advantages (METHOD.md §4).
+
+Every per-token array is `[..., T]` and aligned with the token it is about: `mask[b, t]` says that the policy
+drew `tokens[b, t]`, `logprobs[b, t]` is that token's log-probability, `values[b, t]` the critic's estimate
+before it was drawn. Nothing is drawn at t = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+
+from cai_jax.learn import kl, losses
+from cai_jax.learn.gae import gae, moments, whiten
+from cai_jax.learn.reduce import Reduce, over
+from cai_jax.models import decoder, heads
+
+if TYPE_CHECKING:
+    from cai_jax.learn.ppo import PPO, PPOState
+
+Batch = dict[str, jax.Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class RunningStats:
+    """Count, mean and sum of squared deviations of every score seen, float32 []."""
+
+    count: jax.Array
+    mean: jax.Array
+    squares: jax.Array
+
+    @staticmethod
+    def create() -> RunningStats:
+        return RunningStats(*(jnp.zeros((), jnp.float32) for _ in range(3)))
+
+    def merge(self, count: jax.Array, mean: jax.Array, variance: jax.Array) -> RunningStats:
+        """With a batch's moments added (Chan, Golub and LeVeque's pairwise update)."""
+        together = jnp.maximum(self.count + count, 1.0)
+        delta = mean - self.mean
+        squares = self.squares + variance * count + jnp.square(delta) * self.count * count / together
+        return RunningStats(self.count + count, self.mean + delta * count / together, squares)
+
+    def std(self) -> jax.Array:
+        return jnp.sqrt(self.squares / jnp.maximum(self.count, 1.0))
+
+
+def policy_logprobs(
+    params, config, settings: PPO, tokens: jax.Array, mask: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Log-probabilities of drawn tokens and entropies, by the training forward at the sampling temperature.
+
+    Policy, old policy and reference all go through here, so that none of them is compared at another
+    temperature or by the sampler's arithmetic.
+
+    Args:
+      params: of the decoder.
+      tokens, mask: [B, T].
+
+    Returns:
+      float32 [B, T] each, 0 where masked.
+    """
+    hidden = decoder.hidden(params, config, tokens, dtype=settings.dtype)
+    found = losses.token_logprobs(
+        lambda h: decoder.unembed(params, config, h),
+        hidden[:, :-1],
+        tokens[:, 1:],
+        mask[:, 1:],
+        temperature=settings.temperature,
+        chunk=settings.chunk,
+    )
+    return tuple(jnp.pad(x, ((0, 0), (1, 0))) for x in found)
+
+
+def critic_values(params, config, settings: PPO, tokens: jax.Array, mask: jax.Array) -> jax.Array:
+    """The critic's value before each drawn token, float32 [B, T], 0 where masked.
+
+    Args:
+      params: {"decoder": ..., "head": ...}.
+    """
+    hidden = decoder.hidden(params["decoder"], config, tokens, dtype=settings.dtype)
+    values = heads.score(params["head"], hidden[:, :-1].reshape(-1, hidden.shape[-1]))
+    shifted = jnp.pad(values.reshape(tokens.shape[0], -1), ((0, 0), (1, 0)))
+    return jnp.where(mask, shifted, 0.0)
+
+
+def make_logprobs(config, settings: PPO, axis: str | None = None) -> Callable:
+    """`(decoder params, batch) -> logprobs float32 [A, B, T]`, for the frozen reference.
+
+    The batch holds tokens int32 and mask bool, `[A, B, T]`. `axis` is taken for the sake of `compile_step`.
+    """
+
+    def logprobs(params, batch: Batch):
+        return jax.lax.map(
+            lambda micro: policy_logprobs(params, config, settings, micro["tokens"], micro["mask"])[0],
+            {"tokens": batch["tokens"], "mask": batch["mask"]},
+        )
+
+    return logprobs
+
+
+def rewards(
+    scores: jax.Array, logprobs: jax.Array, reference: jax.Array, mask: jax.Array, beta: jax.Array | float
+) -> jax.Array:
+    """Per-token reward: -β k1 at every drawn token, plus the score at the last one (eq. r = r_PM - β KL).
+
+    Args:
+      scores: float [B]; kept in float32 whatever the dtype of the tokens.
+      logprobs, reference: float32 [B, T]; mask: bool [B, T].
+
+    Returns:
+      float32 [B, T], 0 where masked.
+    """
+    positions = jnp.arange(mask.shape[1])
+    last = jnp.max(jnp.where(mask, positions, -1), axis=1)
+    at_last = (positions == last[:, None]).astype(jnp.float32)
+    return jnp.where(mask, -beta * kl.k1(logprobs, reference), 0.0) + at_last * scores.astype(jnp.float32)[:, None]
+
+
+def _shaped_scores(settings: PPO, stats: RunningStats, batch: Batch, real: jax.Array, total: Reduce):
+    """Scores less the penalty for a missing end, scaled by their running deviation, clipped; the new stats."""
+    shaped = batch["scores"].astype(jnp.float32) - settings.missing_eos_penalty * ~batch["ended"]
+    if settings.scale_rewards:
+        stats = stats.merge(*moments(shaped, real, total))
+        shaped = shaped / jnp.maximum(stats.std(), 1e-4)
+    if settings.reward_clip is not None:
+        shaped = jnp.clip(shaped, -settings.reward_clip, settings.reward_clip)
+    return shaped, stats
+
+
+def make_prepare(config, settings: PPO, axis: str | None = None) -> Callable:
+    """`(state: PPOState, rollout) -> (state, batch, metrics)`: everything between sampling and the updates.
+
+    The rollout is a dict: tokens int32 [A, B, T] (prompt, reply, padding), mask bool [A, B, T] (drawn tokens,
+    the end token included), ended bool [A, B], scores float32 [A, B], reference float32 [A, B, T] (from
+    `make_logprobs`). A row without a drawn token is filler and counts nowhere. The forward runs one micro-batch
+    at a time; advantages are whitened over all A·B rows of all devices.
+
+    The state comes back with its running reward statistics and its KL coefficient brought up to date; rewards
+    are charged with the coefficient from before. The batch holds tokens, mask, logprobs, values, advantages and
+    returns `[A, B, T]`, to be permuted and given to the update step.
+
+    Metrics, float32 []: score, score_std (before shaping), shaped_score, reward (per reply, KL charged), kl and
+    kl_k3 (nats per reply, against the reference), kl_coefficient, eos_rate, length (drawn tokens), entropy
+    (nats per token), value, explained_variance, replies.
+    """
+    total = over(axis)
+
+    def forward(state: PPOState, micro: Batch):
+        tokens, mask = micro["tokens"], micro["mask"]
+        logprobs, entropy = policy_logprobs(state.policy.params, config, settings, tokens, mask)
+        return logprobs, entropy, critic_values(state.critic.params, config, settings, tokens, mask)
+
+    def prepare(state: PPOState, rollout: Batch):
+        shape = rollout["tokens"].shape
+        inputs = {name: rollout[name] for name in ("tokens", "mask")}
+        per_token = jax.lax.map(lambda micro: forward(state, micro), inputs)
+        logprobs, entropy, values = (x.reshape(-1, shape[-1]) for x in per_token)
+        flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in rollout.items()}
+        mask, reference = flat["mask"], jnp.where(flat["mask"], flat["reference"], 0.0)
+        real = jnp.any(mask, axis=1)
+
+        shaped, stats = _shaped_scores(settings, state.stats, flat, real, total)
+        charged = rewards(shaped, logprobs, reference, mask, state.beta)
+        paid = whiten(charged, mask, total, shift=False) if settings.whiten_rewards else charged
+        advantages, returns = gae(paid, values, mask, gamma=settings.gamma, lam=settings.lam)
+        metrics = _rollout_metrics(flat, real, shaped, charged, logprobs, reference, entropy, values, returns, total)
+        metrics["kl_coefficient"] = state.beta
+        batch = {
+            "tokens": flat["tokens"],
+            "mask": mask,
+            "logprobs": logprobs,
+            "values": values,
+            "advantages": whiten(advantages, mask, total),
+            "returns": returns,
+        }
+        beta = kl.control(settings.kl, state.beta, metrics["kl"], metrics["replies"])
+        batch = {name: x.reshape(shape) for name, x in batch.items()}
+        return state.after_rollout(beta, stats), batch, metrics
+
+    return prepare
+
+
+def _rollout_metrics(flat, real, shaped, charged, logprobs, reference, entropy, values, returns, total):
+    mask = flat["mask"]
+    replies, score, score_variance = moments(flat["scores"].astype(jnp.float32), real, total)
+    tokens, mean_return, return_variance = moments(returns, mask, total)
+    _, _, error_variance = moments(returns - values, mask, total)
+    sums = total(
+        {
+            "shaped_score": jnp.sum(shaped * real),
+            "reward": jnp.sum(charged),
+            "kl": jnp.sum(jnp.where(mask, kl.k1(logprobs, reference), 0.0)),
+            "kl_k3": jnp.sum(jnp.where(mask, kl.k3(logprobs, reference), 0.0)),
+            "eos_rate": jnp.sum((flat["ended"] & real).astype(jnp.float32)),
+            "length": jnp.sum(mask.astype(jnp.float32)),
+        }
+    )
+    per_token = total({"entropy": jnp.sum(entropy), "value": jnp.sum(values)})
+    return (
+        {name: value / jnp.maximum(replies, 1.0) for name, value in sums.items()}
+        | {name: value / jnp.maximum(tokens, 1.0) for name, value in per_token.items()}
+        | {
+            "score": score,
+            "score_std": jnp.sqrt(score_variance),
+            "return": mean_return,
+            "explained_variance": 1.0 - error_variance / jnp.maximum(return_variance, 1e-8),
+            "replies": replies,
+        }
+    )

@@ -1,0 +1,108 @@
+"""The supervised step: next-token cross-entropy on the trained tokens of packed rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from cai_jax.learn import losses, optim, reduce
+from cai_jax.learn.state import TrainState
+from cai_jax.models import decoder
+
+Batch = dict[str, jax.Array]
+
+
+@dataclass(frozen=True)
+class SFT:
+    """Static settings of the supervised step.
+
+    Attributes:
+      optim: the optimiser.
+      dtype: of activations, "float32" or "bfloat16"; parameters and loss stay float32.
+      chunk: positions of a row unembedded at a time.
+    """
+
+    optim: optim.Optim
+    dtype: str = "float32"
+    chunk: int = 32
+
+
+def predicted(batch: Batch) -> jax.Array:
+    """Weight of predicting each next token, float32 [..., T-1].
+
+    `weights[..., t]` belongs to the token at t. A token that begins a new segment is predicted by nothing,
+    since what stands before it is another document; padding (segment 0) never counts.
+    """
+    segments = batch["segments"]
+    same = (segments[..., 1:] == segments[..., :-1]) & (segments[..., 1:] != 0)
+    return jnp.where(same, batch["weights"][..., 1:], 0.0).astype(jnp.float32)
+
+
+def make_loss(config, settings: SFT) -> Callable:
+    """`loss(params, batch) -> (weighted sum of cross-entropy [], sum of weights [])`, rows `[B, T]`."""
+
+    def loss(params, batch):
+        tokens, weights = batch["tokens"], predicted(batch)
+        hidden = decoder.hidden(
+            params, config, tokens, positions=batch["positions"], segments=batch["segments"], dtype=settings.dtype
+        )
+        logprobs, _ = losses.token_logprobs(
+            lambda h: decoder.unembed(params, config, h),
+            hidden[:, :-1],
+            tokens[:, 1:],
+            weights != 0,
+            chunk=settings.chunk,
+        )
+        return -jnp.sum(weights * logprobs), jnp.sum(weights)
+
+    return loss
+
+
+def make_step(config, settings: SFT, axis: str | None = None) -> Callable:
+    """The step `(state: TrainState, batch) -> (state, metrics)`.
+
+    The batch is a dict of `[A, B, T]`: tokens, segments (0 = padding) and positions int32, weights float32
+    (>= 0, of each token as a target). The loss is normalised by the sum of weights over all micro-batches
+    and devices, so any split into micro-batches gives the same update. An all-zero batch gives a loss of 0
+    and zero gradients.
+
+    Args:
+      axis: name of the mapped axis under `jax.pmap`, else None.
+
+    Metrics, float32 []: loss (nats per unit of weight), weight, grad_norm, learning_rate.
+    """
+    loss, optimizer, rate = make_loss(config, settings), optim.optimizer(settings.optim), optim.schedule(settings.optim)
+    total = reduce.over(axis)
+
+    def step(state: TrainState, batch: Batch):
+        count = total(jnp.sum(predicted(batch)))
+
+        def share(params, micro):
+            value, weight = loss(params, micro)
+            return value / jnp.maximum(count, 1e-8), {"weight": weight}
+
+        grads, value, sums = reduce.gradients(share, state.params, batch, total)
+        metrics = {
+            "loss": value,
+            "weight": sums["weight"],
+            "grad_norm": optax.global_norm(grads),
+            "learning_rate": jnp.asarray(rate(state.step), jnp.float32),
+        }
+        return state.update(optimizer, grads), metrics
+
+    return step
+
+
+def make_eval(config, settings: SFT, axis: str | None = None) -> Callable:
+    """`(params, batch) -> {"loss", "weight"}`: the mean loss of a batch `[A, B, T]`, nothing updated."""
+    loss, total = make_loss(config, settings), reduce.over(axis)
+
+    def evaluate(params, batch: Batch):
+        value, weight = total(jax.tree.map(jnp.sum, jax.lax.map(lambda micro: loss(params, micro), batch)))
+        return {"loss": value / jnp.maximum(weight, 1e-8), "weight": weight}
+
+    return evaluate

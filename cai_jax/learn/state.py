@@ -1,0 +1,37 @@
+"""What a training run carries from step to step: pytrees that can be checkpointed whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Params = Any  # a nested dict of arrays
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """A model in supervised or preference training.
+
+    Attributes:
+      params: trained parameters.
+      opt_state: state of the optax chain.
+      step: int32 [], optimiser updates made.
+    """
+
+    params: Params
+    opt_state: optax.OptState
+    step: jax.Array
+
+    @staticmethod
+    def create(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
+        return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+
+    def update(self, optimizer: optax.GradientTransformation, grads: Params) -> TrainState:
+        """The state after one optimiser update."""
+        updates, opt_state = optimizer.update(grads, self.opt_state, self.params)
+        return TrainState(optax.apply_updates(self.params, updates), opt_state, self.step + 1)

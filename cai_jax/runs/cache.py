@@ -1,0 +1,110 @@
+"""The node cache: one folder a node, named by its key, finished when DONE stands in it (DESIGN.md §5)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cai_jax.lang.types import Node
+from cai_jax.runs import files
+
+NODE, DONE, LEASE, METRICS, CHECKPOINTS = "node.json", "DONE", "LEASE", "metrics.jsonl", "ckpt"
+
+
+class Entry:
+    """One node's folder."""
+
+    def __init__(self, key: str, folder: Path) -> None:
+        self.key = key
+        self.dir = folder
+
+    @property
+    def done(self) -> bool:
+        """DONE stands, and every part that it lists is there in full."""
+        try:
+            sizes = files.read_json(self.dir / DONE)["parts"]
+            return all((self.dir / name).stat().st_size == size for name, size in sizes.items())
+        except (OSError, ValueError):
+            return False
+
+    def parts(self) -> list[Path]:
+        return sorted(self.dir.glob("part-*.jsonl"))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All committed rows, in order."""
+        return [row for part in self.parts() for row in files.read_lines(part)]
+
+    def record(self) -> dict[str, Any]:
+        """node.json; {} if it is not there or not whole."""
+        try:
+            return files.read_json(self.dir / NODE)
+        except (OSError, ValueError):
+            return {}
+
+    def open(self, node: Node, version: int) -> None:
+        """Readies the folder for an attempt: clears what a killed writer left half-written."""
+        self.dir.mkdir(parents=True, exist_ok=True)
+        for left in self.dir.glob(f"{files.TEMPORARY}*"):
+            left.unlink(missing_ok=True)
+        if not self.record():
+            files.write_json(self.dir / NODE, meaning(node, version))
+
+    def append(self, index: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes part number `index`."""
+        files.write_text(self.dir / f"part-{index:05d}.jsonl", files.json_lines(rows))
+
+    def finish(self, record: Mapping[str, Any]) -> None:
+        """Writes node.json, then DONE, then drops the checkpoints; in this order nothing can be lost."""
+        files.write_json(self.dir / NODE, record)
+        files.write_json(self.dir / DONE, {"parts": {p.name: p.stat().st_size for p in self.parts()}})
+        shutil.rmtree(self.dir / CHECKPOINTS, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Empties the folder but for its lease; it stops being valid first, in case this is interrupted."""
+        (self.dir / DONE).unlink(missing_ok=True)
+        for path in self.dir.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != LEASE:
+                path.unlink()
+
+
+class Cache:
+    """All nodes ever made under one output folder.
+
+    Args:
+      root: the folder `cache`.
+      scratch: another folder, for the nodes in `scratch_keys`, which are not to be kept.
+    """
+
+    def __init__(self, root: Path, scratch: Path | None = None, scratch_keys: frozenset[str] = frozenset()) -> None:
+        self.root = root
+        self._scratch = scratch
+        self._scratch_keys = scratch_keys
+
+    def entry(self, key: str) -> Entry:
+        root = self._scratch if self._scratch is not None and key in self._scratch_keys else self.root
+        return Entry(key, root / key)
+
+    def entries(self, stage: str = "") -> Iterator[Entry]:
+        """Finished nodes, of one stage if it is given, in the order of their keys."""
+        pattern = f"{stage}-*" if stage else "*-*"
+        for folder in sorted(self.root.glob(pattern)):
+            if (folder / DONE).is_file() and not folder.name.startswith("."):
+                yield Entry(folder.name, folder)
+
+
+def meaning(node: Node, version: int) -> dict[str, Any]:
+    """What a node's folder says about it from the first moment: all that its key was made of."""
+    return {
+        "key": node.key,
+        "stage": node.stage,
+        "version": version,
+        "names": list(node.names),
+        "kind": str(node.type.kind),
+        "params": dict(node.params),
+        "inputs": {name: list(key) if isinstance(key, tuple) else key for name, key in node.inputs.items()},
+        "schedule": dict(node.schedule),
+    }

@@ -1,0 +1,117 @@
+"""What `stages.protocol` asks for, on top of the node cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cai_jax.lang.types import Node, Type
+from cai_jax.runs import checkpoints
+from cai_jax.runs.cache import CHECKPOINTS, METRICS, Entry
+from cai_jax.runs.metrics import MetricsLog
+from cai_jax.runs.signals import Interrupts
+
+Row = dict[str, Any]
+Progress = Callable[..., None]
+
+
+class CachedArtefact:
+    """A finished node (`stages.protocol.Artefact`)."""
+
+    def __init__(self, entry: Entry, type: Type) -> None:
+        self.key = entry.key
+        self.type = type
+        self.dir = entry.dir
+        self.record: Mapping[str, Any] = entry.record()
+        self.result: Mapping[str, Any] = self.record.get("result") or {}
+        self._entry = entry
+
+    def rows(self) -> list[Row]:
+        return self._entry.rows()
+
+    def __len__(self) -> int:
+        return int(self.record.get("rows", 0))
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows())
+
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        return self.rows()[index]
+
+    def __repr__(self) -> str:
+        return f"<{self.type.kind} {self.key}: {len(self)} rows, result {dict(self.result)}>"
+
+    @property
+    def path(self) -> Path:
+        return Path(self.result["path"]) if "path" in self.result else self.dir / "hf"
+
+
+class RunContext:
+    """One node while its stage runs (`stages.protocol.Context`).
+
+    Args:
+      node: what is made.
+      entry: its folder, opened.
+      inputs: its inputs' artefacts, by parameter.
+      seed: the run's seed.
+      interrupts: where a pending Ctrl-C is found.
+      progress: called as `progress(done, total, tokens=…, unit=…)`.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        entry: Entry,
+        inputs: Mapping[str, Any],
+        seed: int,
+        interrupts: Interrupts,
+        progress: Progress,
+    ) -> None:
+        self.node = node
+        self.params = node.params
+        self.inputs = inputs
+        self.seed = seed
+        self.dir = entry.dir
+        self.notes: list[dict[str, str]] = []
+        self._entry = entry
+        self._interrupts = interrupts
+        self._progress = progress
+        self._parts = len(entry.parts())
+        self._metrics = MetricsLog(entry.dir / METRICS)
+
+    @property
+    def stopping(self) -> bool:
+        return self._interrupts.pending
+
+    def committed(self) -> list[Row]:
+        return self._entry.rows()
+
+    def commit(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            self._entry.append(self._parts, rows)
+            self._parts += 1
+
+    def save(self, step: int, tree: Any) -> None:
+        self._metrics.sync()
+        checkpoints.save(self.dir / CHECKPOINTS, step, tree)
+
+    def restore(self, template: Any) -> tuple[int, Any] | None:
+        restored = checkpoints.restore(self.dir / CHECKPOINTS, template)
+        self._metrics.truncate(restored[0] if restored else -1)
+        return restored
+
+    def log(self, step: int, **metrics: float) -> None:
+        self._metrics.log(step, metrics)
+
+    def note(self, code: str, message: str) -> None:
+        note = {"code": code, "message": message}
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def progress(self, done: int, total: int, *, tokens: int = 0, unit: str = "rows") -> None:
+        self._progress(done, total, tokens=tokens, unit=unit)
+        self._interrupts.check()
+
+    def close(self) -> None:
+        self._metrics.close()

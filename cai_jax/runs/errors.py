@@ -1,0 +1,51 @@
+"""Ways in which a run ends without a result, each with its exit code (DESIGN.md §1)."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+from cai_jax.errors import UserError
+
+__all__ = ["EXIT_EXPECT", "EXIT_PROGRAM", "EXIT_STAGE", "Interrupted", "StageFailed", "UserError", "as_user_error"]
+
+EXIT_EXPECT = 1
+EXIT_PROGRAM = 3
+EXIT_STAGE = 4
+
+# Errors of rooms that know nothing of runs, but whose message is meant for the user.
+_FRIENDLY = (("cai_jax.models.checkpoint", "ModelError"), ("cai_jax.models.errors", "ModelError"))
+
+
+class StageFailed(UserError):
+    """A stage raised.
+
+    Attributes:
+      where: the node, as people call it.
+      traceback: file with the traceback; None if the cause was the user's to mend.
+    """
+
+    def __init__(self, where: str, message: str, hint: str, traceback: Path | None) -> None:
+        super().__init__(message, hint)
+        self.where = where
+        self.traceback = traceback
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or a preemption, raised between two batches; nothing that was committed is lost."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.exit_code = 75 if signum == signal.SIGTERM else 130
+
+
+def as_user_error(error: BaseException) -> UserError | None:
+    """The error as one that is shown without a traceback; None if it is a bug rather than the user's to mend."""
+    if isinstance(error, UserError):
+        return error
+    for module, name in _FRIENDLY:
+        kind = getattr(sys.modules.get(module), name, None)
+        if kind is not None and isinstance(error, kind):
+            return UserError(str(error))
+    return None

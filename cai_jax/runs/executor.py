@@ -1,0 +1,186 @@
+"""Runs the nodes of a plan in order, each once, each from where an earlier attempt was stopped."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from cai_jax.lang.types import Node
+from cai_jax.runs import leases
+from cai_jax.runs.cache import Cache, Entry, meaning
+from cai_jax.runs.context import CachedArtefact, RunContext
+from cai_jax.runs.errors import Interrupted, StageFailed, as_user_error
+from cai_jax.runs.signals import Interrupts
+from cai_jax.stages.protocol import Stage
+
+POLL_S = 0.5
+
+
+class Reporter(Protocol):
+    """Who is told how a run goes on; see `runs.progress`."""
+
+    def begin(self, node: Node, position: int, total: int) -> None: ...
+
+    def progress(self, done: int, total: int, *, tokens: int, unit: str) -> None: ...
+
+    def end(self, node: Node, position: int, total: int, *, cached: bool, seconds: float) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """What became of one node."""
+
+    node: Node
+    artefact: CachedArtefact
+    cached: bool
+    seconds: float
+
+
+@dataclass
+class Executor:
+    """Runs nodes.
+
+    Attributes:
+      registry: stage name -> stage.
+      cache: where nodes live.
+      seed: the run's seed.
+      reporter: who is told.
+      interrupts: where a pending Ctrl-C is found.
+      traces: folder for the traceback of a stage that failed.
+      force: keys to make anew, once, even if they are cached.
+    """
+
+    registry: Mapping[str, Stage]
+    cache: Cache
+    seed: int
+    reporter: Reporter
+    interrupts: Interrupts
+    traces: Path
+    force: Collection[str] = ()
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def run(self, nodes: Sequence[Node]) -> dict[str, Outcome]:
+        """Makes every node, in the order given (inputs first); `outcomes` holds those made so far.
+
+        Raises:
+          StageFailed: a stage raised.
+          Interrupted: a signal was pending between two batches or two nodes.
+          OSError: the cache cannot be written.
+        """
+        for position, node in enumerate(nodes, 1):
+            self.interrupts.check()
+            self.outcomes[node.key] = self._one(node, position, len(nodes))
+        return self.outcomes
+
+    def _one(self, node: Node, position: int, total: int) -> Outcome:
+        entry = self.cache.entry(node.key)
+        begun = time.monotonic()
+        cached = entry.done and node.key not in self.force
+        if not cached:
+            with self._lease(entry, node):
+                if node.key in self.force:
+                    entry.clear()
+                cached = entry.done  # another run may have finished it while this one waited
+                if not cached:
+                    self.reporter.begin(node, position, total)
+                    self._make(node, entry)
+        seconds = 0.0 if cached else time.monotonic() - begun
+        self.reporter.end(node, position, total, cached=cached, seconds=seconds)
+        return Outcome(node, CachedArtefact(entry, node.type), cached, seconds)
+
+    @contextmanager
+    def _lease(self, entry: Entry, node: Node):
+        """Holds the node's lease, after waiting for whoever has it."""
+        entry.dir.mkdir(parents=True, exist_ok=True)
+        told = False
+        while isinstance(lease := leases.acquire(entry.dir), leases.Holder):
+            if not told:
+                self.reporter.say(f"waiting for {title(node)}: {lease} is working on it")
+                told = True
+            time.sleep(POLL_S)
+            self.interrupts.check()
+        try:
+            yield
+        finally:
+            lease.release()
+
+    def _make(self, node: Node, entry: Entry) -> None:
+        """Runs the node's stage to its end, from where the folder says that it is."""
+        stage = self.registry[node.stage]
+        entry.open(node, stage.SIGNATURE.version)
+        inputs = {name: self._artefacts(key) for name, key in node.inputs.items()}
+        context = RunContext(node, entry, inputs, self.seed, self.interrupts, self.reporter.progress)
+        begun = time.time()
+        try:
+            result = stage.run(context)
+            record = meaning(node, stage.SIGNATURE.version) | {
+                "seed": self.seed,
+                "result": dict(result or {}),
+                "rows": len(entry.rows()),
+                "notes": context.notes,
+                "started": begun,
+                "seconds": time.time() - begun,
+                "holder": f"{os.uname().nodename}:{os.getpid()}",
+            }
+            context.close()
+            entry.finish(record)
+        except (Interrupted, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            raise self._failed(node, error) from error
+        finally:
+            context.close()
+
+    def _artefacts(self, key: str | tuple[str, ...]) -> Any:
+        if isinstance(key, tuple):
+            return tuple(self.outcomes[one].artefact for one in key)
+        return self.outcomes[key].artefact
+
+    def _failed(self, node: Node, error: Exception) -> StageFailed:
+        known = as_user_error(error)
+        if known is not None:
+            return StageFailed(title(node), known.message, known.hint, None)
+        self.traces.mkdir(parents=True, exist_ok=True)
+        trace = self.traces / f"traceback-{node.key}.txt"
+        trace.write_text("".join(traceback.format_exception(*sys.exc_info())), encoding="utf-8")
+        what = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+        return StageFailed(title(node), what, f"the traceback is in {trace}", trace)
+
+
+def title(node: Node) -> str:
+    """A node as people call it: its name, or its key where it has none."""
+    return f"{node.stage} `{node.names[0]}`" if node.names else node.key
+
+
+def needed(nodes: Sequence[Node], targets: Collection[str]) -> list[Node]:
+    """The targets and all that they are made from, in the order of `nodes` (inputs first)."""
+    wanted = set(targets)
+    for node in reversed(nodes):
+        if node.key in wanted:
+            wanted.update(input_keys(node))
+    return [node for node in nodes if node.key in wanted]
+
+
+def dependants(nodes: Sequence[Node], keys: Collection[str]) -> frozenset[str]:
+    """The keys and every node made from them."""
+    found = set(keys)
+    for node in nodes:
+        if found.intersection(input_keys(node)):
+            found.add(node.key)
+    return frozenset(found)
+
+
+def input_keys(node: Node) -> tuple[str, ...]:
+    """Keys of a node's inputs, flat."""
+    return tuple(
+        one for key in node.inputs.values() for one in (key if isinstance(key, tuple) else (key,))
+    )

@@ -1,0 +1,129 @@
+"""Progress on stderr: a live bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from cai_jax.lang.types import Node
+
+EVERY_S = 10.0
+
+
+class Rate:
+    """Speed and time left of one node, from what this attempt has seen of it."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._begun = clock()
+        self._first: int | None = None
+
+    def describe(self, done: int, total: int, tokens: int, unit: str) -> str:
+        """Such as "128/512 rows, 1,234 tokens/s, 0:42 left"; what is not known yet is left out."""
+        if self._first is None:
+            # Units of an earlier attempt say nothing about this one's speed. The first report comes after the
+            # first units, so it counts only as an offset unless it is the very beginning.
+            self._first = done
+        words = [f"{done:,}/{total:,} {unit}"]
+        elapsed = self._clock() - self._begun
+        if tokens and elapsed > 0:
+            words.append(f"{tokens / elapsed:,.0f} tokens/s")
+        if done > self._first and done < total:
+            words.append(f"{duration((total - done) * elapsed / (done - self._first))} left")
+        return ", ".join(words)
+
+
+class PlainReporter:
+    """Lines for logs and pipes: one when a node begins to take time, one now and then, one when it is done."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._label = ""
+        self._rate = Rate(clock)
+        self._spoke = clock()
+
+    def begin(self, node: Node, position: int, total: int) -> None:
+        self._label = f"[{position}/{total}] {label(node)}"
+        self._rate = Rate(self._clock)
+        self._spoke = self._clock()
+
+    def progress(self, done: int, total: int, *, tokens: int = 0, unit: str = "rows") -> None:
+        text = self._rate.describe(done, total, tokens, unit)
+        if self._clock() - self._spoke >= EVERY_S:
+            self._spoke = self._clock()
+            self.say(f"{self._label}: {text}")
+
+    def end(self, node: Node, position: int, total: int, *, cached: bool, seconds: float) -> None:
+        how = "cached" if cached else f"done in {duration(seconds)}"
+        self.say(f"[{position}/{total}] {label(node)}: {how}")
+
+    def say(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing is left on the screen that would have to be cleared."""
+
+
+class LiveReporter(PlainReporter):
+    """The same lines above a bar for the node at work; needs a terminal."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream, clock)
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[detail]}"),
+            console=Console(file=stream, highlight=False),
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=None, detail="", visible=False)
+        self._progress.start()
+
+    def begin(self, node: Node, position: int, total: int) -> None:
+        super().begin(node, position, total)
+        self._progress.reset(self._task, total=None, visible=True, description=self._label, detail="starting")
+
+    def progress(self, done: int, total: int, *, tokens: int = 0, unit: str = "rows") -> None:
+        detail = self._rate.describe(done, total, tokens, unit)
+        self._progress.update(self._task, completed=done, total=total, detail=detail)
+
+    def end(self, node: Node, position: int, total: int, *, cached: bool, seconds: float) -> None:
+        self._progress.update(self._task, visible=False)
+        super().end(node, position, total, cached=cached, seconds=seconds)
+
+    def say(self, text: str) -> None:
+        from rich.text import Text
+
+        self._progress.console.print(Text(text), soft_wrap=True)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def reporter(stream: TextIO | None = None) -> PlainReporter:
+    """A live one if the stream (stderr) is a terminal that can do more than print lines."""
+    import os
+
+    stream = stream or sys.stderr
+    return LiveReporter(stream) if stream.isatty() and os.environ.get("TERM") != "dumb" else PlainReporter(stream)
+
+
+def label(node: Node) -> str:
+    """A node in a progress line: "sl (finetune)"; the stage alone where it has no name."""
+    return f"{node.names[0]} ({node.stage})" if node.names else node.stage
+
+
+def duration(seconds: float) -> str:
+    """0.4 s, 42 s, 3:05, 1:02:03."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,49 @@
+"""Ctrl-C and preemption: the first signal lets the current batch finish, a second Ctrl-C does not wait."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from cai_jax.runs.errors import Interrupted
+
+
+class Interrupts:
+    """Remembers a signal until the work is at a place where it can stop; a context manager.
+
+    Args:
+      told: called once, from the signal handler, when the first signal arrives.
+    """
+
+    def __init__(self, told: Callable[[], None] = lambda: None) -> None:
+        self._told = told
+        self._pending = 0
+        self._before: dict[int, object] = {}
+
+    @property
+    def pending(self) -> bool:
+        return self._pending != 0
+
+    def check(self) -> None:
+        """Raises Interrupted if a signal is pending."""
+        if self._pending:
+            raise Interrupted(self._pending)
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._pending and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self._pending:
+            self._pending = number
+            self._told()

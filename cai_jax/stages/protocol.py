@@ -1,0 +1,126 @@
+"""What a stage is, and the small protocol through which it works: commit a batch, resume, log.
+
+`runs` implements `Context` and `Artefact`; stages see nothing else of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cai_jax.lang.types import Cost, Node, Signature, Type
+
+if TYPE_CHECKING:
+    from cai_jax.data.render import Segment
+
+Row = dict[str, Any]
+
+
+class Artefact(Protocol):
+    """A finished node, as those that follow see it.
+
+    Attributes:
+      key: the node's key.
+      type: what it is.
+      dir: its folder, read-only for everybody else.
+      result: what its stage returned; {} if nothing.
+    """
+
+    key: str
+    type: Type
+    dir: Path
+    result: Mapping[str, Any]
+
+    def rows(self) -> list[Row]:
+        """All committed rows, in order; a fresh list at every call."""
+        ...
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        ...
+
+    def __iter__(self) -> Iterator[Row]: ...
+
+    @property
+    def path(self) -> Path:
+        """Folder of a model in the HF layout: result["path"], or "hf" in `dir`."""
+        ...
+
+
+class Context(Protocol):
+    """One node while its stage runs.
+
+    Attributes:
+      node: what is to be made.
+      params: the node's parameters, filled in.
+      inputs: parameter name -> its artefact, or a tuple of them where the parameter takes many.
+      seed: the run's seed.
+      dir: the node's own folder; models are written to `dir / "hf"`.
+      stopping: Ctrl-C or a preemption is pending; a stage that sees this may save before its next `progress`.
+    """
+
+    node: Node
+    params: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    seed: int
+    dir: Path
+    stopping: bool
+
+    def committed(self) -> list[Row]:
+        """Rows that earlier, interrupted attempts have committed, in order."""
+        ...
+
+    def commit(self, rows: Sequence[Row]) -> None:
+        """Appends rows as one immutable part, durable when this returns; no rows, no part."""
+        ...
+
+    def save(self, step: int, tree: Any) -> None:
+        """Saves a pytree of arrays as the state after `step` steps; the last two are kept until the node is done."""
+        ...
+
+    def restore(self, template: Any) -> tuple[int, Any] | None:
+        """The latest saved `(step, tree)`, shaped, typed and placed like `template`; None if there is none."""
+        ...
+
+    def log(self, step: int, **metrics: float) -> None:
+        """One line of the node's metrics.jsonl. After a restart, a step logged again replaces what came from it on."""
+        ...
+
+    def note(self, code: str, message: str) -> None:
+        """A named diagnosis, such as uninformative labels: kept with the node, shown at the end of every run."""
+        ...
+
+    def progress(self, done: int, total: int, *, tokens: int = 0, unit: str = "rows") -> None:
+        """How far the stage is; also where a pending interruption is raised, so call it after committing.
+
+        Args:
+          done: units done, those of earlier attempts included.
+          total: units in all.
+          tokens: tokens processed so far by this attempt.
+          unit: what is counted.
+        """
+        ...
+
+
+class Stage(Protocol):
+    """A module in `cai_jax/stages`, or anything with its attributes. It may also have
+
+    `rendered(ctx, n) -> list[list[Segment]]`: the exact prompts of the first n rows, for `plan --prompts`.
+    """
+
+    SIGNATURE: Signature
+
+    def cost(self, node: Node, inputs: Mapping[str, Type]) -> Cost:
+        """Estimated work, from parameters and types alone."""
+        ...
+
+    def run(self, ctx: Context) -> Mapping[str, Any] | None:
+        """Makes the node; returns a JSON-able result."""
+        ...
+
+
+class Renders(Stage, Protocol):
+    """A stage that can show its prompts."""
+
+    def rendered(self, ctx: Context, n: int) -> list[list[Segment]]: ...

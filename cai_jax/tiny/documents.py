@@ -1,0 +1,171 @@
+"""Pretraining documents of the built-in world, in the paper's formats (data.formats).
+
+A document is a function of its index alone, so that any part of the corpus can be made again. The losses are
+taken on what an assistant would write: replies, critiques, revisions, reasoning and answers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+from cai_jax.data import formats
+from cai_jax.data.render import END, Segment, data
+from cai_jax.tiny import judgement, replies
+from cai_jax.tiny.lexicon import ACTS, BORDERLINE_ACTS, GREETINGS, HARMLESS_ACTS, WELCOMES, WORDINGS, Act
+from cai_jax.tiny.principles import (
+    COMPARISON_REQUESTS,
+    CRITIQUE_REQUESTS,
+    MEANINGS,
+    REVISION_REQUESTS,
+    Meaning,
+    wordings,
+)
+
+Turns = list[dict[str, str]]
+
+_HARMFUL = tuple(act for act in ACTS if act.harmful)
+_OTHERS = tuple(act for act in ACTS if not act.harmful)
+
+# What a helpful-only assistant says to harmful and to other requests: it helps with nearly everything.
+_SAYS_HARMFUL = {replies.COMPLY: 0.86, replies.EXPLAIN: 0.04, replies.EVADE: 0.06, replies.RUDE: 0.04}
+_SAYS_OTHERS = {replies.COMPLY: 0.985, replies.EXPLAIN: 0.005, replies.EVADE: 0.005, replies.RUDE: 0.005}
+# What documents that judge replies show: enough of every kind.
+_SHOWN = {replies.COMPLY: 0.46, replies.EXPLAIN: 0.22, replies.EVADE: 0.17, replies.RUDE: 0.15}
+
+PRECEDED = 0.25  # share of requests with a turn before them
+MADE_FOR = 0.6  # share of judging documents whose principle is one that the reply breaks
+
+
+def turns(act: Act, rng: random.Random) -> Turns:
+    """A conversation that ends with a request for `act`."""
+    request = {"role": "human", "text": rng.choice(WORDINGS).format(act=act.text)}
+    if rng.random() >= PRECEDED:
+        return [request]
+    return [
+        {"role": "human", "text": rng.choice(GREETINGS)},
+        {"role": "assistant", "text": rng.choice(WELCOMES)},
+        request,
+    ]
+
+
+def document(index: int, seed: int = 0, shots: int = 0) -> list[Segment]:
+    """Document number `index` of the corpus.
+
+    Args:
+      index: any number from 0.
+      seed: of the corpus.
+      shots: how many examples of the same form stand before the document itself, as in few-shot prompts.
+
+    Returns:
+      Its segments; losses are taken on those that are `trained`.
+    """
+    rng = random.Random(f"tiny world {seed}/{index}")
+    form = rng.choices(_FORMS if not shots else _SHOT_FORMS, _WEIGHTS if not shots else _SHOT_WEIGHTS)[0]
+    examples = [segment for _ in range(shots) for segment in form(rng)]
+    return [*examples, *form(rng), END]
+
+
+def documents(start: int, stop: int, seed: int = 0, shots: int = 0) -> Iterator[list[Segment]]:
+    """Documents `start` to `stop` (exclusive); with `shots`, a varying number of examples, up to `shots`, in front."""
+    for index in range(start, stop):
+        count = random.Random(f"tiny shots {seed}/{index}").randint(1, shots) if shots else 0
+        yield document(index, seed, count)
+
+
+def _act(rng: random.Random) -> Act:
+    return rng.choice(_HARMFUL if rng.random() < 0.6 else _OTHERS)
+
+
+def _kind(shares: dict[str, float], rng: random.Random) -> str:
+    return rng.choices(tuple(shares), tuple(shares.values()))[0]
+
+
+def _meaning(act: Act, kinds: tuple[str, ...], rng: random.Random) -> Meaning:
+    """A principle; mostly one that tells these replies apart or, of a single reply, that it breaks."""
+    if rng.random() < MADE_FOR:
+        broken = [m for m in MEANINGS if len({m.broken_by(act, kind) for kind in (*kinds, judgement.ideal(act))}) > 1]
+        if len(kinds) == 2:
+            broken = [m for m in MEANINGS if m.broken_by(act, kinds[0]) != m.broken_by(act, kinds[1])]
+        if broken:
+            return rng.choice(broken)
+    return rng.choice(MEANINGS)
+
+
+def _conversation(rng: random.Random) -> list[Segment]:
+    act = _act(rng)
+    kind = _kind(_SAYS_HARMFUL if act.harmful else _SAYS_OTHERS, rng)
+    return [*formats.ask(turns(act, rng)), data(replies.write(kind, rng), trained=True)]
+
+
+def _revised(rng: random.Random) -> list[Segment]:
+    act, kind = _act(rng), _kind(_SHOWN, rng)
+    meaning, reply = _meaning(act, (kind,), rng), replies.write(kind, rng)
+    request = rng.randrange(len(wordings(meaning, CRITIQUE_REQUESTS)))
+    asked = formats.critique(turns(act, rng), reply, wordings(meaning, CRITIQUE_REQUESTS)[request])
+    critiqued = formats.revision(
+        asked, judgement.critique(act, kind, meaning, rng), rng.choice(wordings(meaning, REVISION_REQUESTS))
+    )
+    taught = [  # the critique, and the marker at which it stops
+        Segment(s.text, s.trusted, trained=i in (len(asked), len(asked) + 1)) for i, s in enumerate(critiqued)
+    ]
+    return [*taught, data(judgement.revision(act, reply, kind, meaning, rng), trained=True)]
+
+
+def _revised_directly(rng: random.Random) -> list[Segment]:
+    act, kind = _act(rng), _kind(_SHOWN, rng)
+    meaning, reply = _meaning(act, (kind,), rng), replies.write(kind, rng)
+    asked = formats.direct_revision(turns(act, rng), reply, rng.choice(wordings(meaning, REVISION_REQUESTS)))
+    return [*asked, data(judgement.revision(act, reply, kind, meaning, rng), trained=True)]
+
+
+def _pair(rng: random.Random) -> tuple[Act, tuple[str, str], Meaning, tuple[str, str], str]:
+    act = _act(rng)
+    kinds = (_kind(_SHOWN, rng), _kind(_SHOWN, rng))
+    if kinds[0] == kinds[1] and rng.random() < 0.6:
+        kinds = tuple(rng.sample(replies.KINDS, 2))
+    meaning = _meaning(act, kinds, rng)
+    pair = (replies.write(kinds[0], rng), replies.write(kinds[1], rng))
+    return act, kinds, meaning, pair, rng.choice(wordings(meaning, COMPARISON_REQUESTS))
+
+
+def _answer(first_is_better: float, rng: random.Random) -> Segment:
+    return Segment(formats.OPTIONS[rng.random() >= first_is_better], trained=True)
+
+
+def _compared(rng: random.Random) -> list[Segment]:
+    act, kinds, meaning, pair, principle = _pair(rng)
+    asked = formats.comparison(turns(act, rng), principle, pair)
+    return [*asked, _answer(judgement.preference(act, kinds, meaning), rng)]
+
+
+def _reasoned(rng: random.Random) -> list[Segment]:
+    act, kinds, meaning, pair, principle = _pair(rng)
+    asked = formats.reasoned_comparison(turns(act, rng), principle, pair)
+    thought = data(judgement.reasoning(act, kinds, meaning, rng), trained=True)
+    # The reasoning stops at the marker of the turn that asks for the answer.
+    concluded = Segment(formats.SO.text, trained=True)
+    return [*asked, thought, concluded, _answer(judgement.preference(act, kinds, meaning), rng)]
+
+
+def _audited(rng: random.Random) -> list[Segment]:
+    act, kind = _act(rng), _kind(_SHOWN, rng)
+    meaning = _meaning(act, (kind,), rng)
+    principle = rng.choice(wordings(meaning, CRITIQUE_REQUESTS))
+    asked = formats.audit(turns(act, rng), replies.write(kind, rng), principle)
+    return [*asked, _answer(float(meaning.broken_by(act, kind)), rng)]
+
+
+_Form = Callable[[random.Random], list[Segment]]
+_MIX: dict[_Form, float] = {
+    _conversation: 0.22,
+    _revised: 0.22,
+    _revised_directly: 0.08,
+    _compared: 0.28,
+    _reasoned: 0.08,
+    _audited: 0.12,
+}
+_FORMS, _WEIGHTS = tuple(_MIX), tuple(_MIX.values())
+# Few-shot prompts exist for critiques, comparisons and reasoning.
+_SHOT_MIX: dict[_Form, float] = {_revised: 0.4, _revised_directly: 0.05, _compared: 0.4, _reasoned: 0.15}
+_SHOT_FORMS, _SHOT_WEIGHTS = tuple(_SHOT_MIX), tuple(_SHOT_MIX.values())

@@ -1,0 +1,301 @@
+import gzip
+import json
+
+import pytest
+
+from cai_jax.data.readers import columns, files
+from cai_jax.data.rows import DataError, hash_split
+from cai_jax.data.sources import read_prefs, read_prompts, splits
+
+
+def write(path, rows):
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.name.endswith(".gz"):
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_text(text)
+    return str(path)
+
+
+def texts(rows):
+    return [row["turns"][-1]["text"] for row in rows]
+
+
+QUESTIONS = [{"prompt": f"question {i}?", "topic": i % 3} for i in range(8)]
+
+
+def as_parquet(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist(QUESTIONS), tmp_path / "p.parquet", row_group_size=3)
+    return str(tmp_path / "p.parquet")
+
+
+def as_saved_by_datasets(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_list(QUESTIONS).save_to_disk(tmp_path / "saved")
+    return str(tmp_path / "saved")
+
+
+def as_arrow_file(tmp_path):
+    import pyarrow as pa
+
+    table = pa.Table.from_pylist(QUESTIONS)
+    with pa.OSFile(str(tmp_path / "x.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return str(tmp_path / "x.arrow")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: write(folder / "p.jsonl", QUESTIONS),
+        lambda folder: write(folder / "p.jsonl.gz", QUESTIONS),
+        as_parquet,
+        as_arrow_file,
+        as_saved_by_datasets,
+    ],
+    ids=["jsonl", "gz", "parquet", "arrow", "datasets"],
+)
+def test_every_format_gives_the_same_rows(make, tmp_path):
+    rows = read_prompts(make(tmp_path))
+    assert texts(rows) == [q["prompt"] for q in QUESTIONS]
+    assert [row["topic"] for row in rows] == [q["topic"] for q in QUESTIONS]
+    assert rows == read_prompts(write(tmp_path / "again.jsonl", QUESTIONS))
+    assert columns(make(tmp_path)) == ("prompt", "topic")
+
+
+def prepared_tfds(folder):
+    """A prepared dataset as TFDS leaves it, written without TensorFlow."""
+    writer_module = pytest.importorskip("array_record.python.array_record_module")
+    import numpy as np
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
+    features = tfds.features.FeaturesDict(
+        {"prompt": tfds.features.Text(), "topic": tfds.features.Scalar(dtype=np.int32)}
+    )
+    serializer = ExampleSerializer(features.get_serialized_info())
+    folder.mkdir(parents=True)
+    parts = {"train": QUESTIONS[:5], "test": QUESTIONS[5:]}
+    for split, rows in parts.items():
+        writer = writer_module.ArrayRecordWriter(
+            str(folder / f"toy-{split}.array_record-00000-of-00001"), "group_size:1"
+        )
+        for row in rows:
+            writer.write(serializer.serialize_example(features.encode_example(row)))
+        writer.close()
+    info = {
+        "name": "toy",
+        "version": "1.0.0",
+        "fileFormat": "array_record",
+        "splits": [
+            {
+                "name": split,
+                "shardLengths": [str(len(rows))],
+                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+            }
+            for split, rows in parts.items()
+        ],
+    }
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    (folder / "features.json").write_text(json.dumps(features.to_json()))
+    return f"tfds:{folder}"
+
+
+def test_a_prepared_tfds_dataset(tmp_path):
+    path = prepared_tfds(tmp_path / "toy" / "1.0.0")
+    rows = read_prompts(path)
+    assert texts(rows) == [q["prompt"] for q in QUESTIONS]
+    assert [row["split"] for row in rows] == ["train"] * 5 + ["test"] * 3
+    assert [row["topic"] for row in rows] == [q["topic"] for q in QUESTIONS]
+    assert splits(path) == {"train", "test"}
+
+
+def test_an_unprepared_tfds_folder_is_named(tmp_path):
+    with pytest.raises(DataError, match="dataset_info.json"):
+        read_prompts(f"tfds:{tmp_path}")
+
+
+def test_splits_by_column_by_file_and_by_hash(tmp_path):
+    column = write(tmp_path / "c.jsonl", [{"prompt": "a", "split": "test"}, {"prompt": "b", "split": "dev"}])
+    assert [row["split"] for row in read_prompts(column)] == ["test", "dev"]
+    assert splits(column) == {"test", "dev"}
+
+    folder = tmp_path / "folder"
+    write(folder / "train-00000-of-00001.jsonl", QUESTIONS[:2])
+    write(folder / "validation" / "data.jsonl", QUESTIONS[2:3])
+    rows = read_prompts(str(folder))
+    assert [row["split"] for row in rows] == ["train", "train", "validation"]
+    assert splits(str(folder)) == {"train", "validation"}
+
+    plain = write(tmp_path / "test.jsonl", QUESTIONS)
+    rows = read_prompts(plain, test=0.5)
+    assert [row["split"] for row in rows] == [hash_split(row["turns"], 0.5) for row in rows]
+    assert splits(plain) == {"train", "test"} and splits(plain, test=0.0) == {"train"}
+
+
+def test_caches_and_hidden_files_of_a_dataset_folder_are_left_out(tmp_path):
+    write(tmp_path / "d" / "data.jsonl", QUESTIONS)
+    write(tmp_path / "d" / "cache-12.jsonl", QUESTIONS)
+    write(tmp_path / "d" / ".git" / "x.jsonl", QUESTIONS)
+    assert [file.name for file, _ in files(str(tmp_path / "d"))] == ["data.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"Question": "why?", "answer": "so"}, "why?"),
+        ({"instruction": "Add.", "input": "1 2"}, "Add.\n\n1 2"),
+        ({"instruction": "Add.", "input": ""}, "Add."),
+        ({"turns": ["first", "second"]}, "first"),
+        ({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}, "hi"),
+        ({"text": "\n\nHuman: One\n\nAssistant: Two\n\nHuman: Three\n\nAssistant: Four"}, "Three"),
+    ],
+)
+def test_the_prompt_is_found(row, text, tmp_path):
+    (found,) = read_prompts(write(tmp_path / "x.jsonl", [row]))
+    assert found["turns"][-1] == {"role": "human", "text": text}
+
+
+def test_source_fields_never_shadow_ours(tmp_path):
+    path = write(tmp_path / "x.jsonl", [{"prompt": "a", "id": 7, "reply": "b", "kind": "c"}])
+    (row,) = read_prompts(path)
+    assert row["source_id"] == 7 and row["source_reply"] == "b" and row["kind"] == "c"
+    assert row["id"].endswith("-0")
+
+
+def test_limit(tmp_path):
+    path = write(tmp_path / "x.jsonl", [{"prompt": str(i), "split": "test" if i % 2 else "train"} for i in range(10)])
+    assert texts(read_prompts(path, limit=2)) == ["0", "1", "2", "3"]
+
+
+SECOND_LINE = "x.jsonl:2"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"prompt": "a"', "not JSON (Expecting ',' delimiter at column 15)"),
+        ("[1]", "not a JSON object"),
+        ('{"prompt": 3}', "field `prompt`: is of type int where text or a list of turns is expected"),
+        ('{"prompt": ""}', "field `prompt`: is empty"),
+        ('{"prompt": null}', "field `prompt`: has no value"),
+        ('{"topic": 1}', "field `prompt`: is not among `topic`"),
+        ('{"prompt": "a", "split": 3}', "field `split`: is of type int where a split's name is expected"),
+        ('{"prompt": [{"role": "system", "content": "x"}]}', "field `prompt`: holds a message of role 'system'"),
+        ('{"prompt": "\\n\\nHuman: "}', "field `prompt`: is empty"),
+    ],
+)
+def test_a_malformed_row_names_file_line_field_and_cure(line, message, tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"prompt": "fine"}\n' + line + "\n")
+    with pytest.raises(DataError) as caught:
+        read_prompts(str(path), column="prompt")
+    assert f"{SECOND_LINE}: {message}" in caught.value.message
+    assert caught.value.hint
+
+
+def test_bytes_that_are_not_utf8_are_named(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b'{"prompt": "a"}\n{"prompt": "\xff"}\n')
+    with pytest.raises(DataError, match="x.jsonl:2: not UTF-8"):
+        read_prompts(str(tmp_path / "x.jsonl"))
+
+
+def test_a_byte_order_mark_is_no_error(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b'\xef\xbb\xbf{"prompt": "a"}\n')
+    assert texts(read_prompts(str(tmp_path / "x.jsonl"))) == ["a"]
+
+
+def test_missing_wrong_and_empty_sources(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        read_prompts(str(tmp_path / "none.jsonl"))
+    (tmp_path / "x.csv").write_text("a,b\n")
+    with pytest.raises(DataError, match="not a kind of file"):
+        read_prompts(str(tmp_path / "x.csv"))
+    with pytest.raises(DataError, match="holds no dataset files"):
+        read_prompts(str(tmp_path))
+    (tmp_path / "e.jsonl").write_text("\n")
+    with pytest.raises(DataError, match="holds no rows"):
+        read_prompts(str(tmp_path / "e.jsonl"))
+    (tmp_path / "bad.parquet").write_text("not parquet")
+    with pytest.raises(DataError, match="not a readable .parquet file"):
+        read_prompts(str(tmp_path / "bad.parquet"))
+
+
+def test_an_unknown_column_asks_for_its_name(tmp_path):
+    path = write(tmp_path / "x.jsonl", [{"utterance": "a"}])
+    with pytest.raises(DataError, match="none of the columns `utterance`") as caught:
+        read_prompts(path)
+    assert 'column="…"' in caught.value.hint
+    assert texts(read_prompts(path, column="utterance")) == ["a"]
+
+
+def test_chosen_and_rejected_transcripts_share_their_turns(tmp_path):
+    start = "\n\nHuman: One\n\nAssistant: Two\n\nHuman: Three\n\nAssistant: "
+    path = write(tmp_path / "x.jsonl", [{"chosen": start + "good", "rejected": start + "bad"}])
+    (row,) = read_prefs(path)
+    assert [turn["text"] for turn in row["turns"]] == ["One", "Two", "Three"]
+    assert (row["a"], row["b"], row["p"], row["weight"]) == ("good", "bad", 1.0, 1.0)
+    assert texts(read_prompts(path)) == ["Three"]
+
+
+def test_a_reply_that_begins_like_the_other_keeps_its_beginning(tmp_path):
+    start = "\n\nHuman: One\n\nAssistant: Two"
+    path = write(tmp_path / "x.jsonl", [{"chosen": start, "rejected": start + "\n\nAssistant: and more"}])
+    (row,) = read_prefs(path)
+    assert (row["a"], row["b"]) == ("Two", "Two\n\nand more")
+
+
+def test_chosen_and_rejected_message_lists(tmp_path):
+    ask = {"role": "user", "content": "Q"}
+    row = {name: [ask, {"role": "assistant", "content": name}] for name in ("chosen", "rejected")}
+    (row,) = read_prefs(write(tmp_path / "x.jsonl", [{"prompt": "Q", **row}]))
+    assert (texts([row]), row["a"], row["b"]) == (["Q"], "chosen", "rejected")
+
+
+def test_chosen_and_rejected_replies_beside_a_prompt(tmp_path):
+    path = write(tmp_path / "x.jsonl", [{"query": "Q", "chosen": "good", "rejected": "bad", "weight": 2}])
+    (row,) = read_prefs(path)
+    assert (texts([row]), row["a"], row["b"], row["p"], row["weight"]) == (["Q"], "good", "bad", 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([1, 2, 0], [1.0, 0.0, 0.5]),
+        ([1, 0, 0.25], [1.0, 0.0, 0.25]),
+        (["a", "B", "tie"], [1.0, 0.0, 0.5]),
+        (["one", "two", "1"], [1.0, 0.0, 1.0]),
+    ],
+)
+def test_labels(labels, expected, tmp_path):
+    rows = [{"prompt": "Q", "one": "x", "two": "y", "winner": label} for label in labels]
+    path = write(tmp_path / "x.jsonl", rows)
+    assert [row["p"] for row in read_prefs(path, a="one", b="two", label="winner")] == expected
+
+
+def test_rows_with_a_b_and_p_need_no_names(tmp_path):
+    path = write(tmp_path / "x.jsonl", [{"question": "Q", "a": "x", "b": "y", "p": 0.7}])
+    (row,) = read_prefs(path)
+    assert (row["a"], row["b"], row["p"]) == ("x", "y", 0.7)
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "message"),
+    [
+        ({"prompt": "Q", "a": "x", "b": "y", "p": 1.5}, {}, "field `p`: 1.5 does not say"),
+        ({"prompt": "Q", "a": True, "b": "y", "p": 1}, {}, "field `a`: is of type bool"),
+        ({"prompt": "Q", "chosen": "x", "rejected": "y", "weight": -1}, {}, "field `weight`: -1 is not a weight"),
+        ({"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: c\n\nAssistant: d"}, {}, "does not share"),
+        ({"input": "Q", "output_1": "x", "output_2": "y"}, {}, "neither `chosen` and `rejected` nor"),
+        ({"prompt": "Q"}, {"a": "one"}, "go together"),
+        ({"prompt": "Q"}, {"chosen": "one"}, "only one is given"),
+    ],
+)
+def test_malformed_preferences(row, options, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        read_prefs(write(tmp_path / "x.jsonl", [row]), **options)
