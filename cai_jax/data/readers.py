@@ -29,8 +29,8 @@ def records(path: str) -> Iterator[Record]:
 
     Args:
       path: a .jsonl, .jsonl.gz, .parquet or .arrow file; a folder of such files (a Hugging Face dataset
-        directory, as saved by `save_to_disk` or as downloaded); "tfds:" and a prepared TFDS dataset's version
-        folder; or "hf:" and a dataset (with an optional subfolder) in the local Hugging Face cache.
+        directory, as saved by `save_to_disk` or as downloaded); or "tfds:" and a prepared TFDS dataset's
+        version folder.
 
     Raises:
       DataError: nothing there, not readable, or a record that is not an object.
@@ -49,7 +49,7 @@ def files(path: str) -> list[tuple[Path, str | None]]:
 
     A file given by itself has no split, whatever its name.
     """
-    root = _hf_snapshot(path.removeprefix("hf:")) if path.startswith("hf:") else Path(path)
+    root = Path(path)
     if root.is_file():
         if not root.name.endswith(_SUFFIXES):
             raise DataError(f"{root}: not a kind of file that is read", f"use one of {', '.join(_SUFFIXES)}")
@@ -170,18 +170,3 @@ def _plain(value: Any, where: str, field: str) -> Any:
         plain = value.tolist()
         return plain if isinstance(plain, (int, float, bool, str)) else _plain(plain, where, field)
     return value
-
-
-def _hf_snapshot(name: str) -> Path:
-    """Folder of a dataset in the local Hugging Face cache; "owner/name/sub/folder" goes down into it."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    repo, inside = "/".join(name.split("/")[:2]), name.split("/")[2:]
-    try:
-        return Path(snapshot_download(repo, repo_type="dataset", local_files_only=True), *inside)
-    except LocalEntryNotFoundError as error:
-        raise DataError(
-            f"hf:{name}: the dataset is not in the local Hugging Face cache",
-            f"fetch it first: hf download --repo-type dataset {repo}",
-        ) from error

@@ -6,6 +6,7 @@ so that the depth of a tree is bounded by the nesting of brackets, which the par
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cai_jax.lang.source import Source, Span
@@ -171,3 +172,36 @@ Statement = Use | Let | Bind | Constitution | Expect | Sweep | Run | Broken
 class Program:
     source: Source = field(compare=False, repr=False)
     statements: tuple[Statement, ...]
+
+
+def parts(expr: Expr) -> tuple[Expr, ...]:
+    """The expressions directly inside of an expression."""
+    match expr:
+        case List(items=items):
+            return items
+        case Call(arguments=arguments, settings=settings):
+            return tuple(argument.value for argument in (*arguments, *settings))
+        case Pipe(source=source, calls=calls):
+            return (source, *calls)
+        case Sum(terms=terms):
+            return terms
+        case Product(factors=factors):
+            return factors
+        case Select(value=value):
+            return (value,)
+    return ()
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """The expression and all that it contains."""
+    stack = [expr]
+    while stack:
+        current = stack.pop()
+        yield current
+        stack.extend(reversed(parts(current)))
+
+
+def names(expr: Expr) -> set[str]:
+    """The names that an expression refers to, called flows included."""
+    found = {part.id for part in walk(expr) if isinstance(part, Name)}
+    return found | {part.name.id for part in walk(expr) if isinstance(part, Call)}

@@ -51,9 +51,7 @@ class Diagnostic:
             "severity": "warning" if self.warning else "error",
             "message": self.message,
             "hint": self.hint,
-            "spans": [
-                _span_json(label, primary=index == 0) for index, label in enumerate(self.labels)
-            ],
+            "spans": [_span_json(label, primary=index == 0) for index, label in enumerate(self.labels)],
         }
 
 
@@ -74,7 +72,9 @@ def _span_json(label: Label, primary: bool) -> dict[str, Any]:
 class Diagnostics(list[Diagnostic]):
     """The findings of one program: at most one of a code at a place."""
 
-    def report(self, code: str, message: str, span: Span | None, label: str = "", *also: Label, hint: str = ""):
+    def report(
+        self, code: str, message: str, span: Span | None, label: str = "", *also: Label, hint: str = ""
+    ):
         labels = (Label(span, label), *also) if span else ()
         if not any(known.code == code and known.span == span and span for known in self):
             self.append(Diagnostic(code, message, labels, hint))
@@ -104,7 +104,13 @@ def listed(words: Iterable[str], last: str = "or") -> str:
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} {last} {quoted[-1]}"
 
 
-_COLOURS = {"error": "\033[1;31m", "warning": "\033[1;33m", "bold": "\033[1m", "rule": "\033[1;34m", "end": "\033[0m"}
+_COLOURS = {
+    "error": "\033[1;31m",
+    "warning": "\033[1;33m",
+    "bold": "\033[1m",
+    "rule": "\033[1;34m",
+    "end": "\033[0m",
+}
 
 
 def render(diagnostics: Iterable[Diagnostic], colour: bool = False) -> str:
@@ -143,8 +149,12 @@ def _excerpts(labels: tuple[Label, ...], width: int, paint: Mapping[str, str]) -
             if last is not None and line > last + 1:
                 lines.append("...")
             if line != last:
-                lines.append(f"{line:>{width}} {paint['rule']}|{paint['end']} {_visible(source.line(line))}".rstrip())
-            lines.append(f"{margin}{paint['rule']}|{paint['end']} {_underline(label, column, label is primary)}")
+                lines.append(
+                    f"{line:>{width}} {paint['rule']}|{paint['end']} {_visible(source.line(line))}".rstrip()
+                )
+            lines.append(
+                f"{margin}{paint['rule']}|{paint['end']} {_underline(label, column, label is primary)}"
+            )
             last = line
     return lines
 

@@ -16,7 +16,9 @@ from cai_jax.lang.tables import parser
 MAX_BYTES = 512 * 1024
 MAX_DEPTH = 32
 _WORD = re.compile(r"[A-Za-z_]\w*")
-_BINDS = re.compile(r"^[ \t]*(?:(?:let|use|constitution)[ \t]+)?([A-Za-z_]\w*)[ \t]*(?:[:={]|from\b|$)", re.MULTILINE)
+_BINDS = re.compile(
+    r"^[ \t]*(?:(?:let|use|constitution)[ \t]+([A-Za-z_]\w*)|([A-Za-z_]\w*)[ \t]*(?:[:=]|$))", re.MULTILINE
+)
 
 
 def read(path: str | Path, shown: str, report: Diagnostics) -> Source:
@@ -51,7 +53,9 @@ def decode(data: bytes, shown: str, report: Diagnostics) -> Source:
         report.report("W002", "the file begins with a byte order mark", span, hint="`cai-jax fmt` removes it")
     if crlf:
         end = source.text.index("\n")
-        report.report("W003", "lines end in CR LF", Span(source, end, end), hint="`cai-jax fmt` makes them LF")
+        report.report(
+            "W003", "lines end in CR LF", Span(source, end, end), hint="`cai-jax fmt` makes them LF"
+        )
     return source
 
 
@@ -63,9 +67,11 @@ def parse(source: Source, report: Diagnostics) -> ast.Program:
 
 def _statement(chunk: Chunk, report: Diagnostics) -> ast.Statement:
     span = chunk.span
-    for line in chunk.outdented:
-        label = Span(line.source, line.start, line.start + len(line.text.split()[0]))
-        report.report("E109", "a statement goes on here in column 1", label, hint="indent this line")
+    if chunk.outdented:
+        line = chunk.outdented[0]
+        first = Span(line.source, line.start, line.start + len(line.text.split()[0]))
+        hint = "indent it, and what follows up to the next statement"
+        report.report("E109", "a statement goes on here in column 1", first, hint=hint)
     if not _marks_are_sound(span, report):
         return _broken(span)
     try:
@@ -83,7 +89,9 @@ def _marks_are_sound(span: Span, report: Diagnostics) -> bool:
         word = len(span.text) - len(span.text.lstrip())
         first = re.match(r"\S+", span.text.lstrip())
         inner = Span(source, span.start + word, span.start + word + len(first.group()))
-        report.report("E108", "statements start in column 1", inner, "indented", hint="remove the spaces before it")
+        report.report(
+            "E108", "statements start in column 1", inner, "indented", hint="remove the spaces before it"
+        )
         return False
     opened: list[Span] = []
     for mark in marks_in(span):
@@ -111,7 +119,7 @@ def _report_escapes(mark: Span, report: Diagnostics) -> None:
     plain = re.sub(r"\\\\", "  ", mark.text)
     if match := BAD_ESCAPE.search(plain):
         span = Span(mark.source, mark.start + match.start(), mark.start + match.end())
-        hint = r'known are \n, \t, \" and \\'
+        hint = r"known are \n, \t, \" and \\"
         report.report("E116", f"`{match.group()}` means nothing in a string", span, hint=hint)
 
 
@@ -125,12 +133,14 @@ def _report_tabs(source: Source, report: Diagnostics) -> None:
     first = plain.find("\t")
     if first >= 0:
         hint = "`cai-jax fmt` replaces tabs by spaces"
-        report.report("E004", "tabs are not allowed outside strings", Span(source, first, first + 1), hint=hint)
+        report.report(
+            "E004", "tabs are not allowed outside strings", Span(source, first, first + 1), hint=hint
+        )
 
 
 def _broken(span: Span) -> ast.Broken:
     text = span.text
-    bound = tuple(match[1] for match in _BINDS.finditer(text))
+    bound = tuple(match[1] or match[2] for match in _BINDS.finditer(text))
     return ast.Broken(span, bound, tuple(_WORD.findall(text)))
 
 
@@ -138,7 +148,7 @@ def _docs(span: Span) -> str:
     """The `## text` lines directly above a statement, joined."""
     source, lines = span.source, []
     number = source.position(span.start)[0] - 1
-    while number >= 1 and source.line(number).startswith("##"):
-        lines.append(source.line(number).lstrip("#").strip())
+    while number >= 1 and source.line(number).lstrip().startswith("##"):
+        lines.append(source.line(number).lstrip(" #").strip())
         number -= 1
     return " ".join(reversed(lines))

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 _MARKS = re.compile(r'"(?:[^"\\\n]|\\.)*"?|#[^\n]*|[()\[\]{}]')
-_HEAD = re.compile(r"(?:use|let|constitution|expect|sweep)\b|run\s*\(|[A-Za-z_]\w*\s*[:=](?!=)")
+_KEYWORD_HEAD = re.compile(r"(?:use|let|constitution|expect|sweep)\b|run\s*\(")
+_HEAD = re.compile(rf"{_KEYWORD_HEAD.pattern}|[A-Za-z_]\w*\s*[:=](?!=)")
 _CONTINUES = " \t\r\n#)]}|"
 CLOSERS = {")": "(", "]": "[", "}": "{"}
 
@@ -43,6 +44,11 @@ class Source:
         start = self._starts[number - 1]
         end = self._starts[number] if number < len(self._starts) else len(self.text)
         return self.text[start:end].rstrip("\r\n")
+
+    @property
+    def lines(self) -> int:
+        """How many lines there are, counting a last empty one."""
+        return len(self._starts)
 
     @cached_property
     def marks(self) -> list[Span]:
@@ -91,29 +97,48 @@ class Chunk(NamedTuple):
     outdented: tuple[Span, ...] = ()
 
 
+_LOOKAHEAD = 200  # lines that are searched for the end of brackets
+
+
 def statements(source: Source) -> list[Chunk]:
     """Cuts a source at the lines that begin in column 1.
 
     A line beginning with a closing bracket or `|` goes on with the statement above it; so does, as a mistake to
-    be reported, a line that cannot begin a statement while a bracket is open.
+    be reported, one that stands in column 1 inside of brackets.
     """
-    text, chunks, depth = source.text, [], 0
-    for match in re.finditer(r"^[^\n]+", text, re.MULTILINE):
-        stripped = match.group().strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        line = Span(source, match.start(), match.end())
-        starts = text[line.start] not in _CONTINUES
-        if chunks and starts and depth > 0 and not looks_like_statement(text, line.start):
-            span, outdented = chunks[-1]
-            chunks[-1] = Chunk(span.to(line), (*outdented, line))
+    lines = [
+        Span(source, match.start(), match.end())
+        for match in re.finditer(r"^[^\n]+", source.text, re.MULTILINE)
+        if match.group().strip() and not match.group().lstrip().startswith("#")
+    ]
+    opened = [_opened(line) for line in lines]
+    chunks, depth = [], 0
+    for index, line in enumerate(lines):
+        starts = source.text[line.start] not in _CONTINUES
+        if chunks and starts and depth > 0 and _is_inside(lines, opened, index, depth):
+            chunks[-1] = Chunk(chunks[-1].span.to(line), (*chunks[-1].outdented, line))
         elif chunks and not starts:
             chunks[-1] = chunks[-1]._replace(span=chunks[-1].span.to(line))
         else:
             chunks.append(Chunk(line))
             depth = 0
-        depth += _opened(line)
+        depth += opened[index]
     return [chunk._replace(span=_without_trailing_comment(chunk.span)) for chunk in chunks]
+
+
+def _is_inside(lines: list[Span], opened: list[int], index: int, depth: int) -> bool:
+    """Whether a line in column 1 belongs to the brackets open before it, rather than those lacking their end."""
+    text = lines[index].source.text
+    if not looks_like_statement(text, lines[index].start):
+        return True
+    ahead = slice(index, index + _LOOKAHEAD)
+    for line, change in zip(lines[ahead], opened[ahead], strict=True):
+        if _KEYWORD_HEAD.match(text, line.start):
+            return False
+        depth += change
+        if depth <= 0:
+            return depth == 0
+    return False
 
 
 def marks_in(span: Span) -> list[Span]:

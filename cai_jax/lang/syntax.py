@@ -88,7 +88,9 @@ def _indented_statement(place: Place, report: Diagnostics) -> bool:
     first = not span.source.line(line)[: column - 1].strip()
     if not (place.at and column > 1 and first and looks_like_statement(span.source.text, span.start)):
         return False
-    report.report("E108", "statements start in column 1", span, "indented", hint="remove the spaces before it")
+    report.report(
+        "E108", "statements start in column 1", span, "indented", hint="remove the spaces before it"
+    )
     return True
 
 
@@ -134,7 +136,11 @@ def _operator_after_pipe(place: Place, report: Diagnostics) -> bool:
     if pipe is None:
         return False
     op = place.word()
-    hint = f"parenthesise: (… |> {call.text}(…)) {op} …" if op != "." else f"parenthesise: (… |> {call.text}(…)).name"
+    hint = (
+        f"parenthesise: (… |> {call.text}(…)) {op} …"
+        if op != "."
+        else f"parenthesise: (… |> {call.text}(…)).name"
+    )
     message = f"`{op}` after a pipe could mean two things"
     report.report("E107", message, place.span(), "applies to what?", Label(pipe.span, "the pipe"), hint=hint)
     return True
@@ -162,7 +168,9 @@ def _reserved(place: Place, report: Diagnostics) -> bool:
     first = place.words[0].text
     if first in KEYWORDS and place.at == 1 and place.word() == "=":
         span = place.words[0].span
-    elif place.word() in KEYWORDS and (place.word(1) == "=" or place.word(-1) in ("let", "use", "sweep", "(", ",")):
+    elif place.word() in KEYWORDS and (
+        place.word(1) == "=" or place.word(-1) in ("let", "use", "sweep", "(", ",")
+    ):
         span = place.span()
     else:
         return False
@@ -177,7 +185,11 @@ def _number(place: Place, report: Diagnostics) -> bool:
     elif place.word() == "." and place.kind(-1) == "number":
         message, span = "a number does not end in a point", place.span(-1).to(place.span())
         report.report("E119", message, span, hint=f"write {place.word(-1)}.0 or {place.word(-1)}")
-    elif place.kind(-1) == "number" and place.kind() in ("number", "word") and place.span(-1).end == place.span().start:
+    elif (
+        place.kind(-1) == "number"
+        and place.kind() in ("number", "word")
+        and place.span(-1).end == place.span().start
+    ):
         span = place.span(-1).to(place.span())
         report.report("E119", f"`{span.text}` is not a number", span)
     else:
@@ -193,7 +205,9 @@ def _missing_comma(place: Place, report: Diagnostics) -> bool:
         return False
     before = place.span(-1)
     span = Span(before.source, before.end, before.end)
-    report.report("E110", f"a comma is missing before `{place.word()}`", span, hint="separate arguments by commas")
+    report.report(
+        "E110", f"a comma is missing before `{place.word()}`", span, hint="separate arguments by commas"
+    )
     return True
 
 
@@ -205,7 +219,9 @@ def _not_a_statement(place: Place, report: Diagnostics) -> bool:
         report.report("E112", f"`{first.text}` begins no statement", first.span, hint=hint)
     elif first.kind == "word" and place.word() in ("(", "|>", "+", "*", ".", ""):
         message = "nothing is bound here"
-        report.report("E112", message, first.span, "a value without a name", hint=f"write `name = {first.text}…`")
+        report.report(
+            "E112", message, first.span, "a value without a name", hint=f"write `name = {first.text}…`"
+        )
     else:
         hint = f"a statement binds a name, or begins with {listed(k for k in KEYWORDS if k in _STARTERS)}"
         report.report("E112", f"`{first.text}` begins no statement", first.span, hint=hint)
@@ -246,12 +262,19 @@ _TERMINALS = {
 
 
 def _generic(place: Place, error: UnexpectedInput, report: Diagnostics) -> None:
-    found = f"`{place.word()}`" if place.word() else "the end of the statement"
-    if isinstance(error, UnexpectedCharacters) and place.word() and not re.match(r"[\w\"()\[\]{}<>=+*.,|-]", place.word()):
+    found = f"`{place.word()}`"
+    if (
+        isinstance(error, UnexpectedCharacters)
+        and place.word()
+        and not re.match(r"[\w\"()\[\]{}<>=+*.,|-]", place.word())
+    ):
         report.report("E008", f"the character {found} means nothing here", place.span(), hint="remove it")
         return
-    wanted = [_TERMINALS[t] for t in _TERMINALS if t in (getattr(error, "accepts", None) or error.expected)]
-    after = f" after `{place.word(-1)}`" if place.word(-1) else ""
-    code = "E101" if place.word() else "E117"
-    expected = f"expected {' or '.join(wanted[:4])}" if wanted else "not expected here"
-    report.report(code, f"{found} does not fit{after}", place.span(), expected)
+    fitting = getattr(error, "accepts", None) or getattr(error, "expected", None) or ()
+    wanted = [name for terminal, name in _TERMINALS.items() if terminal in fitting][:4]
+    expected = f"expected {' or '.join(filter(None, (', '.join(wanted[:-1]), wanted[-1])))}" if wanted else ""
+    if place.word():
+        after = f" after `{place.word(-1)}`" if place.word(-1) else ""
+        report.report("E101", f"{found} does not fit{after}", place.span(), expected or "not expected here")
+    else:
+        report.report("E117", f"the statement ends after `{place.word(-1)}`", place.span(), expected)

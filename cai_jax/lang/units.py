@@ -89,10 +89,12 @@ def _origin(value: Scalar) -> tuple[Label, ...]:
     return (Label(value.knob, "the knob is set here"),) if value.knob else ()
 
 
-def _wrong_type(value: Scalar, param: Param, use: Use, wanted: str, report: Diagnostics, hint: str = "") -> Failed:
+def _wrong_type(
+    value: Scalar, param: Param, use: Use, wanted: str, report: Diagnostics, hint: str = ""
+) -> Failed:
     given = shown(value.value) if not isinstance(value.value, tuple) else "a range"
     message = f"`{param.name}` of `{use.callee}` takes {wanted}, not {given}"
-    report.report("E218", message, use.span, f"is not {wanted}", *_origin(value), hint=hint)
+    report.report("E236", message, use.span, f"is not {wanted}", *_origin(value), hint=hint)
     return FAILED
 
 
@@ -101,22 +103,25 @@ def _number(value: Scalar, param: Param, use: Use, report: Diagnostics) -> objec
     if not value.is_number:
         return _wrong_type(value, param, use, wanted, report)
     if not fits_unit(value, param):
-        unit = param.unit or "a plain number"
-        message = f"`{value.suffix}` does not fit: `{param.name}` of `{use.callee}` is in {unit}"
-        if param.unit in ("", "fraction") and value.dimension != "fraction":
-            message = f"`{value.suffix}` does not fit `{param.name}` of `{use.callee}`, which is {_described(param)}"
-        report.report("E220", message, use.span, "", *_origin(value), hint=_unit_hint(value, param))
+        message = (
+            f"`{value.suffix}` does not fit `{param.name}` of `{use.callee}`, which is {_described(param)}"
+        )
+        report.report("E238", message, use.span, "", *_origin(value), hint=_unit_hint(value, param))
         return FAILED
     if outside(value.value, param.low, param.high, param.open_low):
-        message = f"`{param.name}` of `{use.callee}` must be {bounds(param) or 'finite'}, not {shown(value.value)}"
-        report.report("E219", message, use.span, "out of range", *_origin(value))
+        message = (
+            f"`{param.name}` of `{use.callee}` must be {bounds(param) or 'finite'}, not {shown(value.value)}"
+        )
+        report.report("E237", message, use.span, "out of range", *_origin(value))
         return FAILED
     if param.value == "float":
         return value.value
     if value.value != int(value.value):
         return _wrong_type(value, param, use, wanted, report)
     if abs(value.value) > _EXACT:
-        report.report("E219", f"{shown(value.value)} is too large for a whole number", use.span, "out of range")
+        report.report(
+            "E237", f"{shown(value.value)} is too large for a whole number", use.span, "out of range"
+        )
         return FAILED
     return int(value.value)
 
@@ -128,12 +133,18 @@ def _described(param: Param) -> str:
 def _unit_hint(value: Scalar, param: Param) -> str:
     if value.suffix == "m" and param.unit in ("tokens", "rows", ""):
         return "`m` is minutes; a million is `M`"
-    fitting = [suffix for suffix, (dimension, _) in SUFFIXES.items() if fits_unit(Scalar(0.0, dimension), param)]
+    fitting = [
+        suffix for suffix, (dimension, _) in SUFFIXES.items() if fits_unit(Scalar(0.0, dimension), param)
+    ]
     return f"write a bare number, or one with {listed(fitting)}" if fitting else "write a bare number"
 
 
 def _bool(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
-    return value.value if isinstance(value.value, bool) else _wrong_type(value, param, use, "true or false", report)
+    return (
+        value.value
+        if isinstance(value.value, bool)
+        else _wrong_type(value, param, use, "true or false", report)
+    )
 
 
 def _range(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
@@ -141,7 +152,7 @@ def _range(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object
         return _wrong_type(value, param, use, "a range", report, hint="write  low..high")
     if any(outside(end, param.low, param.high, param.open_low) for end in value.value):
         message = f"`{param.name}` of `{use.callee}` must lie in {bounds(param)}"
-        report.report("E219", message, use.span, "out of range")
+        report.report("E237", message, use.span, "out of range")
         return FAILED
     return list(value.value)
 
@@ -153,7 +164,7 @@ def _enum(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
         message = f"`{param.name}` of `{use.callee}` cannot be `{value.value}`"
         hint = did_you_mean(value.value, param.choices)
         label = f"one of {listed(param.choices)}"
-        report.report("E221", message, use.span, label, *_origin(value), hint=hint)
+        report.report("E239", message, use.span, label, *_origin(value), hint=hint)
         return FAILED
     return value.value
 

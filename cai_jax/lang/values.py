@@ -23,8 +23,9 @@ class Artefact:
       values: every plain parameter, filled in, as JSON values; paths as written in the program.
       inputs: parameter -> artefact, or tuple of artefacts.
       span: the expression that first made it.
+      meaning: the run's settings that its draws depend on: {"seed": …, "dtype": …}; empty where nothing is drawn.
       schedule: settings of `with (…)` and `run (…)`, no part of its meaning.
-      measures: of a metric, what it measures and on what, as written, for tables: {"of": …, "on": …}.
+      written: parameter -> its argument's text, for tables.
     """
 
     stage: str
@@ -33,8 +34,9 @@ class Artefact:
     inputs: Mapping[str, Artefact | tuple[Artefact, ...]]
     type: Type
     span: Span | None
+    meaning: Mapping[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
-    measures: Mapping[str, str] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
 
     def sources(self) -> Iterator[Artefact]:
         """Its direct inputs, in order."""
@@ -80,15 +82,3 @@ class Failed:
 
 FAILED = Failed()
 Value = Artefact | Scalar | Flow | Failed
-
-
-def upstream(artefact: Artefact) -> Iterator[Artefact]:
-    """The artefact and all that it is made from, each once, inputs after what they feed."""
-    seen: set[int] = set()
-    stack = [artefact]
-    while stack:
-        current = stack.pop()
-        if id(current) not in seen:
-            seen.add(id(current))
-            yield current
-            stack.extend(current.sources())

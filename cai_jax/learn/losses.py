@@ -39,7 +39,10 @@ def token_logprobs(
     rows, length = targets.shape
     chunk = min(chunk, length)
     padding = -length % chunk
-    order = jnp.argsort(~keep, axis=1, stable=True)
+    # Where each position goes, kept ones first; counting is cheaper than sorting, above all to compile.
+    kept = jnp.cumsum(keep, axis=1)
+    inverse = jnp.where(keep, kept - 1, kept[:, -1:] + jnp.cumsum(~keep, axis=1) - 1)
+    order = jnp.put_along_axis(jnp.zeros_like(inverse), inverse, jnp.arange(length)[None], axis=1, inplace=False)
 
     def chunks(x):
         gathered = jnp.take_along_axis(x, order[..., None] if x.ndim == 3 else order, axis=1)
@@ -61,7 +64,6 @@ def token_logprobs(
         return None, jax.lax.cond(jnp.any(xs[2]), present, absent, *xs)
 
     _, results = jax.lax.scan(body, None, (chunks(hidden), chunks(targets), chunks(keep)))
-    inverse = jnp.argsort(order, axis=1)
 
     def restore(x):
         flat = jnp.moveaxis(x, 0, 1).reshape(rows, -1)

@@ -55,7 +55,7 @@ def schedule(settings: Optim) -> optax.Schedule:
     elif settings.schedule not in ("linear", "cosine"):
         raise ValueError(f"schedule {settings.schedule!r} is none of constant, linear, cosine")
     elif settings.steps <= warmup:
-        raise ValueError(f"a {settings.schedule} schedule needs steps > warmup ({settings.steps} <= {warmup})")
+        raise ValueError(f"{settings.schedule} schedule: steps {settings.steps} must exceed warmup {warmup}")
     elif settings.schedule == "linear":
         after = optax.linear_schedule(peak, peak * settings.final, settings.steps - warmup)
     else:

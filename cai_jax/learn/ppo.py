@@ -1,4 +1,4 @@
-"""Proximal policy optimisation against a reward less the price of divergence (METHOD.md §4, arXiv 1707.06347).
+"""Proximal policy optimisation of a score less the price of divergence (METHOD.md §4, arXiv 1707.06347).
 
 One iteration: the engine samples replies; the stage scores them and takes the reference's log-probabilities
 (`rollout.make_logprobs`); `rollout.make_prepare` makes rewards and advantages of them; then, for every epoch,
@@ -82,8 +82,7 @@ class PPOState:
 
     @staticmethod
     def create(settings: PPO, policy: Params, critic: Params) -> PPOState:
-        """Before the first step. The arrays are copied, since steps may be compiled to donate the state."""
-        policy, critic = jax.tree.map(jnp.array, (policy, critic))
+        """Before the first step; the arrays are copied."""
         return PPOState(
             TrainState.create(policy, optim.optimizer(settings.policy_optim)),
             TrainState.create(critic, optim.optimizer(settings.critic_optim)),
@@ -97,11 +96,13 @@ class PPOState:
 
 
 def critic_from_policy(policy: Params, config) -> Params:
-    """A critic with the policy's trunk and a head of zeros: it starts by expecting nothing anywhere."""
-    return {
-        "decoder": policy,
-        "head": {"kernel": jnp.zeros((config.hidden_size,), jnp.float32), "bias": jnp.zeros((), jnp.float32)},
-    }
+    """A critic with the policy's trunk and a head of zeros: it starts by expecting nothing anywhere.
+
+    A preference model serves as a critic as it is: {"decoder": its parameters, "head": its head}.
+    """
+    trunk = {name: leaf for name, leaf in policy.items() if name != "unembed"}
+    kernel = jnp.zeros((config.hidden_size,), jnp.float32)
+    return {"decoder": trunk, "head": {"kernel": kernel, "bias": jnp.zeros((), jnp.float32)}}
 
 
 def minibatches(
@@ -123,7 +124,7 @@ def minibatches(
     rows = {name: np.asarray(x).reshape(-1, *x.shape[2:]) for name, x in batch.items()}
     count = len(rows["mask"])
     if count % size or size % micro:
-        raise ValueError(f"{count} rows do not divide into minibatches of {size} rows in micro-batches of {micro}")
+        raise ValueError(f"{count} rows do not divide into minibatches of {size}, micro-batches of {micro}")
     order = np.random.default_rng(seed).permutation(count)
     for start in range(0, count, size):
         chosen = order[start : start + size]
@@ -154,11 +155,12 @@ def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
     Args:
       axis: name of the mapped axis under `jax.pmap`, else None.
 
-    Metrics, float32 []: policy_loss, value_loss, entropy (nats per token), approx_kl and approx_kl_k3 (nats per
-    token, against the old policy), ratio_mean, ratio_var, clip_fraction, value_clip_fraction, grad_norm,
+    Metrics, float32 []: policy_loss, value_loss, entropy (nats per token), approx_kl and approx_kl_k3 (nats
+    per token, against the old policy), ratio_mean, ratio_var, clip_fraction, value_clip_fraction, grad_norm,
     critic_grad_norm, learning_rate, tokens.
     """
-    policy_optimizer, critic_optimizer = (optim.optimizer(s) for s in (settings.policy_optim, settings.critic_optim))
+    policy_optimizer = optim.optimizer(settings.policy_optim)
+    critic_optimizer = optim.optimizer(settings.critic_optim)
     rate, total = optim.schedule(settings.policy_optim), reduce.over(axis)
 
     def loss(params, micro, count):
@@ -193,8 +195,8 @@ def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
         metrics = means | {
             "ratio_mean": ratio,
             "ratio_var": means.pop("square") - jnp.square(ratio - 1.0),
-            "grad_norm": optax.global_norm(grads["policy"]),
-            "critic_grad_norm": optax.global_norm(grads["critic"]),
+            "grad_norm": optax.tree.norm(grads["policy"]),
+            "critic_grad_norm": optax.tree.norm(grads["critic"]),
             "learning_rate": jnp.asarray(rate(state.policy.step), jnp.float32),
             "tokens": tokens,
         }

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Batch = dict[str, jax.Array]
 
+# What the update step needs of a prepared rollout.
+BATCH = ("tokens", "mask", "logprobs", "values", "advantages", "returns")
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -118,11 +121,12 @@ def rewards(
     positions = jnp.arange(mask.shape[1])
     last = jnp.max(jnp.where(mask, positions, -1), axis=1)
     at_last = (positions == last[:, None]).astype(jnp.float32)
-    return jnp.where(mask, -beta * kl.k1(logprobs, reference), 0.0) + at_last * scores.astype(jnp.float32)[:, None]
+    charge = jnp.where(mask, -beta * kl.k1(logprobs, reference), 0.0)
+    return charge + at_last * scores.astype(jnp.float32)[:, None]
 
 
 def _shaped_scores(settings: PPO, stats: RunningStats, batch: Batch, real: jax.Array, total: Reduce):
-    """Scores less the penalty for a missing end, scaled by their running deviation, clipped; the new stats."""
+    """Scores less the penalty for a missing end, scaled by their running deviation, clipped; new stats."""
     shaped = batch["scores"].astype(jnp.float32) - settings.missing_eos_penalty * ~batch["ended"]
     if settings.scale_rewards:
         stats = stats.merge(*moments(shaped, real, total))
@@ -137,73 +141,67 @@ def make_prepare(config, settings: PPO, axis: str | None = None) -> Callable:
 
     The rollout is a dict: tokens int32 [A, B, T] (prompt, reply, padding), mask bool [A, B, T] (drawn tokens,
     the end token included), ended bool [A, B], scores float32 [A, B], reference float32 [A, B, T] (from
-    `make_logprobs`). A row without a drawn token is filler and counts nowhere. The forward runs one micro-batch
-    at a time; advantages are whitened over all A·B rows of all devices.
+    `make_logprobs`). A row without a drawn token is filler and counts nowhere. The forward runs one
+    micro-batch at a time; advantages are whitened over all A·B rows of all devices.
 
     The state comes back with its running reward statistics and its KL coefficient brought up to date; rewards
-    are charged with the coefficient from before. The batch holds tokens, mask, logprobs, values, advantages and
-    returns `[A, B, T]`, to be permuted and given to the update step.
+    are charged with the coefficient from before. The batch holds tokens, mask, logprobs, values, advantages
+    and returns `[A, B, T]`, to be permuted and given to the update step.
 
-    Metrics, float32 []: score, score_std (before shaping), shaped_score, reward (per reply, KL charged), kl and
-    kl_k3 (nats per reply, against the reference), kl_coefficient, eos_rate, length (drawn tokens), entropy
-    (nats per token), value, explained_variance, replies.
+    Metrics, float32 []: score and score_std (before shaping), shaped_score, reward (per reply, KL charged),
+    kl and kl_k3 (nats per reply, against the reference), kl_coefficient, eos_rate, length (drawn tokens),
+    entropy, value and return (per token), explained_variance, replies.
     """
     total = over(axis)
 
-    def forward(state: PPOState, micro: Batch):
+    def forward(state: PPOState, micro: Batch) -> Batch:
         tokens, mask = micro["tokens"], micro["mask"]
         logprobs, entropy = policy_logprobs(state.policy.params, config, settings, tokens, mask)
-        return logprobs, entropy, critic_values(state.critic.params, config, settings, tokens, mask)
+        values = critic_values(state.critic.params, config, settings, tokens, mask)
+        return {"logprobs": logprobs, "entropy": entropy, "values": values}
 
     def prepare(state: PPOState, rollout: Batch):
         shape = rollout["tokens"].shape
         inputs = {name: rollout[name] for name in ("tokens", "mask")}
-        per_token = jax.lax.map(lambda micro: forward(state, micro), inputs)
-        logprobs, entropy, values = (x.reshape(-1, shape[-1]) for x in per_token)
-        flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in rollout.items()}
-        mask, reference = flat["mask"], jnp.where(flat["mask"], flat["reference"], 0.0)
-        real = jnp.any(mask, axis=1)
+        forwarded = jax.lax.map(lambda micro: forward(state, micro), inputs)
+        flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in (rollout | forwarded).items()}
+        flat["reference"] = jnp.where(flat["mask"], flat["reference"], 0.0)
+        real = jnp.any(flat["mask"], axis=1)
 
         shaped, stats = _shaped_scores(settings, state.stats, flat, real, total)
-        charged = rewards(shaped, logprobs, reference, mask, state.beta)
-        paid = whiten(charged, mask, total, shift=False) if settings.whiten_rewards else charged
-        advantages, returns = gae(paid, values, mask, gamma=settings.gamma, lam=settings.lam)
-        metrics = _rollout_metrics(flat, real, shaped, charged, logprobs, reference, entropy, values, returns, total)
-        metrics["kl_coefficient"] = state.beta
-        batch = {
-            "tokens": flat["tokens"],
-            "mask": mask,
-            "logprobs": logprobs,
-            "values": values,
-            "advantages": whiten(advantages, mask, total),
-            "returns": returns,
-        }
+        reward = rewards(shaped, flat["logprobs"], flat["reference"], flat["mask"], state.beta)
+        paid = whiten(reward, flat["mask"], total, shift=False) if settings.whiten_rewards else reward
+        advantages, returns = gae(paid, flat["values"], flat["mask"], gamma=settings.gamma, lam=settings.lam)
+        flat |= {"shaped": shaped, "rewards": reward, "returns": returns}
+        flat["advantages"] = whiten(advantages, flat["mask"], total)
+
+        metrics = _metrics(flat, real, total) | {"kl_coefficient": state.beta}
         beta = kl.control(settings.kl, state.beta, metrics["kl"], metrics["replies"])
-        batch = {name: x.reshape(shape) for name, x in batch.items()}
+        batch = {name: flat[name].reshape(shape) for name in BATCH}
         return state.after_rollout(beta, stats), batch, metrics
 
     return prepare
 
 
-def _rollout_metrics(flat, real, shaped, charged, logprobs, reference, entropy, values, returns, total):
-    mask = flat["mask"]
+def _metrics(flat: Batch, real: jax.Array, total: Reduce) -> dict[str, jax.Array]:
+    """What `make_prepare` reports, from its flat arrays [N], [N, T] and the real rows `real` [N]."""
+    mask, logprobs, reference = flat["mask"], flat["logprobs"], flat["reference"]
     replies, score, score_variance = moments(flat["scores"].astype(jnp.float32), real, total)
-    tokens, mean_return, return_variance = moments(returns, mask, total)
-    _, _, error_variance = moments(returns - values, mask, total)
-    sums = total(
-        {
-            "shaped_score": jnp.sum(shaped * real),
-            "reward": jnp.sum(charged),
-            "kl": jnp.sum(jnp.where(mask, kl.k1(logprobs, reference), 0.0)),
-            "kl_k3": jnp.sum(jnp.where(mask, kl.k3(logprobs, reference), 0.0)),
-            "eos_rate": jnp.sum((flat["ended"] & real).astype(jnp.float32)),
-            "length": jnp.sum(mask.astype(jnp.float32)),
-        }
-    )
-    per_token = total({"entropy": jnp.sum(entropy), "value": jnp.sum(values)})
+    tokens, mean_return, return_variance = moments(flat["returns"], mask, total)
+    _, _, error_variance = moments(flat["returns"] - flat["values"], mask, total)
+    per_reply = {
+        "shaped_score": jnp.sum(flat["shaped"] * real),
+        "reward": jnp.sum(flat["rewards"]),
+        "kl": jnp.sum(jnp.where(mask, kl.k1(logprobs, reference), 0.0)),
+        "kl_k3": jnp.sum(jnp.where(mask, kl.k3(logprobs, reference), 0.0)),
+        "eos_rate": jnp.sum((flat["ended"] & real).astype(jnp.float32)),
+        "length": jnp.sum(mask.astype(jnp.float32)),
+    }
+    per_token = {"entropy": jnp.sum(flat["entropy"]), "value": jnp.sum(flat["values"])}
+    per_reply, per_token = total((per_reply, per_token))
     return (
-        {name: value / jnp.maximum(replies, 1.0) for name, value in sums.items()}
-        | {name: value / jnp.maximum(tokens, 1.0) for name, value in per_token.items()}
+        {name: x / jnp.maximum(replies, 1.0) for name, x in per_reply.items()}
+        | {name: x / jnp.maximum(tokens, 1.0) for name, x in per_token.items()}
         | {
             "score": score,
             "score_std": jnp.sqrt(score_variance),

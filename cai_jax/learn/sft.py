@@ -48,7 +48,12 @@ def make_loss(config, settings: SFT) -> Callable:
     def loss(params, batch):
         tokens, weights = batch["tokens"], predicted(batch)
         hidden = decoder.hidden(
-            params, config, tokens, positions=batch["positions"], segments=batch["segments"], dtype=settings.dtype
+            params,
+            config,
+            tokens,
+            positions=batch["positions"],
+            segments=batch["segments"],
+            dtype=settings.dtype,
         )
         logprobs, _ = losses.token_logprobs(
             lambda h: decoder.unembed(params, config, h),
@@ -75,8 +80,8 @@ def make_step(config, settings: SFT, axis: str | None = None) -> Callable:
 
     Metrics, float32 []: loss (nats per unit of weight), weight, grad_norm, learning_rate.
     """
-    loss, optimizer, rate = make_loss(config, settings), optim.optimizer(settings.optim), optim.schedule(settings.optim)
-    total = reduce.over(axis)
+    loss, total = make_loss(config, settings), reduce.over(axis)
+    optimizer, rate = optim.optimizer(settings.optim), optim.schedule(settings.optim)
 
     def step(state: TrainState, batch: Batch):
         count = total(jnp.sum(predicted(batch)))
@@ -89,7 +94,7 @@ def make_step(config, settings: SFT, axis: str | None = None) -> Callable:
         metrics = {
             "loss": value,
             "weight": sums["weight"],
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             "learning_rate": jnp.asarray(rate(state.step), jnp.float32),
         }
         return state.update(optimizer, grads), metrics

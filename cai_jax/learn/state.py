@@ -29,6 +29,8 @@ class TrainState:
 
     @staticmethod
     def create(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
+        """Before the first step. The arrays are copied, since a compiled step consumes its state."""
+        params = jax.tree.map(jnp.array, params)
         return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
 
     def update(self, optimizer: optax.GradientTransformation, grads: Params) -> TrainState:

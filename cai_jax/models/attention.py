@@ -66,13 +66,21 @@ def rotate(x: Array, turn: tuple[Array, Array]) -> Array:
 
 
 def causal_attention(
-    q: Array, kv: KV, *, segments: Array | None = None, scale: float, prefix: tuple[KV, Array] | None = None
+    q: Array,
+    kv: KV,
+    *,
+    segments: Array | None = None,
+    branches: Array | None = None,
+    scale: float,
+    prefix: tuple[KV, Array] | None = None,
 ) -> Array:
-    """Every token sees itself, the earlier ones of its segment, and the whole prefix.
+    """Every token sees itself, earlier tokens of its text, and the whole prefix.
 
-    q is `[B, T, N, H]`, kv `[B, K, T, H]`; segments `[B, T]` int32 numbers the documents packed into a row
-    (0 is padding; None means one document per row); prefix is one layer's keys and values with their
-    length. Returns `[B, T, N, H]`.
+    q is `[B, T, N, H]`, kv `[B, K, T, H]`; prefix is one layer's keys and values with their length. By
+    default a row is one text. segments `[B, T]` int32 numbers several texts packed into a row. branches
+    `[B, T]` int32 marks alternatives: those numbered 1, 2, ... continue the trunk, 0, and do not see each
+    other.
+    Returns `[B, T, N, H]`.
     """
     length = q.shape[1]
     block = max(_BLOCK, -(-length // _BLOCKS))
@@ -83,6 +91,9 @@ def causal_attention(
         mask = (steps[start:end, None] >= steps[None, :end])[None]
         if segments is not None:
             mask = mask & (segments[:, start:end, None] == segments[:, None, :end])
+        if branches is not None:
+            own = branches[:, start:end, None] == branches[:, None, :end]
+            mask = mask & (own | (branches[:, None, :end] == 0))
         seen = KV(kv.k[:, :, :end], kv.v[:, :, :end])
         outputs.append(_attend(q[:, start:end], seen, mask, scale, prefix))
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=1)
@@ -101,31 +112,55 @@ def cached_attention(
 
 
 def _attend(q: Array, kv: KV, mask: Array, scale: float, prefix: tuple[KV, Array] | None) -> Array:
-    """Softmax over [prefix | kv] in float32; mask `[B or 1, T, S]` bool says which keys a query sees.
-
-    The denominator divides the narrow result instead of the wide weights: one pass over `[T, S]` less.
-    """
+    """Softmax over [prefix | kv]; mask `[B or 1, T, S]` bool says which keys a query sees."""
     batch, length, heads, width = q.shape
     kv_heads = kv.k.shape[1]
-    q = (q * scale).reshape(batch, length, kv_heads, heads // kv_heads, width).transpose(0, 2, 3, 1, 4)
-    scores = jnp.einsum("bkgth,bksh->bkgts", q, kv.k, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, None, None], scores, MASKED)
-    top = scores.max(axis=-1, keepdims=True)
+    group = heads // kv_heads
+    # The query heads of a group become rows of one GEMM against the keys that they share.
+    q = (q * scale).reshape(batch, length, kv_heads, group, width).transpose(0, 2, 3, 1, 4)
+    q = q.reshape(batch, kv_heads, group * length, width)
+    part = _part(q, kv, jnp.tile(mask, (1, group, 1))[:, None])
     if prefix is not None:
         shared, real = prefix
-        before = jnp.einsum("bkgth,ksh->bkgts", q, shared.k, preferred_element_type=jnp.float32)
-        before = jnp.where(jnp.arange(shared.k.shape[1]) < real, before, MASKED)
-        top = jnp.maximum(top, before.max(axis=-1, keepdims=True))
-    top = jax.lax.stop_gradient(top)
+        # So do all rows of the batch against the prefix.
+        tall = q.swapaxes(0, 1).reshape(kv_heads, -1, width)
+        before = _part(tall, shared, jnp.arange(shared.k.shape[1]) < real)
+        before = (leaf.reshape(kv_heads, batch, group * length, -1).swapaxes(0, 1) for leaf in before)
+        part = _merge(part, _Part(*before))
+    seen = (part.mixed / part.total).astype(kv.v.dtype).reshape(batch, kv_heads, group, length, width)
+    return seen.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)
+
+
+class _Part(NamedTuple):
+    """Softmax over some of the keys, not divided yet; float32.
+
+    mixed `[..., Q, H]` is the weighted sum of values, total `[..., Q, 1]` the sum of weights, and top
+    `[..., Q, 1]` the largest score.
+    """
+
+    mixed: Array
+    total: Array
+    top: Array
+
+
+def _part(q: Array, kv: KV, mask: Array) -> _Part:
+    """Queries `[..., Q, H]` on keys `[..., S, H]`, where mask `[..., Q, S]` allows.
+
+    Dividing by the total afterwards, in the narrow result, saves a pass over the wide weights.
+    """
+    scores = jnp.einsum("...qh,...sh->...qs", q, kv.k, preferred_element_type=jnp.float32)
+    scores = jnp.where(mask, scores, MASKED)
+    top = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
     weights = jnp.exp(scores - top)
     total = weights.sum(axis=-1, keepdims=True)
-    mixed = _mix("bkgts,bksh->bkgth", weights, kv.v)
-    if prefix is not None:
-        weights = jnp.exp(before - top)
-        total = total + weights.sum(axis=-1, keepdims=True)
-        mixed = mixed + _mix("bkgts,ksh->bkgth", weights, shared.v)
-    return (mixed / total).astype(kv.v.dtype).transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)
+    mixed = jnp.einsum(
+        "...qs,...sh->...qh", weights.astype(kv.v.dtype), kv.v, preferred_element_type=jnp.float32
+    )
+    return _Part(mixed, total, top)
 
 
-def _mix(equation: str, weights: Array, v: Array) -> Array:
-    return jnp.einsum(equation, weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
+def _merge(a: _Part, b: _Part) -> _Part:
+    """The softmax over the keys of both."""
+    top = jnp.maximum(a.top, b.top)
+    scale_a, scale_b = jnp.exp(a.top - top), jnp.exp(b.top - top)
+    return _Part(a.mixed * scale_a + b.mixed * scale_b, a.total * scale_a + b.total * scale_b, top)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +124,13 @@ def _take(
     if name not in tensors:
         raise ModelError(f"{path}: the weights lack {name}; the files are incomplete, fetch them again")
     tensor = tensors.pop(name)
-    tensor = tensor.T if transposed else tensor
-    if tensor.shape != shape:
+    found, asked = list(tensor.shape), list(shape[::-1] if transposed else shape)
+    if found != asked:
         raise ModelError(
-            f"{path}: {name} has shape {list(tensor.shape[::-1] if transposed else tensor.shape)}, but config.json "
-            f"asks for {list(shape[::-1] if transposed else shape)}; the two files belong to different models"
+            f"{path}: {name} has shape {found}, but config.json asks for {asked}; the two files belong to "
+            "different models"
         )
-    return tensor
+    return tensor.T if transposed else tensor
 
 
 def _take_head(
@@ -201,6 +202,6 @@ def _insert(tree: dict[str, Any], name: str, leaf: Any) -> None:
     tree[last] = leaf
 
 
-@jax.jit(static_argnums=1)
+@partial(jax.jit, static_argnums=1)
 def _logits(params: decoder.Params, config: Config, tokens: jax.Array) -> jax.Array:
     return decoder.unembed(params, config, decoder.hidden(params, config, tokens))

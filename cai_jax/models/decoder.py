@@ -126,8 +126,6 @@ class Decoder(nn.Module):
         self.embed = self.param("embed", narrow, (c.vocab_size, c.hidden_size))
         self.layers = [Block(c, self.dtype) for _ in range(c.layers)]
         self.final_norm = self.param("final_norm", nn.initializers.ones, (c.hidden_size,))
-        if not c.tie_embeddings:
-            self.unembed_kernel = self.param("unembed", _fan_in(), (c.hidden_size, c.vocab_size))
 
     def __call__(
         self, tokens: Array, positions: Array, attend: Attend
@@ -140,18 +138,16 @@ class Decoder(nn.Module):
             kept.append(kv)
         return _norm(x, self.final_norm, self.config.norm_eps), tuple(kept)
 
-    def unembed(self, hidden: Array) -> Array:
-        kernel = self.embed.T if self.config.tie_embeddings else self.unembed_kernel
-        flat = hidden.reshape(-1, hidden.shape[-1])
-        logits = jnp.matmul(flat, kernel.astype(flat.dtype), preferred_element_type=jnp.float32)
-        return logits.reshape(*hidden.shape[:-1], -1)
-
 
 @partial(jax.jit, static_argnums=0)
 def init(config: Config, key: Array) -> Params:
     """Fresh float32 parameters."""
+    trunk, head = jax.random.split(key)
     tokens = jnp.zeros((1, 1), jnp.int32)
-    return Decoder(config).init(key, tokens, tokens, lambda _, q, kv: (q, None))["params"]
+    params = Decoder(config).init(trunk, tokens, tokens, lambda _, q, kv: (q, None))["params"]
+    if config.tie_embeddings:
+        return params
+    return params | {"unembed": _fan_in()(head, (config.hidden_size, config.vocab_size))}
 
 
 def hidden(
@@ -183,20 +179,24 @@ def prefill(
     config: Config,
     tokens: Array,
     *,
+    positions: Array | None = None,
+    branches: Array | None = None,
     prefix: Prefix | None = None,
     dtype: DTypeLike = jnp.float32,
 ) -> tuple[Array, tuple[KV, ...]]:
     """Read rows from their start: tokens `[B, T]` int32, padded on the right.
 
     Returns hidden states `[B, T, D]` (final norm applied; meaningless at padding) and per layer the keys
-    and values `[B, K, T, H]`. Positions count from the end of the prefix.
+    and values `[B, K, T, H]`. positions `[B, T]` int32 count from the end of the prefix, by default
+    0, 1, ...; branches `[B, T]` int32 marks alternative continuations (attention.causal_attention).
     """
+    positions = _count(tokens) if positions is None else positions
 
     def attend(layer: int, q: Array, kv: KV) -> tuple[Array, KV]:
-        shared = _shared(prefix, layer)
-        return causal_attention(q, kv, scale=config.head_dim**-0.5, prefix=shared), kv
+        shared, scale = _shared(prefix, layer), config.head_dim**-0.5
+        return causal_attention(q, kv, branches=branches, scale=scale, prefix=shared), kv
 
-    return _apply(params, config, tokens, _offset(prefix) + _count(tokens), attend, dtype)
+    return _apply(params, config, tokens, _offset(prefix) + positions, attend, dtype)
 
 
 def extend(
@@ -211,8 +211,8 @@ def extend(
 ) -> tuple[Array, tuple[KV, ...]]:
     """Append T tokens to rows whose first `starts` `[B]` int32 tokens the cache holds.
 
-    The cache is `[B, K, S, H]` per layer. Returns hidden states `[B, T, D]` of tokens `[B, T]` and the cache with their keys and values written
-    in. Writes beyond S are dropped.
+    The cache is `[B, K, S, H]` per layer. Returns hidden states `[B, T, D]` of tokens `[B, T]` int32, and
+    the cache with their keys and values written in. Writes beyond S are dropped.
     """
 
     def attend(layer: int, q: Array, kv: KV) -> tuple[Array, KV]:
@@ -228,13 +228,17 @@ def extend(
 
 def unembed(params: Params, config: Config, hidden: Array) -> Array:
     """Logits of final hidden states: `[..., D]` -> `[..., V]` float32."""
-    return Decoder(config).apply({"params": params}, hidden, method=Decoder.unembed)
+    kernel = params["embed"].T if config.tie_embeddings else params["unembed"]
+    flat = hidden.reshape(-1, hidden.shape[-1])
+    logits = jnp.matmul(flat, kernel.astype(flat.dtype), preferred_element_type=jnp.float32)
+    return logits.reshape(*hidden.shape[:-1], -1)
 
 
 def _apply(
     params: Params, config: Config, tokens: Array, positions: Array, attend: Attend, dtype: DTypeLike
 ) -> tuple[Array, tuple[KV, ...]]:
-    return Decoder(config, dtype).apply({"params": params}, tokens, positions, attend)
+    trunk = {name: leaf for name, leaf in params.items() if name != "unembed"}
+    return Decoder(config, dtype).apply({"params": trunk}, tokens, positions, attend)
 
 
 def _write(cache: Array, new: Array, starts: Array) -> Array:

@@ -10,11 +10,11 @@ SHAPES: dict[str, Config] = {
     "tiny": Config(
         vocab_size=1024,
         hidden_size=128,
-        layers=4,
+        layers=5,
         heads=4,
         kv_heads=4,
         head_dim=32,
-        intermediate_size=320,
+        intermediate_size=384,
         max_position=1024,
     ),
     "stories-260k": Config(

@@ -93,6 +93,10 @@ class Tokenizer:
         """The text of `ids`, special ones left out."""
         return self._backend.decode([number for number in ids if number not in self.special_ids])
 
+    def same_as(self, other: Tokenizer) -> bool:
+        """Whether both give every text the same ids, because they were read from equal files."""
+        return self._files["tokenizer.json"] == other._files["tokenizer.json"]
+
     def save(self, path: str | Path) -> None:
         """Write the files it was read from into a model directory."""
         for name, content in self._files.items():

@@ -1,1 +1,1 @@
-"""Running a plan: the node cache, checkpoints, leases, progress, run folders, and what is read back from them."""
+"""Running a plan: the node cache, checkpoints, leases, progress, run folders, and reading them back."""

@@ -46,6 +46,8 @@ class Entry:
     def open(self, node: Node, version: int) -> None:
         """Readies the folder for an attempt: clears what a killed writer left half-written."""
         self.dir.mkdir(parents=True, exist_ok=True)
+        if (self.dir / DONE).exists():
+            self.clear()  # it was finished, and has been damaged since: no part of it can be trusted
         for left in self.dir.glob(f"{files.TEMPORARY}*"):
             left.unlink(missing_ok=True)
         if not self.record():
@@ -79,7 +81,9 @@ class Cache:
       scratch: another folder, for the nodes in `scratch_keys`, which are not to be kept.
     """
 
-    def __init__(self, root: Path, scratch: Path | None = None, scratch_keys: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, root: Path, scratch: Path | None = None, scratch_keys: frozenset[str] = frozenset()
+    ) -> None:
         self.root = root
         self._scratch = scratch
         self._scratch_keys = scratch_keys

@@ -8,14 +8,16 @@ from pathlib import Path
 
 from cai_jax.errors import UserError
 
-__all__ = ["EXIT_EXPECT", "EXIT_PROGRAM", "EXIT_STAGE", "Interrupted", "StageFailed", "UserError", "as_user_error"]
+__all__ = ["Interrupted", "ProgramError", "StageFailed", "UserError", "as_user_error", "exit_code"]
 
-EXIT_EXPECT = 1
-EXIT_PROGRAM = 3
-EXIT_STAGE = 4
+EXPECT_FAILED, USAGE, PROGRAM_WRONG, STAGE_FAILED, PREEMPTED, INTERRUPTED = 1, 2, 3, 4, 75, 130
 
 # Errors of rooms that know nothing of runs, but whose message is meant for the user.
-_FRIENDLY = (("cai_jax.models.checkpoint", "ModelError"), ("cai_jax.models.errors", "ModelError"))
+_FRIENDLY = (("cai_jax.models.config", "ModelError"),)
+
+
+class ProgramError(UserError):
+    """The program asks for what has no meaning, which only the run could show."""
 
 
 class StageFailed(UserError):
@@ -37,11 +39,11 @@ class Interrupted(BaseException):
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
-        self.exit_code = 75 if signum == signal.SIGTERM else 130
+        self.exit_code = PREEMPTED if signum == signal.SIGTERM else INTERRUPTED
 
 
 def as_user_error(error: BaseException) -> UserError | None:
-    """The error as one that is shown without a traceback; None if it is a bug rather than the user's to mend."""
+    """The error as one to be shown without a traceback; None if it is a bug, not the user's to mend."""
     if isinstance(error, UserError):
         return error
     for module, name in _FRIENDLY:
@@ -49,3 +51,10 @@ def as_user_error(error: BaseException) -> UserError | None:
         if kind is not None and isinstance(error, kind):
             return UserError(str(error))
     return None
+
+
+def exit_code(error: UserError) -> int:
+    """The exit code of a command that ends with this error."""
+    if isinstance(error, StageFailed):
+        return STAGE_FAILED
+    return PROGRAM_WRONG if isinstance(error, ProgramError) else USAGE

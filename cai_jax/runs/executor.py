@@ -57,6 +57,8 @@ class Executor:
       interrupts: where a pending Ctrl-C is found.
       traces: folder for the traceback of a stage that failed.
       force: keys to make anew, once, even if they are cached.
+      total: how many nodes there will be in all, if they come in several calls of `run`.
+      outcomes: what became of the nodes so far.
     """
 
     registry: Mapping[str, Stage]
@@ -66,19 +68,22 @@ class Executor:
     interrupts: Interrupts
     traces: Path
     force: Collection[str] = ()
+    total: int = 0
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def run(self, nodes: Sequence[Node]) -> dict[str, Outcome]:
-        """Makes every node, in the order given (inputs first); `outcomes` holds those made so far.
+        """Makes every node, in the order given (inputs first), but for those that have an outcome.
 
         Raises:
           StageFailed: a stage raised.
           Interrupted: a signal was pending between two batches or two nodes.
           OSError: the cache cannot be written.
         """
-        for position, node in enumerate(nodes, 1):
-            self.interrupts.check()
-            self.outcomes[node.key] = self._one(node, position, len(nodes))
+        for node in nodes:
+            if node.key not in self.outcomes:
+                self.interrupts.check()
+                position = len(self.outcomes) + 1
+                self.outcomes[node.key] = self._one(node, position, self.total or len(nodes))
         return self.outcomes
 
     def _one(self, node: Node, position: int, total: int) -> Outcome:
@@ -152,7 +157,8 @@ class Executor:
         self.traces.mkdir(parents=True, exist_ok=True)
         trace = self.traces / f"traceback-{node.key}.txt"
         trace.write_text("".join(traceback.format_exception(*sys.exc_info())), encoding="utf-8")
-        what = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+        first_line = next(iter(str(error).strip().splitlines()), "no message")
+        what = f"{type(error).__name__}: {first_line}"
         return StageFailed(title(node), what, f"the traceback is in {trace}", trace)
 
 
@@ -181,6 +187,4 @@ def dependants(nodes: Sequence[Node], keys: Collection[str]) -> frozenset[str]:
 
 def input_keys(node: Node) -> tuple[str, ...]:
     """Keys of a node's inputs, flat."""
-    return tuple(
-        one for key in node.inputs.values() for one in (key if isinstance(key, tuple) else (key,))
-    )
+    return tuple(one for key in node.inputs.values() for one in (key if isinstance(key, tuple) else (key,)))

@@ -1,7 +1,7 @@
 """Leases: one process at a time works on a node, and a dead one's place can be taken.
 
-A lease is a file that names its holder. On the holder's own machine the process table says whether it lives; from
-elsewhere its heartbeat does, which is the file's modification time.
+A lease is a file that names its holder. On the holder's own machine the process table says whether it lives;
+from elsewhere its heartbeat does, which is the file's modification time.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def alive(holder: Holder, path: Path) -> bool:
 
 
 def _break(path: Path, dead: Holder) -> None:
-    """Takes a dead holder's lease away, and only that: another process may have broken and retaken it already."""
+    """Takes a dead holder's lease away, and only that: another process may have retaken it already."""
     aside = path.with_name(f".lease-broken-{uuid.uuid4().hex}")
     try:
         os.rename(path, aside)
@@ -124,7 +124,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in its system's own terms; "" where the system does not say, None if it is no more."""
+    """When a process began, in its system's terms; "" where that is not said, None if it is no more."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             state, *fields = stream.read().rpartition(")")[2].split()

@@ -27,7 +27,7 @@ class MetricsLog:
             self.truncate(step - 1)
             self._stream = open(self._path, "a", encoding="utf-8")
         line = {"step": int(step)} | {name: _number(value) for name, value in metrics.items()}
-        self._stream.write(json.dumps(line) + "\n")
+        self._stream.write(files.json_lines([line]))
         self._stream.flush()
 
     def truncate(self, step: int) -> None:

@@ -23,9 +23,7 @@ class Rate:
     def describe(self, done: int, total: int, tokens: int, unit: str) -> str:
         """Such as "128/512 rows, 1,234 tokens/s, 0:42 left"; what is not known yet is left out."""
         if self._first is None:
-            # Units of an earlier attempt say nothing about this one's speed. The first report comes after the
-            # first units, so it counts only as an offset unless it is the very beginning.
-            self._first = done
+            self._first = done  # units of an earlier attempt say nothing about this one's speed
         words = [f"{done:,}/{total:,} {unit}"]
         elapsed = self._clock() - self._begun
         if tokens and elapsed > 0:
@@ -36,7 +34,7 @@ class Rate:
 
 
 class PlainReporter:
-    """Lines for logs and pipes: one when a node begins to take time, one now and then, one when it is done."""
+    """Lines for logs and pipes: one now and then while a node is at work, one when it is done."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -112,7 +110,11 @@ def reporter(stream: TextIO | None = None) -> PlainReporter:
     import os
 
     stream = stream or sys.stderr
-    return LiveReporter(stream) if stream.isatty() and os.environ.get("TERM") != "dumb" else PlainReporter(stream)
+    return (
+        LiveReporter(stream)
+        if stream.isatty() and os.environ.get("TERM") != "dumb"
+        else PlainReporter(stream)
+    )
 
 
 def label(node: Node) -> str:

@@ -76,19 +76,19 @@ class Context(Protocol):
         ...
 
     def save(self, step: int, tree: Any) -> None:
-        """Saves a pytree of arrays as the state after `step` steps; the last two are kept until the node is done."""
+        """Saves a pytree of arrays as the state after `step` steps; the last two are kept while it runs."""
         ...
 
     def restore(self, template: Any) -> tuple[int, Any] | None:
-        """The latest saved `(step, tree)`, shaped, typed and placed like `template`; None if there is none."""
+        """The latest saved `(step, tree)`, typed and placed like `template`; None if there is none."""
         ...
 
     def log(self, step: int, **metrics: float) -> None:
-        """One line of the node's metrics.jsonl. After a restart, a step logged again replaces what came from it on."""
+        """One line of metrics.jsonl; after a restart, a step logged again replaces all from it on."""
         ...
 
     def note(self, code: str, message: str) -> None:
-        """A named diagnosis, such as uninformative labels: kept with the node, shown at the end of every run."""
+        """A named diagnosis (uninformative labels): kept with the node, shown at the end of every run."""
         ...
 
     def progress(self, done: int, total: int, *, tokens: int = 0, unit: str = "rows") -> None:

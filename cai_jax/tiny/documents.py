@@ -7,12 +7,12 @@ taken on what an assistant would write: replies, critiques, revisions, reasoning
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from cai_jax.data import formats
 from cai_jax.data.render import END, Segment, data
 from cai_jax.tiny import judgement, replies
-from cai_jax.tiny.lexicon import ACTS, BORDERLINE_ACTS, GREETINGS, HARMLESS_ACTS, WELCOMES, WORDINGS, Act
+from cai_jax.tiny.lexicon import ACTS, GREETINGS, WELCOMES, WORDINGS, Act
 from cai_jax.tiny.principles import (
     COMPARISON_REQUESTS,
     CRITIQUE_REQUESTS,
@@ -64,13 +64,6 @@ def document(index: int, seed: int = 0, shots: int = 0) -> list[Segment]:
     form = rng.choices(_FORMS if not shots else _SHOT_FORMS, _WEIGHTS if not shots else _SHOT_WEIGHTS)[0]
     examples = [segment for _ in range(shots) for segment in form(rng)]
     return [*examples, *form(rng), END]
-
-
-def documents(start: int, stop: int, seed: int = 0, shots: int = 0) -> Iterator[list[Segment]]:
-    """Documents `start` to `stop` (exclusive); with `shots`, a varying number of examples, up to `shots`, in front."""
-    for index in range(start, stop):
-        count = random.Random(f"tiny shots {seed}/{index}").randint(1, shots) if shots else 0
-        yield document(index, seed, count)
 
 
 def _act(rng: random.Random) -> Act:

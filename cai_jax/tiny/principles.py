@@ -103,3 +103,16 @@ COMPARISON_REQUESTS = (
 def wordings(meaning: Meaning, frames: tuple[str, ...]) -> list[str]:
     """Every way to put a meaning into a critique, revision or comparison request."""
     return [frame.format(about) for frame in frames for about in meaning.about]
+
+
+def _meanings_by_text() -> dict[str, Meaning]:
+    frames = (*CRITIQUE_REQUESTS, *REVISION_REQUESTS, *COMPARISON_REQUESTS)
+    return {text: meaning for meaning in MEANINGS for text in wordings(meaning, frames)}
+
+
+_BY_TEXT = _meanings_by_text()
+
+
+def meaning_of(text: str) -> Meaning | None:
+    """The meaning of a critique, revision or comparison request; None if it is not in this world's words."""
+    return _BY_TEXT.get(text.strip())

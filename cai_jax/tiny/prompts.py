@@ -9,7 +9,7 @@ import itertools
 import random
 from collections.abc import Iterator
 
-from cai_jax.data.rows import prompt_rows
+from cai_jax.data.rows import numbered
 from cai_jax.tiny import replies
 from cai_jax.tiny.lexicon import (
     ACTS,
@@ -57,7 +57,7 @@ def prompts(name: str) -> list[dict]:
         rng.shuffle(requests)
         chosen = list(itertools.islice(_balanced(requests), size))
         rows += [{"turns": turns, "split": split, "category": act.category} for act, turns in chosen]
-    return prompt_rows(rows)
+    return numbered(rows)
 
 
 def preferences(name: str = "helpful_prefs") -> list[dict]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from cai_jax.tiny.documents import documents
+from cai_jax.tiny.documents import document
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|padding|>"
@@ -39,8 +39,8 @@ def build() -> Tokenizer:
         ]
     )
     counts: Counter[str] = Counter()
-    for segments in documents(0, _SAMPLE):
-        for segment in segments:
+    for index in range(_SAMPLE):
+        for segment in document(index):
             counts.update(piece for piece, _ in cut.pre_tokenize_str(segment.text))
     # A byte costs more than any word, so that a known word is never spelled.
     least = math.log(1 / counts.total()) - 10

@@ -13,7 +13,11 @@ def prompt(text):
 def test_ids_count_repeated_conversations():
     rows = numbered([prompt("a"), prompt("b"), prompt("a")])
     digest = hashlib.blake2b(json.dumps([["human", "a"]]).encode(), digest_size=8).hexdigest()
-    assert [row["id"] for row in rows] == [f"{digest}-0", f"{text_hash(prompt('b')['turns'])}-0", f"{digest}-1"]
+    assert [row["id"] for row in rows] == [
+        f"{digest}-0",
+        f"{text_hash(prompt('b')['turns'])}-0",
+        f"{digest}-1",
+    ]
 
 
 def test_the_role_is_part_of_a_conversation():

@@ -169,7 +169,9 @@ def test_source_fields_never_shadow_ours(tmp_path):
 
 
 def test_limit(tmp_path):
-    path = write(tmp_path / "x.jsonl", [{"prompt": str(i), "split": "test" if i % 2 else "train"} for i in range(10)])
+    path = write(
+        tmp_path / "x.jsonl", [{"prompt": str(i), "split": "test" if i % 2 else "train"} for i in range(10)]
+    )
     assert texts(read_prompts(path, limit=2)) == ["0", "1", "2", "3"]
 
 
@@ -186,7 +188,10 @@ SECOND_LINE = "x.jsonl:2"
         ('{"prompt": null}', "field `prompt`: has no value"),
         ('{"topic": 1}', "field `prompt`: is not among `topic`"),
         ('{"prompt": "a", "split": 3}', "field `split`: is of type int where a split's name is expected"),
-        ('{"prompt": [{"role": "system", "content": "x"}]}', "field `prompt`: holds a message of role 'system'"),
+        (
+            '{"prompt": [{"role": "system", "content": "x"}]}',
+            "field `prompt`: holds a message of role 'system'",
+        ),
         ('{"prompt": "\\n\\nHuman: "}', "field `prompt`: is empty"),
     ],
 )
@@ -289,8 +294,16 @@ def test_rows_with_a_b_and_p_need_no_names(tmp_path):
     [
         ({"prompt": "Q", "a": "x", "b": "y", "p": 1.5}, {}, "field `p`: 1.5 does not say"),
         ({"prompt": "Q", "a": True, "b": "y", "p": 1}, {}, "field `a`: is of type bool"),
-        ({"prompt": "Q", "chosen": "x", "rejected": "y", "weight": -1}, {}, "field `weight`: -1 is not a weight"),
-        ({"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: c\n\nAssistant: d"}, {}, "does not share"),
+        (
+            {"prompt": "Q", "chosen": "x", "rejected": "y", "weight": -1},
+            {},
+            "field `weight`: -1 is not a weight",
+        ),
+        (
+            {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: c\n\nAssistant: d"},
+            {},
+            "does not share",
+        ),
         ({"input": "Q", "output_1": "x", "output_2": "y"}, {}, "neither `chosen` and `rejected` nor"),
         ({"prompt": "Q"}, {"a": "one"}, "go together"),
         ({"prompt": "Q"}, {"chosen": "one"}, "only one is given"),

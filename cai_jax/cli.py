@@ -1,0 +1,409 @@
+"""The command line. Each command imports what it needs, so that `check` starts fast and never sees JAX."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+import click
+
+from cai_jax.runs.errors import (
+    EXPECT_FAILED,
+    INTERRUPTED,
+    PROGRAM_WRONG,
+    STAGE_FAILED,
+    Interrupted,
+    StageFailed,
+    UserError,
+    exit_code,
+)
+
+if TYPE_CHECKING:
+    from cai_jax.lang.diagnostics import Diagnostic
+    from cai_jax.lang.plan import Plan
+    from cai_jax.runs.executor import Reporter
+    from cai_jax.runs.signals import Interrupts
+
+PROGRAM = click.argument("program", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+SET = click.option("--set", "sets", multiple=True, metavar="KNOB=VALUE", help="Sets a knob of the program.")
+OUT = click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    envvar="CAI_JAX_OUT",
+    help="Folder that holds the cache and the runs.",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Prints one JSON value instead of text.")
+SEED = click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the run, in place of the program's."
+)
+LIMIT = click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows of every split."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cai-jax", prog_name="cai-jax")
+def cli() -> None:
+    """Constitutional AI from one page: a constitution, a pipeline, and claims to be met."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point; ends the process with the exit codes of DESIGN.md §1.
+
+    Args:
+      arguments: of the command line; None takes the process's own.
+    """
+    try:
+        code = cli.main(arguments, prog_name="cai-jax", standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except Interrupted as error:
+        words = shlex.join(word for word in sys.argv[1:] if word != "--force")
+        _say(f"stopped between two batches; everything finished is kept. To go on:  cai-jax {words}")
+        code = error.exit_code
+    except StageFailed as error:
+        _say(_error(f"{error.where} failed: {error.message}", error.hint))
+        code = STAGE_FAILED
+    except UserError as error:
+        _say(_error(error.message, error.hint))
+        code = exit_code(error)
+    except BrokenPipeError:
+        # Whoever read the output has gone; Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as error:
+        _say(_error(str(error), "what was finished is kept; run again once it is mended"))
+        code = STAGE_FAILED
+    sys.exit(code)
+
+
+@cli.command()
+@PROGRAM
+@SET
+@JSON
+def check(program: Path, sets: Sequence[str], as_json: bool) -> None:
+    """Finds every error of a program without running it."""
+    from cai_jax.runs.programs import checked as check_program
+    from cai_jax.stages import registry
+
+    checked = check_program(program, sets, registry())
+    if as_json:
+        _print_json({"ok": checked.ok, "diagnostics": [found.as_json() for found in checked.diagnostics]})
+    else:
+        errors = sum(not found.warning for found in checked.diagnostics)
+        warnings = len(checked.diagnostics) - errors
+        click.echo(_rendered(checked.diagnostics, sys.stdout), nl=False)
+        click.echo(f"{program}: {_count(errors, 'error')}, {_count(warnings, 'warning')}")
+    if not checked.ok:
+        sys.exit(PROGRAM_WRONG)
+
+
+@cli.command()
+@click.argument(
+    "programs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--check", "only_check", is_flag=True, help="Changes nothing; exits with 1 if it would.")
+def fmt(programs: Sequence[Path], only_check: bool) -> None:
+    """Formats programs in place, and names those that changed."""
+    from cai_jax.lang.format import format_text
+    from cai_jax.runs.files import write_text
+
+    wrong = changed = False
+    for program in programs:
+        before = program.read_bytes()
+        formatted = format_text(before, str(program))
+        if formatted.text is None:
+            click.echo(_rendered(formatted.diagnostics, sys.stderr), nl=False, err=True)
+            wrong = True
+        elif formatted.text.encode() != before:
+            changed = True
+            click.echo(str(program))
+            if not only_check:
+                write_text(program, formatted.text)
+    if wrong or (only_check and changed):
+        sys.exit(PROGRAM_WRONG if wrong else EXPECT_FAILED)
+
+
+@cli.command()
+@click.argument("code")
+def explain(code: str) -> None:
+    """Explains a diagnostic code, such as E210."""
+    from cai_jax.lang.diagnostics import catalogue, did_you_mean
+    from cai_jax.lang.diagnostics import explain as explanation
+
+    text = explanation(code)
+    if text is None:
+        known = sorted(catalogue())
+        hint = did_you_mean(code.upper(), known) or f"there are {known[0]} to {known[-1]}"
+        raise click.UsageError(f"there is no diagnostic {code!r}; {hint}")
+    click.echo(text, nl=False)
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--template", default="", help="Which program to start from; without it, the shortest.")
+def new(path: Path, template: str) -> None:
+    """Writes a program (and what it needs) to start from."""
+    from cai_jax.lang import templates
+    from cai_jax.runs.files import write_text
+
+    names = templates.names()
+    if template and template not in names:
+        raise click.UsageError(f"there is no template {template!r}; there are {', '.join(names)}")
+    target = path if path.suffix == ".cai" else path.with_name(f"{path.name}.cai")
+    written = {
+        target.parent / name: text for name, text in templates.new(template or names[0], target.stem).items()
+    }
+    for file in written:
+        if file.exists():
+            raise click.UsageError(f"{file} is there already")
+    for file, text in written.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, text)
+        click.echo(f"wrote {file}")
+    click.echo(f"run it with  cai-jax run {target}")
+
+
+@cli.command()
+@PROGRAM
+@SET
+@SEED
+@LIMIT
+@OUT
+@JSON
+@click.option("--prompts", type=click.IntRange(1), metavar="N", help="Prints N exact prompts of every stage.")
+def plan(
+    program: Path,
+    sets: Sequence[str],
+    seed: int | None,
+    limit: int | None,
+    out: Path,
+    as_json: bool,
+    prompts: int | None,
+) -> None:
+    """Shows what a run would do: what is cached, why the rest runs, and what it costs."""
+    from cai_jax.runs import planview, preview
+    from cai_jax.runs.cache import Cache
+    from cai_jax.stages import registry
+
+    planned = _planned(program, sets, seed, limit, out)
+    lines = planview.lines(planned, registry(), Cache(out / "cache"))
+    shown = list(preview.prompts(planned, registry(), Cache(out / "cache"), prompts)) if prompts else []
+    if as_json:
+        more = {"prompts": [preview.as_json(*each) for each in shown]} if prompts else {}
+        _print_json({"nodes": planview.as_json(lines), **more})
+        return
+    click.echo(planview.text(lines))
+    for each in shown:
+        click.echo("\n" + preview.text(*each))
+
+
+def _program_help(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    """`cai-jax run P.cai --help`: the command's help, then the program's knobs."""
+    if not asked or context.resilient_parsing:
+        return
+    click.echo(context.get_help())
+    for program in [
+        Path(word) for word in context.args_given if word.endswith(".cai") and Path(word).is_file()
+    ]:
+        from cai_jax.runs.knobs import knobs_text
+        from cai_jax.runs.programs import checked
+        from cai_jax.stages import registry
+
+        click.echo(f"\nKnobs of {program}:\n{knobs_text(checked(program, (), registry()).knobs)}")
+    context.exit()
+
+
+class _Run(click.Command):
+    """A command that remembers its arguments, for a help that depends on them."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        context.args_given = list(arguments)
+        return super().parse_args(context, arguments)
+
+
+@cli.command(cls=_Run, add_help_option=False)
+@click.option(
+    *("-h", "--help"),
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_program_help,
+    help="Shows this and, after a program, its knobs.",
+)
+@PROGRAM
+@SET
+@click.option("--only", default="", metavar="NODE", help="Makes only this node and what it is made from.")
+@LIMIT
+@click.option(
+    "--force", multiple=True, metavar="NODE", help="Makes this node anew, and what is made from it."
+)
+@SEED
+@OUT
+@JSON
+def run(
+    program: Path,
+    sets: Sequence[str],
+    only: str,
+    limit: int | None,
+    force: Sequence[str],
+    seed: int | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Runs a program: what is not in the cache, then its metrics and claims."""
+    from cai_jax.runs import session
+    from cai_jax.runs.folder import RunFolder
+    from cai_jax.stages import registry
+
+    planned = _planned(program, sets, seed, limit, out)
+    options = session.Options(out, only, force)
+    session.check_options(planned, options)
+    about = {"seed": planned.settings["seed"], "overrides": list(sets), "limit": limit, "only": only}
+    text = program.read_text("utf-8")
+    folder = RunFolder.create(out, program, text, session.plan_json(planned, registry()), about)
+    with _working() as (reporter, interrupts):
+        try:
+            shown = session.run(planned, folder, options, registry(), reporter, interrupts, _statistics())
+        except BaseException as error:
+            if as_json and hasattr(error, "shown"):
+                _print_json(error.shown.as_json())
+            raise
+    if as_json:
+        _print_json(shown.as_json())
+    else:
+        click.echo(session.summary(shown))
+    if shown.status != "ok":
+        sys.exit(EXPECT_FAILED)
+
+
+@cli.command()
+@PROGRAM
+@SET
+@OUT
+@JSON
+@click.option("--flow", default="", help="Which flow, where the program has several.")
+@click.option("--prompt", "prompts", multiple=True, help="A prompt; without any, each line of stdin is one.")
+def guard(
+    program: Path, sets: Sequence[str], out: Path, as_json: bool, flow: str, prompts: Sequence[str]
+) -> None:
+    """Answers prompts through a program's flow, and shows what was flagged and revised."""
+    from cai_jax.runs import guarding, session
+    from cai_jax.stages import registry
+
+    planned = _planned(program, sets, None, None, out)
+    chosen = guarding.flow_of(planned, flow)
+    texts = list(prompts) or [line.strip() for line in sys.stdin if line.strip()]
+    if not texts:
+        raise click.UsageError("no prompts: give --prompt, or lines on stdin")
+    session.use_compilation_cache(out)
+    with _working() as (reporter, interrupts):
+        told = guarding.guard(planned, chosen, texts, out, registry(), reporter, interrupts)
+    if as_json:
+        _print_json(told)
+    else:
+        click.echo("\n\n".join(guarding.text(one) for one in told))
+
+
+@cli.command()
+@OUT
+@JSON
+@click.option("--nodes", is_flag=True, help="Lists the nodes in the cache instead of the runs.")
+def ls(out: Path, as_json: bool, nodes: bool) -> None:
+    """Lists the runs, the newest first."""
+    from cai_jax.runs import browse
+
+    found = browse.nodes(out) if nodes else browse.runs(out)
+    if as_json:
+        _print_json(found)
+    else:
+        click.echo(browse.nodes_text(found) if nodes else browse.runs_text(found))
+
+
+@cli.command()
+@click.argument("node")
+@OUT
+@JSON
+@click.option("--run", "run_name", default="", help="The run whose names are meant; without it, the latest.")
+@click.option("--rows", type=click.IntRange(0), default=3, show_default=True, help="How many rows to print.")
+def show(node: str, out: Path, as_json: bool, run_name: str, rows: int) -> None:
+    """Shows a node, by its name in a run or by its key: what made it, what came of it, its first rows."""
+    from cai_jax.runs import browse
+
+    found = browse.node(browse.find(out, node, run_name), rows)
+    if as_json:
+        _print_json(found)
+    else:
+        click.echo(browse.node_text(found))
+
+
+def _planned(program: Path, sets: Sequence[str], seed: int | None, limit: int | None, out: Path) -> Plan:
+    """The program's plan; ends the command if the program is wrong."""
+    from cai_jax.runs import programs
+    from cai_jax.stages import registry
+
+    checked = programs.checked(program, sets, registry())
+    click.echo(_rendered(checked.diagnostics, sys.stderr), nl=False, err=True)
+    if not checked.ok:
+        sys.exit(PROGRAM_WRONG)
+    return programs.planned(checked, registry(), out, seed, limit)
+
+
+@contextmanager
+def _working() -> Iterator[tuple[Reporter, Interrupts]]:
+    """Progress on stderr, and signals that wait for the end of a batch."""
+    from cai_jax.runs.progress import reporter
+    from cai_jax.runs.signals import Interrupts
+
+    told = reporter()
+    # Written past Python's buffers: a signal may arrive in the middle of a write to them.
+    stopping = b"\nstopping after this batch; press Ctrl-C again to stop at once\n"
+    try:
+        with Interrupts(lambda: os.write(2, stopping)) as interrupts:
+            yield told, interrupts
+    except KeyboardInterrupt:
+        raise Interrupted(signal.SIGINT) from None
+    finally:
+        told.close()
+
+
+def _statistics() -> ModuleType:
+    from cai_jax.evals import intervals
+
+    return intervals
+
+
+def _rendered(found: Sequence[Diagnostic], stream: TextIO) -> str:
+    from cai_jax.lang.diagnostics import render
+
+    text = render(found, colour=stream.isatty() and not os.environ.get("NO_COLOR"))
+    return f"{text}\n" if text else ""
+
+
+def _error(message: str, hint: str) -> str:
+    return f"error: {message}" + (f"\n  = help: {hint}" if hint else "")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

@@ -1,0 +1,219 @@
+"""The host loop that keeps the slots busy."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from cai_jax.engine import buckets, steps
+from cai_jax.engine.sampling import Knobs
+from cai_jax.models import decoder
+from cai_jax.models.attention import Prefix
+from cai_jax.models.config import Config
+
+Decode = Callable[[Sequence[int]], str]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A prompt's token ids (at least one) and the key of its draws, uint32 `[2]` (engine/random.py)."""
+
+    ids: Sequence[int]
+    key: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What was generated for the request at `index`.
+
+    ids includes the stop id that ended it, but nothing of a stop text. logprobs are those of the distribution
+    sampled from, temperature and top-p applied (at temperature 0, of the model's own). ended is
+    False where max_new cut the reply off.
+    """
+
+    index: int
+    ids: list[int]
+    logprobs: list[float]
+    ended: bool
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Settings of `generate`.
+
+    Attributes:
+      max_new: most tokens of a reply.
+      temperature: divides the logits; 0 takes the likeliest token.
+      top_p: mass of the nucleus, renormalised; 1 keeps the whole distribution.
+      stop_ids: a reply ends with the first of these. stop_texts: a reply ends before the first of these.
+      slots: rows decoded at once; a meaning of the run, like dtype: float32 sums may differ in the last
+        bit between slot counts.
+      chunk: tokens decoded between two looks by the host.
+      longest: tokens of the longest row that the cache must hold; None means of the rows given. Fix it where
+        one node's rows come in several calls, so that all of them run the same compiled functions.
+    """
+
+    max_new: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    stop_ids: tuple[int, ...] = ()
+    stop_texts: tuple[str, ...] = ()
+    slots: int = 64
+    chunk: int = 8
+    longest: int | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.max_new, self.slots, self.chunk) < 1:
+            raise ValueError(f"max_new, slots and chunk must be at least 1: {self}")
+        if self.temperature < 0 or not 0 < self.top_p <= 1:
+            raise ValueError(f"temperature must not be negative, and top_p must lie in (0, 1]: {self}")
+
+
+def generate(
+    params: decoder.Params,
+    config: Config,
+    rows: Sequence[Request],
+    settings: Sampling,
+    *,
+    prefix: Prefix | None = None,
+    decode: Decode | None = None,
+) -> Iterator[Reply]:
+    """Sample a reply to every row; replies come as they finish, in an order that the arguments determine.
+
+    A row's reply depends on its ids, its key, the prefix and the settings only: slot count and padding are
+    fixed, so that it does not matter which rows are asked for together. decode turns ids into text;
+    stop_texts need it. Computes in the dtype of the parameters. Raises ValueError for a row that is empty,
+    longer than `longest`, or too long for the model's context.
+    """
+    if settings.stop_texts and decode is None:
+        raise ValueError("stop_texts need decode, the function that turns ids into text")
+    _check_rows(config, rows, settings, prefix)
+    return _Slots(params, config, settings, prefix, decode).run(rows) if rows else iter(())
+
+
+def _check_rows(config: Config, rows: Sequence[Request], settings: Sampling, prefix: Prefix | None) -> None:
+    shared = 0 if prefix is None else int(prefix.length)
+    room = config.max_position - shared - settings.max_new
+    for index, row in enumerate(rows):
+        length = len(row.ids)
+        if length == 0:
+            raise ValueError(f"row {index} is empty; a prompt needs at least one token")
+        if length > room:
+            raise ValueError(
+                f"row {index} has {length} tokens, but the model's context of {config.max_position} leaves "
+                f"{room} beside {shared} of the prefix and {settings.max_new} new ones"
+            )
+        if settings.longest is not None and length > settings.longest:
+            raise ValueError(f"row {index} has {length} tokens, more than longest={settings.longest}")
+
+
+class _Slots:
+    """The device's state, and which request sits in which slot."""
+
+    def __init__(
+        self,
+        params: decoder.Params,
+        config: Config,
+        settings: Sampling,
+        prefix: Prefix | None,
+        decode: Decode | None,
+    ) -> None:
+        self.model = (params, config)
+        self.settings = settings
+        self.prefix = prefix
+        self.decode = decode
+        self.knobs = Knobs(
+            np.float32(settings.temperature),
+            np.float32(settings.top_p),
+            buckets.pad(
+                [[token + 1 for token in settings.stop_ids]], 1, buckets.power(len(settings.stop_ids))
+            )[0]
+            - 1,
+            np.int32(settings.max_new),
+        )
+        # Rows read at once: often enough that few slots idle, seldom enough that the GEMMs are wide.
+        self.batch = max(1, settings.slots // 4)
+        self.held: dict[int, int] = {}  # slot -> index of its request
+
+    def run(self, rows: Sequence[Request]) -> Iterator[Reply]:
+        params, config = self.model
+        settings = self.settings
+        longest = settings.longest or max(len(row.ids) for row in rows)
+        positions = buckets.power(longest + settings.max_new)
+        new = buckets.power(settings.max_new)
+        state = steps.empty(config, settings.slots, positions, new, str(params["embed"].dtype))
+        waiting = self._batches(rows, positions)
+        cancelled = np.zeros(settings.slots, bool)
+        while waiting or self.held:
+            state = self._refill(state, rows, waiting)
+            state = steps.decode(*self.model, settings.chunk, state, cancelled, self.knobs, self.prefix)
+            tokens, logprobs, counts, active = jax.device_get(
+                (state.tokens, state.logprobs, state.counts, state.active)
+            )
+            cancelled[:] = False
+            for slot, index in list(self.held.items()):
+                count = int(counts[slot])
+                reply = self._reply(index, tokens[slot, :count], logprobs[slot, :count], active[slot])
+                if reply is not None:
+                    cancelled[slot] = True
+                    del self.held[slot]
+                    yield reply
+
+    def _batches(self, rows: Sequence[Request], positions: int) -> deque[tuple[int, list[int]]]:
+        """Indices of the rows in prefill batches, each with the length to which its rows are padded.
+
+        A row's padding follows from its own length alone, so that its neighbours cannot change its bits.
+        """
+        by_width: dict[int, list[int]] = {}
+        for index, row in enumerate(rows):
+            by_width.setdefault(min(buckets.power(len(row.ids)), positions), []).append(index)
+        return deque(
+            (width, indices[start : start + self.batch])
+            for width, indices in sorted(by_width.items())
+            for start in range(0, len(indices), self.batch)
+        )
+
+    def _refill(
+        self, state: steps.State, rows: Sequence[Request], waiting: deque[tuple[int, list[int]]]
+    ) -> steps.State:
+        """Read waiting batches while all rows of the next one find a slot."""
+        total = self.settings.slots
+        while waiting and len(waiting[0][1]) <= total - len(self.held):
+            width, indices = waiting.popleft()
+            free = (slot for slot in range(total) if slot not in self.held)
+            taken = dict(zip(free, indices, strict=False))
+            self.held |= taken
+            chosen = [rows[index] for index in indices]
+            lengths = np.ones(self.batch, np.int32)
+            lengths[: len(indices)] = [len(row.ids) for row in chosen]
+            keys = np.zeros((self.batch, 2), np.uint32)
+            keys[: len(indices)] = [row.key for row in chosen]
+            slots = np.full(self.batch, total, np.int32)
+            slots[: len(indices)] = list(taken)
+            table = buckets.pad([row.ids for row in chosen], self.batch, width)
+            state = steps.fill(*self.model, state, table, lengths, keys, slots, self.knobs, self.prefix)
+        return state
+
+    def _reply(self, index: int, ids: np.ndarray, logprobs: np.ndarray, active: bool) -> Reply | None:
+        """The reply in a slot if it is complete."""
+        kept = _before_stop(ids.tolist(), self.settings.stop_texts, self.decode)
+        if kept is None and active:
+            return None
+        ended = kept is not None or int(ids[-1]) in self.settings.stop_ids
+        kept = len(ids) if kept is None else kept
+        return Reply(index, ids[:kept].tolist(), logprobs[:kept].tolist(), ended)
+
+
+def _before_stop(ids: list[int], stops: Iterable[str], decode: Decode | None) -> int | None:
+    """How many of `ids` stand wholly before the first stop text; None if there is none."""
+    if decode is None:
+        return None
+    text = decode(ids)
+    found = [at for at in (text.find(stop) for stop in stops) if at >= 0]
+    if not found:
+        return None
+    return next(kept for kept in range(len(ids), -1, -1) if len(decode(ids[:kept])) <= min(found))

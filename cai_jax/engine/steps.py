@@ -1,0 +1,149 @@
+"""The jitted steps of generation: fill slots with prompts, decode a chunk. Pure, the state donated.
+
+Dimensions: B slots, P rows of one prefill, T its length, S cache positions, N new tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from cai_jax.engine.sampling import Knobs, draw, scaled_logprobs
+from cai_jax.models import decoder
+from cai_jax.models.attention import KV, Prefix
+from cai_jax.models.config import Config
+
+
+class State(NamedTuple):
+    """All slots.
+
+    cache: k and v `[B, K, S, H]` per layer.
+    lengths: int32 `[B]`, positions of the cache that hold the row (the newest token is not in it yet).
+    tokens: int32 `[B, N]` drawn so far; logprobs: float32 `[B, N]`, theirs.
+    counts: int32 `[B]`, how many.
+    keys: uint32 `[B, 2]`.
+    active: bool `[B]`, still being continued.
+    """
+
+    cache: tuple[KV, ...]
+    lengths: Array
+    tokens: Array
+    logprobs: Array
+    counts: Array
+    keys: Array
+    active: Array
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def empty(config: Config, slots: int, positions: int, new: int, dtype: str) -> State:
+    """B idle slots with S cache positions for rows and N for new tokens."""
+    shape = (slots, config.kv_heads, positions, config.head_dim)
+    cache = tuple(KV(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(config.layers))
+    zeros = jnp.zeros(slots, jnp.int32)
+    table = jnp.zeros((slots, new), jnp.int32)
+    keys = jnp.zeros((slots, 2), jnp.uint32)
+    return State(cache, zeros, table, table.astype(jnp.float32), zeros, keys, zeros.astype(bool))
+
+
+@partial(jax.jit, static_argnums=1, donate_argnums=2)
+def fill(
+    params: decoder.Params,
+    config: Config,
+    state: State,
+    rows: Array,
+    lengths: Array,
+    keys: Array,
+    slots: Array,
+    knobs: Knobs,
+    prefix: Prefix | None,
+) -> State:
+    """Read rows int32 `[P, T]` of `lengths` `[P]` into `slots` `[P]` and draw each one's first token.
+
+    keys is uint32 `[P, 2]`. A row whose slot is B, which does not exist, is padding and written nowhere.
+    """
+    hidden, layers = decoder.prefill(params, config, rows, prefix=prefix, dtype=params["embed"].dtype)
+    last = hidden[jnp.arange(rows.shape[0]), lengths - 1]
+    counts = jnp.zeros_like(lengths)
+    token, logprob, going = _next(params, config, last, keys, counts, knobs)
+
+    def put(old: Array, new: Array) -> Array:
+        return old.at[slots].set(new.astype(old.dtype), mode="drop")
+
+    def put_cache(old: Array, new: Array) -> Array:
+        return old.at[slots, :, : rows.shape[1]].set(new, mode="drop")
+
+    return State(
+        cache=jax.tree.map(put_cache, state.cache, layers),
+        lengths=put(state.lengths, lengths),
+        tokens=state.tokens.at[slots, 0].set(token, mode="drop"),
+        logprobs=state.logprobs.at[slots, 0].set(logprob, mode="drop"),
+        counts=put(state.counts, counts + 1),
+        keys=put(state.keys, keys),
+        active=put(state.active, going),
+    )
+
+
+@partial(jax.jit, static_argnums=(1, 2), donate_argnums=3)
+def decode(
+    params: decoder.Params,
+    config: Config,
+    steps: int,
+    state: State,
+    cancelled: Array,
+    knobs: Knobs,
+    prefix: Prefix | None,
+) -> State:
+    """Continue the active slots, less the `cancelled` (bool `[B]`), by up to `steps` tokens each.
+
+    Stops early once no slot is active. What a slot holds never influences another.
+    """
+
+    def step(carry: tuple[Array, State]) -> tuple[Array, State]:
+        done, state = carry
+        slots = jnp.arange(state.lengths.shape[0])
+        newest = state.tokens[slots, state.counts - 1]
+        hidden, cache = decoder.extend(
+            params,
+            config,
+            newest[:, None],
+            state.cache,
+            state.lengths,
+            prefix=prefix,
+            dtype=params["embed"].dtype,
+        )
+        token, logprob, going = _next(params, config, hidden[:, 0], state.keys, state.counts, knobs)
+        # An idle slot's write goes beyond the table and is dropped.
+        column = jnp.where(state.active, state.counts, state.tokens.shape[1])
+        advance = state.active.astype(jnp.int32)
+        return done + 1, State(
+            cache=cache,
+            lengths=state.lengths + advance,
+            tokens=state.tokens.at[slots, column].set(token, mode="drop"),
+            logprobs=state.logprobs.at[slots, column].set(logprob, mode="drop"),
+            counts=state.counts + advance,
+            keys=state.keys,
+            active=state.active & going,
+        )
+
+    def unfinished(carry: tuple[Array, State]) -> Array:
+        done, state = carry
+        return (done < steps) & jnp.any(state.active)
+
+    state = state._replace(active=state.active & ~cancelled)
+    return jax.lax.while_loop(unfinished, step, (jnp.zeros((), jnp.int32), state))[1]
+
+
+def _next(
+    params: decoder.Params, config: Config, hidden: Array, keys: Array, counts: Array, knobs: Knobs
+) -> tuple[Array, Array, Array]:
+    """Draw after hidden `[B, D]`: tokens `[B]`, their log-probabilities `[B]`, and whether to go on `[B]`."""
+    logits = decoder.unembed(params, config, hidden)
+    logprobs = scaled_logprobs(logits, knobs.temperature, knobs.top_p)
+    token = draw(logprobs, keys, counts, knobs.temperature)
+    logprob = jnp.take_along_axis(logprobs, token[:, None], axis=-1)[:, 0]
+    stopped = jnp.any(token[:, None] == knobs.stop_ids, axis=-1)
+    return token, logprob, ~stopped & (counts + 1 < knobs.limit)

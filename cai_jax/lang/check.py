@@ -1,0 +1,329 @@
+"""Checks a whole program: its statements in order, once for every arm of its sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cai_jax.lang import assets, ast, knobs, rules, settings, units
+from cai_jax.lang.constitutions import Library, constitution
+from cai_jax.lang.diagnostics import Diagnostic, Diagnostics, Label
+from cai_jax.lang.elaborate import Elaborator
+from cai_jax.lang.parse import decode, parse
+from cai_jax.lang.scope import World, describe, has_scheme
+from cai_jax.lang.source import Span
+from cai_jax.lang.types import Kind, Signature
+from cai_jax.lang.values import FAILED, Artefact, Failed, Flow, Scalar, Value
+
+_PRODUCTS = (Kind.MODEL, Kind.REWARD_MODEL)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of an `expect`: a metric plus a constant, or a constant alone."""
+
+    metric: Artefact | None
+    constant: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A checked `expect`; `text` is the comparison as written, on one line."""
+
+    text: str
+    left: Side
+    op: str
+    right: Side
+    level: float | None
+    why: str
+    span: Span
+
+
+@dataclass
+class Arm:
+    """The program under one choice of its swept knobs."""
+
+    values: Mapping[str, float | str | bool]
+    run: Mapping[str, Any]
+    names: dict[str, Artefact | Flow] = field(default_factory=dict)
+    claims: list[Claim] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What checking found.
+
+    Attributes:
+      program: as parsed.
+      diagnostics: all findings, in the order of the text.
+      knobs: every `let`, with its value in effect.
+      arms: one per combination of swept values; one if nothing is swept.
+    """
+
+    program: ast.Program
+    diagnostics: tuple[Diagnostic, ...]
+    knobs: tuple[knobs.Knob, ...]
+    arms: tuple[Arm, ...]
+    resolve: Any = field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the program may run: no findings but warnings."""
+        return all(diagnostic.warning for diagnostic in self.diagnostics)
+
+
+def check(
+    text: str | bytes,
+    path: str | Path,
+    registry: Mapping[str, Any],
+    *,
+    overrides: Mapping[str, str] | None = None,
+    root: Path | None = None,
+) -> Checked:
+    """Checks a program.
+
+    Args:
+      text: the program.
+      path: of the program: what messages call it, and beside which its files are looked for.
+      registry: stage name -> something with a `SIGNATURE` (a stage's module), or a Signature itself.
+      overrides: knob -> text of its value, from `--set`.
+      root: the folder with the built-in constitutions/; None finds it.
+    """
+    report, shown = Diagnostics(), str(path)
+    source = decode(text if isinstance(text, bytes) else text.encode(), shown, report)
+    program = parse(source, report)
+    folder = Path(path).expanduser().resolve().parent
+    signatures = {name: getattr(stage, "SIGNATURE", stage) for name, stage in registry.items()}
+    checker = _Checker(program, report, signatures, folder, root or assets.root())
+    arms = checker.arms(knobs.read(program, overrides or {}, report))
+    known = tuple(knob for knob, _ in checker.knobs.values())
+    return Checked(program, tuple(report.in_order()), known, arms, checker.world.resolve)
+
+
+class _Checker:
+    def __init__(
+        self,
+        program: ast.Program,
+        report: Diagnostics,
+        signatures: Mapping[str, Signature],
+        folder: Path,
+        root: Path,
+    ) -> None:
+        self.program = program
+        self.report = report
+        self.folder = folder
+        self.world = World(signatures, report, self.resolve)
+        self.library = Library(folder, root, report)
+        self.knobs: dict[str, tuple[knobs.Knob, Scalar]] = {}
+
+    def resolve(self, path: str) -> str:
+        """An absolute path; names with a scheme stay as they are."""
+        return path if has_scheme(path) else str((self.folder / Path(path).expanduser()).resolve())
+
+    def arms(self, known: dict[str, tuple[knobs.Knob, Scalar]]) -> tuple[Arm, ...]:
+        self.knobs = known
+        if not self.program.statements and not self.report:
+            start = Span(self.program.source, 0, 0)
+            hint = "`cai-jax new` writes a program to start from"
+            self.report.report("E005", "the program is empty", start, hint=hint)
+        self._names_once()
+        arms = []
+        for values in knobs.arms(self.program, known, self.report):
+            before = len(self.report)
+            arms.append(self._arm(values))
+            if len(arms) > 1:
+                self._say_which_arm(before, arms[-1])
+        self._unused(arms)
+        return tuple(arms)
+
+    def _say_which_arm(self, before: int, arm: Arm) -> None:
+        for index in range(before, len(self.report)):
+            found = self.report[index]
+            self.report[index] = replace(found, message=f"{found.message} (with {knobs.label(arm.values)})")
+
+    def _names_once(self) -> None:
+        first: dict[str, Span] = {}
+        for statement in self.program.statements:
+            name = getattr(statement, "name", None)
+            if name is None or isinstance(statement, ast.Sweep):
+                continue
+            if name.id in ("true", "false"):
+                self.report.report(
+                    "E111", f"`{name.id}` is a word of the language", name.span, hint="choose another name"
+                )
+            elif name.id in first:
+                label = Label(first[name.id], "first here")
+                message = f"`{name.id}` is bound twice"
+                self.report.report("E201", message, name.span, "again", label, hint="choose another name")
+            first.setdefault(name.id, name.span)
+
+    def _arm(self, values: Mapping[str, Scalar]) -> Arm:
+        in_effect = {name: values.get(name, value) for name, (_, value) in self.knobs.items()}
+        places = {name: knob.span for name, (knob, _) in self.knobs.items()}
+        arm = Arm({name: value.value for name, value in values.items()}, settings.defaults())
+        arm.run = {**arm.run, **self._run(Elaborator(self.world, arm.run, dict(in_effect), places))}
+        scope = Elaborator(self.world, arm.run, places=places)
+        names = [s for s in self.program.statements if hasattr(s, "name") and not isinstance(s, ast.Sweep)]
+        later = {statement.name.id: statement.name.span for statement in reversed(names)}
+        scope.later = later
+        for statement in self.program.statements:
+            self._statement(statement, scope, in_effect, arm)
+            if name := getattr(statement, "name", None):
+                later.pop(name.id, None)
+        return arm
+
+    def _run(self, scope: Elaborator) -> dict[str, Any]:
+        found = [statement for statement in self.program.statements if isinstance(statement, ast.Run)]
+        for again in found[1:]:
+            label = Label(found[0].span, "first here")
+            self.report.report("E254", "a program has one `run`", again.span, "again", label)
+        return scope.settings(found[0].settings, settings.RUN, "run") if found else {}
+
+    def _statement(
+        self, statement: ast.Statement, scope: Elaborator, in_effect: Mapping[str, Scalar], arm: Arm
+    ) -> None:
+        value: Value = FAILED
+        match statement:
+            case ast.Broken():
+                for name in statement.bound:
+                    scope.values.setdefault(name, FAILED)
+                self.world.used.update(statement.used)
+                return
+            case ast.Expect():
+                self._expect(statement, scope, arm)
+                return
+            case ast.Let():
+                scope.mark_used(statement.value)
+                value = in_effect.get(statement.name.id, FAILED)
+            case ast.Use():
+                value = self.library.use(statement)
+            case ast.Constitution():
+                value = constitution(statement, self.folder, self.report)
+            case ast.Bind():
+                value = self._bind(statement, scope)
+            case _:
+                return
+        name = statement.name
+        if name.id not in scope.values:
+            if isinstance(value, Artefact):
+                value = self.world.intern(value)
+            scope.values[name.id] = value
+            scope.places[name.id] = name.span
+            if isinstance(value, Artefact | Flow):
+                arm.names[name.id] = value
+
+    def _bind(self, statement: ast.Bind, scope: Elaborator) -> Value:
+        if any(isinstance(part, ast.Hole) for part in ast.walk(statement.value)):
+            return scope.flow(statement.name.id, statement.value)
+        value = scope.evaluate(statement.value)
+        if isinstance(value, Scalar):
+            message = (
+                f"`{statement.name.id}` would be {describe(value)}, and only artefacts are bound with `=`"
+            )
+            hint = f"for a knob write  let {statement.name.id} = …"
+            self.report.report("E260", message, statement.value.span, "a plain value", hint=hint)
+            return FAILED
+        return value
+
+    # -- expectations
+
+    def _expect(self, statement: ast.Expect, scope: Elaborator, arm: Arm) -> None:
+        left, right = self._side(statement.left, scope), self._side(statement.right, scope)
+        level = self._level(statement.level)
+        if left is None or right is None or isinstance(level, Failed):
+            return
+        span = statement.left.span.to(statement.right.span)
+        if left.metric is None and right.metric is None:
+            self.report.report(
+                "E243", "both sides of this `expect` are plain numbers", span, "nothing is measured"
+            )
+            return
+        if left.metric and right.metric and rules.data_of(left.metric) != rules.data_of(right.metric):
+            message = "the two sides are measured on different data, so their difference means nothing"
+            other = Label(statement.right.span, "measured on other data than the left side")
+            self.report.report(
+                "E244", message, statement.left.span, "", other, hint="measure both on the same split"
+            )
+            return
+        why = statement.why.value if statement.why else ""
+        arm.claims.append(
+            Claim(" ".join(span.text.split()), left, statement.op, right, level, why, statement.span)
+        )
+
+    def _side(self, expr: ast.Expr, scope: Elaborator) -> Side | None:
+        terms, signs = ((expr,), ()) if not isinstance(expr, ast.Sum) else (expr.terms, expr.signs)
+        metric, constant, sound = None, 0.0, True
+        for sign, term in zip(("+", *signs), terms, strict=True):
+            value = scope.evaluate(term)
+            if isinstance(value, Failed):
+                sound = False
+            elif isinstance(value, Scalar) and value.is_number:
+                constant += value.value if sign == "+" else -value.value
+            elif (
+                isinstance(value, Artefact)
+                and value.type.kind is Kind.METRIC
+                and sign == "+"
+                and metric is None
+            ):
+                metric = value
+            else:
+                sound = False
+                self._not_a_side(term, value)
+        return Side(metric, constant) if sound else None
+
+    def _not_a_side(self, term: ast.Expr, value: Value) -> None:
+        if isinstance(value, Artefact) and value.type.kind is Kind.METRIC:
+            message, hint = (
+                "a side of `expect` is one metric, plus or minus a number",
+                "put the other metric on the other side",
+            )
+        else:
+            message, hint = (
+                f"an `expect` compares metrics and numbers, not {describe(value)}",
+                "measure it with a metric",
+            )
+        self.report.report("E242", message, term.span, f"is {describe(value)}", hint=hint)
+
+    def _level(self, level: ast.Number | None) -> float | None | Failed:
+        if level is None:
+            return None
+        value = units.scalar(level, self.report)
+        if isinstance(value, Failed):
+            return FAILED
+        if value.dimension not in ("", "fraction") or not 0.5 <= value.value < 1:
+            hint = (
+                f"write  at {level.text}%" if 50 <= level.value < 100 and not level.unit else "write  at 95%"
+            )
+            self.report.report(
+                "E245", "a level lies between 50% and 100%", level.span, "not a level", hint=hint
+            )
+            return FAILED
+        return value.value
+
+    # -- what nobody uses
+
+    def _unused(self, arms: list[Arm]) -> None:
+        last = next((s for s in reversed(self.program.statements) if isinstance(s, ast.Bind)), None)
+        failed = {name for s in self.program.statements if isinstance(s, ast.Broken) for name in s.bound}
+        for statement in self.program.statements:
+            name = getattr(statement, "name", None)
+            if name is None or isinstance(statement, ast.Sweep) or name.id in self.world.used | failed:
+                continue
+            value = arms[0].names.get(name.id)
+            wrong = value is None and not (isinstance(statement, ast.Let) and name.id in self.knobs)
+            product = isinstance(statement, ast.Bind) and (statement is last or _is_product(value))
+            if not wrong and not product:
+                what = "knob" if isinstance(statement, ast.Let) else "name"
+                hint = "use it or remove it"
+                self.report.report(
+                    "E207", f"nothing uses the {what} `{name.id}`", name.span, "unused", hint=hint
+                )
+
+
+def _is_product(value: Artefact | Flow | None) -> bool:
+    """Whether a value is worth having though nothing in the program uses it: measured, trained, or a flow."""
+    if isinstance(value, Artefact) and value.type.kind in _PRODUCTS:
+        return value.signature is not None and value.signature.group == "stage"
+    return isinstance(value, Flow) or (isinstance(value, Artefact) and value.type.kind is Kind.METRIC)

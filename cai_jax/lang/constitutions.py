@@ -1,0 +1,171 @@
+"""Constitutions: their principles checked, and `use … from` resolved."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cai_jax.lang import ast, rules, units
+from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean, listed
+from cai_jax.lang.parse import parse, read
+from cai_jax.lang.source import Span
+from cai_jax.lang.types import Kind, Param, Principle, Type
+from cai_jax.lang.values import CONSTITUTION, FAILED, Artefact, Failed, Scalar
+
+_TEXTS = ("critique", "revise", "compare")
+_FIELDS = (*_TEXTS, "weight", "tags")
+_WEIGHT = Param("weight", "how often the principle is drawn", value="float", low=0, open_low=True)
+
+
+class Library:
+    """The constitutions that a program can see, each file read once.
+
+    Args:
+      folder: of the program; paths of `use` are looked for beside it first.
+      root: holds the built-in constitutions/ folder.
+    """
+
+    def __init__(self, folder: Path, root: Path, report: Diagnostics) -> None:
+        self.folder = folder
+        self.root = root
+        self.report = report
+        self._files: dict[Path, dict[str, Artefact | Failed]] = {}
+
+    def use(self, statement: ast.Use) -> Artefact | Failed:
+        """The constitution that a `use` names."""
+        path = self._find(statement.path)
+        if path is None:
+            return FAILED
+        if path not in self._files:
+            self._files[path] = {}
+            self._files[path] = self._load(path, statement.path)
+        known = self._files[path]
+        if statement.name.id in known:
+            return known[statement.name.id]
+        if not any(isinstance(value, Failed) for value in known.values()):
+            hint = did_you_mean(statement.name.id, known) or (
+                f"it has {listed(known, 'and')}" if known else ""
+            )
+            message = f"`{statement.path.value}` has no constitution `{statement.name.id}`"
+            self.report.report("E213", message, statement.name.span, "not in that file", hint=hint)
+        return FAILED
+
+    def _find(self, path: ast.Text) -> Path | None:
+        for folder in (self.folder, self.root):
+            found = folder / Path(path.value).expanduser()
+            if found.is_file():
+                return found
+        message = f"there is no file `{path.value}`, neither beside the program nor built in"
+        self.report.report("E221", message, path.span, "not found", hint=self._similar(path.value))
+        return None
+
+    def _similar(self, wanted: str) -> str:
+        candidates = [
+            path.relative_to(folder).as_posix()
+            for folder in (self.folder, self.root)
+            for path in sorted((folder / "constitutions").glob("*.cai"))
+        ]
+        return did_you_mean(wanted, candidates)
+
+    def _load(self, path: Path, span: ast.Text) -> dict[str, Artefact | Failed]:
+        try:
+            source = read(path, span.value, self.report)
+        except OSError as error:
+            self.report.report("E221", f"`{span.value}` cannot be read: {error.strerror}", span.span)
+            return {"": FAILED}
+        known = len(self.report.errors)
+        program = parse(source, self.report)
+        found: dict[str, Artefact | Failed] = {}
+        for statement in program.statements:
+            if isinstance(statement, ast.Constitution):
+                found[statement.name.id] = constitution(statement, path.parent, self.report)
+            elif not isinstance(statement, ast.Broken):
+                message = "a file of constitutions holds nothing else"
+                self.report.report("E217", message, statement.span, "does not belong here")
+        return found if len(self.report.errors) == known else {**found, "": FAILED}
+
+
+def constitution(statement: ast.Constitution, folder: Path, report: Diagnostics) -> Artefact | Failed:
+    """The artefact of a constitution whose few-shots lie relative to `folder`; FAILED, reported, if it is wrong."""
+    known = len(report.errors)
+    found: list[dict[str, Any]] = []
+    places: dict[str, Span] = {}
+    fewshots = ""
+    for item in statement.items:
+        if isinstance(item, ast.Field):
+            fewshots = _fewshots(item, folder, report)
+            continue
+        if item.name.id in places:
+            label = Label(places[item.name.id], "first here")
+            report.report(
+                "E216", f"two principles are called `{item.name.id}`", item.name.span, "again", label
+            )
+        places[item.name.id] = item.name.span
+        found.append(_principle(item, report))
+    if not found:
+        report.report(
+            "E215", f"the constitution `{statement.name.id}` has no principles", statement.name.span
+        )
+    if len(report.errors) > known:
+        return FAILED
+    values = {"name": statement.name.id, "principles": found, "fewshots": fewshots}
+    result = Type(Kind.CONSTITUTION, can=rules.abilities(found))
+    return Artefact(CONSTITUTION, None, values, {}, result, statement.name.span)
+
+
+def _fewshots(item: ast.Field, folder: Path, report: Diagnostics) -> str:
+    if item.name.id != "fewshots":
+        hint = did_you_mean(item.name.id, ("fewshots",)) or "it has `fewshots` and principles"
+        report.report(
+            "E214", f"a constitution has no field `{item.name.id}`", item.name.span, "unknown", hint=hint
+        )
+        return ""
+    if not isinstance(item.value, ast.Text):
+        report.report("E214", "`fewshots` is a path in quotes", item.value.span)
+        return ""
+    path = folder / Path(item.value.value).expanduser()
+    if not path.is_file():
+        message = f"there is no file `{item.value.value}`"
+        report.report("E221", message, item.value.span, "not found", hint="paths are relative to this file")
+    return str(path.resolve())
+
+
+def _principle(item: ast.PrincipleNode, report: Diagnostics) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for field in item.fields:
+        name = field.name.id
+        if name not in _FIELDS:
+            hint = did_you_mean(name, _FIELDS) or f"known are {listed(_FIELDS, 'and')}"
+            report.report("E214", f"a principle has no field `{name}`", field.name.span, "unknown", hint=hint)
+        elif name in fields:
+            report.report("E232", f"`{name}` is given twice", field.name.span, "again")
+        else:
+            fields[name] = _field(name, field.value, report)
+    if not any(fields.get(name) for name in _TEXTS):
+        message = f"the principle `{item.name.id}` says nothing"
+        hint = f"give it {listed(_TEXTS)}"
+        report.report("E215", message, item.name.span, "has no text", hint=hint)
+    principle = Principle(
+        item.name.id, **{name: value for name, value in fields.items() if value is not None}
+    )
+    return {**asdict(principle), "tags": list(principle.tags)}
+
+
+def _field(name: str, value: ast.Expr, report: Diagnostics) -> Any:
+    """A field's value; None, reported, if it has the wrong type."""
+    if name in _TEXTS:
+        if isinstance(value, ast.Text) and value.value.strip():
+            return value.value
+        report.report("E214", f"`{name}` is a string with something in it", value.span)
+    elif name == "tags":
+        items = value.items if isinstance(value, ast.List) else ()
+        if items and all(isinstance(tag, ast.Name) for tag in items):
+            return tuple(tag.id for tag in items)
+        report.report("E214", "`tags` is a list of words", value.span, hint="write  tags = [safety, law]")
+    else:
+        number = units.scalar(value, report) if isinstance(value, ast.Number) else Scalar("")
+        if not isinstance(number, Failed):
+            weight = units.plain(number, _WEIGHT, units.Use("principle", value.span), report)
+            return None if isinstance(weight, Failed) else weight
+    return None

@@ -1,0 +1,194 @@
+"""Knobs: `let`, `--set` and `sweep`, and the arms that a program comes to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from cai_jax.lang import ast, units
+from cai_jax.lang.build import number
+from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean
+from cai_jax.lang.source import Source, Span
+from cai_jax.lang.values import Failed, Scalar
+
+MAX_ARMS = 64
+_NUMBER = re.compile(r"-?[0-9][0-9_]*(\.[0-9]+)?([eE][+-]?[0-9]+)?([A-Za-z]+|%)?")
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A number, string or truth value that a program lets be set from outside.
+
+    Attributes:
+      value: in effect (overridden or not); default: as written in the program.
+      low, high: inclusive bounds, None without any.
+      help: the `## text` above its `let`.
+    """
+
+    name: str
+    value: float | str | bool
+    default: float | str | bool
+    low: float | None
+    high: float | None
+    help: str
+    span: Span
+
+
+def read(
+    program: ast.Program, overrides: Mapping[str, str], report: Diagnostics
+) -> dict[str, tuple[Knob, Scalar]]:
+    """Every knob of a program with its value in effect. Reports wrong defaults, ranges and overrides."""
+    found: dict[str, tuple[Knob, Scalar]] = {}
+    for statement in program.statements:
+        if isinstance(statement, ast.Let) and statement.name.id not in found:
+            made = _knob(statement, overrides, report)
+            if made:
+                found[statement.name.id] = made
+    lets = {statement.name.id for statement in program.statements if isinstance(statement, ast.Let)}
+    broken = {name for s in program.statements if isinstance(s, ast.Broken) for name in s.bound}
+    for name in overrides:
+        if name not in lets and name not in broken:
+            hint = did_you_mean(name, lets) or "a knob is made by `let`"
+            report.report("E251", f"`--set {name}=…`: the program has no knob `{name}`", None, hint=hint)
+    return found
+
+
+def _knob(
+    statement: ast.Let, overrides: Mapping[str, str], report: Diagnostics
+) -> tuple[Knob, Scalar] | None:
+    name, default = statement.name.id, literal(statement.value, report)
+    if default is None:
+        message = f"the knob `{name}` must be a number, a string, true or false"
+        report.report(
+            "E256", message, statement.value.span, "not a plain value", hint="bind artefacts without `let`"
+        )
+    if default is None or isinstance(default, Failed):
+        return None
+    low = high = None
+    if statement.range is not None:
+        ends = [units.scalar(end, report) for end in (statement.range.low, statement.range.high)]
+        if any(isinstance(end, Failed) for end in ends):
+            return None
+        low, high = (end.value for end in ends)
+        if low > high:
+            hint = f"write  {statement.range.high.text}..{statement.range.low.text}"
+            report.report("E258", "this range ends before it begins", statement.range.span, hint=hint)
+            return None
+    knob = Knob(name, default.value, default.value, low, high, statement.help, statement.name.span)
+    if not _fits(default, knob, statement.value.span, statement.range, report):
+        return None
+    chosen = default
+    if name in overrides:
+        set_to = _override(name, overrides[name], default, report)
+        if set_to is None or not _fits(set_to, knob, None, statement.range, report):
+            return knob, default
+        chosen = set_to
+    return replace(knob, value=chosen.value), chosen
+
+
+def literal(expr: ast.Expr, report: Diagnostics) -> Scalar | Failed | None:
+    """The value of a plain literal; None if it is something else."""
+    if isinstance(expr, ast.Number):
+        return units.scalar(expr, report)
+    if isinstance(expr, ast.Text):
+        return Scalar(expr.value)
+    if isinstance(expr, ast.Name) and expr.id in ("true", "false"):
+        return Scalar(expr.id == "true")
+    return None
+
+
+def _override(name: str, text: str, default: Scalar, report: Diagnostics) -> Scalar | None:
+    """The value that `--set name=text` gives, read as the default's type says."""
+    given: Scalar | Failed | None = Scalar(text)
+    if isinstance(default.value, bool):
+        given = Scalar(text == "true") if text in ("true", "false") else None
+    elif default.is_number:
+        span = Span(Source(f"--set {name}={text}", text), 0, len(text))
+        given = units.scalar(number(span, text), report) if _NUMBER.fullmatch(text) else None
+    if isinstance(given, Failed):
+        return None
+    if given is None:
+        wanted = "true or false" if isinstance(default.value, bool) else "a number"
+        report.report("E257", f"`--set {name}={text}`: the knob `{name}` is {wanted}", None)
+    return given
+
+
+def _fits(
+    value: Scalar, knob: Knob, span: Span | None, bounds: ast.Range | None, report: Diagnostics
+) -> bool:
+    """Whether a value lies within the knob's range; `span` is None for a value from the command line."""
+    if bounds is None:
+        return True
+    shown = units.shown(value.value)
+    if not value.is_number:
+        report.report(
+            "E250", f"the knob `{knob.name}` is {shown}, which no range can hold", span or knob.span
+        )
+        return False
+    if units.outside(value.value, knob.low, knob.high):
+        message = f"the knob `{knob.name}` must lie in {knob.low:g}..{knob.high:g}, not {shown}"
+        label = Label(bounds.span, "its range")
+        if span is None:
+            report.report("E250", f"`--set {knob.name}`: {message}", bounds.span, "its range")
+        else:
+            report.report("E250", message, span, "outside", label)
+        return False
+    return True
+
+
+def arms(
+    program: ast.Program, known: Mapping[str, tuple[Knob, Scalar]], report: Diagnostics
+) -> list[dict[str, Scalar]]:
+    """The values of the swept knobs in every arm; one arm without values if nothing is swept."""
+    axes: dict[str, list[Scalar]] = {}
+    lets = {statement.name.id for statement in program.statements if isinstance(statement, ast.Let)}
+    broken = {name for s in program.statements if isinstance(s, ast.Broken) for name in s.bound}
+    for statement in program.statements:
+        if not isinstance(statement, ast.Sweep):
+            continue
+        name = statement.name.id
+        if name not in lets | broken:
+            hint = did_you_mean(name, lets) or "a knob is made by `let`"
+            report.report(
+                "E252", f"there is no knob `{name}` to sweep", statement.name.span, "not a knob", hint=hint
+            )
+        elif name in axes:
+            report.report("E252", f"`{name}` is swept twice", statement.name.span, "again")
+        elif name in known:
+            axes[name] = _values(statement, *known[name], report)
+    points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+    if len(points) > MAX_ARMS:
+        message = f"the sweeps come to {len(points)} runs; the limit is {MAX_ARMS}"
+        last = [statement for statement in program.statements if isinstance(statement, ast.Sweep)][-1]
+        report.report("E259", message, last.span)
+        return points[:1]
+    return points or [{}]
+
+
+def _values(statement: ast.Sweep, knob: Knob, default: Scalar, report: Diagnostics) -> list[Scalar]:
+    found: list[Scalar] = []
+    for item in statement.values.items:
+        value = literal(item, report)
+        if value is None or (not isinstance(value, Failed) and type(value.value) is not type(default.value)):
+            message = f"a value of `{knob.name}` must be like its default, {units.shown(default.value)}"
+            report.report("E253", message, item.span, "another type")
+        elif isinstance(value, Failed):
+            continue
+        elif value.value in [known.value for known in found]:
+            report.report("E253", f"`{knob.name}` takes this value twice", item.span, "again")
+        elif knob.low is not None and units.outside(value.value, knob.low, knob.high):
+            message = f"the knob `{knob.name}` must lie in {knob.low:g}..{knob.high:g}, not {units.shown(value.value)}"
+            report.report("E250", message, item.span, "outside")
+        else:
+            found.append(value)
+    if not statement.values.items:
+        report.report("E253", "a sweep needs at least one value", statement.values.span)
+    return found or [default]
+
+
+def label(values: Mapping[str, Any]) -> str:
+    """How an arm is called: "kl=0.01, steps=50"."""
+    return ", ".join(f"{name}={units.shown(value)}" for name, value in values.items())

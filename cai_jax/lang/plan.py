@@ -1,0 +1,313 @@
+"""A checked program as nodes with keys: what `plan` shows and `run` does.
+
+A key is made from a node's meaning alone (DESIGN.md §1, Identity): stage and version, every parameter, the keys of
+its inputs, the fingerprints of outside data, and the run's seed and dtype where something is drawn. Text, comments,
+names, paths and schedule do not enter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from cai_jax.lang.check import Arm, Checked, Claim
+from cai_jax.lang.check import Side as CheckedSide
+from cai_jax.lang.knobs import label
+from cai_jax.lang.types import Kind, Node
+from cai_jax.lang.values import CONSTITUTION, Artefact, Flow
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of an `expect`: the metric of node `key` plus `constant`; a pure constant where key is None."""
+
+    key: str | None
+    constant: float = 0.0
+
+
+@dataclass(frozen=True)
+class Expect:
+    """A claim to test. `level` is that of the interval, such as 0.95, or None to compare point estimates.
+
+    `arm` is "kl=0.01" where the claim belongs to one arm of a sweep, else "".
+    """
+
+    text: str
+    left: Side
+    op: str
+    right: Side
+    level: float | None
+    why: str
+    line: int
+    arm: str = ""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric of the plan: its bound name, or its expression, and the text of what is measured and on what."""
+
+    name: str
+    key: str
+    stage: str
+    of: str
+    on: str
+    arm: str = ""
+
+
+@dataclass(frozen=True)
+class FlowPlan:
+    """A flow, lowered: `nodes` in order, from the one that stands for the prompts (`hole`) to `output`.
+
+    Nodes of its models and constitutions, which do not depend on the prompts, are in the plan itself.
+    """
+
+    hole: str
+    output: str
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a program comes to.
+
+    Attributes:
+      nodes: in topological order, each once.
+      names: name of the program -> key; "rl[kl=0.01]" where the arms of a sweep differ.
+      expects, measures: in the program's order, those of every arm; `metrics` are the bound metrics' names.
+      flows: by name, as for names.
+      knobs: knob -> value in effect. sweeps: the swept values of every arm, empty without a sweep.
+      settings: those of `run (…)`, filled in.
+    """
+
+    nodes: tuple[Node, ...]
+    names: Mapping[str, str]
+    expects: tuple[Expect, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    flows: Mapping[str, FlowPlan] = field(default_factory=dict)
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    sweeps: tuple[Mapping[str, Any], ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+
+    def node(self, key: str) -> Node:
+        """The node with this key; KeyError if there is none."""
+        for node in self.nodes:
+            if node.key == key:
+                return node
+        raise KeyError(key)
+
+
+def lower(checked: Checked, fingerprint: Callable[[str], str]) -> Plan:
+    """The plan of a program without errors.
+
+    Args:
+      checked: its `ok` must hold.
+      fingerprint: absolute path, or name with a scheme ("builtin:tiny"), of outside data -> text that changes
+        with its contents; called once per path.
+
+    Raises:
+      ValueError: the program has errors.
+    """
+    if not checked.ok:
+        raise ValueError("a program with errors cannot be lowered")
+    return _Lowering(checked, fingerprint).plan()
+
+
+def key_of(stage: str, meaning: Mapping[str, Any]) -> str:
+    """`<stage>-<16 hex digits>` from the canonical JSON of a meaning."""
+    text = json.dumps({"stage": stage, **meaning}, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return f"{stage}-{blake2b(text.encode(), digest_size=8).hexdigest()}"
+
+
+class _Lowering:
+    def __init__(self, checked: Checked, fingerprint: Callable[[str], str]) -> None:
+        self.checked = checked
+        self.fingerprint = fingerprint
+        self.prints: dict[str, str] = {}
+        self.keys: dict[int, str] = {}
+        self.ordered: dict[str, Artefact] = {}  # key -> artefact, in topological order
+        self.names: dict[str, str] = {}
+        self.flows: dict[str, FlowPlan] = {}
+        self.expects: list[Expect] = []
+        self.measures: dict[str, Measure] = {}
+
+    def plan(self) -> Plan:
+        arms, nodes, hidden = self.checked.arms, [], set()
+        for arm in arms:
+            self._arm(arm)
+        for flow in self.flows.values():
+            hidden |= {node.key for node in flow.nodes}
+        owners: dict[str, list[str]] = {}
+        for name, key in self.names.items():
+            owners.setdefault(key, []).append(name)
+        for key, artefact in self.ordered.items():
+            if key not in hidden:
+                nodes.append(self._node(key, artefact, tuple(owners.get(key, ()))))
+        return Plan(
+            nodes=tuple(nodes),
+            names=self.names,
+            expects=tuple(self.expects),
+            measures=tuple(self.measures.values()),
+            flows=self.flows,
+            knobs={knob.name: knob.value for knob in self.checked.knobs},
+            sweeps=tuple(arm.values for arm in arms if arm.values),
+            settings=arms[0].run,
+            metrics=tuple(
+                name for name, key in self.names.items() if self.ordered[key].type.kind is Kind.METRIC
+            ),
+        )
+
+    # -- arms
+
+    def _arm(self, arm: Arm) -> None:
+        for name, value in arm.names.items():
+            shown = f"{name}[{label(arm.values)}]" if self._differs(name) else name
+            if isinstance(value, Flow):
+                self.flows[shown] = self._flow(value)
+                continue
+            self.names[shown] = self._key(value)
+            if value.type.kind is Kind.METRIC:
+                self._measure(value, shown, arm)
+        for claim in arm.claims:
+            self._expect(claim, arm)
+
+    def _differs(self, name: str) -> bool:
+        values = [arm.names.get(name) for arm in self.checked.arms]
+        if isinstance(values[0], Flow):
+            return any(value.result is not values[0].result for value in values)
+        return any(value is not values[0] for value in values)
+
+    def _expect(self, claim: Claim, arm: Arm) -> None:
+        left, right = self._side(claim.left, arm), self._side(claim.right, arm)
+        line = claim.span.source.position(claim.span.start)[0]
+        made = Expect(
+            claim.text, left, claim.op, right, claim.level, claim.why, line, self._arm_of(claim, arm)
+        )
+        if made not in self.expects:
+            self.expects.append(made)
+
+    def _arm_of(self, claim: Claim, arm: Arm) -> str:
+        same = [c for other in self.checked.arms for c in other.claims if c.span == claim.span]
+        alike = all((c.left, c.right) == (claim.left, claim.right) for c in same)
+        return "" if alike else label(arm.values)
+
+    def _side(self, side: CheckedSide, arm: Arm) -> Side:
+        if side.metric is None:
+            return Side(None, side.constant)
+        key = self._key(side.metric)
+        self._measure(side.metric, " ".join(side.metric.span.text.split()), arm)
+        return Side(key, side.constant)
+
+    def _measure(self, metric: Artefact, name: str, arm: Arm) -> None:
+        key = self._key(metric)
+        shared = sum(any(metric is made for made in self._metrics(other)) for other in self.checked.arms)
+        params = metric.signature.params
+        of = next((metric.written[p.name] for p in params if p.kinds and p.name in metric.written), "")
+        on = next(
+            (metric.written[p.name] for p in params if Kind.PROMPTS in p.kinds and p.name in metric.written),
+            "",
+        )
+        where = "" if shared == len(self.checked.arms) else label(arm.values)
+        self.measures.setdefault(key, Measure(name, key, metric.stage, of, on if on != of else "", where))
+
+    @staticmethod
+    def _metrics(arm: Arm) -> Iterable[Artefact]:
+        yield from (value for value in arm.names.values() if isinstance(value, Artefact))
+        yield from (side.metric for claim in arm.claims for side in (claim.left, claim.right) if side.metric)
+
+    def _flow(self, flow: Flow) -> FlowPlan:
+        hole, output = self._key(flow.hole), self._key(flow.result)
+        waiting = {hole}
+        for key, artefact in self.ordered.items():
+            if any(self.keys[id(source)] in waiting for source in artefact.sources()):
+                waiting.add(key)
+        inner = _between(flow)
+        nodes = [
+            self._node(key, made, ())
+            for key, made in self.ordered.items()
+            if key in waiting and id(made) in inner
+        ]
+        return FlowPlan(hole, output, tuple(nodes))
+
+    # -- nodes
+
+    def _key(self, artefact: Artefact) -> str:
+        """The artefact's key, after giving keys to all that it is made from."""
+        stack = [artefact]
+        while stack:
+            current = stack[-1]
+            waiting = [source for source in current.sources() if id(source) not in self.keys]
+            if waiting:
+                stack.extend(reversed(waiting))
+                continue
+            stack.pop()
+            if id(current) not in self.keys:
+                key = key_of(current.stage, self._meaning(current))
+                self.keys[id(current)] = key
+                self.ordered.setdefault(key, current)
+        return self.keys[id(artefact)]
+
+    def _meaning(self, artefact: Artefact) -> dict[str, Any]:
+        paths = _outside(artefact)
+        params = {name: value for name, value in artefact.values.items() if name not in paths}
+        if artefact.stage == CONSTITUTION:
+            del params["name"]
+        return {
+            "version": artefact.signature.version if artefact.signature else 1,
+            "params": params,
+            "inputs": self._inputs(artefact),
+            "data": {name: self._fingerprints(artefact.values[name]) for name in paths},
+            "run": dict(artefact.meaning),
+        }
+
+    def _inputs(self, artefact: Artefact) -> dict[str, Any]:
+        return {
+            name: tuple(self.keys[id(one)] for one in value)
+            if isinstance(value, tuple)
+            else self.keys[id(value)]
+            for name, value in artefact.inputs.items()
+        }
+
+    def _fingerprints(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._fingerprints(one) for one in value]
+        path = self.checked.resolve(value)
+        if path not in self.prints:
+            self.prints[path] = self.fingerprint(path)
+        return self.prints[path]
+
+    def _node(self, key: str, artefact: Artefact, names: tuple[str, ...]) -> Node:
+        params = dict(artefact.values)
+        for name in _outside(artefact):
+            value = params[name]
+            resolve = self.checked.resolve
+            params[name] = [resolve(one) for one in value] if isinstance(value, list) else resolve(value)
+        schedule = dict(artefact.schedule)
+        return Node(key, artefact.stage, params, self._inputs(artefact), artefact.type, names, schedule)
+
+
+def _outside(artefact: Artefact) -> list[str]:
+    """Parameters that name outside data, whose contents and not whose name belong to the meaning."""
+    if artefact.stage == CONSTITUTION:
+        return ["fewshots"] if artefact.values["fewshots"] else []
+    signature = artefact.signature
+    paths = (
+        [p.name for p in signature.params if p.value == "path" or p.name == signature.source]
+        if signature
+        else []
+    )
+    return [name for name in paths if artefact.values.get(name)]
+
+
+def _between(flow: Flow) -> set[int]:
+    """Identities of what the flow's result is made from."""
+    seen, stack = set(), [flow.result]
+    while stack:
+        current = stack.pop()
+        if id(current) not in seen:
+            seen.add(id(current))
+            stack.extend(current.sources())
+    return seen

@@ -1,0 +1,161 @@
+"""Rules that hold for every stage alike: lineage, splits, batches, and the stage's own check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from cai_jax.lang import ast, settings
+from cai_jax.lang.calls import Site
+from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean, listed
+from cai_jax.lang.source import Span
+from cai_jax.lang.types import Call, Kind
+from cai_jax.lang.values import FAILED, Artefact, Failed
+
+_TEXT = (Kind.RESPONSES, Kind.DIALOGS)
+_TRAINED = (Kind.MODEL, Kind.REWARD_MODEL)
+
+
+def joinable(first: Kind, other: Kind) -> bool:
+    """Whether `+` may join two kinds: equal ones, or replies with dialogs."""
+    return first is other or (first in _TEXT and other in _TEXT)
+
+
+def stage_check(site: Site, call: Call, spans: Mapping[str, Span], report: Diagnostics) -> bool:
+    """Reports what the stage itself finds wrong with a call; False if that is an error."""
+    sound = True
+    for problem in site.signature.check(call):
+        sound = sound and problem.warning
+        span = spans.get(problem.param, site.at)
+        also = [Label(spans[name], label) for name, label in problem.also if name in spans]
+        report.report(problem.code, problem.message, span, problem.label, *also, hint=problem.hint)
+    return sound
+
+
+def batch_fits(
+    site: Site,
+    values: Mapping[str, Any],
+    schedule: Mapping[str, Any],
+    spans: Mapping[str, Span],
+    report: Diagnostics,
+) -> bool:
+    """Reports a batch that cannot be split evenly over the devices of the data axes."""
+    batch = values.get("batch")
+    parts = settings.misfit(batch, schedule) if isinstance(batch, int) else 0
+    if parts:
+        message = f"a batch of {batch} cannot be split over {parts} devices"
+        hint = f"make it a multiple of {parts}"
+        report.report("E247", message, spans.get("batch", site.at), "not a multiple", hint=hint)
+    return not parts
+
+
+def overlap(trained: frozenset[str], measured: frozenset[str]) -> str | None:
+    """A data set in both, where one without a split holds all of its splits ("a" holds "a/test")."""
+    for one in sorted(trained):
+        for other in sorted(measured):
+            if one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/"):
+                return max(one, other, key=len)
+    return None
+
+
+def fresh(site: Site, artefacts: Mapping[str, Any], spans: Mapping[str, Span], report: Diagnostics) -> bool:
+    """Reports a metric of a model on data that the model was trained on; False if so."""
+    if site.signature.group != "metric":
+        return True
+    for name, measured, data in _measurements(artefacts):
+        common = overlap(measured.type.lineage, data)
+        if common:
+            message = f"`{site.name}` measures on `{common}`, which the model was trained on"
+            hint = "measure on a split that no training stage reads, such as `.test`"
+            report.report("E240", message, spans.get(name, site.at), "trained on this data", hint=hint)
+            return False
+    return True
+
+
+def _measurements(artefacts: Mapping[str, Any]) -> list[tuple[str, Artefact, frozenset[str]]]:
+    """(argument, trained model, data measured on) for what a metric is about, its first argument."""
+    name, first = next(iter(artefacts.items()), ("", None))
+    if not isinstance(first, Artefact):
+        return []
+    others = [value for key, value in artefacts.items() if key != name and isinstance(value, Artefact)]
+    data = frozenset().union(*(other.type.lineage for other in others if other.type.kind not in _TRAINED))
+    if first.type.kind in _TRAINED:
+        return [(name, first, data)]
+    if first.type.kind not in _TEXT:
+        return []
+    return [(name, model, first.type.lineage | data) for model in _makers(first)]
+
+
+def _makers(replies: Artefact) -> list[Artefact]:
+    """The models that took part in making replies, of every step from the prompts on."""
+    found, stack, seen = [], [replies], set()
+    while stack:
+        current = stack.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        for source in current.sources():
+            if source.type.kind in _TRAINED:
+                found.append(source)
+            elif source.type.kind in _TEXT:
+                stack.append(source)
+    return found
+
+
+def has_split(data: Artefact, name: ast.Name, report: Diagnostics) -> bool:
+    """Reports a split that the data does not have, or a second selection."""
+    if data.signature and data.signature.operator == ".":
+        message = f"one split is selected already, so there is no `{name.id}` in it"
+        report.report("E226", message, name.span, "a second selection")
+        return False
+    splits = data.type.splits
+    if splits is None or name.id in splits:
+        return True
+    known = listed(sorted(splits), "and") if splits else "none"
+    hint = did_you_mean(name.id, splits) or f"its splits are {known}"
+    report.report("E225", f"there is no split `{name.id}`", name.span, "unknown split", hint=hint)
+    return False
+
+
+def principles(
+    constitution: Artefact, name: ast.Name, intern: Callable[[Artefact], Artefact], report: Diagnostics
+) -> Artefact | Failed:
+    """The constitution with only the principle of this name, or those with this tag."""
+    every = constitution.values["principles"]
+    chosen = [p for p in every if p["name"] == name.id] or [p for p in every if name.id in p["tags"]]
+    if not chosen:
+        known = sorted({p["name"] for p in every} | {tag for p in every for tag in p["tags"]})
+        hint = did_you_mean(name.id, known) or f"it has {listed(known, 'and')}"
+        message = f"the constitution has no principle and no tag `{name.id}`"
+        report.report("E212", message, name.span, "unknown", hint=hint)
+        return FAILED
+    values = {**constitution.values, "principles": chosen}
+    return intern(
+        replace(constitution, values=values, type=replace(constitution.type, can=abilities(chosen)))
+    )
+
+
+def abilities(chosen: list[dict[str, Any]]) -> frozenset[str]:
+    """What principles support: "critique", "revise", "judge"."""
+    fields = {"critique": "critique", "revise": "revise", "judge": "compare"}
+    return frozenset(able for able, field in fields.items() if any(p[field] for p in chosen))
+
+
+def data_of(metric: Artefact) -> frozenset[int]:
+    """Identities of the data that a metric is measured on: the prompts or selected splits nearest above it."""
+    found, stack, seen = set(), list(metric.sources()), set()
+    while stack:
+        current = stack.pop()
+        if id(current) in seen or current.type.kind not in (*_TEXT, Kind.PROMPTS, Kind.PREFS):
+            continue
+        seen.add(id(current))
+        below = [
+            source for source in current.sources() if source.type.kind in (*_TEXT, Kind.PROMPTS, Kind.PREFS)
+        ]
+        selected = current.signature is not None and current.signature.operator == "."
+        if current.type.kind is Kind.PROMPTS or selected or not below:
+            found.add(id(current))
+        else:
+            stack.extend(below)
+    return frozenset(found)

@@ -1,0 +1,90 @@
+"""The names that a program has bound so far, and what all arms of its sweeps share."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cai_jax.lang.diagnostics import Diagnostics
+from cai_jax.lang.source import Span
+from cai_jax.lang.types import Kind, Signature
+from cai_jax.lang.values import Artefact, Flow, Scalar, Value
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+-]+:")
+
+
+def has_scheme(path: str) -> bool:
+    """Whether a path names something other than a file, such as "builtin:tiny" or "hf:org/model"."""
+    return _SCHEME.match(path) is not None
+
+
+@dataclass
+class World:
+    """What all arms of a program share.
+
+    Attributes:
+      signatures: by name, operators included.
+      resolve: path of a program -> absolute path.
+      interned: artefact by its meaning, so that equal expressions are one.
+      used: names that something refers to.
+    """
+
+    signatures: Mapping[str, Signature]
+    report: Diagnostics
+    resolve: Callable[[str], str]
+    interned: dict[str, Artefact] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+
+    def operator(self, symbol: str, kind: Kind) -> Signature | None:
+        """The operator stage for a kind of artefact."""
+        for signature in self.signatures.values():
+            if (
+                signature.group == "operator"
+                and signature.operator == symbol
+                and kind in signature.params[0].kinds
+            ):
+                return signature
+        return None
+
+    def intern(self, made: Artefact) -> Artefact:
+        """The artefact that has this meaning already, else this one."""
+        inputs = {
+            name: [id(one) for one in value] if isinstance(value, tuple) else id(value)
+            for name, value in made.inputs.items()
+        }
+        key = json.dumps([made.stage, dict(made.values), inputs, dict(made.meaning)], sort_keys=True)
+        known = self.interned.setdefault(key, made)
+        for name, value in made.schedule.items():
+            known.schedule.setdefault(name, value)
+        return known
+
+
+@dataclass
+class Scope:
+    """The names of one arm, in order of definition, and where each was defined."""
+
+    world: World
+    run: Mapping[str, Any]
+    values: dict[str, Value] = field(default_factory=dict)
+    places: dict[str, Span] = field(default_factory=dict)
+    later: Mapping[str, Span] = field(default_factory=dict)
+    hole: Artefact | None = None
+
+    @property
+    def report(self) -> Diagnostics:
+        return self.world.report
+
+
+def describe(value: Value) -> str:
+    """What a value is, for messages: "Prompts", "a number"."""
+    if isinstance(value, Artefact):
+        return str(value.type.kind)
+    if isinstance(value, Flow):
+        return "a flow"
+    if isinstance(value, Scalar):
+        names = {bool: "a truth value", str: "a string", tuple: "a range"}
+        return names.get(type(value.value), "a number")
+    return "unknown"

@@ -1,0 +1,39 @@
+"""The mesh every global-view step runs on: axes ("data", "fsdp", "tensor")."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, PartitionSpec
+
+AXES = ("data", "fsdp", "tensor")
+
+# Rows of a batch are split over both kinds of data parallelism; micro-batches and positions are not split.
+ROWS = PartitionSpec(None, ("data", "fsdp"))
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices=None) -> Mesh:
+    """A mesh of these sizes over `devices` (all of them by default).
+
+    Args:
+      data: copies of the parameters, each with rows of its own. fsdp: devices over which the parameters and
+        the rows are split. tensor: devices over which heads and feed-forward units are split.
+        At most one size may be -1: whatever is left.
+
+    Raises:
+      ValueError: the sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    sizes = [data, fsdp, tensor]
+    wild = [i for i, size in enumerate(sizes) if size == -1]
+    known = int(np.prod([size for size in sizes if size != -1]))
+    if len(wild) == 1 and known > 0 and len(devices) % known == 0:
+        sizes[wild[0]] = len(devices) // known
+    if min(sizes) < 1 or int(np.prod(sizes)) != len(devices):
+        raise ValueError(f"mesh data={data} fsdp={fsdp} tensor={tensor} does not fit {len(devices)} devices")
+    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def row_shards(mesh: Mesh) -> int:
+    """Into how many parts this mesh splits the rows of a batch."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]

@@ -1,0 +1,57 @@
+"""Which dimension of which parameter lies on which mesh axis: a table of regular expressions.
+
+The expressions are searched in a leaf's path ("policy/opt_state/1/0/mu/layers_0/mlp/up_proj"), so that a
+parameter, its moments and its place in a larger state all meet the same rule.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+Rules = tuple[tuple[str, P], ...]
+
+# Kernels are [in, out]. Columns of the first product and rows of the second lie on "tensor", so that a block
+# needs one all-reduce each for attention and feed-forward; the other dimension is gathered over "fsdp".
+DECODER: Rules = (
+    (r"(^|/)embed$", P("tensor", "fsdp")),
+    (r"(^|/)unembed$", P("fsdp", "tensor")),
+    (r"attention/(q|k|v)_proj$", P("fsdp", "tensor")),
+    (r"attention/o_proj$", P("tensor", "fsdp")),
+    (r"mlp/(gate|up)_proj$", P("fsdp", "tensor")),
+    (r"mlp/down_proj$", P("tensor", "fsdp")),
+    (r"norm$|head/(kernel|bias)$", P()),
+)
+
+
+def _fitted(spec: P, shape: tuple[int, ...], mesh: Mesh) -> P:
+    """The spec without the axes whose size does not divide their dimension: that dimension is kept whole."""
+    fits = (size % mesh.shape[axis] == 0 for axis, size in zip(spec, shape, strict=True))
+    return P(*(axis if fit else None for axis, fit in zip(spec, fits, strict=True)))
+
+
+def shardings(tree: Any, mesh: Mesh, rules: Rules = DECODER) -> Any:
+    """A NamedSharding for every leaf of `tree` (arrays or shape structs), by the first rule that matches.
+
+    Scalars (step counters, coefficients) are replicated, and so is a dimension that its axis does not divide.
+
+    Raises:
+      ValueError: no rule matches a leaf, or the rule has another number of dimensions.
+    """
+
+    def of(path, leaf):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if leaf.ndim == 0:
+            return NamedSharding(mesh, P())
+        for pattern, spec in rules:
+            if re.search(pattern, name):
+                if spec and len(spec) != leaf.ndim:
+                    raise ValueError(f"{name} has shape {leaf.shape}, but the rule {pattern!r} says {spec}")
+                return NamedSharding(mesh, _fitted(spec, leaf.shape, mesh) if spec else P())
+        raise ValueError(f"no partition rule for {name} of shape {leaf.shape}")
+
+    return jax.tree_util.tree_map_with_path(of, tree)

@@ -1,0 +1,148 @@
+"""Maps one and the same pure step on one device, on a mesh, or with `jax.pmap`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from cai_jax.parallel.mesh import ROWS, make_mesh, row_shards
+from cai_jax.parallel.rules import DECODER, Rules, shardings
+
+AXIS = "rows"  # the mapped axis under pmap
+
+Make = Callable[[str | None], Callable]
+
+
+class Out(StrEnum):
+    """What an output of a step is, which decides where it lies."""
+
+    STATE = "state"  # like the first argument
+    BATCH = "batch"  # arrays [A, B, ...], split by rows
+    METRICS = "metrics"  # scalars, the same everywhere
+
+
+STEP = (Out.STATE, Out.METRICS)
+PREPARE = (Out.STATE, Out.BATCH, Out.METRICS)
+ROWWISE = (Out.BATCH,)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A step placed on devices: `compiled(state, batch)`, compiled at the first call for given shapes.
+
+    Attributes:
+      shards: into how many parts the rows of a batch are split; B must be a multiple of it.
+    """
+
+    shards: int
+    _place: Callable[[Any], Any]
+    _call: Callable[[Any, Any], Any]
+
+    def place(self, state: Any) -> Any:
+        """The state (any pytree of host or device arrays) where the step wants it; makes no needless copy."""
+        return self._place(state)
+
+    def __call__(self, state: Any, batch: dict[str, Any]) -> Any:
+        """Runs the step; a state compiled to be donated must not be used again.
+
+        Raises:
+          ValueError: the rows of the batch do not divide over the devices.
+        """
+        rows = next(iter(batch.values())).shape[1]
+        if rows % self.shards:
+            raise ValueError(f"{rows} rows in a micro-batch do not divide over {self.shards} devices")
+        return self._call(state, batch)
+
+
+def compile_step(
+    make: Make,
+    mesh: Mesh | Literal["auto", "one", "pmap"] = "auto",
+    *,
+    out: tuple[Out, ...] = STEP,
+    rules: Rules = DECODER,
+) -> Compiled:
+    """Compiles a step for some devices.
+
+    Args:
+      make: builds the step `(state, batch) -> outputs`, given the name of the mapped axis or None, for
+        example `partial(sft.make_step, config, settings)`. The batch is a dict of `[A, B, ...]`, rows in B.
+      mesh: "one" is the first device; "pmap" plain data parallelism over all devices with `jax.pmap`; a Mesh
+        the global view, parameters laid out by `rules`; "auto" a mesh of all devices as "data", or "one".
+      out: what the step returns, in order; a step with a single output returns it bare. If a state comes
+        back, the buffers of the one put in are donated to it.
+    """
+    if mesh == "auto":
+        mesh = make_mesh() if len(jax.devices()) > 1 else "one"
+    donated = (0,) if Out.STATE in out else ()
+    if mesh == "one":
+        return _on_one(make(None), donated)
+    if mesh == "pmap":
+        return _on_pmap(make(AXIS), out, donated)
+    return _on_mesh(make(None), mesh, out, donated, rules)
+
+
+def _on_one(step: Callable, donated: tuple[int, ...]) -> Compiled:
+    place = partial(jax.device_put, device=jax.devices()[0])
+    return Compiled(1, place, jax.jit(step, donate_argnums=donated))
+
+
+def _on_mesh(
+    step: Callable, mesh: Mesh, out: tuple[Out, ...], donated: tuple[int, ...], rules: Rules
+) -> Compiled:
+    rows, everywhere = NamedSharding(mesh, ROWS), NamedSharding(mesh, P())
+
+    def place(state):
+        return jax.device_put(state, shardings(state, mesh, rules))
+
+    @partial(jax.jit, donate_argnums=donated)
+    def mapped(state, batch):
+        # Constraining the outputs keeps the layout of the state from one step to the next.
+        layouts = {Out.STATE: shardings(state, mesh, rules), Out.BATCH: rows, Out.METRICS: everywhere}
+        results = step(state, batch)
+        pieces = results if len(out) > 1 else (results,)
+        laid = tuple(
+            jax.lax.with_sharding_constraint(x, layouts[kind]) for x, kind in zip(pieces, out, strict=True)
+        )
+        return laid if len(out) > 1 else laid[0]
+
+    def call(state, batch):
+        return mapped(state, {name: jax.device_put(x, rows) for name, x in batch.items()})
+
+    return Compiled(row_shards(mesh), place, call)
+
+
+def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...]) -> Compiled:
+    devices = jax.devices()
+    axes = tuple(1 if kind == Out.BATCH else None for kind in out)
+    mapped = jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=(None, 1),
+        out_axes=axes if len(axes) > 1 else axes[0],
+        donate_argnums=donated,
+    )
+    everywhere = NamedSharding(Mesh(np.array(devices), (AXIS,)), P())
+
+    def split(x):
+        return x.reshape(x.shape[0], len(devices), -1, *x.shape[2:])
+
+    def merge(x):
+        return x.reshape(x.shape[0], -1, *x.shape[3:])
+
+    def call(state, batch):
+        results = mapped(state, {name: split(x) for name, x in batch.items()})
+        pieces = results if len(out) > 1 else (results,)
+        whole = tuple(
+            jax.tree.map(merge, x) if kind == Out.BATCH else x for x, kind in zip(pieces, out, strict=True)
+        )
+        return whole if len(out) > 1 else whole[0]
+
+    return Compiled(len(devices), partial(jax.device_put, device=everywhere), call)

@@ -1,0 +1,135 @@
+"""A run's own folder: its program, plan and manifest, and the runs that there are (DESIGN.md §5)."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cai_jax.runs import files, leases
+from cai_jax.runs.errors import UserError
+
+MANIFEST, LATEST = "manifest.json", "latest"
+_PACKAGES = (
+    "cai-jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "transformers",
+    "tokenizers",
+    "numpy",
+)
+
+
+class RunFolder:
+    """The folder of one run, and its manifest, which is rewritten as the run goes on."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def create(
+        cls, out: Path, program: Path, text: str, plan: Mapping[str, Any], about: Mapping[str, Any]
+    ) -> RunFolder:
+        """Makes `<program>-<time>-<hash>` under `out` and points `latest` at it.
+
+        Args:
+          out: the folder that holds runs and cache.
+          program: path of the program, for its name.
+          text: its text, kept as program.cai.
+          plan: JSON of the plan.
+          about: further entries of the manifest (seed, overrides, limit).
+        """
+        now = time.time()
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+        digest = hashlib.blake2b(f"{text}{now!r}{os.getpid()}".encode(), digest_size=3).hexdigest()
+        stem = re.sub(r"[^A-Za-z0-9_]+", "_", program.stem) or "program"
+        path = out / f"{stem}-{stamp}-{digest}"
+        path.mkdir(parents=True)
+        folder = cls(
+            path,
+            {
+                "program": str(program),
+                "status": "running",
+                "started": now,
+                "holder": asdict(leases.this_process()),
+                **about,
+                "versions": versions(),
+                "devices": [],
+            },
+        )
+        files.write_text(path / "program.cai", text)
+        files.write_json(path / "plan.json", plan)
+        folder.write()
+        files.write_text(out / LATEST, path.name + "\n")
+        return folder
+
+    def write(self, **entries: Any) -> None:
+        """Adds entries to the manifest and writes it."""
+        self.manifest.update(entries)
+        files.write_json(self.path / MANIFEST, self.manifest)
+
+    def finish(self, status: str, **entries: Any) -> None:
+        """Writes the manifest's last state."""
+        self.write(status=status, finished=time.time(), devices=devices(), **entries)
+
+
+def versions() -> dict[str, str]:
+    """Of Python, this package and those that its results depend on; what is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def devices() -> list[str]:
+    """JAX's devices; none if nothing has imported JAX, which a run out of the cache must not do."""
+    jax = sys.modules.get("jax")
+    return [str(device) for device in jax.devices()] if jax is not None else []
+
+
+def runs(out: Path) -> Iterator[RunFolder]:
+    """All runs under `out`, the newest first."""
+    found = []
+    for manifest in out.glob(f"*/{MANIFEST}"):
+        try:
+            found.append(RunFolder(manifest.parent, files.read_json(manifest)))
+        except ValueError:
+            continue
+    yield from sorted(found, key=lambda run: -run.manifest.get("started", 0.0))
+
+
+def latest(out: Path) -> RunFolder:
+    """The newest run.
+
+    Raises:
+      UserError: there is none.
+    """
+    try:
+        path = out / (out / LATEST).read_text(encoding="utf-8").strip()
+        return RunFolder(path, files.read_json(path / MANIFEST))
+    except (OSError, ValueError):
+        raise UserError(f"no run in {out}", "run a program first, or say --out") from None
+
+
+def status(run: RunFolder) -> str:
+    """The manifest's status; "died" for a run that is over without having said so."""
+    said = run.manifest["status"]
+    if said != "running":
+        return said
+    holder = leases.Holder(**run.manifest["holder"])
+    return "running" if leases.alive(holder, run.path / MANIFEST) else "died"

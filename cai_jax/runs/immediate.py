@@ -1,0 +1,177 @@
+"""The Python interface: stages called at once, `cai_jax.sample(prompts, model)`.
+
+A call is written down as a statement of the language, checked and lowered like any program, and run. So it
+has the same checks, defaults and keys, and shares the cache with programs. Results live under the folder named by
+the environment variable CAI_JAX_OUT, else `runs`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cai_jax.lang.types import Param, Signature
+from cai_jax.runs import files
+from cai_jax.runs.cache import Cache
+from cai_jax.runs.context import CachedArtefact
+from cai_jax.runs.errors import UserError
+from cai_jax.runs.executor import Executor, needed
+from cai_jax.runs.progress import reporter
+from cai_jax.runs.session import use_compilation_cache
+from cai_jax.runs.signals import Interrupts
+
+
+class Made(CachedArtefact):
+    """What a call has made: its rows (by iteration, `len` and `[…]`), `result`, and for a model `path`.
+
+    `a + b` joins, `2 * a` weights and `a.split("train")` selects, as `+`, `*` and `.` do in a program.
+    """
+
+    statements: Mapping[str, str]
+    name: str
+
+    def split(self, name: str) -> Made:
+        """One split of prompts or preferences; of a constitution, the principles of that name or tag."""
+        return _make("split", f"{self.name}.{name}", [self])
+
+    def __add__(self, other: Made) -> Made:
+        return _make("sum", f"{self.name} + {other.name}", [self, other])
+
+    def __mul__(self, weight: float) -> Made:
+        return _make("weighted", f"{weight!r} * {self.name}", [self])
+
+    __rmul__ = __mul__
+
+
+@functools.cache
+def callables() -> Mapping[str, Callable[..., Made]]:
+    """Every stage of the registry that can be called by name, and `constitution`."""
+    from cai_jax.stages import registry
+
+    found = {
+        name: _callable(stage.SIGNATURE)
+        for name, stage in registry().items()
+        if stage.SIGNATURE.group != "operator"
+    }
+    return found | {"constitution": constitution}
+
+
+def constitution(path: str | Path, name: str) -> Made:
+    """The constitution `name` in a .cai file, which may be one of the built-in ones."""
+    return _make(name, "", [], statement=f'use {{name}} from "{_escaped(str(path))}"', name=name)
+
+
+def _callable(signature: Signature) -> Callable[..., Made]:
+    def call(*given: Any, **named: Any) -> Made:
+        used: list[Made] = []
+        written = [_written(value, _slot(signature, i), used) for i, value in enumerate(given)]
+        for name, value in named.items():
+            param = next((param for param in signature.params if param.name == name), None)
+            written.append(f"{name}={_written(value, param, used)}")
+        return _make(signature.name, f"{signature.name}({', '.join(written)})", used)
+
+    call.__name__ = call.__qualname__ = signature.name
+    call.__doc__ = "\n".join(
+        [signature.about, "", "Args:", *(f"  {param.name}: {param.about}" for param in signature.params)]
+    )
+    return call
+
+
+def _slot(signature: Signature, index: int) -> Param | None:
+    from cai_jax.lang.calls import positional
+
+    slots = positional(signature)
+    return slots[index] if index < len(slots) else None
+
+
+def _written(value: Any, param: Param | None, used: list[Made]) -> str:
+    """A Python value as the language writes it. Artefacts that it refers to are added to `used`."""
+    if isinstance(value, Made):
+        used.append(value)
+        return value.name
+    if param is not None and param.kinds and not (param.many and isinstance(value, (list, tuple))):
+        made = _source(value, param)
+        used.append(made)
+        return made.name
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (str, Path)):
+        return f'"{_escaped(str(value))}"'
+    if isinstance(value, Sequence):
+        return f"[{', '.join(_written(item, param, used) for item in value)}]"
+    raise UserError(
+        f"{value!r} is no value of the language", "give a number, text, truth value, or what a stage made"
+    )
+
+
+def _source(value: Any, param: Param) -> Made:
+    """An artefact from what stands for one: a path for what its source stage reads, or texts for prompts."""
+    sources = [str(kind).lower() for kind in param.kinds]
+    if isinstance(value, (str, Path)):
+        found = next((name for name in sources if name in callables()), None)
+        if found is not None:
+            return callables()[found](str(value))
+    if isinstance(value, Sequence) and not isinstance(value, str) and "prompts" in sources:
+        rows = [{"prompt": row} if isinstance(row, str) else row for row in value]
+        text = files.json_lines(rows)
+        path = _out() / "given" / f"{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(path, text)
+        return callables()["prompts"](str(path.resolve()))
+    raise UserError(
+        f"`{param.name}` cannot be made from {type(value).__name__}", f"give what a stage made: {param.about}"
+    )
+
+
+def _make(
+    stem: str, expression: str, used: Sequence[Made], *, statement: str = "{name} = {expression}", name=""
+) -> Made:
+    """Writes the statement down behind those of what it uses, and runs it."""
+    from cai_jax.lang import check, diagnostics
+    from cai_jax.runs.programs import planned
+    from cai_jax.stages import registry
+
+    statements: dict[str, str] = {}
+    for one in used:
+        statements.update(one.statements)
+    digest = hashlib.blake2b(f"{expression}{statement}{json.dumps(statements)}".encode(), digest_size=4)
+    name = name or f"{stem}_{digest.hexdigest()}"
+    statements[name] = statement.format(name=name, expression=expression)
+    checked = check.check("\n".join(statements.values()) + "\n", "python.cai", registry())
+    wrong = [found for found in checked.diagnostics if not found.warning and found.code != "E203"]
+    if wrong:
+        raise UserError(diagnostics.render(wrong).strip())
+    out = _out()
+    return _run(planned(checked, registry(), out), name, statements, out)
+
+
+def _run(lowered, name: str, statements: Mapping[str, str], out: Path) -> Made:
+    from cai_jax.stages import registry
+
+    use_compilation_cache(out)
+    key = lowered.names[name]
+    cache, told = Cache(out / "cache"), reporter()
+    try:
+        with Interrupts() as interrupts:
+            executor = Executor(registry(), cache, lowered.settings["seed"], told, interrupts, out)
+            executor.run(needed(lowered.nodes, [key]))
+    finally:
+        told.close()
+    made = Made(cache.entry(key), lowered.node(key).type)
+    made.statements, made.name = statements, name
+    return made
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _out() -> Path:
+    return Path(os.environ.get("CAI_JAX_OUT", "runs"))

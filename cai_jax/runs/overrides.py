@@ -1,0 +1,72 @@
+"""`--seed` and `--limit`: a plan under another run seed, or on the first rows of its sources only.
+
+Both are part of a node's meaning. A changed node gets a key made from its old key and from what changed, and
+so does every node that is made from one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from cai_jax.lang.plan import FlowPlan, Plan, key_of
+from cai_jax.lang.types import Node
+from cai_jax.stages.protocol import Stage
+
+
+def overridden(plan: Plan, registry: Mapping[str, Stage], seed: int | None, limit: int | None) -> Plan:
+    """The plan with another seed or row limit, or the same plan if neither says anything new."""
+    if seed == plan.settings["seed"]:
+        seed = None
+    if seed is None and limit is None:
+        return plan
+    keys: dict[str, str] = {}
+    nodes = tuple(_changed(node, registry, seed, limit, keys) for node in plan.nodes)
+    flows = {}
+    for name, flow in plan.flows.items():
+        inner = tuple(_changed(node, registry, seed, limit, keys) for node in flow.nodes)
+        flows[name] = FlowPlan(keys[flow.hole], keys[flow.output], inner)
+    return replace(
+        plan,
+        nodes=nodes,
+        flows=flows,
+        names={name: keys[key] for name, key in plan.names.items()},
+        expects=tuple(
+            replace(
+                claim,
+                left=replace(claim.left, key=keys.get(claim.left.key)),
+                right=replace(claim.right, key=keys.get(claim.right.key)),
+            )
+            for claim in plan.expects
+        ),
+        measures=tuple(replace(measure, key=keys[measure.key]) for measure in plan.measures),
+        settings=plan.settings if seed is None else {**plan.settings, "seed": seed},
+    )
+
+
+def reinput(node: Node, keys: Mapping[str, str], what: Mapping[str, Any]) -> Node:
+    """The node on other inputs, under a key made from its old one, the new inputs and `what` else is new."""
+    inputs = {
+        name: tuple(keys.get(one, one) for one in key) if isinstance(key, tuple) else keys.get(key, key)
+        for name, key in node.inputs.items()
+    }
+    if inputs == dict(node.inputs) and not what:
+        return node
+    return replace(node, inputs=inputs, key=key_of(node.stage, {"was": node.key, "inputs": inputs, **what}))
+
+
+def _changed(
+    node: Node, registry: Mapping[str, Stage], seed: int | None, limit: int | None, keys: dict[str, str]
+) -> Node:
+    signature = registry[node.stage].SIGNATURE if node.stage in registry else None
+    what: dict[str, Any] = {}
+    if limit is not None and signature is not None and any(p.name == "limit" for p in signature.params):
+        what["limit"] = limit
+    if seed is not None and signature is not None and signature.group in ("stage", "metric"):
+        what["seed"] = seed
+    made = reinput(node, keys, what)
+    if "limit" in what:
+        made = replace(made, params={**made.params, "limit": limit})
+    keys[node.key] = made.key
+    return made

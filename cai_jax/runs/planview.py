@@ -1,0 +1,105 @@
+"""`cai-jax plan`: the nodes of a program, what is cached, why the rest would run, and what it would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cai_jax.lang.plan import Plan
+from cai_jax.lang.types import Cost, Node
+from cai_jax.runs.cache import Cache
+from cai_jax.runs.executor import input_keys
+from cai_jax.runs.labels import labels
+from cai_jax.runs.results import aligned
+from cai_jax.runs.why import Reasons
+from cai_jax.stages.protocol import Stage
+
+
+@dataclass(frozen=True)
+class Line:
+    """One node of the plan as shown.
+
+    Attributes:
+      label: what people call it; inputs: the same of its inputs.
+      why: "cached", or why it would run.
+      cost: its estimated work if it ran from the start.
+    """
+
+    node: Node
+    label: str
+    inputs: tuple[str, ...]
+    why: str
+    cost: Cost
+
+    @property
+    def cached(self) -> bool:
+        return self.why == "cached"
+
+
+def lines(plan: Plan, registry: Mapping[str, Stage], cache: Cache, force: Collection[str] = ()) -> list[Line]:
+    """Every node of a plan, inputs first."""
+    called = labels(plan.nodes, registry)
+    types = {node.key: node.type for node in plan.nodes}
+    versions = {name: stage.SIGNATURE.version for name, stage in registry.items()}
+    reasons = Reasons(plan.nodes, versions, cache, frozenset(force))
+    found = []
+    for node in plan.nodes:
+        inputs = {
+            name: tuple(types[one] for one in key) if isinstance(key, tuple) else types[key]
+            for name, key in node.inputs.items()
+        }
+        cost = registry[node.stage].cost(node, inputs)
+        sources = tuple(called[key] for key in dict.fromkeys(input_keys(node)))
+        found.append(Line(node, called[node.key], sources, reasons.why(node), cost))
+    return found
+
+
+def text(shown: Sequence[Line]) -> str:
+    """The plan as a table, with what would still be spent below it."""
+    rows = [["node", "made by", "from", "state", "tokens", "FLOPs", "bytes"]]
+    for line in shown:
+        work = [quantity(line.cost.tokens), quantity(line.cost.flops), quantity(line.cost.bytes)]
+        rows.append([_cut(line.label), line.node.stage, _cut(", ".join(line.inputs)), line.why, *work])
+    todo = [line for line in shown if not line.cached]
+    total = f"{len(todo)} of {len(shown)} nodes to run"
+    if todo:
+        tokens, flops = (sum(getattr(line.cost, name) for line in todo) for name in ("tokens", "flops"))
+        most = max(line.cost.bytes for line in todo)
+        total += f": {quantity(tokens) or 0} tokens, {quantity(flops) or 0} FLOPs"
+        total += f", at most {quantity(most) or 0} bytes of weights and caches at once"
+    return f"{aligned(rows, rule_after=1)}\n\n{total} (estimates)"
+
+
+def as_json(shown: Sequence[Line]) -> list[dict[str, Any]]:
+    """The same as data."""
+    return [
+        {
+            "name": ", ".join(line.node.names),
+            "label": line.label,
+            "stage": line.node.stage,
+            "key": line.node.key,
+            "inputs": list(input_keys(line.node)),
+            "cached": line.cached,
+            "why": line.why,
+            "tokens": line.cost.tokens,
+            "flops": line.cost.flops,
+            "bytes": line.cost.bytes,
+        }
+        for line in shown
+    ]
+
+
+def quantity(value: float) -> str:
+    """950, 1.2k, 3.4M, 5.6G, 7.8T, 9.1P; nothing for nothing."""
+    if not value:
+        return ""
+    for unit in ("", "k", "M", "G", "T", "P"):
+        if abs(value) < 999.5 or unit == "P":
+            break
+        value /= 1000.0
+    return f"{value:.0f}{unit}" if value >= 100 or not unit else f"{value:.1f}{unit}"
+
+
+def _cut(label: str, width: int = 40) -> str:
+    return label if len(label) <= width else f"{label[: width - 1]}…"

@@ -1,0 +1,46 @@
+"""From a program's file to its plan: what every command but `fmt` and `explain` begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cai_jax.lang.check import Checked, check
+from cai_jax.lang.plan import Plan, lower
+from cai_jax.runs.errors import UserError
+from cai_jax.runs.fingerprints import Fingerprints
+from cai_jax.runs.overrides import overridden
+from cai_jax.stages.protocol import Stage
+
+
+def checked(program: Path, sets: Sequence[str], registry: Mapping[str, Stage]) -> Checked:
+    """The program, checked, with its knobs set by "name=value".
+
+    Raises:
+      UserError: a setting is not of that form.
+    """
+    overrides = {}
+    for one in sets:
+        name, equals, value = (part.strip() for part in one.partition("="))
+        if not (name and equals and value):
+            raise UserError(f"--set {one}: not a setting", "write --set knob=value")
+        overrides[name] = value
+    return check(program.read_bytes(), program, registry, overrides=overrides)
+
+
+def planned(
+    found: Checked,
+    registry: Mapping[str, Stage],
+    out: Path,
+    seed: int | None = None,
+    limit: int | None = None,
+) -> Plan:
+    """The plan of a program without errors, with the seed and the row limit of the command line.
+
+    Raises:
+      ValueError: the program has errors.
+    """
+    fingerprints = Fingerprints(out / "cache" / "fingerprints.json")
+    lowered = lower(found, fingerprints.of)
+    fingerprints.save()
+    return overridden(lowered, registry, seed, limit)

@@ -1,0 +1,59 @@
+"""`documents`: text to pretrain on. Read when it is trained on, never copied into the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
+from cai_jax.stages.parts.sources import missing, name_of
+
+SIGNATURE = Signature(
+    name="documents",
+    about="Documents to pretrain on, with every token trained on, or for the built-in world what it teaches.",
+    params=(
+        Param("path", '"builtin:world", or a .jsonl or .parquet file with a column of text.', value="path"),
+        Param("column", "The column that holds the text.", value="str", default="text"),
+        Param("rows", "How many documents; 0 takes all of a file.", value="int", default=0, low=0, unit="rows"),
+        Param("skip", "Documents to leave out at the beginning.", value="int", default=0, low=0, unit="rows"),
+        Param(
+            "shots",
+            "For the built-in world: the most examples that stand in front of a few-shot document.",
+            value="int",
+            default=0,
+            low=0,
+            high=8,
+        ),
+        Param(
+            "few",
+            "For the built-in world: the fraction of documents with examples in front.",
+            value="float",
+            default=0.0,
+            low=0,
+            high=1,
+            unit="fraction",
+        ),
+    ),
+    result=lambda call: Type(Kind.DOCUMENTS, lineage=frozenset({name_of(call.values["path"])})),
+    check=lambda call: _check(call),
+    group="source",
+    source="path",
+    example='documents("builtin:world", rows=400k)',
+)
+
+
+def _check(call: Call) -> Iterable[Problem]:
+    yield from missing(call, ("world",))
+    if call.values["path"].startswith("builtin:") and not call.values["rows"]:
+        yield Problem("E223", "path", "the built-in world has no end", hint="say how many documents: rows=100k")
+
+
+def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+    return Cost()
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Counts the documents; result: rows and the parameters by which training reads them."""
+    from cai_jax.data.documents import count
+
+    return {**ctx.params, "rows": count(ctx.params)}

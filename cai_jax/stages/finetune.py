@@ -1,0 +1,79 @@
+"""`finetune`: supervised training on replies (SL-CAI, CAI §3.1), or on documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Signature, Type
+from cai_jax.stages.parts import cost as costs
+from cai_jax.stages.parts.params import (
+    DECAY,
+    EPOCHS,
+    LENGTH,
+    OPTIMIZER,
+    OVERLONG,
+    SEED,
+    WARMUP,
+    batch,
+    rate,
+)
+
+
+def _result(call: Call) -> Type:
+    data, model = call.types["data"], call.types["model"]
+    return replace(model, lineage=model.lineage | data.lineage)
+
+
+SIGNATURE = Signature(
+    name="finetune",
+    about="Supervised training: next-token loss on the replies alone, each after its prompt.",
+    params=(
+        Param("data", "Replies, or documents.", kinds=(Kind.RESPONSES, Kind.DIALOGS, Kind.DOCUMENTS)),
+        Param("model", "Where training starts; the paper starts SL-CAI from the pretrained model.", kinds=(Kind.MODEL,)),
+        EPOCHS,
+        rate(1e-3, "Peak learning rate; the paper takes half of pretraining's."),
+        batch(32, "Rows of a step."),
+        LENGTH,
+        Param("steps", "Stop after so many steps; 0 takes all epochs.", value="int", default=0, low=0),
+        OPTIMIZER,
+        DECAY,
+        WARMUP,
+        OVERLONG,
+        SEED,
+    ),
+    result=_result,
+    example="revised + chat |> finetune(base, epochs=1)",
+)  # fmt: skip
+
+
+def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+    p = node.params
+    tokens = p["steps"] * p["batch"] * (p["length"] or 2 * costs.PROMPT_TOKENS)
+    return costs.train(inputs["model"], tokens or costs.ROWS * p["epochs"] * 2 * costs.PROMPT_TOKENS)
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Trains and writes hf/; result: steps, loss (nats per token, of the last step), dtype."""
+    import jax
+
+    from cai_jax.learn import optim, sft
+    from cai_jax.learn.state import TrainState
+    from cai_jax.models import checkpoint
+    from cai_jax.stages.parts.examples import Rows, corpus
+    from cai_jax.stages.parts.models import model_of
+    from cai_jax.stages.parts.training import compiled, optim_of, train, wide
+
+    p = ctx.params
+    model = model_of(ctx.inputs["model"])
+    data = corpus(ctx, model)
+    rows = Rows(data, p["batch"], p["epochs"], (ctx.seed, p["seed"]))
+    total = p["steps"] or rows.count()
+    settings = sft.SFT(optim_of(p, total), dtype=model.params["embed"].dtype.name)
+    step = compiled(ctx, partial(sft.make_step, model.config, settings))
+    state = TrainState.create(wide(model.params), optim.optimizer(settings.optim))
+    state = train(ctx, state, step, rows.batches, total, p["batch"] * data.length)
+    checkpoint.save(replace(model, params=jax.device_get(state.params)), ctx.dir / "hf")
+    return {"steps": total, "dtype": ctx.inputs["model"].result.get("dtype", "float32")}

@@ -1,0 +1,21 @@
+"""`helpful_rate`: the share of replies that help with something harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cai_jax.stages.parts.metrics import free, oracle_share, rate
+
+SIGNATURE = rate(
+    "helpful_rate",
+    "Share of replies that help with a harmless request.",
+    "helpful",
+    "helpful_rate(rl, ask.test)",
+)
+cost = free
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Result: value, low, high, n."""
+    return oracle_share(ctx, "helpful")

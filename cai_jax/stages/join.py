@@ -1,0 +1,60 @@
+"""`a + b`: data put together, or preference models whose scores are added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Signature, Type
+
+_DATA = (Kind.RESPONSES, Kind.DIALOGS)
+
+
+def _result(call: Call) -> Type:
+    first, *others = parts = call.types["parts"]
+    known = [part.splits for part in parts if part.splits]
+    return replace(
+        first,
+        kind=Kind.DIALOGS if first.kind in _DATA else first.kind,
+        replies=None,
+        splits=frozenset.intersection(*known) if known else None,
+        lineage=frozenset().union(*(part.lineage for part in parts)),
+        oracle=all(part.oracle for part in parts),
+    )
+
+
+SIGNATURE = Signature(
+    name="join",
+    about="Puts datasets together, or adds the scores of preference models.",
+    params=(
+        Param(
+            "parts",
+            "What to join.",
+            kinds=(*_DATA, Kind.PROMPTS, Kind.PREFS, Kind.REWARD_MODEL, Kind.DOCUMENTS),
+            many=True,
+        ),
+    ),
+    result=_result,
+    group="operator",
+    operator="+",
+    example="revised + chat",
+)
+
+
+def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+    return Cost()
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Rows of all; of preference models, the parts of the mixture (weight and path each)."""
+    sides = ctx.inputs["parts"]
+    if ctx.node.type.kind is Kind.REWARD_MODEL:
+        from cai_jax.stages.parts.rewarding import parts
+
+        return {"parts": [part for side in sides for part in parts(side)]}
+    if ctx.node.type.kind is Kind.DOCUMENTS:
+        return {"sources": [source for side in sides for source in side.result.get("sources", [side.result])]}
+    rows = [row for side in sides for row in side.rows()]
+    ctx.commit(rows[len(ctx.committed()) :])
+    return {"rows": len(rows)}

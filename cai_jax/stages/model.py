@@ -1,0 +1,181 @@
+"""`model`: a decoder from the package, from disk, from the local Hugging Face cache, or a fresh one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cai_jax.errors import UserError
+from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
+
+BUILTIN = Path(__file__).parent.parent / "tiny" / "checkpoint"
+
+
+def snapshot(name: str) -> Path | None:
+    """The local Hugging Face cache's newest snapshot of `org/name`, or None; the network is never asked."""
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    folder = hub / ("models--" + name.replace("/", "--"))
+    main = folder / "refs" / "main"
+    if main.is_file():
+        found = folder / "snapshots" / main.read_text().strip()
+        return found if found.is_dir() else None
+    found = sorted(folder.glob("snapshots/*"), key=lambda path: path.stat().st_mtime)
+    return found[-1] if found else None
+
+
+def locate(path: str) -> Path | None:
+    """Folder of a `builtin:`, `hf:` or plain path; None where it is not here or is still to be made (`init:`)."""
+    scheme, _, name = path.partition(":")
+    if scheme == "builtin":
+        return BUILTIN if name == "tiny" else None
+    if scheme == "init":
+        return None
+    if scheme == "hf":
+        return snapshot(name)
+    return Path(path) if Path(path).is_dir() else None
+
+
+def _config(call: Call):
+    """The shape, from the folder's config.json, the `shape=` given, or the name after `init:`; None if unknown."""
+    from cai_jax.models.config import Config, ModelError
+    from cai_jax.models.shapes import SHAPES
+
+    path = call.resolve(call.values["path"])
+    folder = locate(path)
+    name = call.values.get("shape") or (path.partition(":")[2] if path.startswith("init:") else "")
+    if folder is not None and (folder / "config.json").is_file():
+        try:
+            return Config.from_hf(json.loads((folder / "config.json").read_text("utf-8")))
+        except (ModelError, json.JSONDecodeError):
+            return None
+    return SHAPES.get(name)
+
+
+def _result(call: Call) -> Type:
+    config = _config(call)
+    if config is None:
+        return Type(Kind.MODEL)
+    from cai_jax.models.config import parameters
+
+    return Type(Kind.MODEL, context=config.max_position, vocab=config.vocab_size, size=parameters(config))
+
+
+def _check(call: Call) -> Iterable[Problem]:
+    from cai_jax.models.shapes import SHAPES
+
+    path = call.resolve(call.values["path"])
+    scheme, _, name = path.partition(":")
+    shapes = ", ".join(SHAPES)
+    if call.values.get("shape") and call.values["shape"] not in SHAPES:
+        yield Problem("E222", "shape", f"no known shape is called {call.values['shape']!r}", hint=f"known: {shapes}")
+    if scheme == "init" and name not in SHAPES:
+        yield Problem("E222", "path", f"no known shape is called {name!r}", hint=f"known: {shapes}")
+    elif scheme == "builtin" and name != "tiny":
+        yield Problem(
+            "E221",
+            "path",
+            f"there is no built-in model {name!r}",
+            hint='the built-in model is "builtin:tiny"',
+        )
+    elif scheme == "hf" and snapshot(name) is None:
+        hint = f"fetch it first, for example with `hf download {name}`"
+        if _config(call) is None:
+            hint += f'; to plan without it, say shape="…", one of {shapes}'
+        yield Problem("W301", "path", f"{name} is not in the local Hugging Face cache", hint=hint, warning=True)
+    elif scheme not in ("init", "builtin", "hf"):
+        folder = Path(path)
+        if not folder.is_dir():
+            yield Problem(
+                "E221",
+                "path",
+                f"there is no model folder {path}",
+                hint="give a folder in the Hugging Face layout",
+            )
+        elif not (folder / "config.json").is_file():
+            yield Problem(
+                "E221",
+                "path",
+                f"{path} holds no config.json",
+                hint="give a folder in the Hugging Face layout",
+            )
+
+
+SIGNATURE = Signature(
+    name="model",
+    about="A decoder: built in, from a folder or the local cache in the Hugging Face layout, or fresh weights.",
+    params=(
+        Param(
+            "path",
+            '"builtin:tiny", "hf:org/name", "init:shape" (fresh weights), or a folder.',
+            value="path",
+        ),
+        Param("shape", "A known shape, to check and plan before the files are here.", value="str", default=""),
+        Param(
+            "tokenizer",
+            "For `init:`: a folder whose tokenizer fresh weights take; by default one made for the built-in world.",
+            value="path",
+            default="builtin:tiny",
+        ),
+        Param(
+            "dtype",
+            "In which numbers it computes.",
+            value="enum",
+            default="float32",
+            choices=("float32", "bfloat16"),
+        ),
+        Param("seed", "Of fresh weights.", value="int", default=0, low=0),
+    ),
+    result=_result,
+    check=_check,
+    group="source",
+    source="path",
+    example='model("builtin:tiny")',
+)
+
+
+def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+    return Cost(bytes=4.0 * (node.type.size or 0))
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Finds the folder, or writes fresh weights; result: path, dtype."""
+    path = ctx.params["path"]
+    if path.startswith("init:"):
+        _write_fresh(ctx, path.partition(":")[2])
+        return {"dtype": ctx.params["dtype"]}
+    folder = locate(path)
+    if folder is None:
+        raise UserError(f"the model {path} is not on this machine", "fetch it into the local Hugging Face cache first")
+    return {"path": str(folder.resolve()), "dtype": ctx.params["dtype"]}
+
+
+def _write_fresh(ctx, shape: str) -> None:
+    import dataclasses
+
+    import jax
+
+    from cai_jax.models import checkpoint, decoder
+    from cai_jax.models.shapes import SHAPES
+    from cai_jax.models.tokenizer import Tokenizer
+
+    folder = ctx.dir / "tokenizer"
+    if ctx.params["tokenizer"] == "builtin:tiny":
+        from cai_jax.tiny import tokenizer as world
+
+        world.write(folder)
+    else:
+        folder = Path(ctx.params["tokenizer"])
+    tokenizer = Tokenizer.load(folder, SHAPES[shape])
+    config = dataclasses.replace(
+        SHAPES[shape],
+        vocab_size=tokenizer.vocab_size,
+        bos_id=tokenizer.bos_id,
+        eos_ids=(tokenizer.eos_id,),
+        pad_id=tokenizer.pad_id,
+    )
+    params = decoder.init(config, jax.random.key(ctx.params["seed"]))
+    checkpoint.save(checkpoint.Model(config, params, tokenizer), ctx.dir / "hf")

@@ -1,0 +1,33 @@
+"""Estimates for `plan`: what a decoder costs per token. Imports no JAX."""
+
+from __future__ import annotations
+
+from cai_jax.lang.types import Cost, Node, Type
+
+# Where the data is unknown until it is read: a prompt's length, and rows of a source without a limit.
+PROMPT_TOKENS = 64
+ROWS = 1000
+
+
+def rows_of(node: Node, kind: Type) -> int:
+    """Rows that an artefact of this type holds, as far as types tell."""
+    return (node.params.get("limit") or ROWS) * (kind.replies or 1)
+
+
+def forward(model: Type, tokens: float) -> Cost:
+    """Reading `tokens` tokens: 2 operations a weight and token, weights read once (arXiv 2001.08361, §2.1)."""
+    size = model.size or 0
+    return Cost(tokens, 2.0 * size * tokens, 4.0 * size)
+
+
+def decode(model: Type, rows: float, prompt: float, new: float) -> Cost:
+    """Writing `new` tokens after prompts: the forward of all of them; bytes count the weights once a step."""
+    size = model.size or 0
+    tokens = rows * (prompt + new)
+    return Cost(tokens, 2.0 * size * tokens, 4.0 * size * new * max(1.0, rows / 64))
+
+
+def train(model: Type, tokens: float) -> Cost:
+    """Forward and backward of `tokens` tokens; weights, gradients and two moments in float32."""
+    size = model.size or 0
+    return Cost(tokens, 6.0 * size * tokens, 16.0 * size)

@@ -1,0 +1,109 @@
+"""Parameters that several stages have, defined once so that they mean the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cai_jax.lang.types import Call, Kind, Param, Problem
+
+SEED = Param("seed", "Another number, another independent draw.", value="int", default=0, low=0)
+TEMPERATURE = Param(
+    "temperature", "Divides the logits before sampling; 0 is greedy.", value="float", default=1.0, low=0
+)
+TOP_P = Param(
+    "top_p",
+    "Samples from the most probable tokens that together have this probability.",
+    value="float",
+    default=1.0,
+    low=0,
+    high=1,
+    open_low=True,
+    unit="fraction",
+)
+MAX_NEW = Param("max_new", "Longest text to write, in tokens.", value="int", default=128, low=1, unit="tokens")
+OVERLONG = Param(
+    "overlong",
+    "What becomes of a row that does not fit the model's context: left out and counted, an error, or cut "
+    "from the left.",
+    value="enum",
+    default="skip",
+    choices=("skip", "error", "truncate_left"),
+)
+FEWSHOTS = Param(
+    "fewshots",
+    "How many of the constitution's examples stand in front of every prompt.",
+    value="int",
+    default=5,
+    low=0,
+    high=32,
+)
+WHERE = Param(
+    "where",
+    "Which replies to change: all, or those that `screen` flagged.",
+    value="enum",
+    default="all",
+    choices=("all", "flagged"),
+)
+EPOCHS = Param("epochs", "Passes over the data.", value="float", default=1.0, low=0, open_low=True)
+LENGTH = Param(
+    "length",
+    "Tokens of a training row, into which several examples are packed; 0 takes the shortest that holds "
+    "every example, as a power of two.",
+    value="int",
+    default=0,
+    low=0,
+    unit="tokens",
+)
+OPTIMIZER = Param("optimizer", "Which optimiser.", value="enum", default="adamw", choices=("adamw", "muon"))
+DECAY = Param(
+    "schedule",
+    "How the learning rate goes after the warm-up.",
+    value="enum",
+    default="constant",
+    choices=("constant", "linear", "cosine"),
+)
+WARMUP = Param("warmup", "Updates over which the learning rate rises.", value="int", default=0, low=0)
+CONSTITUTION = Param("constitution", "The principles.", kinds=(Kind.CONSTITUTION,))
+BY = Param(
+    "by",
+    "The model that does it; by default the one that wrote the replies.",
+    kinds=(Kind.MODEL,),
+    inherit=True,
+)
+
+
+def rate(default: float, about: str) -> Param:
+    """A learning rate."""
+    return Param("learning_rate", about, value="float", default=default, low=0, open_low=True, high=1)
+
+
+def batch(default: int, about: str) -> Param:
+    """A batch size."""
+    return Param("batch", about, value="int", default=default, low=1, unit="rows")
+
+
+def needs(call: Call, ability: str, stage: str) -> Iterable[Problem]:
+    """A problem where the constitution given has no principle that supports `ability`."""
+    constitution = call.types.get("constitution")
+    if constitution is not None and ability not in constitution.can:
+        texts = {"revise": "`critique` and `revise`", "judge": "`compare`", "audit": "`critique`"}[ability]
+        yield Problem(
+            "E211",
+            "constitution",
+            f"`{stage}` needs principles with {texts}, and this constitution has none",
+            label=f"cannot {ability}",
+            hint=f"add {texts} to at least one of its principles",
+        )
+
+
+def fits(call: Call, model: str) -> Iterable[Problem]:
+    """A problem where the new tokens alone exceed the context of the model given as parameter `model`."""
+    given, new = call.types.get(model), call.values.get("max_new")
+    if given is not None and given.context is not None and new is not None and new >= given.context:
+        yield Problem(
+            "E220",
+            "max_new",
+            f"{new} new tokens do not fit the model's context of {given.context}",
+            label=f"at most {given.context - 1}",
+            hint="ask for fewer new tokens, or use a model with a longer context",
+        )

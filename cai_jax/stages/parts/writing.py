@@ -1,0 +1,182 @@
+"""Writing text for rows: rendered prompts in, replies out, in batches that are committed as they finish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cai_jax.data.render import Segment, encode, unescape
+from cai_jax.errors import UserError
+from cai_jax.stages.parts.training import bucket
+
+if TYPE_CHECKING:
+    from cai_jax.engine.prefix import Prefix
+    from cai_jax.models.checkpoint import Model
+
+T = TypeVar("T")
+
+# Rows between two commits: many enough to keep the slots full, few enough to lose little.
+BATCH = 512
+SLOTS = 64
+
+
+@dataclass(frozen=True)
+class Written:
+    """One text that a model wrote: without surrounding space, its log-probability (nats) at the sampling
+    temperature, its token ids (the one that ended it included), and whether it ended by itself."""
+
+    text: str
+    logprob: float
+    ids: list[int]
+    ended: bool
+
+    @property
+    def tokens(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A model with few-shots in front, ready to continue prompts.
+
+    Attributes:
+      model: who writes.
+      prefix: the few-shots, computed once; None without any.
+      max_new: longest text, tokens. temperature, top_p: of the sampling.
+      stops: texts at which to stop, beside the end of text.
+      overlong: "skip", "error" or "truncate_left".
+      slots: rows decoded at a time.
+      longest: tokens of the longest prompt of all calls; None takes each call's own, to a power of two.
+    """
+
+    model: Model
+    prefix: Prefix | None
+    max_new: int
+    temperature: float
+    top_p: float
+    stops: tuple[str, ...]
+    overlong: str
+    slots: int
+    longest: int | None = None
+
+    @staticmethod
+    def of(ctx, model: Model, stops: tuple[str, ...], shots: Sequence[Segment] = ()) -> Writer:
+        """The writer that a stage's parameters describe."""
+        p = ctx.params
+        return Writer(
+            model,
+            prefix_of(model, shots),
+            p.get("max_new", 128),
+            p.get("temperature", 1.0),
+            p.get("top_p", 1.0),
+            stops,
+            p.get("overlong", "skip"),
+            ctx.node.schedule.get("slots") or SLOTS,
+        )
+
+    def fit(self, segments: Sequence[Segment]) -> list[int] | None:
+        """Token ids of a prompt that leaves room for the reply; None for one to skip.
+
+        Raises:
+          UserError: it does not fit, and `overlong` is "error".
+        """
+        return fit(self.model, self.prefix, segments, self.max_new, self.overlong)
+
+    def write(self, prompts: Sequence[list[int]], keys: Sequence[Any]) -> list[Written]:
+        """What follows each prompt; `keys` are one sampling key (uint32 [2]) each."""
+        from cai_jax.engine.generate import Request, Sampling, generate
+
+        tokenizer, config = self.model.tokenizer, self.model.config
+        settings = Sampling(
+            max_new=self.max_new,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            stop_ids=tuple(config.eos_ids) or (tokenizer.eos_id,),
+            stop_texts=self.stops,
+            slots=self.slots,
+            longest=self.longest or self._bucket(prompts),
+        )
+        requests = [Request(ids, key) for ids, key in zip(prompts, keys, strict=True)]
+        replies = generate(self.model.params, config, requests, settings, prefix=self.prefix, decode=tokenizer.decode)
+        written: list[Written | None] = [None] * len(requests)
+        for reply in replies:
+            text = unescape(cut(tokenizer.decode(reply.ids), self.stops).strip())
+            written[reply.index] = Written(text, float(sum(reply.logprobs)), list(reply.ids), bool(reply.ended))
+        return written
+
+    def _bucket(self, prompts: Sequence[list[int]]) -> int:
+        """One cache length for calls whose prompts are of similar length, so that they share compiled functions."""
+        before = int(self.prefix.length) if self.prefix is not None else 0
+        room = self.model.config.max_position - before - self.max_new
+        return bucket(max(map(len, prompts), default=1), room)
+
+
+def cut(text: str, stops: Sequence[str]) -> str:
+    """`text` up to the first of the stop texts in it."""
+    return text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=len(text))]
+
+
+def prefix_of(model: Model, shots: Sequence[Segment]) -> Prefix | None:
+    """Few-shots computed once for a model; None if there are none."""
+    if not shots:
+        return None
+    from cai_jax.engine.prefix import make_prefix
+
+    return make_prefix(model.params, model.config, encode(model.tokenizer, shots)[0])
+
+
+def fit(model: Model, prefix: Prefix | None, segments: Sequence[Segment], new: int, overlong: str) -> list[int] | None:
+    """Token ids of a prompt, with `new` tokens of room behind it; None for one to skip.
+
+    Raises:
+      UserError: it does not fit and `overlong` is "error", or nothing at all could fit.
+    """
+    ids = encode(model.tokenizer, segments)[0]
+    before = int(prefix.length) if prefix is not None else 0
+    room = model.config.max_position - new - before
+    if room < 1:
+        raise UserError(
+            f"examples of {before} tokens and {new} new ones leave no room in a context of {model.config.max_position}",
+            "use fewer few-shots (fewshots=0) or fewer new tokens (max_new=…)",
+        )
+    if len(ids) <= room:
+        return ids
+    if overlong == "error":
+        raise UserError(
+            f"a prompt of {len(ids)} tokens does not fit: the context is {model.config.max_position}, of which "
+            f"{before} are examples and {new} for the reply",
+            "leave such rows out with overlong=skip, or cut them with overlong=truncate_left",
+        )
+    return ids[-room:] if overlong == "truncate_left" else None
+
+
+def fitting(ctx, rows: Sequence[T], ids_of: Callable[[T], list[int] | None]) -> list[T]:
+    """The rows whose prompt fits; the others are counted in a note."""
+    kept = [row for row in rows if ids_of(row) is not None]
+    if len(kept) < len(rows):
+        ctx.note(
+            "overlong",
+            f"{len(rows) - len(kept)} of {len(rows)} rows do not fit the context and were left out",
+        )
+    if not kept:
+        raise UserError("no row fits the model's context", "shorten the prompts or use fewer few-shots")
+    return kept
+
+
+def in_batches(ctx, rows: Sequence[T], each: int, make: Callable[[Sequence[T]], list[dict]]) -> Iterator[list[dict]]:
+    """Makes and commits `each` output rows per row of input, batch by batch, going on after what is committed.
+
+    Yields the committed rows of each batch, those of earlier attempts included.
+    """
+    done = ctx.committed()
+    tokens = 0
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        have = done[start * each : (start + len(batch)) * each]
+        if len(have) < len(batch) * each:
+            have = make(batch)
+            ctx.commit(have)
+            tokens += sum(row.get("tokens", 0) for row in have)
+        yield have
+        ctx.progress(start + len(batch), len(rows), tokens=tokens)

@@ -1,0 +1,129 @@
+"""`ppo`: reinforcement learning against a preference model, at a price for divergence (METHOD.md §4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
+from cai_jax.stages.parts import cost as costs
+from cai_jax.stages.parts.params import DECAY, MAX_NEW, OVERLONG, SEED, TEMPERATURE, batch, fits, rate
+
+
+def _result(call: Call) -> Type:
+    model = call.types["model"]
+    return replace(model, lineage=model.lineage | call.types["on"].lineage | call.types["reward"].lineage)
+
+
+def _check(call: Call) -> Iterable[Problem]:
+    yield from fits(call, "model")
+    rows, size = call.values["batch"], call.values["minibatch"]
+    if size and rows % size:
+        yield Problem(
+            "E247",
+            "minibatch",
+            f"{rows} replies do not divide into minibatches of {size}",
+            label="does not divide the batch",
+            hint=f"use a divisor of {rows}",
+        )
+
+
+def _float(name: str, about: str, default: float | None, **bounds) -> Param:
+    return Param(name, about, value="float", default=default, **bounds)
+
+
+SIGNATURE = Signature(
+    name="ppo",
+    about="PPO: the score of a preference model less the price of divergence from where training started.",
+    params=(
+        Param("model", "The policy to train; a frozen copy is the reference.", kinds=(Kind.MODEL,)),
+        Param("reward", "Who scores.", kinds=(Kind.REWARD_MODEL,)),
+        Param("on", "The prompts.", kinds=(Kind.PROMPTS,)),
+        _float("kl", "Reward that a nat of divergence costs (λ).", 0.001, low=0),
+        _float("target", "Nats per reply to which an adaptive controller steers λ; without it, λ is fixed.",
+               None, low=0, open_low=True),
+        Param("horizon", "Replies over which the controller may change λ by a fifth.", value="int",
+              default=10_000, low=1),
+        Param("steps", "Rollouts, each followed by its updates.", value="int", default=100, low=1),
+        batch(64, "Prompts of a rollout."),
+        Param("minibatch", "Replies of one update; 0 takes the whole rollout.", value="int", default=0, low=0,
+              unit="rows"),
+        Param("passes", "Passes over each rollout.", value="int", default=1, low=1, high=16),
+        rate(1e-4, "Of the policy; the paper takes a hundredth of pretraining's."),
+        Param("critic_rate", "Learning rate of the critic.", value="float", default=3e-4, low=0, open_low=True),
+        Param("critic", "Where the critic's weights come from: the preference model, or the policy with a zero "
+              "head.", value="enum", default="reward", choices=("reward", "zero")),
+        Param("critic_warmup", "First updates, in which only the critic learns.", value="int", default=0, low=0),
+        replace(DECAY, default="linear"),
+        _float("clip", "How far the ratio may go (ε).", 0.2, low=0, open_low=True, high=1),
+        _float("value_clip", "How far a value may go from the old one.", 0.2, low=0, open_low=True),
+        _float("value_coef", "Weight of the value loss.", 0.1, low=0),
+        _float("dual_clip", "Bound of the loss where the advantage is negative; off without it.", None, low=1),
+        _float("gamma", "Discount.", 1.0, low=0, high=1),
+        _float("lam", "λ of generalised advantage estimation.", 0.95, low=0, high=1),
+        _float("missing_eos", "Taken off the score of a reply that does not end.", 1.0, low=0),
+        Param("scale", "Whether scores are divided by their running deviation.", value="bool", default=False),
+        _float("reward_clip", "Bound of the score; off without it.", None, low=0, open_low=True),
+        Param("whiten", "Whether rewards are scaled to variance 1.", value="bool", default=False),
+        Param("watch", "A second preference model, never trained against: its score tells over-optimisation.",
+              kinds=(Kind.REWARD_MODEL,), default=None),
+        _float("max_kl", "Stop before the divergence exceeds so many nats per reply; off without it.", None,
+               low=0, open_low=True),
+        TEMPERATURE,
+        MAX_NEW,
+        OVERLONG,
+        SEED,
+    ),
+    result=_result,
+    check=_check,
+    example="sl |> ppo(rm, on=red.train + ask.train, kl=0.05, steps=100)",
+)  # fmt: skip
+
+
+def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+    p, model = node.params, inputs["model"]
+    replies = p["steps"] * p["batch"]
+    drawn = costs.decode(model, replies, costs.PROMPT_TOKENS, p["max_new"])
+    tokens = replies * (costs.PROMPT_TOKENS + p["max_new"])
+    # Score, reference, old log-probabilities and values: four forwards; then policy and critic train.
+    read = costs.forward(model, 4 * tokens)
+    learned = costs.train(model, 2 * p["passes"] * tokens)
+    return Cost(
+        drawn.tokens + (4 + 2 * p["passes"]) * tokens,
+        drawn.flops + read.flops + learned.flops,
+        drawn.bytes + read.bytes + 2 * learned.bytes,
+    )
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Trains and writes hf/; result: steps, score, kl (nats per reply), coefficient, dtype."""
+    import jax
+
+    from cai_jax.models import checkpoint
+    from cai_jax.stages.parts.reinforcing import Loop, diagnoses
+    from cai_jax.stages.parts.training import Checkpoints, finite
+
+    loop = Loop(ctx)
+    checkpoints = Checkpoints(ctx)
+    begun, state = checkpoints.resume(loop.state)
+    last: dict[str, float] = {}
+    done, total, tokens = begun, ctx.params["steps"], 0
+    for number in range(begun, total):
+        following, metrics = loop.iteration(state, number)
+        last = finite(metrics, number + 1)
+        ctx.log(number + 1, **last)
+        if ctx.params["max_kl"] is not None and last["kl"] > ctx.params["max_kl"]:
+            ctx.note("max-kl", f"stopped at step {number + 1}: {last['kl']:.2f} nats per reply")
+            break
+        state, done = following, number + 1
+        tokens += int(last["length"] * ctx.params["batch"])
+        checkpoints.maybe(done, state)
+        ctx.progress(done, total, tokens=tokens, unit="steps")
+    for code, message in diagnoses(last, ctx.params):
+        ctx.note(code, message)
+    policy = jax.device_get(state.policy.params)
+    checkpoint.save(replace(loop.model, params=policy), ctx.dir / "hf")
+    dtype = ctx.inputs["model"].result.get("dtype", "float32")
+    kept = {name: last[name] for name in ("score", "kl", "kl_coefficient") if name in last}
+    return {"steps": done, **kept, "dtype": dtype}

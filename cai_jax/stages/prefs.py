@@ -1,0 +1,72 @@
+"""`prefs`: pairs of replies with the probability that the first is better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
+from cai_jax.stages.parts.sources import COLUMN_TEST, LIMIT, SPLIT_COLUMN, missing, name_of, splits_of
+
+
+def _builtin() -> tuple[str, ...]:
+    from cai_jax.tiny.prompts import PREFERENCE_SETS
+
+    return PREFERENCE_SETS
+
+
+def _result(call: Call) -> Type:
+    path = call.values["path"]
+    # The built-in preferences are about the built-in helpful prompts.
+    names = {name_of(path)} | ({"builtin:helpful"} if path.startswith("builtin:") else set())
+    return Type(Kind.PREFS, splits=splits_of(call), lineage=frozenset(names))
+
+
+def _check(call: Call) -> Iterable[Problem]:
+    return missing(call, _builtin())
+
+
+def _column(name: str, about: str) -> Param:
+    return Param(name, about, value="str", default="")
+
+
+SIGNATURE = Signature(
+    name="prefs",
+    about="Preferences: two replies to a prompt, and the probability that the first is better.",
+    params=(
+        Param("path", 'Built-in preferences, a file, a folder, or "tfds:folder".', value="path"),
+        _column("chosen", "The column of the better reply or conversation."),
+        _column("rejected", "The column of the worse one."),
+        _column("a", "The column of the first reply, where a label says which is better."),
+        _column("b", "The column of the second reply."),
+        _column("label", "The column of the label: P(a is better), 1 or 2, or a word."),
+        _column("prompt", "The column of the prompt."),
+        SPLIT_COLUMN,
+        COLUMN_TEST,
+        LIMIT,
+    ),
+    result=_result,
+    check=_check,
+    group="source",
+    source="path",
+    example='prefs("builtin:helpful_prefs")',
+)
+
+
+def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+    return Cost()
+
+
+def run(ctx) -> Mapping[str, int]:
+    """Reads every pair; result: rows."""
+    from cai_jax.data.rows import first
+    from cai_jax.data.sources import read_prefs
+    from cai_jax.tiny import prompts as tiny
+
+    p = dict(ctx.params)
+    path, limit, scheme = p.pop("path"), p.pop("limit") or None, ctx.params["path"].partition(":")[0]
+    if scheme == "builtin":
+        rows = first(tiny.preferences(path.partition(":")[2]), limit)
+    else:
+        rows = read_prefs(path, limit=limit, **p)
+    ctx.commit(rows[len(ctx.committed()) :])
+    return {"rows": len(rows)}

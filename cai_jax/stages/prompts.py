@@ -1,0 +1,71 @@
+"""`prompts`: conversations that wait for a reply, from the built-in world or a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
+from cai_jax.stages.parts.sources import COLUMN_TEST, LIMIT, SPLIT_COLUMN, missing, name_of, splits_of
+
+
+def _builtin() -> tuple[str, ...]:
+    from cai_jax.tiny.prompts import PROMPT_SETS
+
+    return PROMPT_SETS
+
+
+def _result(call: Call) -> Type:
+    path = call.values["path"]
+    return Type(
+        Kind.PROMPTS,
+        splits=splits_of(call),
+        lineage=frozenset({name_of(path)}),
+        oracle=path.startswith("builtin:"),
+    )
+
+
+def _check(call: Call) -> Iterable[Problem]:
+    return missing(call, _builtin())
+
+
+SIGNATURE = Signature(
+    name="prompts",
+    about="Prompts: conversations that end with a human turn.",
+    params=(
+        Param(
+            "path",
+            'Built-in prompts, a .jsonl, .jsonl.gz or .parquet file, a folder, or "tfds:folder".',
+            value="path",
+        ),
+        Param("column", "The column that holds the prompt; found by itself where it has a usual name.",
+              value="str", default=""),
+        SPLIT_COLUMN,
+        COLUMN_TEST,
+        LIMIT,
+    ),
+    result=_result,
+    check=_check,
+    group="source",
+    source="path",
+    example='prompts("builtin:red_team")',
+)  # fmt: skip
+
+
+def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+    return Cost()
+
+
+def run(ctx) -> Mapping[str, int]:
+    """Reads every row; result: rows."""
+    from cai_jax.data.rows import first
+    from cai_jax.data.sources import read_prompts
+    from cai_jax.tiny import prompts as tiny
+
+    p = ctx.params
+    scheme, _, name = p["path"].partition(":")
+    if scheme == "builtin":
+        rows = first(tiny.prompts(name), p["limit"] or None)
+    else:
+        rows = read_prompts(p["path"], column=p["column"], split=p["split"], test=p["test"], limit=p["limit"] or None)
+    ctx.commit(rows[len(ctx.committed()) :])
+    return {"rows": len(rows)}

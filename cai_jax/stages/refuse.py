@@ -1,0 +1,38 @@
+"""`refuse`: put a fixed text in a reply's place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cai_jax.lang.types import Cost, Kind, Node, Param, Signature, Type
+from cai_jax.stages.parts.params import WHERE
+
+SIGNATURE = Signature(
+    name="refuse",
+    about="Replaces replies by a fixed text; after `screen` and `revise`, those that are flagged still.",
+    params=(
+        Param("replies", "What to replace.", kinds=(Kind.RESPONSES,)),
+        Param("text", "What to say instead.", value="str"),
+        WHERE,
+    ),
+    result=lambda call: call.types["replies"],
+    example='replies |> refuse("I can\'t help with that.", where=flagged)',
+)
+
+
+def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+    return Cost()
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Replaces; result: rows, refused (count)."""
+    everywhere, text = ctx.params["where"] == "all", ctx.params["text"]
+    rows = ctx.inputs["replies"].rows()
+    chosen = [everywhere or bool(row.get("flag")) for row in rows]
+    out = [
+        {**row, "original": row.get("original", row["reply"]), "reply": text, "refused": True} if hit else row
+        for row, hit in zip(rows, chosen, strict=True)
+    ]
+    ctx.commit(out[len(ctx.committed()) :])
+    return {"rows": len(out), "refused": sum(chosen)}

@@ -1,0 +1,86 @@
+"""`reward`: a preference model from soft labels (Bradley–Terry, METHOD.md §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Signature, Type
+from cai_jax.stages.parts import cost as costs
+from cai_jax.stages.parts.params import DECAY, EPOCHS, LENGTH, OVERLONG, SEED, WARMUP, batch, rate
+
+REFERENCE = 512  # pairs whose replies set the mean and variance of the scores
+SPREAD = 0.2  # raw scores that vary less than this carry hardly any signal
+
+
+def _result(call: Call) -> Type:
+    prefs, model = call.types["prefs"], call.types["model"]
+    return replace(model, kind=Kind.REWARD_MODEL, lineage=model.lineage | prefs.lineage)
+
+
+SIGNATURE = Signature(
+    name="reward",
+    about="A preference model: a scalar head trained on soft labels, its scores of mean 0 and variance 1.",
+    params=(
+        Param("prefs", "Labelled pairs.", kinds=(Kind.PREFS,)),
+        Param("model", "Whose weights it starts from.", kinds=(Kind.MODEL,)),
+        EPOCHS,
+        rate(3e-4, "Peak learning rate; the paper takes a hundredth of pretraining's."),
+        batch(32, "Pairs of a step."),
+        LENGTH,
+        DECAY,
+        WARMUP,
+        OVERLONG,
+        SEED,
+    ),
+    result=_result,
+    example="labels + human.train |> reward(sl)",
+)
+
+
+def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+    tokens = costs.ROWS * node.params["epochs"] * 4 * costs.PROMPT_TOKENS
+    return costs.train(inputs["model"], tokens)
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Trains and writes hf/; result: steps, pairs, spread (of raw scores), mean, dtype."""
+    import jax
+    import numpy as np
+
+    from cai_jax.learn import optim, preference
+    from cai_jax.learn.state import TrainState
+    from cai_jax.models import checkpoint, heads
+    from cai_jax.stages.parts.models import model_of
+    from cai_jax.stages.parts.pairs import Pairs
+    from cai_jax.stages.parts.rewarding import raw_scores
+    from cai_jax.stages.parts.training import compiled, optim_of, train, wide
+
+    p, model = ctx.params, model_of(ctx.inputs["model"])
+    prefs = ctx.inputs["prefs"].rows()
+    pairs = Pairs(ctx, model, prefs)
+    total = max(1, round(p["epochs"] * len(pairs.tokens) / p["batch"]))
+    settings = preference.Preference(optim_of(p, total), dtype=model.params["embed"].dtype.name)
+    step = compiled(ctx, partial(preference.make_step, model.config, settings))
+    head = heads.init_head(model.config, jax.random.key(ctx.seed * 1000003 + p["seed"]))
+    start = {"decoder": wide(model.params), "head": head}
+    state = TrainState.create(start, optim.optimizer(settings.optim))
+    state = train(ctx, state, step, pairs.batches, total, 2 * p["batch"] * pairs.length)
+
+    params = jax.device_get(state.params)
+    trained = replace(model, params=params["decoder"], head=params["head"])
+    sample = [prefs[i] for i in np.random.default_rng(ctx.seed).permutation(len(prefs))[:REFERENCE]]
+    raw = raw_scores(trained, [(row["turns"], row[side]) for row in sample for side in ("a", "b")])
+    mean, spread = float(raw.mean()), float(raw.std())
+    if spread < SPREAD:
+        ctx.note(
+            "no-spread",
+            f"the preference model hardly tells replies apart (raw scores vary by {spread:.2g}); after "
+            "normalisation its scores are mostly noise",
+        )
+    normal = heads.normalise(trained.head, mean, max(spread, 1e-6))
+    checkpoint.save(replace(trained, head=normal), ctx.dir / "hf")
+    dtype = ctx.inputs["model"].result.get("dtype", "float32")
+    return {"steps": total, "pairs": len(pairs.tokens), "spread": spread, "mean": mean, "dtype": dtype}

@@ -1,0 +1,91 @@
+"""`sample`: a model's replies to prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Signature, Type
+from cai_jax.stages.parts import cost as costs
+from cai_jax.stages.parts.params import MAX_NEW, OVERLONG, SEED, TEMPERATURE, TOP_P, fits
+
+
+def _result(call: Call) -> Type:
+    prompts, model = call.types["prompts"], call.types["model"]
+    return Type(
+        Kind.RESPONSES,
+        replies=call.values["n"],
+        lineage=prompts.lineage,
+        oracle=prompts.oracle,
+        context=model.context,
+        vocab=model.vocab,
+        size=model.size,
+        length=call.values["max_new"],
+    )
+
+
+SIGNATURE = Signature(
+    name="sample",
+    about="Replies of a model to prompts (CAI §3.1: always at temperature 1).",
+    params=(
+        Param("prompts", "What to reply to.", kinds=(Kind.PROMPTS,)),
+        Param("model", "Who replies.", kinds=(Kind.MODEL,)),
+        Param("n", "Replies to each prompt.", value="int", default=1, low=1),
+        TEMPERATURE,
+        TOP_P,
+        MAX_NEW,
+        OVERLONG,
+        SEED,
+    ),
+    result=_result,
+    check=lambda call: fits(call, "model"),
+    example="red.train |> sample(base, n=2)",
+)
+
+
+def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+    rows = costs.rows_of(node, node.type)
+    return costs.decode(inputs["model"], rows, costs.PROMPT_TOKENS, node.params["max_new"])
+
+
+def rendered(ctx, n: int) -> list:
+    """The first n prompts, as the model reads them."""
+    from cai_jax.data import formats
+
+    return [formats.ask(row["turns"]) for row in ctx.inputs["prompts"].rows()[:n]]
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Writes the replies; result: rows."""
+    from cai_jax.data import formats
+    from cai_jax.stages.parts.draws import draw_of
+    from cai_jax.stages.parts.models import model_of
+    from cai_jax.stages.parts.writing import Writer, fitting, in_batches
+
+    writer = Writer.of(ctx, model_of(ctx.inputs["model"]), formats.REPLY_STOPS)
+    draw, n = draw_of(ctx), ctx.params["n"]
+
+    def prompt(row: dict) -> list[int] | None:
+        return writer.fit(formats.ask(row["turns"]))
+
+    def make(batch: list[dict]) -> list[dict]:
+        asked = [(row, sample, prompt(row)) for row in batch for sample in range(n)]
+        keys = [draw.key("reply", row, sample) for row, sample, _ in asked]
+        written = writer.write([ids for _, _, ids in asked], keys)
+        return [
+            {
+                **row,
+                "sample": sample,
+                "reply": text.text,
+                "logprob": text.logprob,
+                "tokens": text.tokens,
+                "ended": text.ended,
+                "model": ctx.inputs["model"].key,
+                "seed": ctx.params["seed"],
+            }
+            for (row, sample, _), text in zip(asked, written, strict=True)
+        ]
+
+    rows = fitting(ctx, ctx.inputs["prompts"].rows(), prompt)
+    made = sum(len(batch) for batch in in_batches(ctx, rows, n, make))
+    return {"rows": made}

@@ -1,0 +1,38 @@
+"""`2 * d`: the weight of a dataset's loss, or of a preference model's score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cai_jax.lang.types import Cost, Kind, Node, Param, Signature, Type
+
+SIGNATURE = Signature(
+    name="scale",
+    about="Weights the loss of a dataset, or the scores of a preference model.",
+    params=(
+        Param("value", "What is weighted.",
+              kinds=(Kind.RESPONSES, Kind.DIALOGS, Kind.PREFS, Kind.REWARD_MODEL)),
+        Param("weight", "By what.", value="float"),
+    ),
+    result=lambda call: call.types["value"],
+    group="operator",
+    operator="*",
+    example="2 * human.train",
+)  # fmt: skip
+
+
+def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+    return Cost()
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """The rows with their weights multiplied; of preference models, the parts of the mixture."""
+    value, weight = ctx.inputs["value"], ctx.params["weight"]
+    if ctx.node.type.kind is Kind.REWARD_MODEL:
+        from cai_jax.stages.parts.rewarding import parts
+
+        return {"parts": [{**part, "weight": part["weight"] * weight} for part in parts(value)]}
+    rows = [{**row, "weight": row.get("weight", 1.0) * weight} for row in value.rows()]
+    ctx.commit(rows[len(ctx.committed()) :])
+    return {"rows": len(rows)}

@@ -1,0 +1,43 @@
+"""`x.name`: a split of data. (The checker itself selects the principles of a constitution.)"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from cai_jax.errors import UserError
+from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Signature, Type
+
+
+def _result(call: Call) -> Type:
+    value, name = call.types["value"], call.values["name"]
+    return replace(value, splits=None, lineage=frozenset(f"{source}/{name}" for source in value.lineage))
+
+
+SIGNATURE = Signature(
+    name="select",
+    about="A split of prompts or preferences.",
+    params=(
+        Param("value", "What to select from.", kinds=(Kind.PROMPTS, Kind.PREFS)),
+        Param("name", "Name of the split.", value="str"),
+    ),
+    result=_result,
+    group="operator",
+    operator=".",
+    example="red.train",
+)
+
+
+def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+    return Cost()
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """The rows of the split; result: rows."""
+    value, name = ctx.inputs["value"], ctx.params["name"]
+    rows = [row for row in value.rows() if row["split"] == name]
+    if not rows:
+        raise UserError(f"no row is in the split `{name}`", "see the splits with  cai-jax show")
+    ctx.commit(rows[len(ctx.committed()) :])
+    return {"rows": len(rows)}

@@ -1,0 +1,51 @@
+"""`win_rate`: how often one model's replies are better than another's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from cai_jax.errors import UserError
+from cai_jax.lang.types import Call, Kind, Problem, Signature, Type
+from cai_jax.stages.parts.metrics import BY, ON, REPLIES, UNDER, free, judged, measured
+
+
+def _check(call: Call) -> Iterable[Problem]:
+    return judged(call, "of")
+
+
+SIGNATURE = Signature(
+    name="win_rate",
+    about="Share of prompts on which the first's reply is better than the second's; a tie counts half.",
+    params=(REPLIES, replace(REPLIES, name="against", about="What it is compared with."), ON, BY, UNDER),
+    result=lambda call: Type(Kind.METRIC),
+    check=_check,
+    group="metric",
+    example="win_rate(rl, sl, on=red.test, by=rm)",
+)
+cost = free
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Result: value, low, high, n."""
+    from cai_jax.evals import verdicts
+
+    by = ctx.inputs.get("by")
+
+    def quality(rows):
+        if by is None:
+            return [verdicts.quality(row) for row in rows]
+        if by.type.kind is Kind.REWARD_MODEL:
+            return verdicts.by_score(rows, by)
+        return -verdicts.by_audit(rows, by, ctx.inputs["under"])
+
+    ours, theirs = ctx.inputs["of"].rows(), ctx.inputs["against"].rows()
+    same = [(row["id"], row["sample"]) for row in ours] == [(row["id"], row["sample"]) for row in theirs]
+    if not same:
+        raise UserError("the two sides reply to different prompts", "measure both on the same prompts")
+    found = [
+        {"id": row["id"], "value": 0.5 + 0.5 * (int(a > b) - int(a < b))}
+        for row, a, b in zip(ours, quality(ours), quality(theirs), strict=True)
+    ]
+    return measured(ctx, found)

@@ -1,0 +1,130 @@
+"""PPO's update against torch's, and what it must not depend on."""
+
+from dataclasses import replace
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from cai_jax.learn import optim, ppo, rollout
+from tests.learn import toy
+from tests.learn.test_rollout import SETTINGS as ROLLOUT
+from tests.learn.test_rollout import by_numpy
+
+ADAM = optim.Optim(1e-3, b2=0.999, eps=1e-5)
+SETTINGS = replace(ROLLOUT, policy_optim=ADAM, critic_optim=replace(ADAM, learning_rate=3e-3), dual_clip=1.5)
+UPDATE = ppo.make_update(toy.CONFIG, SETTINGS)
+JITTED = jax.jit(UPDATE)
+
+
+def start(policy=0, critic=1):
+    return ppo.PPOState.create(SETTINGS, toy.params(policy), toy.scored(critic))
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    """A batch of 2 x 3 rows whose old policy is `toy.params(0)`."""
+    _, batch, _ = jax.jit(rollout.make_prepare(toy.CONFIG, SETTINGS))(start(), toy.rollout(2, 3))
+    return jax.tree.map(np.asarray, batch)
+
+
+def test_at_the_first_step_the_ratio_is_one(prepared):
+    _, metrics = JITTED(start(), prepared)
+    assert float(metrics["ratio_mean"]) == pytest.approx(1, abs=1e-6)
+    for name in ("ratio_var", "approx_kl", "approx_kl_k3", "clip_fraction", "value_clip_fraction"):
+        assert float(metrics[name]) == pytest.approx(0, abs=1e-6), name
+    # With a ratio of 1 the policy loss is minus the mean advantage, which whitening made 0.
+    assert float(metrics["policy_loss"]) == pytest.approx(0, abs=1e-5)
+
+
+def test_losses_and_metrics_are_torchs(prepared):
+    # A policy and critic other than the old ones, so that every clip is at work.
+    logprobs, entropy, values = (
+        torch.tensor(x) for x in by_numpy(prepared, toy.params(5), toy.scored(6), SETTINGS.temperature)
+    )
+    old = {name: torch.tensor(np.array(x)).reshape(-1, toy.LENGTH) for name, x in prepared.items()}
+    mask = old["mask"]
+    log_ratio = (logprobs - old["logprobs"])[mask]
+    ratio, advantages = log_ratio.exp(), old["advantages"][mask]
+    surrogate = torch.min(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages)
+    surrogate = torch.where(advantages < 0, torch.max(surrogate, 1.5 * advantages), surrogate)
+    value, before, returns = values[mask], old["values"][mask], old["returns"][mask]
+    held = torch.clamp(value, before - 0.2, before + 0.2)
+    errors = torch.max((value - returns) ** 2, (held - returns) ** 2)
+    outside = ((ratio > 1.2) & (advantages > 0)) | ((ratio < 0.8) & (advantages < 0))
+    expected = {
+        "policy_loss": -surrogate.mean(),
+        "value_loss": 0.5 * errors.mean(),
+        "entropy": entropy[mask].mean(),
+        "approx_kl": -log_ratio.mean(),
+        "approx_kl_k3": (ratio - 1 - log_ratio).mean(),
+        "ratio_mean": ratio.mean(),
+        "ratio_var": ratio.var(unbiased=False),
+        "clip_fraction": outside.double().mean(),
+        "value_clip_fraction": ((held - returns) ** 2 > (value - returns) ** 2).double().mean(),
+        "tokens": mask.sum(),
+    }
+    _, metrics = JITTED(start(5, 6), prepared)
+    assert expected["clip_fraction"] > 0.2
+    for name, theirs in expected.items():
+        assert float(metrics[name]) == pytest.approx(theirs.item(), rel=1e-4, abs=1e-5), name
+    assert set(metrics) == set(expected) | {"grad_norm", "critic_grad_norm", "learning_rate"}
+
+
+def test_accumulation_is_the_large_batch(prepared):
+    split, whole = JITTED(start(5, 6), prepared), JITTED(start(5, 6), toy.joined(prepared))
+    chex.assert_trees_all_close(split, whole, atol=3e-6)
+
+
+def test_filler_rows_change_nothing(prepared):
+    more = {name: np.concatenate([x, x[:, :1]], 1) for name, x in prepared.items()}
+    more["mask"][:, -1] = False
+    chex.assert_trees_all_close(JITTED(start(5, 6), prepared), JITTED(start(5, 6), more), atol=3e-6)
+
+
+def test_during_warm_up_only_the_critic_moves(prepared):
+    warming = jax.jit(ppo.make_update(toy.CONFIG, replace(SETTINGS, critic_warmup=1)))
+    first, _ = warming(start(), prepared)
+    chex.assert_trees_all_equal(first.policy, start().policy)
+    assert not np.allclose(first.critic.params["head"]["kernel"], start().critic.params["head"]["kernel"])
+    second, _ = warming(first, prepared)
+    assert not np.allclose(second.policy.params["embed"], start().policy.params["embed"])
+    assert (int(second.step), int(second.policy.step), int(second.critic.step)) == (2, 1, 2)
+
+
+def test_a_critic_from_the_policy_expects_nothing(prepared):
+    critic = ppo.critic_from_policy(toy.params(), toy.CONFIG)
+    mask = jnp.asarray(prepared["mask"][0])
+    assert not rollout.critic_values(critic, toy.CONFIG, SETTINGS, prepared["tokens"][0], mask).any()
+
+
+def test_every_epoch_deals_the_rows_out_afresh(prepared):
+    rows = {"mask": np.ones((2, 6, 1), bool), "row": np.arange(12).reshape(2, 6)}
+    deal = partial(ppo.minibatches, rows, size=6, micro=3)
+    epochs = [list(deal(seed=(0, 4, epoch))) for epoch in (0, 1)]
+    for hands in epochs:
+        assert [hand["row"].shape for hand in hands] == [(2, 3), (2, 3)]
+        assert sorted(np.concatenate([hand["row"].ravel() for hand in hands])) == list(range(12))
+    assert not np.array_equal(epochs[0][0]["row"], epochs[1][0]["row"])
+    chex.assert_trees_all_equal(epochs[0], list(deal(seed=(0, 4, 0))))
+    with pytest.raises(ValueError, match="12 rows do not divide"):
+        next(ppo.minibatches(rows, seed=(0,), size=8, micro=4))
+
+
+def test_it_compiles_once(prepared):
+    chex.clear_trace_counter()
+    update = jax.jit(chex.assert_max_traces(UPDATE, n=1), donate_argnums=0)
+    prepare = jax.jit(
+        chex.assert_max_traces(rollout.make_prepare(toy.CONFIG, SETTINGS), n=1), donate_argnums=0
+    )
+    state = start()
+    for seed in range(3):
+        state, batch, _ = prepare(state, toy.rollout(2, 3, seed))
+        for hand in ppo.minibatches(jax.device_get(batch), seed=(seed,), size=3, micro=3):
+            state, metrics = update(state, hand)
+    chex.assert_tree_all_finite((state, metrics))
+    assert int(state.step) == 6

@@ -1,0 +1,81 @@
+"""The preference step: where scores are read, what the metrics say, what the loss must not depend on."""
+
+import chex
+import jax
+import numpy as np
+import pytest
+import torch
+
+from cai_jax.learn import optim, preference
+from cai_jax.learn.state import TrainState
+from cai_jax.models import decoder, heads
+from tests.learn import toy
+
+SETTINGS = preference.Preference(optim.Optim(1e-2))
+STEP = preference.make_step(toy.CONFIG, SETTINGS)
+JITTED = jax.jit(STEP)
+
+
+@jax.jit
+def raw_scores(tokens, lengths):
+    return preference.scores(toy.scored(), toy.CONFIG, tokens, lengths)
+
+
+def start():
+    return TrainState.create(toy.scored(), optim.optimizer(SETTINGS.optim))
+
+
+def test_the_score_is_read_at_the_last_real_token():
+    batch, params = toy.pairs(1, 3), toy.scored()
+    tokens, lengths = batch["tokens"][0], batch["lengths"][0]
+    found = raw_scores(tokens, lengths)
+    real = tokens[1, 0, : lengths[1, 0]]
+    hidden = decoder.hidden(params["decoder"], toy.CONFIG, real[None])
+    np.testing.assert_allclose(found[1, 0], heads.score(params["head"], hidden[:, -1])[0], rtol=1e-5)
+    behind = np.where(np.arange(toy.LENGTH) < lengths[..., None], tokens, 7)
+    np.testing.assert_array_equal(raw_scores(behind, lengths), found)
+
+
+def test_metrics_are_those_of_the_scores():
+    batch = toy.pairs(2, 4)
+    scores = np.asarray(raw_scores(batch["tokens"], batch["lengths"]))
+    weights, p = batch["weights"], batch["p"]
+    margin = scores[..., 0] - scores[..., 1]
+    each = torch.nn.functional.binary_cross_entropy_with_logits(
+        torch.tensor(margin), torch.tensor(p), reduction="none"
+    ).numpy()
+    _, metrics = JITTED(start(), batch)
+    assert metrics["loss"] == pytest.approx(np.average(each, weights=weights), rel=1e-5)
+    decided = weights * (p != 0.5)
+    assert metrics["accuracy"] == pytest.approx(np.average((margin > 0) == (p > 0.5), weights=decided))
+    assert metrics["margin"] == pytest.approx(np.average(abs(margin), weights=weights), rel=1e-5)
+    mean = np.average(scores.mean(-1), weights=weights)
+    deviation = np.sqrt(np.average(((scores - mean) ** 2).mean(-1), weights=weights))
+    assert metrics["score_mean"] == pytest.approx(mean, abs=1e-6)
+    assert metrics["score_std"] == pytest.approx(deviation, rel=1e-4)
+
+
+def test_accumulation_is_the_large_batch():
+    batch = toy.pairs(3, 2)
+    chex.assert_trees_all_close(JITTED(start(), batch), JITTED(start(), toy.joined(batch)), atol=2e-6)
+
+
+def test_swapping_the_replies_and_the_label_changes_nothing():
+    batch = toy.pairs(1, 4)
+    swapped = {name: batch[name][:, :, ::-1] for name in ("tokens", "lengths")}
+    swapped |= {"p": 1 - batch["p"], "weights": batch["weights"]}
+    chex.assert_trees_all_close(JITTED(start(), batch), JITTED(start(), swapped), atol=2e-6)
+
+
+def test_it_learns_and_compiles_once():
+    chex.clear_trace_counter()
+    step = jax.jit(chex.assert_max_traces(STEP, n=1), donate_argnums=0)
+    state = start()
+    batch = toy.pairs(1, 6)
+    for _ in range(20):
+        state, metrics = step(state, batch)
+    assert metrics["accuracy"] == 1.0
+    scored = preference.make_scores(toy.CONFIG, SETTINGS)(
+        state.params, {"tokens": batch["tokens"][:, :, 0], "lengths": batch["lengths"][:, :, 0]}
+    )
+    chex.assert_shape(scored, (1, 6))

@@ -1,0 +1,71 @@
+"""The supervised step against torch's cross-entropy, and what it must not depend on."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from cai_jax.learn import optim, sft
+from cai_jax.learn.state import TrainState
+from cai_jax.models import decoder
+from tests.learn import toy
+
+SETTINGS = sft.SFT(optim.Optim(1e-2, warmup=1), chunk=4)
+STEP = sft.make_step(toy.CONFIG, SETTINGS)
+JITTED = jax.jit(STEP)
+
+
+def start():
+    return TrainState.create(toy.params(), optim.optimizer(SETTINGS.optim))
+
+
+def test_loss_is_torchs_cross_entropy_over_trained_tokens():
+    batch = toy.documents(1, 3)
+    tokens, weights = batch["tokens"][0], batch["weights"][0]
+    hidden = decoder.hidden(
+        toy.params(), toy.CONFIG, tokens, positions=batch["positions"][0], segments=batch["segments"][0]
+    )
+    logits = np.asarray(decoder.unembed(toy.params(), toy.CONFIG, hidden))
+    each = torch.nn.functional.cross_entropy(
+        torch.tensor(logits[:, :-1].reshape(-1, toy.CONFIG.vocab_size)),
+        torch.tensor(tokens[:, 1:].reshape(-1), dtype=torch.long),
+        reduction="none",
+    )
+    # Position 5 begins the second document and positions 10 and 11 are padding: nothing predicts them.
+    counted = weights * ~np.isin(np.arange(toy.LENGTH), [0, 5, 10, 11])
+    counted = counted[:, 1:].reshape(-1)
+    _, metrics = JITTED(start(), batch)
+    assert metrics["weight"] == pytest.approx(counted.sum())
+    assert metrics["loss"] == pytest.approx(np.average(each.numpy(), weights=counted), rel=1e-5)
+    found = jax.jit(sft.make_eval(toy.CONFIG, SETTINGS))(toy.params(), batch)
+    assert found["loss"] == pytest.approx(float(metrics["loss"]), rel=1e-6)
+
+
+def test_accumulation_is_the_large_batch():
+    batch = toy.documents(4, 3)
+    batch["weights"][1] = 0.0  # micro-batches of unequal weight: a mean of means would differ
+    split, whole = JITTED(start(), batch), JITTED(start(), toy.joined(batch))
+    chex.assert_trees_all_close(split, whole, atol=2e-6)
+
+
+def test_an_empty_batch_changes_nothing():
+    batch = toy.documents(1, 2)
+    batch["weights"][:] = 0.0
+    state, metrics = JITTED(start(), batch)
+    assert metrics["loss"] == 0
+    chex.assert_trees_all_equal(state.params, start().params)
+
+
+def test_it_learns_and_compiles_once():
+    chex.clear_trace_counter()
+    step = jax.jit(chex.assert_max_traces(STEP, n=1), donate_argnums=0)
+    params, state, seen = toy.params(), start(), []
+    for seed in (0, 1, 0, 1, 0, 1, 0):
+        state, metrics = step(state, toy.documents(2, 2, seed))
+        seen.append(float(metrics["loss"]))
+    assert seen[-1] < 0.8 * seen[0]
+    assert int(state.step) == 7
+    assert metrics["learning_rate"] == jnp.float32(1e-2)
+    chex.assert_tree_all_finite(params)  # the state's copy was donated, not the caller's

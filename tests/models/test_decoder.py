@@ -1,0 +1,134 @@
+"""The decoder against transformers, and its three ways of attending against each other."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from cai_jax.models import checkpoint as checkpoints
+from cai_jax.models import decoder
+from cai_jax.models.attention import KV
+from cai_jax.models.config import Config, RopeScaling
+from tests.support import llama
+
+
+def torch_logits(model, ids):
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0].float().numpy()
+
+
+def rows(lengths, seed=0):
+    draw = np.random.default_rng(seed)
+    return [draw.integers(3, llama.VOCAB, length).tolist() for length in lengths]
+
+
+def padded(rows):
+    table = np.zeros((len(rows), max(map(len, rows))), np.int32)
+    for number, row in enumerate(rows):
+        table[number, : len(row)] = row
+    return table
+
+
+def test_logits_agree_with_transformers(checkpoint):
+    path, theirs = checkpoint
+    model = checkpoints.load(path)
+    batch = rows([7, 150, 33])
+    logits = decoder.unembed(
+        model.params, model.config, decoder.hidden(model.params, model.config, padded(batch))
+    )
+    for number, row in enumerate(batch):
+        wanted = torch_logits(theirs, row)
+        np.testing.assert_allclose(logits[number, : len(row)], wanted, atol=1e-4)
+        np.testing.assert_allclose(model.logits(row), wanted, atol=1e-4)
+
+
+def test_prefill_and_decode_agree_with_transformers(checkpoint):
+    path, theirs = checkpoint
+    model = checkpoints.load(path)
+    batch, starts = rows([12, 20, 9]), np.array([5, 13, 1], np.int32)
+    table = padded(batch)
+    _, layers = decoder.prefill(model.params, model.config, table[:, :13])
+    cache = tuple(KV(*(jnp.pad(leaf, ((0, 0), (0, 0), (0, 11), (0, 0))) for leaf in kv)) for kv in layers)
+    for step in range(7):
+        newest = np.take_along_axis(table, (starts + step)[:, None], axis=1)
+        hidden, cache = decoder.extend(model.params, model.config, newest, cache, starts + step)
+        logits = decoder.unembed(model.params, model.config, hidden[:, 0])
+        for number, row in enumerate(batch):
+            wanted = torch_logits(theirs, row[: starts[number] + step + 1])[-1]
+            np.testing.assert_allclose(logits[number], wanted, atol=1e-4)
+
+
+def test_llama3_rope_scaling_agrees_with_transformers(tmp_path):
+    scaling = {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+        "rope_theta": 500.0,
+    }
+    theirs = llama.write(tmp_path, rope_parameters=scaling)
+    model = checkpoints.load(tmp_path)
+    assert model.config.rope_scaling == RopeScaling(8.0, 1.0, 4.0, 64)
+    (row,) = rows([200])
+    np.testing.assert_allclose(model.logits(row), torch_logits(theirs, row), atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def small():
+    config = Config(97, 16, 2, 4, 2, 4, 24)
+    return config, decoder.init(config, jax.random.key(0))
+
+
+def test_packed_documents_do_not_see_each_other(small):
+    config, params = small
+    first, second = rows([140, 30])
+    first, second = np.array(first) % 97, np.array(second) % 97
+    tokens = np.concatenate([first, second, [0] * 6])[None]
+    segments = np.array([[1] * 140 + [2] * 30 + [0] * 6])
+    positions = np.array([[*range(140), *range(30), *range(6)]])
+    packed = decoder.hidden(params, config, tokens, positions=positions, segments=segments)[0]
+    alone = [decoder.hidden(params, config, text[None])[0] for text in (first, second)]
+    chex.assert_trees_all_close(packed[:170], jnp.concatenate(alone), atol=1e-5)
+    chex.assert_tree_all_finite(packed)
+
+
+def test_branches_see_the_trunk_and_not_each_other(small):
+    config, params = small
+    trunk, left, right = ([value % 97 for value in row] for row in rows([130, 5, 3]))
+    tokens = np.array([trunk + left + right])
+    positions = np.array([[*range(135), *range(130, 133)]])
+    branches = np.array([[0] * 130 + [1] * 5 + [2] * 3])
+    together, _ = decoder.prefill(params, config, tokens, positions=positions, branches=branches)
+    for branch, where in ((left, slice(130, 135)), (right, slice(135, 138))):
+        alone = decoder.hidden(params, config, np.array([trunk + branch]))
+        chex.assert_trees_all_close(together[0, where], alone[0, 130:], atol=1e-5)
+
+
+def test_gradient_reaches_every_parameter_and_matches_differences(small):
+    config, params = small
+    tokens = np.arange(40)[None] % 97
+
+    def loss(params):
+        logits = decoder.unembed(params, config, decoder.hidden(params, config, tokens[:, :-1]))
+        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[:, 1:, None], axis=-1))
+
+    gradient = jax.grad(loss)(params)
+    assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient))
+    direction = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(1), leaf.shape), params)
+    moved = [jax.tree.map(lambda p, d, s=s: p + s * d, params, direction) for s in (1e-3, -1e-3)]
+    slope = (loss(moved[0]) - loss(moved[1])) / 2e-3
+    products = jax.tree.map(lambda g, d: jnp.sum(g * d), gradient, direction)
+    np.testing.assert_allclose(sum(jax.tree.leaves(products)), slope, rtol=2e-2)
+
+
+def test_bfloat16_activations_stay_close(small):
+    config, params = small
+    tokens = np.arange(20)[None]
+    wide = decoder.hidden(params, config, tokens)
+    narrow = decoder.hidden(params, config, tokens, dtype=jnp.bfloat16)
+    assert narrow.dtype == jnp.bfloat16
+    np.testing.assert_allclose(narrow.astype(jnp.float32), wide, atol=0.1)
+    assert decoder.unembed(params, config, narrow).dtype == jnp.float32

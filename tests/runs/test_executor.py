@@ -1,0 +1,272 @@
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cai_jax.runs import executor as executor_module
+from cai_jax.runs import leases
+from cai_jax.runs.errors import Interrupted, StageFailed
+from cai_jax.runs.executor import dependants, needed
+from cai_jax.runs.signals import Interrupts
+from tests.runs import toy
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(out, pause):
+    command = [sys.executable, "-m", "tests.runs.toy", str(out), str(pause)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    return process
+
+
+def test_a_pipeline_runs_and_then_is_all_cache(tmp_path):
+    nodes = toy.pipeline()
+    first = toy.executor(tmp_path).run(nodes)
+    assert [outcome.cached for outcome in first.values()] == [False] * 4
+    assert first[nodes[3].key].artefact.result["n"] == 10
+    assert len(first[nodes[1].key].artefact) == 10
+    second = toy.executor(tmp_path).run(nodes)
+    assert [outcome.cached for outcome in second.values()] == [True] * 4
+    assert second[nodes[3].key].artefact.result == first[nodes[3].key].artefact.result
+
+
+def test_only_what_depends_on_a_change_runs(tmp_path):
+    toy.executor(tmp_path).run(toy.pipeline(steps=4))
+    changed = toy.executor(tmp_path).run(toy.pipeline(steps=5))
+    assert [outcome.cached for outcome in changed.values()] == [True, True, False, False]
+
+
+def test_a_finished_node_keeps_no_checkpoints_and_no_lease(tmp_path):
+    nodes = toy.pipeline()
+    toy.executor(tmp_path).run(nodes)
+    names = {path.name for path in (tmp_path / "cache" / nodes[2].key).iterdir()}
+    assert names == {"node.json", "DONE", "metrics.jsonl", "hf"}
+
+
+def test_a_missing_part_makes_a_node_unfinished(tmp_path):
+    nodes = toy.pipeline()
+    toy.executor(tmp_path).run(nodes)
+    before = toy.contents(tmp_path, nodes)
+    (tmp_path / "cache" / nodes[1].key / "part-00002.jsonl").unlink()
+    again = toy.executor(tmp_path).run(nodes)
+    assert [outcome.cached for outcome in again.values()] == [True, False, True, True]
+    assert toy.contents(tmp_path, nodes) == before
+
+
+def test_force_makes_a_node_anew(tmp_path):
+    nodes = toy.pipeline()
+    toy.executor(tmp_path).run(nodes)
+    before = toy.contents(tmp_path, nodes)
+    forced = dependants(nodes, [nodes[2].key])
+    again = toy.executor(tmp_path, force=forced).run(nodes)
+    assert [outcome.cached for outcome in again.values()] == [True, True, False, False]
+    assert toy.contents(tmp_path, nodes) == before
+
+
+def test_needed_and_dependants_follow_the_graph():
+    red, drawn, model, harm = nodes = toy.pipeline()
+    other = toy.node("other", "ask", {"n": 3})
+    assert needed([other, *nodes], [model.key]) == [red, drawn, model]
+    assert dependants([other, *nodes], [drawn.key]) == {drawn.key, model.key, harm.key}
+
+
+def test_notes_and_identity_are_kept_with_the_node(tmp_path):
+    nodes = toy.pipeline(complain=True)
+    toy.executor(tmp_path).run(nodes)
+    record = json.loads((tmp_path / "cache" / nodes[1].key / "node.json").read_text())
+    assert record["notes"] == [{"code": "toy", "message": "the replies are random numbers"}]
+    assert record["stage"] == "reply" and record["names"] == ["drawn"] and record["rows"] == 10
+    assert record["inputs"] == {"prompts": nodes[0].key}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_any_moment_the_result_is_the_same(seed, tmp_path):
+    nodes = toy.pipeline(n=24, steps=18, pause=0.01)
+    toy.executor(tmp_path / "whole").run(nodes)
+    draw = random.Random(seed)
+    kills = 0
+    for _ in range(3):
+        process = start(tmp_path / "killed", 0.01)
+        try:
+            process.wait(draw.uniform(0.02, 0.8))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            kills += 1
+        process.communicate()
+    toy.executor(tmp_path / "killed").run(nodes)
+    assert kills
+    assert toy.contents(tmp_path / "killed", nodes) == toy.contents(tmp_path / "whole", nodes)
+
+
+def test_a_killed_run_goes_on_from_the_last_batch_and_checkpoint(tmp_path):
+    nodes = toy.pipeline(n=24, steps=18, pause=0.02)
+    process = start(tmp_path, 0.02)
+    parts = tmp_path / "cache" / nodes[1].key
+    while not (parts / "part-00001.jsonl").exists():
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    held = {path: path.stat().st_mtime_ns for path in parts.glob("part-*")}
+    assert held and not (parts / "DONE").exists()
+    toy.executor(tmp_path).run(nodes)
+    assert {path: path.stat().st_mtime_ns for path in held} == held
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_lets_the_batch_finish(number, code, tmp_path):
+    nodes = toy.pipeline(n=40)
+    with Interrupts() as interrupts:
+        runner = toy.executor(tmp_path, interrupts=interrupts)
+        whole = runner.reporter.progress
+
+        def progress(done, total, **more):
+            whole(done, total, **more)
+            if done == 8:
+                os.kill(os.getpid(), number)
+
+        runner.reporter.progress = progress
+        with pytest.raises(Interrupted) as caught:
+            runner.run(nodes)
+    assert caught.value.exit_code == code
+    folder = tmp_path / "cache" / nodes[1].key
+    assert len(list(folder.glob("part-*"))) == 2
+    assert not (folder / "LEASE").exists()
+    assert toy.executor(tmp_path).run(nodes)[nodes[3].key].artefact.result["n"] == 40
+
+
+def test_a_trainer_that_sees_the_signal_saves_before_it_stops(tmp_path):
+    nodes = toy.pipeline(n=4, steps=9)
+    with Interrupts() as interrupts:
+        runner = toy.executor(tmp_path, interrupts=interrupts)
+        whole = runner.reporter.progress
+
+        def progress(done, total, **more):
+            whole(done, total, **more)
+            if more["unit"] == "steps" and done == 4:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        runner.reporter.progress = progress
+        with pytest.raises(Interrupted):
+            runner.run(nodes)
+    assert {p.name for p in (tmp_path / "cache" / nodes[2].key / "ckpt").iterdir()} == {"3"}
+    # The signal came inside `progress` of step 4, so step 5 is not taken and step 4 not saved.
+    resumed = toy.executor(tmp_path).run(nodes)
+    assert resumed[nodes[2].key].artefact.result == {"seen": 9}
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    with Interrupts() as interrupts:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupts.pending
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_unknown_error_leaves_its_traceback_in_a_file(tmp_path):
+    bad = toy.node("bad", "fail")
+    with pytest.raises(StageFailed) as caught:
+        toy.executor(tmp_path).run([bad])
+    assert caught.value.where == "fail `bad`"
+    assert caught.value.message == "ZeroDivisionError: oh"
+    assert 'raise ZeroDivisionError("oh")' in caught.value.traceback.read_text()
+    assert not (tmp_path / "cache" / bad.key / "LEASE").exists()
+
+
+def test_a_user_error_needs_no_traceback(tmp_path):
+    bad = toy.node("bad", "fail", {"mistake": ["no such thing", "make one"]})
+    with pytest.raises(StageFailed) as caught:
+        toy.executor(tmp_path).run([bad])
+    assert (caught.value.message, caught.value.hint) == ("no such thing", "make one")
+    assert caught.value.traceback is None and not list(tmp_path.glob("traceback*"))
+
+
+def test_a_second_run_waits_and_reuses(tmp_path, monkeypatch):
+    monkeypatch.setattr(executor_module, "POLL_S", 0.02)
+    nodes = toy.pipeline(n=24, pause=0.01)
+    said = [io.StringIO(), io.StringIO()]
+    runs = [toy.executor(tmp_path, stream) for stream in said]
+    threads = [threading.Thread(target=run.run, args=(nodes,)) for run in runs]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.05)
+    for thread in threads:
+        thread.join()
+    made = [[outcome.cached for outcome in run.outcomes.values()] for run in runs]
+    assert all(sum(not cached for cached in pair) == 1 for pair in zip(*made, strict=True))
+    assert "is working on it" in "".join(stream.getvalue() for stream in said)
+
+
+def test_a_failed_write_raises_and_leaves_the_node_unfinished(tmp_path, monkeypatch):
+    nodes = toy.pipeline()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        toy.executor(tmp_path).run(nodes)
+    monkeypatch.undo()
+    assert not list(tmp_path.rglob("part-*")) and not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_a_nan_in_a_row_is_refused(tmp_path):
+    def run(ctx):
+        ctx.commit([{"id": "a", "logprob": float("nan")}])
+
+    registry = {"fail": toy.stage("fail", run, toy.Kind.RESPONSES)}
+    with pytest.raises(StageFailed, match="ValueError"):
+        toy.executor(tmp_path, registry=registry).run([toy.node("bad", "fail")])
+
+
+def test_leases(tmp_path):
+    held = leases.acquire(tmp_path)
+    assert isinstance(held, leases.Lease)
+    other = leases.acquire(tmp_path)
+    assert isinstance(other, leases.Holder) and str(os.getpid()) in str(other)
+    held.release()
+    assert not list(tmp_path.iterdir())
+
+
+def write_lease(folder, **change):
+    mine = leases.this_process()
+    fields = {"host": mine.host, "pid": mine.pid, "started": mine.started, "token": "x", **change}
+    (folder / "LEASE").write_text(json.dumps(fields))
+
+
+def test_a_dead_holder_is_recognised_by_process_and_by_start_time(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    for change in ({"pid": process.pid, "started": "1"}, {"started": "1"}):
+        write_lease(tmp_path, **change)
+        lease = leases.acquire(tmp_path)
+        assert isinstance(lease, leases.Lease)
+        lease.release()
+
+
+def test_a_holder_elsewhere_lives_as_long_as_its_heart_beats(tmp_path):
+    write_lease(tmp_path, host="elsewhere")
+    assert isinstance(leases.acquire(tmp_path), leases.Holder)
+    old = time.time() - leases.STALE_S - 1
+    os.utime(tmp_path / "LEASE", (old, old))
+    lease = leases.acquire(tmp_path)
+    assert isinstance(lease, leases.Lease)
+    lease.release()
+
+
+def test_a_heartbeat(tmp_path, monkeypatch):
+    monkeypatch.setattr(leases, "BEAT_S", 0.01)
+    lease = leases.acquire(tmp_path)
+    os.utime(tmp_path / "LEASE", (0, 0))
+    time.sleep(0.1)
+    assert (tmp_path / "LEASE").stat().st_mtime > 0
+    lease.release()

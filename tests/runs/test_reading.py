@@ -1,0 +1,182 @@
+"""Metrics logs, progress lines, run folders, reasons and result tables."""
+
+import io
+import json
+
+import pytest
+
+from cai_jax.lang.types import Kind, Node, Type
+from cai_jax.runs import folder, metrics
+from cai_jax.runs.cache import Cache
+from cai_jax.runs.errors import UserError
+from cai_jax.runs.expectations import Verdict
+from cai_jax.runs.metrics import MetricsLog
+from cai_jax.runs.progress import EVERY_S, PlainReporter, duration
+from cai_jax.runs.results import Measured, aligned, metrics_table, notes, number, verdicts_table
+from cai_jax.runs.why import Reasons
+from tests.runs import toy
+
+
+def test_a_metrics_log_holds_one_history(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path)
+    for step in range(1, 6):
+        log.log(step, {"x": step, "y": 0.5})
+    log.log(5, {"eval": 1.0})
+    log.close()
+    with open(path, "a") as stream:
+        stream.write('{"step": 6, "x"')  # as a killed writer leaves it
+    again = MetricsLog(path)
+    again.truncate(3)
+    again.log(4, {"x": -4})
+    again.close()
+    assert [(line["step"], line["x"]) for line in metrics.read(path)] == [
+        (1, 1.0),
+        (2, 2.0),
+        (3, 3.0),
+        (4, -4.0),
+    ]
+
+
+def test_a_metrics_log_without_a_restore_replaces_from_the_first_step_on(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for first in (1, 2):
+        log = MetricsLog(path)
+        for step in (first, first + 1):
+            log.log(step, {"attempt": first})
+        log.close()
+    assert [(line["step"], line["attempt"]) for line in metrics.read(path)] == [(1, 1.0), (2, 2.0), (3, 2.0)]
+
+
+def test_numbers_that_json_lacks_are_null(tmp_path):
+    log = MetricsLog(tmp_path / "m.jsonl")
+    log.log(1, {"a": float("nan"), "b": float("inf"), "c": 1})
+    log.close()
+    assert metrics.read(tmp_path / "m.jsonl") == [{"step": 1, "a": None, "b": None, "c": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0.0 s"), (9.96, "10.0 s"), (42, "42 s"), (185, "3:05"), (3723, "1:02:03")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_plain_progress_speaks_now_and_then():
+    now = [0.0]
+    stream = io.StringIO()
+    reporter = PlainReporter(stream, lambda: now[0])
+    sl = Node("finetune-1", "finetune", {}, {}, Type(Kind.MODEL), ("sl",))
+    reporter.begin(sl, 2, 5)
+    reporter.progress(10, 100, tokens=0, unit="steps")  # resumed at 10
+    for done in range(11, 41):
+        now[0] += EVERY_S / 20
+        reporter.progress(done, 100, tokens=(done - 10) * 50, unit="steps")
+    reporter.end(sl, 2, 5, cached=False, seconds=15.0)
+    # 20 steps of 0.5 s: 100 tokens a second, and 70 steps left at 2 a second.
+    assert stream.getvalue().splitlines() == [
+        "[2/5] sl (finetune): 30/100 steps, 100 tokens/s, 35 s left",
+        "[2/5] sl (finetune): done in 15 s",
+    ]
+
+
+def test_a_run_folder(tmp_path):
+    run = folder.RunFolder.create(tmp_path, tmp_path / "my prog.cai", "x = 1\n", {"nodes": []}, {"seed": 3})
+    assert run.path.name.startswith("my_prog-") and (run.path / "program.cai").read_text() == "x = 1\n"
+    assert folder.status(run) == "running"
+    assert folder.latest(tmp_path).path == run.path
+    run.finish("ok", metrics=[1])
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    assert manifest["status"] == "ok" and manifest["seed"] == 3 and manifest["metrics"] == [1]
+    assert manifest["versions"]["python"].startswith("3.")
+
+
+def test_a_run_whose_process_is_gone_has_died(tmp_path):
+    run = folder.RunFolder.create(tmp_path, tmp_path / "p.cai", "", {}, {})
+    run.manifest["holder"]["started"] = "1"
+    run.write()
+    assert [folder.status(one) for one in folder.runs(tmp_path)] == ["died"]
+
+
+def test_no_run_is_said(tmp_path):
+    with pytest.raises(UserError, match="no run in"):
+        folder.latest(tmp_path)
+
+
+def reasons(out, nodes, **more):
+    versions = {name: stage.SIGNATURE.version for name, stage in toy.REGISTRY.items()}
+    explained = Reasons(nodes, versions, Cache(out / "cache"), **more)
+    return [explained.why(node) for node in nodes]
+
+
+def test_why(tmp_path):
+    nodes = toy.pipeline(steps=4)
+    assert reasons(tmp_path, nodes) == ["runs: first time"] * 4
+    toy.executor(tmp_path).run(nodes)
+    assert reasons(tmp_path, nodes) == ["cached"] * 4
+    assert reasons(tmp_path, toy.pipeline(steps=7)) == [
+        "cached",
+        "cached",
+        "runs: steps 4 -> 7",
+        "runs: model changed (model)",
+    ]
+    assert reasons(tmp_path, nodes, force={nodes[3].key})[3] == "runs: forced"
+
+
+def test_why_names_an_interrupted_node(tmp_path):
+    nodes = toy.pipeline()
+    entry = Cache(tmp_path / "cache").entry(nodes[1].key)
+    entry.open(nodes[1], 1)
+    entry.append(0, [{"id": "a"}, {"id": "b"}])
+    assert reasons(tmp_path, nodes)[1] == "goes on: interrupted after 2 rows"
+
+
+def test_numbers():
+    assert [number(x) for x in (0.0, 0.12345, 1234567.0, 0.00012, 3)] == [
+        "0",
+        "0.1235",
+        "1.235e+06",
+        "1.20e-04",
+        "3",
+    ]
+
+
+def test_the_metrics_table_has_a_row_for_every_model(tmp_path):
+    nodes = toy.pipeline(steps=3)
+    outcomes = list(toy.executor(tmp_path).run(nodes).values())
+    found = [
+        Measured("harm_rate", "base", "red.test", 0.7, 0.6, 0.8, 40),
+        Measured("harm_rate", "model", "red.test", 0.1, 0.05, 0.15, 40),
+        Measured("accuracy", "labels", "", None, None, None, 0),
+    ]
+    assert metrics_table(outcomes, found).splitlines() == [
+        "        harm_rate         accuracy",
+        "        on red.test",
+        "-----------------------------------",
+        "model   0.1 [0.05, 0.15]",
+        "base    0.7 [0.6, 0.8]",
+        "labels                    -",
+    ]
+
+
+def test_the_verdicts_table():
+    verdicts = [
+        Verdict("a < b at 95%", "it must", True, 0.1, 0.2, (-0.1, -0.15, -0.05), 0.95),
+        Verdict("c > 5%", "", False, 0.01, 0.05),
+    ]
+    assert verdicts_table(verdicts).splitlines() == [
+        "holds  a < b at 95%  0.1 against 0.2; difference -0.15 to -0.05 at 95%  it must",
+        "FAILS  c > 5%        0.01 against 0.05",
+    ]
+
+
+def test_notes_of_cached_nodes_are_told_again(tmp_path):
+    nodes = toy.pipeline(complain=True)
+    for _ in range(2):
+        outcomes = list(toy.executor(tmp_path).run(nodes).values())
+        assert notes(outcomes) == [("drawn", "toy", "the replies are random numbers")]
+
+
+def test_aligned():
+    assert aligned([]) == ""
+    assert aligned([["a", "bb"], ["ccc", "d"]]) == "a    bb\nccc  d"
