@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
+from cai_jax import __version__
 from cai_jax.runs.errors import (
     EXPECT_FAILED,
     INTERRUPTED,
@@ -43,16 +44,12 @@ OUT = click.option(
     help="Folder that holds the cache and the runs.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Prints one JSON value instead of text.")
-SEED = click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the run, in place of the program's."
-)
-LIMIT = click.option(
-    "--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows of every split."
-)
+SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the run, in place of the program's.")
+LIMIT = click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows of every split.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="cai-jax", prog_name="cai-jax")
+@click.version_option(__version__, prog_name="cai-jax")
 def cli() -> None:
     """Constitutional AI from one page: a constitution, a pipeline, and claims to be met."""
 
@@ -71,21 +68,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     except Interrupted as error:
-        words = shlex.join(word for word in sys.argv[1:] if word != "--force")
-        _say(f"stopped between two batches; everything finished is kept. To go on:  cai-jax {words}")
+        click.echo(f"stopped; everything finished is kept. To go on:\n  {_again(arguments)}", err=True)
         code = error.exit_code
     except StageFailed as error:
-        _say(_error(f"{error.where} failed: {error.message}", error.hint))
+        _fail(f"{error.where} failed: {error.message}", error.hint)
         code = STAGE_FAILED
     except UserError as error:
-        _say(_error(error.message, error.hint))
+        _fail(error.message, error.hint)
         code = exit_code(error)
     except BrokenPipeError:
         # Whoever read the output has gone; Python would complain once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        _say(_error(str(error), "what was finished is kept; run again once it is mended"))
+        _fail(str(error), "what was finished is kept; run again once it is mended")
         code = STAGE_FAILED
     sys.exit(code)
 
@@ -103,18 +99,16 @@ def check(program: Path, sets: Sequence[str], as_json: bool) -> None:
     if as_json:
         _print_json({"ok": checked.ok, "diagnostics": [found.as_json() for found in checked.diagnostics]})
     else:
-        errors = sum(not found.warning for found in checked.diagnostics)
-        warnings = len(checked.diagnostics) - errors
+        warnings = sum(found.warning for found in checked.diagnostics)
+        errors = _count(len(checked.diagnostics) - warnings, "error")
         click.echo(_rendered(checked.diagnostics, sys.stdout), nl=False)
-        click.echo(f"{program}: {_count(errors, 'error')}, {_count(warnings, 'warning')}")
+        click.echo(f"{program}: {errors}, {_count(warnings, 'warning')}")
     if not checked.ok:
         sys.exit(PROGRAM_WRONG)
 
 
 @cli.command()
-@click.argument(
-    "programs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("programs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--check", "only_check", is_flag=True, help="Changes nothing; exits with 1 if it would.")
 def fmt(programs: Sequence[Path], only_check: bool) -> None:
     """Formats programs in place, and names those that changed."""
@@ -154,19 +148,14 @@ def explain(code: str) -> None:
 
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--template", default="", help="Which program to start from; without it, the shortest.")
+@click.option("--template", default="quickstart", show_default=True, help="The program to start from.")
 def new(path: Path, template: str) -> None:
     """Writes a program (and what it needs) to start from."""
     from cai_jax.lang import templates
     from cai_jax.runs.files import write_text
 
-    names = templates.names()
-    if template and template not in names:
-        raise click.UsageError(f"there is no template {template!r}; there are {', '.join(names)}")
     target = path if path.suffix == ".cai" else path.with_name(f"{path.name}.cai")
-    written = {
-        target.parent / name: text for name, text in templates.new(template or names[0], target.stem).items()
-    }
+    written = {target.parent / name: text for name, text in templates.new(template, target.stem).items()}
     for file in written:
         if file.exists():
             raise click.UsageError(f"{file} is there already")
@@ -216,9 +205,7 @@ def _program_help(context: click.Context, _: click.Parameter, asked: bool) -> No
     if not asked or context.resilient_parsing:
         return
     click.echo(context.get_help())
-    for program in [
-        Path(word) for word in context.args_given if word.endswith(".cai") and Path(word).is_file()
-    ]:
+    for program in [Path(word) for word in context.args_given if word.endswith(".cai") and Path(word).is_file()]:
         from cai_jax.runs.knobs import knobs_text
         from cai_jax.runs.programs import checked
         from cai_jax.stages import registry
@@ -248,9 +235,7 @@ class _Run(click.Command):
 @SET
 @click.option("--only", default="", metavar="NODE", help="Makes only this node and what it is made from.")
 @LIMIT
-@click.option(
-    "--force", multiple=True, metavar="NODE", help="Makes this node anew, and what is made from it."
-)
+@click.option("--force", multiple=True, metavar="NODE", help="Makes this node anew, and what is made from it.")
 @SEED
 @OUT
 @JSON
@@ -297,9 +282,7 @@ def run(
 @JSON
 @click.option("--flow", default="", help="Which flow, where the program has several.")
 @click.option("--prompt", "prompts", multiple=True, help="A prompt; without any, each line of stdin is one.")
-def guard(
-    program: Path, sets: Sequence[str], out: Path, as_json: bool, flow: str, prompts: Sequence[str]
-) -> None:
+def guard(program: Path, sets: Sequence[str], out: Path, as_json: bool, flow: str, prompts: Sequence[str]) -> None:
     """Answers prompts through a program's flow, and shows what was flagged and revised."""
     from cai_jax.runs import guarding, session
     from cai_jax.stages import registry
@@ -393,12 +376,17 @@ def _rendered(found: Sequence[Diagnostic], stream: TextIO) -> str:
     return f"{text}\n" if text else ""
 
 
-def _error(message: str, hint: str) -> str:
-    return f"error: {message}" + (f"\n  = help: {hint}" if hint else "")
+def _fail(message: str, hint: str) -> None:
+    click.echo(f"error: {message}" + (f"\n  = help: {hint}" if hint else ""), err=True)
 
 
-def _say(text: str) -> None:
-    click.echo(text, err=True)
+def _again(arguments: Sequence[str] | None) -> str:
+    """The command that goes on: the same, but for `--force`, which would begin anew."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    while "--force" in words:
+        at = words.index("--force")
+        del words[at : at + 2]
+    return shlex.join(["cai-jax", *(word for word in words if not word.startswith("--force="))])
 
 
 def _print_json(value: Any) -> None:

@@ -30,9 +30,9 @@ def score_options(
 ) -> np.ndarray:
     """Log-probability of every option after every row, float32 `[len(rows), len(options)]`.
 
-    Summed over an option's tokens. One prefill: the options stand behind the row as branches that see the row but not each other. `batch`
-    rows run at once, remainders padded. Raises ValueError for an empty row or option, or a row beyond the
-    model's context.
+    Summed over an option's tokens. One prefill: the options stand behind the row as branches that see the
+    row but not each other. `batch` rows run at once, remainders padded. Raises ValueError for an empty row or
+    option, or a row beyond the model's context.
     """
     if not options or not all(options):
         raise ValueError("every option needs at least one token")

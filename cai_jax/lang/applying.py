@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from cai_jax.lang import ast, calls, rules, settings, units
@@ -16,7 +15,6 @@ from cai_jax.lang.types import REQUIRED, Call, Kind, Param, Signature, Type
 from cai_jax.lang.values import FAILED, HOLE, Artefact, Failed, Flow, Scalar, Value
 
 
-@dataclass
 class Applying(Scope):
     """A scope in which stages can be called. Expressions get their values from `evaluate`, in a subclass."""
 
@@ -28,12 +26,19 @@ class Applying(Scope):
         """Counts the names of an expression that is not evaluated as used."""
         self.world.used.update(ast.names(expr) if expr is not None else ())
 
+    def glance(self, given: list[Given]) -> None:
+        """Reports what is wrong inside of arguments whose parameters are unknown, where words could be choices."""
+        for argument in given:
+            self.mark_used(argument.expr)
+            word = isinstance(argument.expr, ast.Name) and argument.name is not None
+            if argument.expr is not None and not word and not isinstance(argument.expr, ast.List):
+                self.evaluate(argument.expr)
+
     def apply(self, site: Site, given: list[Given], schedule: Mapping[str, Any]) -> Value:
         """Calls a stage: matches and checks its arguments, lifts models and flows, and makes the artefact."""
         matched = calls.match(site, given, self.report)
         if matched is None:
-            for argument in given:
-                self.mark_used(argument.expr)
+            self.glance(given)
             return FAILED
         artefacts: dict[str, Any] = {}
         values: dict[str, Any] = {}
@@ -41,14 +46,10 @@ class Applying(Scope):
         for param in site.signature.params:
             argument = matched.get(param.name)
             if argument is not None:
-                value = (
-                    self._artefact(site, param, argument)
-                    if param.kinds
-                    else self._plain(site, param, argument)
-                )
+                value = self._artefact(site, param, argument) if param.kinds else self._plain(site, param, argument)
                 sound = sound and not isinstance(value, Failed)
                 (artefacts if param.kinds else values)[param.name] = value
-            elif param.default is REQUIRED:
+            elif param.default is REQUIRED and not param.inherit:
                 calls.missing(site, param, self.report)
                 sound = False
             elif not param.kinds:
@@ -100,12 +101,7 @@ class Applying(Scope):
     def _plain_one(self, site: Site, param: Param, argument: Given) -> Any:
         expr = argument.expr
         use = units.Use(site.name, argument.span)
-        if (
-            isinstance(expr, ast.Name)
-            and param.choices
-            and expr.id not in self.values
-            or _is_choice(expr, param)
-        ):
+        if isinstance(expr, ast.Name) and param.choices and expr.id not in self.values or _is_choice(expr, param):
             # In an enum-typed parameter a bare word is the enum's first, a name second.
             return units.plain(Scalar(expr.id), param, use, self.report)
         value = argument.value if expr is None else self.evaluate(expr)
@@ -138,9 +134,7 @@ class Applying(Scope):
         if isinstance(result, Artefact) and result is not hole:
             return Flow(name, expr, hole, result)
         if not isinstance(result, Failed):
-            self.report.report(
-                "E209", "this flow does nothing to its prompts", expr.span, hint="write  _ |> …"
-            )
+            self.report.report("E209", "this flow does nothing to its prompts", expr.span, hint="write  _ |> …")
         return FAILED
 
     def _with_hole(self, expr: ast.Expr, prompts: Artefact) -> Value:
@@ -155,8 +149,7 @@ class Applying(Scope):
         if len(given) != 1 or given[0].name is not None or expr.settings:
             message = f"the flow `{flow.name}` takes its prompts and nothing else"
             self.report.report("E209", message, expr.span, hint=f"write  prompts |> {flow.name}()")
-            for argument in given:
-                self.mark_used(argument.expr)
+            self.glance(given)
             return FAILED
         prompts = given[0].value if given[0].expr is None else self.evaluate(given[0].expr)
         if isinstance(prompts, Failed):
@@ -167,9 +160,7 @@ class Applying(Scope):
             return FAILED
         return self._with_hole(flow.expr, prompts)
 
-    def _lift(
-        self, site: Site, artefacts: dict[str, Any], spans: Mapping[str, Span]
-    ) -> dict[str, Any] | Failed:
+    def _lift(self, site: Site, artefacts: dict[str, Any], spans: Mapping[str, Span]) -> dict[str, Any] | Failed:
         """Turns a model or flow into the replies that a parameter wants, on the prompts given beside it."""
         lifted = dict(artefacts)
         for param in site.signature.params:
@@ -187,9 +178,7 @@ class Applying(Scope):
             if isinstance(made, Failed):
                 return FAILED
             if made.type.kind not in param.kinds:
-                message = (
-                    f"`{param.name}` of `{site.name}` takes {_kinds(param)}, and this makes {made.type.kind}"
-                )
+                message = f"`{param.name}` of `{site.name}` takes {_kinds(param)}, and this makes {made.type.kind}"
                 self.report.report("E208", message, spans[param.name], f"makes {made.type.kind}")
                 return FAILED
             lifted[param.name] = made
@@ -203,9 +192,7 @@ class Applying(Scope):
         stage = self.world.signatures[param.lift]
         places = {}
         for made in (prompts, value):
-            places[
-                next(p.name for p in stage.params if made.type.kind in p.kinds and p.name not in places)
-            ] = made
+            places[next(p.name for p in stage.params if made.type.kind in p.kinds and p.name not in places)] = made
         values = {p.name: p.default for p in stage.params if not p.kinds}
         return self.make(Site(stage, stage.name, site.at, site.span), places, values, {})
 
@@ -221,10 +208,10 @@ class Applying(Scope):
         measured: Mapping[str, str] | None = None,
     ) -> Artefact | Failed:
         """The artefact of a matched call, after the stage's own check; FAILED if that finds an error."""
-        types = {
-            name: tuple(v.type for v in a) if isinstance(a, tuple) else a.type
-            for name, a in artefacts.items()
-        }
+        artefacts = rules.inherited(site, dict(artefacts), self.report)
+        if artefacts is None:
+            return FAILED
+        types = {name: tuple(v.type for v in a) if isinstance(a, tuple) else a.type for name, a in artefacts.items()}
         call = Call(values, types, self.world.resolve)
         schedule = {**{k: v for k, v in self.run.items() if k not in settings.MEANING}, **(schedule or {})}
         sound = rules.stage_check(site, call, spans, self.report)
@@ -246,9 +233,7 @@ class Applying(Scope):
         )
         return self.world.intern(made)
 
-    def settings(
-        self, given: tuple[ast.Argument, ...], known: tuple[Param, ...], where: str
-    ) -> dict[str, Any]:
+    def settings(self, given: tuple[ast.Argument, ...], known: tuple[Param, ...], where: str) -> dict[str, Any]:
         """The checked settings of `with (…)` or `run (…)` that are given."""
         found: dict[str, Any] = {}
         for argument in given:
@@ -257,9 +242,7 @@ class Applying(Scope):
             if param is None:
                 names = [param.name for param in known]
                 hint = (did_you_mean(name.id, names) if name else "") or f"known are {listed(names, 'and')}"
-                what = (
-                    f"`{where}` has no setting `{name.id}`" if name else f"settings of `{where}` have names"
-                )
+                what = f"`{where}` has no setting `{name.id}`" if name else f"settings of `{where}` have names"
                 self.report.report("E255", what, (name or argument).span, hint=hint)
             elif param.name in found:
                 self.report.report("E232", f"`{param.name}` is set twice", name.span, "again")

@@ -7,22 +7,42 @@ so that the depth of a tree is bounded by the nesting of brackets, which the par
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from cai_jax.lang.source import Source, Span
 
+# Comparison is written once, in Node: letting `dataclass` generate it for every class doubles the time of this import.
+_node = dataclass(frozen=True, eq=False, repr=False)
 
-@dataclass(frozen=True)
+
+@_node
 class Node:
-    span: Span = field(compare=False, repr=False)
+    """Part of a program. Equal if the class and everything but the spans is equal."""
+
+    span: Span
+
+    def _meaning(self) -> tuple[Any, ...]:
+        return tuple(value for name, value in vars(self).items() if name not in ("span", "source"))
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._meaning() == other._meaning()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._meaning()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}{self._meaning()!r}"
 
 
-@dataclass(frozen=True)
+@_node
 class Name(Node):
+    """A name where it is read or bound."""
+
     id: str
 
 
-@dataclass(frozen=True)
+@_node
 class Number(Node):
     """A number as written: `value` without its suffix, `unit` the suffix ("", "k", "%", "Gi", …)."""
 
@@ -31,7 +51,7 @@ class Number(Node):
     unit: str
 
 
-@dataclass(frozen=True)
+@_node
 class Text(Node):
     """A string; several in a row are one, joined by a space."""
 
@@ -42,42 +62,52 @@ class Text(Node):
         return " ".join(self.parts)
 
 
-@dataclass(frozen=True)
+@_node
 class Range(Node):
+    """`low..high`, both included."""
+
     low: Number
     high: Number
 
 
-@dataclass(frozen=True)
+@_node
 class List(Node):
+    """`[a, b]`."""
+
     items: tuple[Expr, ...]
 
 
-@dataclass(frozen=True)
+@_node
 class Hole(Node):
     """The `_` of a flow: prompts still to come."""
 
 
-@dataclass(frozen=True)
+@_node
 class Argument(Node):
+    """An argument or setting; `name` is None where only the position tells."""
+
     name: Name | None
     value: Expr
 
 
-@dataclass(frozen=True)
+@_node
 class Call(Node):
+    """`name(arguments) with (settings)`."""
+
     name: Name
     arguments: tuple[Argument, ...]
     settings: tuple[Argument, ...]
 
 
-@dataclass(frozen=True)
+@_node
 class Pipe(Node):
+    """`source |> calls[0] |> …`."""
+
     source: Expr
     calls: tuple[Call, ...]
 
 
-@dataclass(frozen=True)
+@_node
 class Sum(Node):
     """`terms[0] signs[0] terms[1] …` with signs "+" or "-"."""
 
@@ -85,13 +115,17 @@ class Sum(Node):
     signs: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@_node
 class Product(Node):
+    """`factors[0] * factors[1] …`."""
+
     factors: tuple[Expr, ...]
 
 
-@dataclass(frozen=True)
+@_node
 class Select(Node):
+    """`value.names[0].names[1] …`."""
+
     value: Expr
     names: tuple[Name, ...]
 
@@ -99,46 +133,60 @@ class Select(Node):
 Expr = Name | Number | Text | Range | List | Hole | Call | Pipe | Sum | Product | Select
 
 
-@dataclass(frozen=True)
+@_node
 class Use(Node):
+    """`use name from path`."""
+
     name: Name
     path: Text
 
 
-@dataclass(frozen=True)
+@_node
 class Let(Node):
+    """`let name = value in range`; `help` is the `##` text above it."""
+
     name: Name
     value: Expr
     range: Range | None
     help: str
 
 
-@dataclass(frozen=True)
+@_node
 class Bind(Node):
+    """`name = value`."""
+
     name: Name
     value: Expr
 
 
-@dataclass(frozen=True)
+@_node
 class Field(Node):
+    """`name = value` inside of a constitution or principle."""
+
     name: Name
     value: Expr
 
 
-@dataclass(frozen=True)
+@_node
 class PrincipleNode(Node):
+    """`principle name { … }`."""
+
     name: Name
     fields: tuple[Field, ...]
 
 
-@dataclass(frozen=True)
+@_node
 class Constitution(Node):
+    """`constitution name { … }`."""
+
     name: Name
     items: tuple[Field | PrincipleNode, ...]
 
 
-@dataclass(frozen=True)
+@_node
 class Expect(Node):
+    """`expect left op right at level why`."""
+
     left: Expr
     op: str
     right: Expr
@@ -146,18 +194,22 @@ class Expect(Node):
     why: Text | None
 
 
-@dataclass(frozen=True)
+@_node
 class Sweep(Node):
+    """`sweep name in values`."""
+
     name: Name
     values: List
 
 
-@dataclass(frozen=True)
+@_node
 class Run(Node):
+    """`run (settings)`."""
+
     settings: tuple[Argument, ...]
 
 
-@dataclass(frozen=True)
+@_node
 class Broken(Node):
     """A statement that does not parse: the names it may have bound and those it may have used."""
 
@@ -168,9 +220,11 @@ class Broken(Node):
 Statement = Use | Let | Bind | Constitution | Expect | Sweep | Run | Broken
 
 
-@dataclass(frozen=True)
-class Program:
-    source: Source = field(compare=False, repr=False)
+@_node
+class Program(Node):
+    """All statements of a source, in order."""
+
+    source: Source
     statements: tuple[Statement, ...]
 
 

@@ -56,9 +56,7 @@ class Builder:
 
     def _expect(self, span: Span, children: list) -> ast.Expect:
         left, op, right, level, why = children
-        return ast.Expect(
-            span, self.node(left), str(op), self.node(right), self.optional(level), self.optional(why)
-        )
+        return ast.Expect(span, self.node(left), str(op), self.node(right), self.optional(level), self.optional(why))
 
     def _sweep(self, span: Span, children: list) -> ast.Sweep:
         return ast.Sweep(span, self.name(children[0]), self.node(children[1]))
@@ -67,14 +65,10 @@ class Builder:
         return ast.Run(span, self.arguments(children[0]))
 
     def _constitution(self, span: Span, children: list) -> ast.Constitution:
-        return ast.Constitution(
-            span, self.name(children[0]), tuple(self.node(child) for child in children[1:])
-        )
+        return ast.Constitution(span, self.name(children[0]), tuple(self.node(child) for child in children[1:]))
 
     def _principle(self, span: Span, children: list) -> ast.PrincipleNode:
-        return ast.PrincipleNode(
-            span, self.name(children[0]), tuple(self.node(child) for child in children[1:])
-        )
+        return ast.PrincipleNode(span, self.name(children[0]), tuple(self.node(child) for child in children[1:]))
 
     def _field(self, span: Span, children: list) -> ast.Field:
         return ast.Field(span, self.name(children[0]), self.node(children[1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from cai_jax.lang import ast
@@ -21,8 +20,7 @@ class Given(NamedTuple):
     name: ast.Name | None = None
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(NamedTuple):
     """A call: what it is of, where that stands, and the whole of it, for messages."""
 
     signature: Signature
@@ -60,9 +58,7 @@ def match(site: Site, given: list[Given], report: Diagnostics) -> dict[str, Give
             sound = _unknown(site, argument.name, report)
         elif name in matched:
             message = f"`{name}` is given twice to `{site.name}`"
-            report.report(
-                "E232", message, argument.name.span, "again", Label(matched[name].span, "first here")
-            )
+            report.report("E232", message, argument.name.span, "again", Label(matched[name].span, "first here"))
             sound = False
         else:
             matched[name] = argument

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cai_jax.lang import assets, ast, knobs, rules, settings, units
 from cai_jax.lang.constitutions import Library, constitution
@@ -20,16 +20,14 @@ from cai_jax.lang.values import FAILED, Artefact, Failed, Flow, Scalar, Value
 _PRODUCTS = (Kind.MODEL, Kind.REWARD_MODEL)
 
 
-@dataclass(frozen=True)
-class Side:
+class Side(NamedTuple):
     """One side of an `expect`: a metric plus a constant, or a constant alone."""
 
     metric: Artefact | None
     constant: float
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """A checked `expect`; `text` is the comparison as written, on one line."""
 
     text: str
@@ -41,7 +39,7 @@ class Claim:
     span: Span
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Arm:
     """The program under one choice of its swept knobs."""
 
@@ -51,7 +49,7 @@ class Arm:
     claims: list[Claim] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Checked:
     """What checking found.
 
@@ -97,7 +95,7 @@ def check(
     folder = Path(path).expanduser().resolve().parent
     signatures = {name: getattr(stage, "SIGNATURE", stage) for name, stage in registry.items()}
     checker = _Checker(program, report, signatures, folder, root or assets.root())
-    arms = checker.arms(knobs.read(program, overrides or {}, report))
+    arms = checker.arms(overrides or {})
     known = tuple(knob for knob, _ in checker.knobs.values())
     return Checked(program, tuple(report.in_order()), known, arms, checker.world.resolve)
 
@@ -122,15 +120,15 @@ class _Checker:
         """An absolute path; names with a scheme stay as they are."""
         return path if has_scheme(path) else str((self.folder / Path(path).expanduser()).resolve())
 
-    def arms(self, known: dict[str, tuple[knobs.Knob, Scalar]]) -> tuple[Arm, ...]:
-        self.knobs = known
+    def arms(self, overrides: Mapping[str, str]) -> tuple[Arm, ...]:
+        self.knobs = knobs.read(self.program, overrides, self.report)
         if not self.program.statements and not self.report:
             start = Span(self.program.source, 0, 0)
             hint = "`cai-jax new` writes a program to start from"
             self.report.report("E005", "the program is empty", start, hint=hint)
         self._names_once()
         arms = []
-        for values in knobs.arms(self.program, known, self.report):
+        for values in knobs.arms(self.program, self.knobs, overrides, self.report):
             before = len(self.report)
             arms.append(self._arm(values))
             if len(arms) > 1:
@@ -219,9 +217,7 @@ class _Checker:
             return scope.flow(statement.name.id, statement.value)
         value = scope.evaluate(statement.value)
         if isinstance(value, Scalar):
-            message = (
-                f"`{statement.name.id}` would be {describe(value)}, and only artefacts are bound with `=`"
-            )
+            message = f"`{statement.name.id}` would be {describe(value)}, and only artefacts are bound with `=`"
             hint = f"for a knob write  let {statement.name.id} = …"
             self.report.report("E260", message, statement.value.span, "a plain value", hint=hint)
             return FAILED
@@ -236,21 +232,15 @@ class _Checker:
             return
         span = statement.left.span.to(statement.right.span)
         if left.metric is None and right.metric is None:
-            self.report.report(
-                "E243", "both sides of this `expect` are plain numbers", span, "nothing is measured"
-            )
+            self.report.report("E243", "both sides of this `expect` are plain numbers", span, "nothing is measured")
             return
         if left.metric and right.metric and rules.data_of(left.metric) != rules.data_of(right.metric):
             message = "the two sides are measured on different data, so their difference means nothing"
             other = Label(statement.right.span, "measured on other data than the left side")
-            self.report.report(
-                "E244", message, statement.left.span, "", other, hint="measure both on the same split"
-            )
+            self.report.report("E244", message, statement.left.span, "", other, hint="measure both on the same split")
             return
         why = statement.why.value if statement.why else ""
-        arm.claims.append(
-            Claim(" ".join(span.text.split()), left, statement.op, right, level, why, statement.span)
-        )
+        arm.claims.append(Claim(" ".join(span.text.split()), left, statement.op, right, level, why, statement.span))
 
     def _side(self, expr: ast.Expr, scope: Elaborator) -> Side | None:
         terms, signs = ((expr,), ()) if not isinstance(expr, ast.Sum) else (expr.terms, expr.signs)
@@ -261,12 +251,7 @@ class _Checker:
                 sound = False
             elif isinstance(value, Scalar) and value.is_number:
                 constant += value.value if sign == "+" else -value.value
-            elif (
-                isinstance(value, Artefact)
-                and value.type.kind is Kind.METRIC
-                and sign == "+"
-                and metric is None
-            ):
+            elif isinstance(value, Artefact) and value.type.kind is Kind.METRIC and sign == "+" and metric is None:
                 metric = value
             else:
                 sound = False
@@ -293,12 +278,8 @@ class _Checker:
         if isinstance(value, Failed):
             return FAILED
         if value.dimension not in ("", "fraction") or not 0.5 <= value.value < 1:
-            hint = (
-                f"write  at {level.text}%" if 50 <= level.value < 100 and not level.unit else "write  at 95%"
-            )
-            self.report.report(
-                "E245", "a level lies between 50% and 100%", level.span, "not a level", hint=hint
-            )
+            hint = f"write  at {level.text}%" if 50 <= level.value < 100 and not level.unit else "write  at 95%"
+            self.report.report("E245", "a level lies between 50% and 100%", level.span, "not a level", hint=hint)
             return FAILED
         return value.value
 
@@ -317,9 +298,7 @@ class _Checker:
             if not wrong and not product:
                 what = "knob" if isinstance(statement, ast.Let) else "name"
                 hint = "use it or remove it"
-                self.report.report(
-                    "E207", f"nothing uses the {what} `{name.id}`", name.span, "unused", hint=hint
-                )
+                self.report.report("E207", f"nothing uses the {what} `{name.id}`", name.span, "unused", hint=hint)
 
 
 def _is_product(value: Artefact | Flow | None) -> bool:

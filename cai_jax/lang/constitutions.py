@@ -44,9 +44,7 @@ class Library:
         if statement.name.id in known:
             return known[statement.name.id]
         if not any(isinstance(value, Failed) for value in known.values()):
-            hint = did_you_mean(statement.name.id, known) or (
-                f"it has {listed(known, 'and')}" if known else ""
-            )
+            hint = did_you_mean(statement.name.id, known) or (f"it has {listed(known, 'and')}" if known else "")
             message = f"`{statement.path.value}` has no constitution `{statement.name.id}`"
             self.report.report("E213", message, statement.name.span, "not in that file", hint=hint)
         return FAILED
@@ -98,15 +96,11 @@ def constitution(statement: ast.Constitution, folder: Path, report: Diagnostics)
             continue
         if item.name.id in places:
             label = Label(places[item.name.id], "first here")
-            report.report(
-                "E216", f"two principles are called `{item.name.id}`", item.name.span, "again", label
-            )
+            report.report("E216", f"two principles are called `{item.name.id}`", item.name.span, "again", label)
         places[item.name.id] = item.name.span
         found.append(_principle(item, report))
     if not found:
-        report.report(
-            "E215", f"the constitution `{statement.name.id}` has no principles", statement.name.span
-        )
+        report.report("E215", f"the constitution `{statement.name.id}` has no principles", statement.name.span)
     if len(report.errors) > known:
         return FAILED
     values = {"name": statement.name.id, "principles": found, "fewshots": fewshots}
@@ -117,9 +111,7 @@ def constitution(statement: ast.Constitution, folder: Path, report: Diagnostics)
 def _fewshots(item: ast.Field, folder: Path, report: Diagnostics) -> str:
     if item.name.id != "fewshots":
         hint = did_you_mean(item.name.id, ("fewshots",)) or "it has `fewshots` and principles"
-        report.report(
-            "E214", f"a constitution has no field `{item.name.id}`", item.name.span, "unknown", hint=hint
-        )
+        report.report("E214", f"a constitution has no field `{item.name.id}`", item.name.span, "unknown", hint=hint)
         return ""
     if not isinstance(item.value, ast.Text):
         report.report("E214", "`fewshots` is a path in quotes", item.value.span)
@@ -146,9 +138,7 @@ def _principle(item: ast.PrincipleNode, report: Diagnostics) -> dict[str, Any]:
         message = f"the principle `{item.name.id}` says nothing"
         hint = f"give it {listed(_TEXTS)}"
         report.report("E215", message, item.name.span, "has no text", hint=hint)
-    principle = Principle(
-        item.name.id, **{name: value for name, value in fields.items() if value is not None}
-    )
+    principle = Principle(item.name.id, **{name: value for name, value in fields.items() if value is not None})
     return {**asdict(principle), "tags": list(principle.tags)}
 
 

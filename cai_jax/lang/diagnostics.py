@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -72,9 +71,7 @@ def _span_json(label: Label, primary: bool) -> dict[str, Any]:
 class Diagnostics(list[Diagnostic]):
     """The findings of one program: at most one of a code at a place."""
 
-    def report(
-        self, code: str, message: str, span: Span | None, label: str = "", *also: Label, hint: str = ""
-    ):
+    def report(self, code: str, message: str, span: Span | None, label: str = "", *also: Label, hint: str = ""):
         labels = (Label(span, label), *also) if span else ()
         if not any(known.code == code and known.span == span and span for known in self):
             self.append(Diagnostic(code, message, labels, hint))
@@ -94,6 +91,8 @@ class Diagnostics(list[Diagnostic]):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint naming the known word that is closest to `word`, or "" if none is close."""
+    import difflib  # only for wrong programs
+
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else ""
 
@@ -149,12 +148,8 @@ def _excerpts(labels: tuple[Label, ...], width: int, paint: Mapping[str, str]) -
             if last is not None and line > last + 1:
                 lines.append("...")
             if line != last:
-                lines.append(
-                    f"{line:>{width}} {paint['rule']}|{paint['end']} {_visible(source.line(line))}".rstrip()
-                )
-            lines.append(
-                f"{margin}{paint['rule']}|{paint['end']} {_underline(label, column, label is primary)}"
-            )
+                lines.append(f"{line:>{width}} {paint['rule']}|{paint['end']} {_visible(source.line(line))}".rstrip())
+            lines.append(f"{margin}{paint['rule']}|{paint['end']} {_underline(label, column, label is primary)}")
             last = line
     return lines
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cai_jax.lang import ast, rules, settings, units
 from cai_jax.lang.applying import Applying
@@ -14,7 +14,6 @@ from cai_jax.lang.values import CONSTITUTION, FAILED, Artefact, Failed, Flow, Sc
 _TRUTH = {"true": True, "false": False}
 
 
-@dataclass
 class Elaborator(Applying):
     """The scope of one arm of a program."""
 
@@ -32,14 +31,10 @@ class Elaborator(Applying):
         if expr.id in self.later:
             label = Label(self.later[expr.id], "defined only here")
             self.world.used.add(expr.id)
-            self.report.report(
-                "E202", f"`{expr.id}` is used before it is defined", expr.span, "used here", label
-            )
+            self.report.report("E202", f"`{expr.id}` is used before it is defined", expr.span, "used here", label)
         elif expr.id in self.world.signatures:
             hint = f"write `{expr.id}(…)`"
-            self.report.report(
-                "E206", f"`{expr.id}` is a stage, not an artefact", expr.span, "not called", hint=hint
-            )
+            self.report.report("E206", f"`{expr.id}` is a stage, not an artefact", expr.span, "not called", hint=hint)
         else:
             hint = did_you_mean(expr.id, [*self.values, *self.later])
             self.report.report("E200", f"nothing is called `{expr.id}`", expr.span, "unknown name", hint=hint)
@@ -83,9 +78,7 @@ class Elaborator(Applying):
     def _call(self, expr: ast.Call, piped: Given | None = None) -> Value:
         name = expr.name.id
         given = [piped] if piped else []
-        given += [
-            Given(argument.value.span, argument.value, name=argument.name) for argument in expr.arguments
-        ]
+        given += [Given(argument.value.span, argument.value, name=argument.name) for argument in expr.arguments]
         bound = self.values.get(name)
         if isinstance(bound, Flow):
             self.world.used.add(name)
@@ -94,10 +87,7 @@ class Elaborator(Applying):
         schedule = self.settings(expr.settings, settings.WITH, "with")
         if signature is None or signature.group == "operator":
             self._unknown_stage(expr, bound)
-            for argument in given:
-                if argument.expr is not None and not isinstance(argument.expr, ast.Name | ast.List):
-                    self.evaluate(argument.expr)
-                self.mark_used(argument.expr)
+            self.glance(given)
             return FAILED
         return self.apply(Site(signature, name, expr.name.span, expr.span), given, schedule)
 
@@ -107,15 +97,11 @@ class Elaborator(Applying):
         if bound is not None:
             self.world.used.add(expr.name.id)
             message = f"`{expr.name.id}` is not a stage: it is {describe(bound)}"
-            self.report.report(
-                "E205", message, expr.name.span, "called here", hint="stages and flows can be called"
-            )
+            self.report.report("E205", message, expr.name.span, "called here", hint="stages and flows can be called")
             return
         stages = [name for name, signature in self.world.signatures.items() if signature.group != "operator"]
         hint = did_you_mean(expr.name.id, stages)
-        self.report.report(
-            "E204", f"there is no stage `{expr.name.id}`", expr.name.span, "unknown stage", hint=hint
-        )
+        self.report.report("E204", f"there is no stage `{expr.name.id}`", expr.name.span, "unknown stage", hint=hint)
 
     def _sum(self, expr: ast.Sum) -> Value:
         values = [self.evaluate(term) for term in expr.terms]
@@ -144,15 +130,8 @@ class Elaborator(Applying):
                 self.report.report("E203", message, term.span, str(value.type.kind), label)
                 return FAILED
         site = Site(signature, "+", expr.span, expr.span)
-        at, left = expr.terms[0].span, signature.params[0].name
-        if signature.params[0].many:
-            return self.make(site, {left: tuple(values)}, {}, {left: at})
-        right, joined = signature.params[1].name, first
-        for term, value in zip(expr.terms[1:], values[1:], strict=True):
-            joined = self.make(site, {left: joined, right: value}, {}, {left: at, right: term.span})
-            if isinstance(joined, Failed):
-                return FAILED
-        return joined
+        parts = signature.params[0].name
+        return self.make(site, {parts: tuple(values)}, {}, {parts: expr.terms[0].span})
 
     def _product(self, expr: ast.Product) -> Value:
         values = [self.evaluate(factor) for factor in expr.factors]
@@ -185,9 +164,7 @@ class Elaborator(Applying):
         parts = expr.terms if isinstance(expr, ast.Sum) else expr.factors
         labels = [Label(part.span, describe(value)) for part, value in zip(parts, values, strict=True)]
         kinds = " and ".join(dict.fromkeys(describe(value) for value in values))
-        self.report.report(
-            "E228", f"`{symbol}` does not apply to {kinds}", labels[0].span, labels[0].text, *labels[1:]
-        )
+        self.report.report("E228", f"`{symbol}` does not apply to {kinds}", labels[0].span, labels[0].text, *labels[1:])
         return FAILED
 
     def _select(self, expr: ast.Select) -> Value:
@@ -203,9 +180,7 @@ class Elaborator(Applying):
             return rules.principles(value, name, self.world.intern, self.report)
         signature = self.world.operator(".", value.type.kind) if isinstance(value, Artefact) else None
         if signature is None:
-            self.report.report(
-                "E228", f"`.` does not apply to {describe(value)}", name.span, "cannot be selected"
-            )
+            self.report.report("E228", f"`.` does not apply to {describe(value)}", name.span, "cannot be selected")
             return FAILED
         if not rules.has_split(value, name, self.report):
             return FAILED

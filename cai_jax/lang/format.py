@@ -49,9 +49,7 @@ class _Layout:
         self.found: dict[int, list[Word]] = {}
         for word in words(Span(source, 0, len(source.text))):
             self.found.setdefault(source.position(word.span.start)[0], []).append(word)
-        self.comments = {
-            source.position(comment.start)[0]: comment.text.rstrip() for comment in source.comments
-        }
+        self.comments = {source.position(comment.start)[0]: comment.text.rstrip() for comment in source.comments}
         self.open: list[tuple[str, int]] = []  # brackets, each with the indentation of its line
         self.last: list[str] = ["", ""]  # the two words before
 
@@ -117,8 +115,7 @@ class _Layout:
             if _alike(heads[index], heads[neighbour]):
                 widths[index] = max(widths[index], widths[neighbour])
         return [
-            f"{head.ljust(width)}{line[len(head) :]}"
-            for head, width, line in zip(heads, widths, lines, strict=True)
+            f"{head.ljust(width)}{line[len(head) :]}" for head, width, line in zip(heads, widths, lines, strict=True)
         ]
 
     def _head(self, number: int, line: str) -> str:

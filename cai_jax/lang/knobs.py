@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 from typing import Any
 
 from cai_jax.lang import ast, units
@@ -37,9 +38,7 @@ class Knob:
     span: Span
 
 
-def read(
-    program: ast.Program, overrides: Mapping[str, str], report: Diagnostics
-) -> dict[str, tuple[Knob, Scalar]]:
+def read(program: ast.Program, overrides: Mapping[str, str], report: Diagnostics) -> dict[str, tuple[Knob, Scalar]]:
     """Every knob of a program with its value in effect. Reports wrong defaults, ranges and overrides."""
     found: dict[str, tuple[Knob, Scalar]] = {}
     for statement in program.statements:
@@ -56,15 +55,11 @@ def read(
     return found
 
 
-def _knob(
-    statement: ast.Let, overrides: Mapping[str, str], report: Diagnostics
-) -> tuple[Knob, Scalar] | None:
+def _knob(statement: ast.Let, overrides: Mapping[str, str], report: Diagnostics) -> tuple[Knob, Scalar] | None:
     name, default = statement.name.id, literal(statement.value, report)
     if default is None:
         message = f"the knob `{name}` must be a number, a string, true or false"
-        report.report(
-            "E256", message, statement.value.span, "not a plain value", hint="bind artefacts without `let`"
-        )
+        report.report("E256", message, statement.value.span, "not a plain value", hint="bind artefacts without `let`")
     if default is None or isinstance(default, Failed):
         return None
     low = high = None
@@ -116,17 +111,13 @@ def _override(name: str, text: str, default: Scalar, report: Diagnostics) -> Sca
     return given
 
 
-def _fits(
-    value: Scalar, knob: Knob, span: Span | None, bounds: ast.Range | None, report: Diagnostics
-) -> bool:
+def _fits(value: Scalar, knob: Knob, span: Span | None, bounds: ast.Range | None, report: Diagnostics) -> bool:
     """Whether a value lies within the knob's range; `span` is None for a value from the command line."""
     if bounds is None:
         return True
     shown = units.shown(value.value)
     if not value.is_number:
-        report.report(
-            "E250", f"the knob `{knob.name}` is {shown}, which no range can hold", span or knob.span
-        )
+        report.report("E250", f"the knob `{knob.name}` is {shown}, which no range can hold", span or knob.span)
         return False
     if units.outside(value.value, knob.low, knob.high):
         message = f"the knob `{knob.name}` must lie in {knob.low:g}..{knob.high:g}, not {shown}"
@@ -140,32 +131,34 @@ def _fits(
 
 
 def arms(
-    program: ast.Program, known: Mapping[str, tuple[Knob, Scalar]], report: Diagnostics
+    program: ast.Program,
+    known: Mapping[str, tuple[Knob, Scalar]],
+    overrides: Mapping[str, str],
+    report: Diagnostics,
 ) -> list[dict[str, Scalar]]:
-    """The values of the swept knobs in every arm; one arm without values if nothing is swept."""
+    """The values of the swept knobs in every arm; one arm without values if nothing is swept.
+
+    A knob that `--set` sets has that one value, swept or not.
+    """
     axes: dict[str, list[Scalar]] = {}
+    sweeps = [statement for statement in program.statements if isinstance(statement, ast.Sweep)]
     lets = {statement.name.id for statement in program.statements if isinstance(statement, ast.Let)}
     broken = {name for s in program.statements if isinstance(s, ast.Broken) for name in s.bound}
-    for statement in program.statements:
-        if not isinstance(statement, ast.Sweep):
-            continue
+    for statement in sweeps:
         name = statement.name.id
         if name not in lets | broken:
             hint = did_you_mean(name, lets) or "a knob is made by `let`"
-            report.report(
-                "E252", f"there is no knob `{name}` to sweep", statement.name.span, "not a knob", hint=hint
-            )
+            report.report("E252", f"there is no knob `{name}` to sweep", statement.name.span, "not a knob", hint=hint)
         elif name in axes:
             report.report("E252", f"`{name}` is swept twice", statement.name.span, "again")
         elif name in known:
             axes[name] = _values(statement, *known[name], report)
-    points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
-    if len(points) > MAX_ARMS:
-        message = f"the sweeps come to {len(points)} runs; the limit is {MAX_ARMS}"
-        last = [statement for statement in program.statements if isinstance(statement, ast.Sweep)][-1]
-        report.report("E259", message, last.span)
-        return points[:1]
-    return points or [{}]
+    axes = {name: values for name, values in axes.items() if name not in overrides}
+    runs = prod(map(len, axes.values()))
+    if runs > MAX_ARMS:
+        report.report("E259", f"the sweeps come to {runs} runs; the limit is {MAX_ARMS}", sweeps[-1].span)
+        return [{name: values[0] for name, values in axes.items()}]
+    return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
 
 def _values(statement: ast.Sweep, knob: Knob, default: Scalar, report: Diagnostics) -> list[Scalar]:

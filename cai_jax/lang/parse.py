@@ -5,20 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lark.exceptions import UnexpectedCharacters, UnexpectedToken
+from lark.exceptions import UnexpectedInput
 
-from cai_jax.lang import ast, syntax
+from cai_jax.lang import ast
 from cai_jax.lang.build import BAD_ESCAPE, Builder
-from cai_jax.lang.diagnostics import Diagnostics
-from cai_jax.lang.source import Chunk, Source, Span, marks_in, statements, unterminated
+from cai_jax.lang.diagnostics import Diagnostics, Label
+from cai_jax.lang.source import CLOSERS, Chunk, Source, Span, marks_in, statements, unterminated
 from cai_jax.lang.tables import parser
 
 MAX_BYTES = 512 * 1024
 MAX_DEPTH = 32
-_WORD = re.compile(r"[A-Za-z_]\w*")
-_BINDS = re.compile(
-    r"^[ \t]*(?:(?:let|use|constitution)[ \t]+([A-Za-z_]\w*)|([A-Za-z_]\w*)[ \t]*(?:[:=]|$))", re.MULTILINE
-)
 
 
 def read(path: str | Path, shown: str, report: Diagnostics) -> Source:
@@ -53,16 +49,16 @@ def decode(data: bytes, shown: str, report: Diagnostics) -> Source:
         report.report("W002", "the file begins with a byte order mark", span, hint="`cai-jax fmt` removes it")
     if crlf:
         end = source.text.index("\n")
-        report.report(
-            "W003", "lines end in CR LF", Span(source, end, end), hint="`cai-jax fmt` makes them LF"
-        )
+        report.report("W003", "lines end in CR LF", Span(source, end, end), hint="`cai-jax fmt` makes them LF")
     return source
 
 
 def parse(source: Source, report: Diagnostics) -> ast.Program:
     """The program in a source; statements with syntax errors become `ast.Broken`, and the errors are reported."""
     _report_tabs(source, report)
-    return ast.Program(source, tuple(_statement(chunk, report) for chunk in statements(source)))
+    return ast.Program(
+        Span(source, 0, len(source.text)), source, tuple(_statement(chunk, report) for chunk in statements(source))
+    )
 
 
 def _statement(chunk: Chunk, report: Diagnostics) -> ast.Statement:
@@ -76,10 +72,17 @@ def _statement(chunk: Chunk, report: Diagnostics) -> ast.Statement:
         return _broken(span)
     try:
         tree = parser().parse(span.text)
-    except (UnexpectedToken, UnexpectedCharacters) as error:
-        syntax.explain(span, error, report)
-        return _broken(span)
+    except UnexpectedInput as error:
+        return _broken(span, error, report)
     return Builder(span.source, span.start, _docs(span)).statement(tree)
+
+
+def _broken(span: Span, error: UnexpectedInput | None = None, report: Diagnostics | None = None) -> ast.Broken:
+    from cai_jax.lang import syntax  # imported for wrong programs only
+
+    if error is not None:
+        syntax.explain(span, error, report)
+    return syntax.broken(span)
 
 
 def _marks_are_sound(span: Span, report: Diagnostics) -> bool:
@@ -89,9 +92,7 @@ def _marks_are_sound(span: Span, report: Diagnostics) -> bool:
         word = len(span.text) - len(span.text.lstrip())
         first = re.match(r"\S+", span.text.lstrip())
         inner = Span(source, span.start + word, span.start + word + len(first.group()))
-        report.report(
-            "E108", "statements start in column 1", inner, "indented", hint="remove the spaces before it"
-        )
+        report.report("E108", "statements start in column 1", inner, "indented", hint="remove the spaces before it")
         return False
     opened: list[Span] = []
     for mark in marks_in(span):
@@ -107,12 +108,25 @@ def _marks_are_sound(span: Span, report: Diagnostics) -> bool:
                 message = f"brackets are nested more than {MAX_DEPTH} deep"
                 report.report("E007", message, mark, "one too many", hint="bind inner parts to names")
                 return False
-        elif not mark.text.startswith("#") and not syntax.closes(mark, opened, report):
+        elif not mark.text.startswith("#") and not _closes(mark, opened, report):
             return False
     if opened:
         pair = {"(": ")", "[": "]", "{": "}"}[opened[-1].text]
         report.report("E103", f"this `{opened[-1].text}` is never closed", opened[-1], hint=f"add `{pair}`")
     return len(report) == known
+
+
+def _closes(mark: Span, opened: list[Span], report: Diagnostics) -> bool:
+    """Takes the bracket that `mark` closes off `opened`; reports a mark that closes none, or another kind."""
+    if opened and opened[-1].text == CLOSERS[mark.text]:
+        opened.pop()
+        return True
+    if opened:
+        label = Label(opened[-1], "opened here")
+        report.report("E104", f"`{mark.text}` does not close `{opened[-1].text}`", mark, "", label)
+    else:
+        report.report("E104", f"`{mark.text}` closes nothing", mark, hint="remove it, or open the bracket")
+    return False
 
 
 def _report_escapes(mark: Span, report: Diagnostics) -> None:
@@ -133,15 +147,7 @@ def _report_tabs(source: Source, report: Diagnostics) -> None:
     first = plain.find("\t")
     if first >= 0:
         hint = "`cai-jax fmt` replaces tabs by spaces"
-        report.report(
-            "E004", "tabs are not allowed outside strings", Span(source, first, first + 1), hint=hint
-        )
-
-
-def _broken(span: Span) -> ast.Broken:
-    text = span.text
-    bound = tuple(match[1] or match[2] for match in _BINDS.finditer(text))
-    return ast.Broken(span, bound, tuple(_WORD.findall(text)))
+        report.report("E004", "tabs are not allowed outside strings", Span(source, first, first + 1), hint=hint)
 
 
 def _docs(span: Span) -> str:

@@ -155,9 +155,7 @@ class _Lowering:
             knobs={knob.name: knob.value for knob in self.checked.knobs},
             sweeps=tuple(arm.values for arm in arms if arm.values),
             settings=arms[0].run,
-            metrics=tuple(
-                name for name, key in self.names.items() if self.ordered[key].type.kind is Kind.METRIC
-            ),
+            metrics=tuple(name for name, key in self.names.items() if self.ordered[key].type.kind is Kind.METRIC),
         )
 
     # -- arms
@@ -183,9 +181,7 @@ class _Lowering:
     def _expect(self, claim: Claim, arm: Arm) -> None:
         left, right = self._side(claim.left, arm), self._side(claim.right, arm)
         line = claim.span.source.position(claim.span.start)[0]
-        made = Expect(
-            claim.text, left, claim.op, right, claim.level, claim.why, line, self._arm_of(claim, arm)
-        )
+        made = Expect(claim.text, left, claim.op, right, claim.level, claim.why, line, self._arm_of(claim, arm))
         if made not in self.expects:
             self.expects.append(made)
 
@@ -226,9 +222,7 @@ class _Lowering:
                 waiting.add(key)
         inner = _between(flow)
         nodes = [
-            self._node(key, made, ())
-            for key, made in self.ordered.items()
-            if key in waiting and id(made) in inner
+            self._node(key, made, ()) for key, made in self.ordered.items() if key in waiting and id(made) in inner
         ]
         return FlowPlan(hole, output, tuple(nodes))
 
@@ -265,9 +259,7 @@ class _Lowering:
 
     def _inputs(self, artefact: Artefact) -> dict[str, Any]:
         return {
-            name: tuple(self.keys[id(one)] for one in value)
-            if isinstance(value, tuple)
-            else self.keys[id(value)]
+            name: tuple(self.keys[id(one)] for one in value) if isinstance(value, tuple) else self.keys[id(value)]
             for name, value in artefact.inputs.items()
         }
 
@@ -294,11 +286,7 @@ def _outside(artefact: Artefact) -> list[str]:
     if artefact.stage == CONSTITUTION:
         return ["fewshots"] if artefact.values["fewshots"] else []
     signature = artefact.signature
-    paths = (
-        [p.name for p in signature.params if p.value == "path" or p.name == signature.source]
-        if signature
-        else []
-    )
+    paths = [p.name for p in signature.params if p.value == "path" or p.name == signature.source] if signature else []
     return [name for name in paths if artefact.values.get(name)]
 
 

@@ -1,4 +1,4 @@
-"""Rules that hold for every stage alike: lineage, splits, batches, and the stage's own check."""
+"""Rules that hold for every stage alike: lineage, inheritance, splits, batches, and the stage's own check."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang import ast, settings
-from cai_jax.lang.calls import Site
+from cai_jax.lang.calls import Site, missing
 from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean, listed
 from cai_jax.lang.source import Span
-from cai_jax.lang.types import Call, Kind
+from cai_jax.lang.types import REQUIRED, Call, Kind
 from cai_jax.lang.values import FAILED, Artefact, Failed
 
 _TEXT = (Kind.RESPONSES, Kind.DIALOGS)
@@ -48,6 +48,36 @@ def batch_fits(
         hint = f"make it a multiple of {parts}"
         report.report("E247", message, spans.get("batch", site.at), "not a multiple", hint=hint)
     return not parts
+
+
+def inherited(site: Site, artefacts: dict[str, Any], report: Diagnostics) -> dict[str, Any] | None:
+    """The artefacts with those that a stage takes over from what it acts on; None, reported, if one is not found."""
+    for param in site.signature.params:
+        if not param.inherit or param.name in artefacts:
+            continue
+        acted_on = next((value for value in artefacts.values() if isinstance(value, Artefact)), None)
+        found = _nearest(acted_on, param.kinds) if acted_on else None
+        if found is not None:
+            artefacts[param.name] = found
+        elif param.default is REQUIRED:
+            missing(site, param, report)
+            return None
+    return artefacts
+
+
+def _nearest(artefact: Artefact, kinds: tuple[Kind, ...]) -> Artefact | None:
+    """The first artefact of these kinds among what an artefact is made from, level by level."""
+    level, seen = [artefact], set()
+    while level:
+        following: list[Artefact] = []
+        for source in (source for current in level for source in current.sources()):
+            if source.type.kind in kinds:
+                return source
+            if id(source) not in seen:
+                seen.add(id(source))
+                following.append(source)
+        level = following
+    return None
 
 
 def overlap(trained: frozenset[str], measured: frozenset[str]) -> str | None:
@@ -128,18 +158,16 @@ def principles(
         known = sorted({p["name"] for p in every} | {tag for p in every for tag in p["tags"]})
         hint = did_you_mean(name.id, known) or f"it has {listed(known, 'and')}"
         message = f"the constitution has no principle and no tag `{name.id}`"
-        report.report("E212", message, name.span, "unknown", hint=hint)
+        report.report("E218", message, name.span, "unknown", hint=hint)
         return FAILED
     values = {**constitution.values, "principles": chosen}
-    return intern(
-        replace(constitution, values=values, type=replace(constitution.type, can=abilities(chosen)))
-    )
+    return intern(replace(constitution, values=values, type=replace(constitution.type, can=abilities(chosen))))
 
 
 def abilities(chosen: list[dict[str, Any]]) -> frozenset[str]:
-    """What principles support: "critique", "revise", "judge"."""
-    fields = {"critique": "critique", "revise": "revise", "judge": "compare"}
-    return frozenset(able for able, field in fields.items() if any(p[field] for p in chosen))
+    """What principles support: "audit" a reply, "revise" it after a critique, "judge" which of two is better."""
+    texts = {"audit": ("critique",), "revise": ("critique", "revise"), "judge": ("compare",)}
+    return frozenset(able for able, read in texts.items() if any(all(p[t] for t in read) for p in chosen))
 
 
 def data_of(metric: Artefact) -> frozenset[int]:
@@ -150,9 +178,7 @@ def data_of(metric: Artefact) -> frozenset[int]:
         if id(current) in seen or current.type.kind not in (*_TEXT, Kind.PROMPTS, Kind.PREFS):
             continue
         seen.add(id(current))
-        below = [
-            source for source in current.sources() if source.type.kind in (*_TEXT, Kind.PROMPTS, Kind.PREFS)
-        ]
+        below = [source for source in current.sources() if source.type.kind in (*_TEXT, Kind.PROMPTS, Kind.PREFS)]
         selected = current.signature is not None and current.signature.operator == "."
         if current.type.kind is Kind.PROMPTS or selected or not below:
             found.add(id(current))

@@ -21,7 +21,7 @@ def has_scheme(path: str) -> bool:
     return _SCHEME.match(path) is not None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class World:
     """What all arms of a program share.
 
@@ -41,11 +41,7 @@ class World:
     def operator(self, symbol: str, kind: Kind) -> Signature | None:
         """The operator stage for a kind of artefact."""
         for signature in self.signatures.values():
-            if (
-                signature.group == "operator"
-                and signature.operator == symbol
-                and kind in signature.params[0].kinds
-            ):
+            if signature.group == "operator" and signature.operator == symbol and kind in signature.params[0].kinds:
                 return signature
         return None
 
@@ -62,7 +58,7 @@ class World:
         return known
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Scope:
     """The names of one arm, in order of definition, and where each was defined."""
 

@@ -22,15 +22,11 @@ MESH = (
 WITH = (
     *MESH,
     Param("slots", "replies drawn at once", value="int", default=None, low=1, high=65536),
-    Param(
-        "micro", "rows of a batch that are computed at once", value="int", default=None, low=1, unit="rows"
-    ),
+    Param("micro", "rows of a batch that are computed at once", value="int", default=None, low=1, unit="rows"),
 )
 RUN = (
     Param("seed", "of every random draw", value="int", default=0, low=0, high=2**32 - 1),
-    Param(
-        "dtype", "of weights and activations", value="enum", default="float32", choices=("float32", "bf16")
-    ),
+    Param("dtype", "of weights and activations", value="enum", default="float32", choices=("float32", "bf16")),
     *WITH,
 )
 MEANING = ("seed", "dtype")  # settings that belong to a node's key; the others are its schedule

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput
 
+from cai_jax.lang import ast
 from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean, listed
 from cai_jax.lang.source import CLOSERS, Span, looks_like_statement
 
@@ -15,6 +16,10 @@ KEYWORDS = ("use", "from", "let", "in", "constitution", "principle", "expect", "
 _LEXEME = re.compile(
     r"#[^\n]*|(?P<text>\"(?:[^\"\\\n]|\\.)*\")|(?P<number>[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?:[A-Za-z]+|%)?)"
     r"|(?P<word>[A-Za-z_]\w*)|(?P<sign>\|>|\.\.|<=|>=|==|\S)"
+)
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_BINDS = re.compile(
+    r"^[ \t]*(?:(?:let|use|constitution)[ \t]+([A-Za-z_]\w*)|([A-Za-z_]\w*)[ \t]*(?:[:=]|$))", re.MULTILINE
 )
 
 
@@ -35,17 +40,11 @@ def words(span: Span) -> list[Word]:
     return [Word(m.lastgroup, Span(span.source, m.start(), m.end())) for m in found if m.lastgroup]
 
 
-def closes(mark: Span, opened: list[Span], report: Diagnostics) -> bool:
-    """Takes the bracket that `mark` closes off `opened`; reports a mark that closes none, or another kind."""
-    if opened and opened[-1].text == CLOSERS[mark.text]:
-        opened.pop()
-        return True
-    if opened:
-        label = Label(opened[-1], "opened here")
-        report.report("E104", f"`{mark.text}` does not close `{opened[-1].text}`", mark, "", label)
-    else:
-        report.report("E104", f"`{mark.text}` closes nothing", mark, hint="remove it, or open the bracket")
-    return False
+def broken(span: Span) -> ast.Broken:
+    """What stands in the place of a statement that does not parse."""
+    text = span.text
+    bound = tuple(match[1] or match[2] for match in _BINDS.finditer(text))
+    return ast.Broken(span, bound, tuple(_WORD.findall(text)))
 
 
 class Place(NamedTuple):
@@ -88,9 +87,7 @@ def _indented_statement(place: Place, report: Diagnostics) -> bool:
     first = not span.source.line(line)[: column - 1].strip()
     if not (place.at and column > 1 and first and looks_like_statement(span.source.text, span.start)):
         return False
-    report.report(
-        "E108", "statements start in column 1", span, "indented", hint="remove the spaces before it"
-    )
+    report.report("E108", "statements start in column 1", span, "indented", hint="remove the spaces before it")
     return True
 
 
@@ -136,11 +133,7 @@ def _operator_after_pipe(place: Place, report: Diagnostics) -> bool:
     if pipe is None:
         return False
     op = place.word()
-    hint = (
-        f"parenthesise: (… |> {call.text}(…)) {op} …"
-        if op != "."
-        else f"parenthesise: (… |> {call.text}(…)).name"
-    )
+    hint = f"parenthesise: (… |> {call.text}(…)) {op} …" if op != "." else f"parenthesise: (… |> {call.text}(…)).name"
     message = f"`{op}` after a pipe could mean two things"
     report.report("E107", message, place.span(), "applies to what?", Label(pipe.span, "the pipe"), hint=hint)
     return True
@@ -168,9 +161,7 @@ def _reserved(place: Place, report: Diagnostics) -> bool:
     first = place.words[0].text
     if first in KEYWORDS and place.at == 1 and place.word() == "=":
         span = place.words[0].span
-    elif place.word() in KEYWORDS and (
-        place.word(1) == "=" or place.word(-1) in ("let", "use", "sweep", "(", ",")
-    ):
+    elif place.word() in KEYWORDS and (place.word(1) == "=" or place.word(-1) in ("let", "use", "sweep", "(", ",")):
         span = place.span()
     else:
         return False
@@ -185,11 +176,7 @@ def _number(place: Place, report: Diagnostics) -> bool:
     elif place.word() == "." and place.kind(-1) == "number":
         message, span = "a number does not end in a point", place.span(-1).to(place.span())
         report.report("E119", message, span, hint=f"write {place.word(-1)}.0 or {place.word(-1)}")
-    elif (
-        place.kind(-1) == "number"
-        and place.kind() in ("number", "word")
-        and place.span(-1).end == place.span().start
-    ):
+    elif place.kind(-1) == "number" and place.kind() in ("number", "word") and place.span(-1).end == place.span().start:
         span = place.span(-1).to(place.span())
         report.report("E119", f"`{span.text}` is not a number", span)
     else:
@@ -205,9 +192,7 @@ def _missing_comma(place: Place, report: Diagnostics) -> bool:
         return False
     before = place.span(-1)
     span = Span(before.source, before.end, before.end)
-    report.report(
-        "E110", f"a comma is missing before `{place.word()}`", span, hint="separate arguments by commas"
-    )
+    report.report("E110", f"a comma is missing before `{place.word()}`", span, hint="separate arguments by commas")
     return True
 
 
@@ -219,9 +204,7 @@ def _not_a_statement(place: Place, report: Diagnostics) -> bool:
         report.report("E112", f"`{first.text}` begins no statement", first.span, hint=hint)
     elif first.kind == "word" and place.word() in ("(", "|>", "+", "*", ".", ""):
         message = "nothing is bound here"
-        report.report(
-            "E112", message, first.span, "a value without a name", hint=f"write `name = {first.text}…`"
-        )
+        report.report("E112", message, first.span, "a value without a name", hint=f"write `name = {first.text}…`")
     else:
         hint = f"a statement binds a name, or begins with {listed(k for k in KEYWORDS if k in _STARTERS)}"
         report.report("E112", f"`{first.text}` begins no statement", first.span, hint=hint)
@@ -263,12 +246,9 @@ _TERMINALS = {
 
 def _generic(place: Place, error: UnexpectedInput, report: Diagnostics) -> None:
     found = f"`{place.word()}`"
-    if (
-        isinstance(error, UnexpectedCharacters)
-        and place.word()
-        and not re.match(r"[\w\"()\[\]{}<>=+*.,|-]", place.word())
-    ):
-        report.report("E008", f"the character {found} means nothing here", place.span(), hint="remove it")
+    if isinstance(error, UnexpectedCharacters) and place.word():
+        hint = "names are made of a-z, A-Z, 0-9 and _" if place.kind() == "word" or not found.isascii() else "remove it"
+        report.report("E008", f"the character {found} means nothing here", place.span(), hint=hint)
         return
     fitting = getattr(error, "accepts", None) or getattr(error, "expected", None) or ()
     wanted = [name for terminal, name in _TERMINALS.items() if terminal in fitting][:4]

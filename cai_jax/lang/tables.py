@@ -1,7 +1,7 @@
 """The parser's tables: built from grammar/cai.lark, and kept in the user's own cache directory.
 
 Building takes 80 ms, loading 4 ms. Lark keeps tables as a pickle, which runs code when loaded, so they are only
-ever read from a directory that belongs to this user and that nobody else may enter.
+ever read from a directory that belongs to this user and that nobody else may write to.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Type:
       replies: replies per prompt (Responses).
       splits: splits that `.name` may select; None once one is selected.
       lineage: prompt splits that it was trained on, or, for data, that it comes from ("builtin:red_team/train").
-      can: what a Constitution's principles support, of "revise" and "judge".
+      can: what a Constitution's principles support, of "audit", "revise" and "judge".
       context: positions of a Model; vocab: its vocabulary; size: its parameters.
       oracle: the built-in oracle can read replies to these prompts.
       length: upper bound on new tokens per reply (Responses), for the context check.
@@ -145,7 +145,8 @@ class Signature:
       check: further problems of one call (`judge` after one reply per prompt).
       version: raised when the stage's meaning changes, which makes its cached results stale.
       group: "source", "stage", "metric", or "operator" (not callable by name).
-      operator: "+", "*" or "." for the group "operator", with `kinds` of its first parameter saying for what.
+      operator: "+", "*" or "." for the group "operator", with `kinds` of its first parameter saying for what;
+        that of "+" is `many`, and "*" and "." have one plain parameter, the factor and the name.
       source: the plain parameter which names outside data whose fingerprint belongs to the key.
     """
 

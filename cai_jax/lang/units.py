@@ -89,9 +89,7 @@ def _origin(value: Scalar) -> tuple[Label, ...]:
     return (Label(value.knob, "the knob is set here"),) if value.knob else ()
 
 
-def _wrong_type(
-    value: Scalar, param: Param, use: Use, wanted: str, report: Diagnostics, hint: str = ""
-) -> Failed:
+def _wrong_type(value: Scalar, param: Param, use: Use, wanted: str, report: Diagnostics, hint: str = "") -> Failed:
     given = shown(value.value) if not isinstance(value.value, tuple) else "a range"
     message = f"`{param.name}` of `{use.callee}` takes {wanted}, not {given}"
     report.report("E236", message, use.span, f"is not {wanted}", *_origin(value), hint=hint)
@@ -103,15 +101,11 @@ def _number(value: Scalar, param: Param, use: Use, report: Diagnostics) -> objec
     if not value.is_number:
         return _wrong_type(value, param, use, wanted, report)
     if not fits_unit(value, param):
-        message = (
-            f"`{value.suffix}` does not fit `{param.name}` of `{use.callee}`, which is {_described(param)}"
-        )
+        message = f"`{value.suffix}` does not fit `{param.name}` of `{use.callee}`, which is {_described(param)}"
         report.report("E238", message, use.span, "", *_origin(value), hint=_unit_hint(value, param))
         return FAILED
     if outside(value.value, param.low, param.high, param.open_low):
-        message = (
-            f"`{param.name}` of `{use.callee}` must be {bounds(param) or 'finite'}, not {shown(value.value)}"
-        )
+        message = f"`{param.name}` of `{use.callee}` must be {bounds(param) or 'finite'}, not {shown(value.value)}"
         report.report("E237", message, use.span, "out of range", *_origin(value))
         return FAILED
     if param.value == "float":
@@ -119,9 +113,7 @@ def _number(value: Scalar, param: Param, use: Use, report: Diagnostics) -> objec
     if value.value != int(value.value):
         return _wrong_type(value, param, use, wanted, report)
     if abs(value.value) > _EXACT:
-        report.report(
-            "E237", f"{shown(value.value)} is too large for a whole number", use.span, "out of range"
-        )
+        report.report("E237", f"{shown(value.value)} is too large for a whole number", use.span, "out of range")
         return FAILED
     return int(value.value)
 
@@ -133,18 +125,12 @@ def _described(param: Param) -> str:
 def _unit_hint(value: Scalar, param: Param) -> str:
     if value.suffix == "m" and param.unit in ("tokens", "rows", ""):
         return "`m` is minutes; a million is `M`"
-    fitting = [
-        suffix for suffix, (dimension, _) in SUFFIXES.items() if fits_unit(Scalar(0.0, dimension), param)
-    ]
+    fitting = [suffix for suffix, (dimension, _) in SUFFIXES.items() if fits_unit(Scalar(0.0, dimension), param)]
     return f"write a bare number, or one with {listed(fitting)}" if fitting else "write a bare number"
 
 
 def _bool(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
-    return (
-        value.value
-        if isinstance(value.value, bool)
-        else _wrong_type(value, param, use, "true or false", report)
-    )
+    return value.value if isinstance(value.value, bool) else _wrong_type(value, param, use, "true or false", report)
 
 
 def _range(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:

@@ -14,7 +14,7 @@ HOLE = "hole"  # stage of the prompts that a flow still waits for
 CONSTITUTION = "constitution"  # stage of a constitution, which no module of the registry makes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Artefact:
     """A node before it has a key. Equal expressions give the identical object.
 
@@ -44,7 +44,7 @@ class Artefact:
             yield from value if isinstance(value, tuple) else (value,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scalar:
     """A number, string, truth value or range, from a literal or a knob.
 
@@ -65,7 +65,7 @@ class Scalar:
         return isinstance(self.value, float)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Flow:
     """A pipeline waiting for prompts: its expression, and what it comes to on prompts of which nothing is known."""
 
@@ -75,7 +75,6 @@ class Flow:
     result: Artefact
 
 
-@dataclass(frozen=True)
 class Failed:
     """The value of what is already reported as wrong; its uses stay silent."""
 

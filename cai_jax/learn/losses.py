@@ -42,7 +42,7 @@ def token_logprobs(
     # Where each position goes, kept ones first; counting is cheaper than sorting, above all to compile.
     kept = jnp.cumsum(keep, axis=1)
     inverse = jnp.where(keep, kept - 1, kept[:, -1:] + jnp.cumsum(~keep, axis=1) - 1)
-    order = jnp.put_along_axis(jnp.zeros_like(inverse), inverse, jnp.arange(length)[None], axis=1, inplace=False)
+    order = jnp.zeros_like(inverse).at[jnp.arange(rows)[:, None], inverse].set(jnp.arange(length))
 
     def chunks(x):
         gathered = jnp.take_along_axis(x, order[..., None] if x.ndim == 3 else order, axis=1)

@@ -53,7 +53,10 @@ class Model:
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """Next-token logits `[T, V]` float32 after each of `ids` (T of them)."""
-        return np.asarray(_logits(self.params, self.config, jnp.asarray([ids], jnp.int32))[0])
+        # Padded behind, which no token sees, so that few lengths are compiled.
+        tokens = np.zeros((1, 1 << (len(ids) - 1).bit_length()), np.int32)
+        tokens[0, : len(ids)] = ids
+        return np.asarray(_logits(self.params, self.config, tokens))[0, : len(ids)]
 
 
 def load(path: str | Path, dtype: str = "float32") -> Model:

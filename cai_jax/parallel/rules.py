@@ -25,6 +25,7 @@ DECODER: Rules = (
     (r"mlp/(gate|up)_proj$", P("fsdp", "tensor")),
     (r"mlp/down_proj$", P("tensor", "fsdp")),
     (r"norm$|head/(kernel|bias)$", P()),
+    (r"ns_coeffs$", P()),  # Muon's polynomial, kept in its state
 )
 
 

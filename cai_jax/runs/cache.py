@@ -10,6 +10,7 @@ from typing import Any
 from cai_jax.lang.types import Node
 from cai_jax.runs import files
 
+LEASE_TEMPORARY = ".lease-"
 NODE, DONE, LEASE, METRICS, CHECKPOINTS = "node.json", "DONE", "LEASE", "metrics.jsonl", "ckpt"
 
 
@@ -36,6 +37,10 @@ class Entry:
         """All committed rows, in order."""
         return [row for part in self.parts() for row in files.read_lines(part)]
 
+    def count(self) -> int:
+        """How many rows are committed."""
+        return sum(part.read_bytes().count(b"\n") for part in self.parts())
+
     def record(self) -> dict[str, Any]:
         """node.json; {} if it is not there or not whole."""
         try:
@@ -61,7 +66,12 @@ class Entry:
         """Writes node.json, then DONE, then drops the checkpoints; in this order nothing can be lost."""
         files.write_json(self.dir / NODE, record)
         files.write_json(self.dir / DONE, {"parts": {p.name: p.stat().st_size for p in self.parts()}})
-        shutil.rmtree(self.dir / CHECKPOINTS, ignore_errors=True)
+        self.drop_checkpoints()
+
+    def drop_checkpoints(self) -> None:
+        """Removes what only an unfinished node needs, in case `finish` was killed before it could."""
+        if (self.dir / CHECKPOINTS).is_dir():
+            shutil.rmtree(self.dir / CHECKPOINTS)
 
     def clear(self) -> None:
         """Empties the folder but for its lease; it stops being valid first, in case this is interrupted."""
@@ -69,7 +79,7 @@ class Entry:
         for path in self.dir.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != LEASE:
+            elif path.name != LEASE and not path.name.startswith(LEASE_TEMPORARY):
                 path.unlink()
 
 
@@ -81,9 +91,7 @@ class Cache:
       scratch: another folder, for the nodes in `scratch_keys`, which are not to be kept.
     """
 
-    def __init__(
-        self, root: Path, scratch: Path | None = None, scratch_keys: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, root: Path, scratch: Path | None = None, scratch_keys: frozenset[str] = frozenset()) -> None:
         self.root = root
         self._scratch = scratch
         self._scratch_keys = scratch_keys

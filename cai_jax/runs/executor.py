@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -26,11 +27,11 @@ POLL_S = 0.5
 class Reporter(Protocol):
     """Who is told how a run goes on; see `runs.progress`."""
 
-    def begin(self, node: Node, position: int, total: int) -> None: ...
+    def begin(self, label: str, position: int, total: int) -> None: ...
 
     def progress(self, done: int, total: int, *, tokens: int, unit: str) -> None: ...
 
-    def end(self, node: Node, position: int, total: int, *, cached: bool, seconds: float) -> None: ...
+    def end(self, label: str, position: int, total: int, *, cached: bool, seconds: float) -> None: ...
 
     def say(self, text: str) -> None: ...
 
@@ -58,6 +59,7 @@ class Executor:
       traces: folder for the traceback of a stage that failed.
       force: keys to make anew, once, even if they are cached.
       total: how many nodes there will be in all, if they come in several calls of `run`.
+      labels: key -> what people call the node, where it is not known by a name.
       outcomes: what became of the nodes so far.
     """
 
@@ -69,6 +71,7 @@ class Executor:
     traces: Path
     force: Collection[str] = ()
     total: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def run(self, nodes: Sequence[Node]) -> dict[str, Outcome]:
@@ -96,10 +99,12 @@ class Executor:
                     entry.clear()
                 cached = entry.done  # another run may have finished it while this one waited
                 if not cached:
-                    self.reporter.begin(node, position, total)
+                    self.reporter.begin(self._label(node), position, total)
                     self._make(node, entry)
+        if cached:
+            entry.drop_checkpoints()
         seconds = 0.0 if cached else time.monotonic() - begun
-        self.reporter.end(node, position, total, cached=cached, seconds=seconds)
+        self.reporter.end(self._label(node), position, total, cached=cached, seconds=seconds)
         return Outcome(node, CachedArtefact(entry, node.type), cached, seconds)
 
     @contextmanager
@@ -109,7 +114,7 @@ class Executor:
         told = False
         while isinstance(lease := leases.acquire(entry.dir), leases.Holder):
             if not told:
-                self.reporter.say(f"waiting for {title(node)}: {lease} is working on it")
+                self.reporter.say(f"waiting for {self._label(node)}: {lease} is working on it")
                 told = True
             time.sleep(POLL_S)
             self.interrupts.check()
@@ -129,8 +134,8 @@ class Executor:
             result = stage.run(context)
             record = meaning(node, stage.SIGNATURE.version) | {
                 "seed": self.seed,
-                "result": dict(result or {}),
-                "rows": len(entry.rows()),
+                "result": _finite(result or {}),
+                "rows": entry.count(),
                 "notes": context.notes,
                 "started": begun,
                 "seconds": time.time() - begun,
@@ -145,6 +150,12 @@ class Executor:
         finally:
             context.close()
 
+    def _label(self, node: Node) -> str:
+        """A node in progress and errors: "sl (finetune)", or its expression where it has no name."""
+        if node.names:
+            return f"{', '.join(node.names)} ({node.stage})"
+        return self.labels.get(node.key, node.stage)
+
     def _artefacts(self, key: str | tuple[str, ...]) -> Any:
         if isinstance(key, tuple):
             return tuple(self.outcomes[one].artefact for one in key)
@@ -153,18 +164,22 @@ class Executor:
     def _failed(self, node: Node, error: Exception) -> StageFailed:
         known = as_user_error(error)
         if known is not None:
-            return StageFailed(title(node), known.message, known.hint, None)
+            return StageFailed(self._label(node), known.message, known.hint, None)
         self.traces.mkdir(parents=True, exist_ok=True)
         trace = self.traces / f"traceback-{node.key}.txt"
         trace.write_text("".join(traceback.format_exception(*sys.exc_info())), encoding="utf-8")
         first_line = next(iter(str(error).strip().splitlines()), "no message")
         what = f"{type(error).__name__}: {first_line}"
-        return StageFailed(title(node), what, f"the traceback is in {trace}", trace)
+        return StageFailed(self._label(node), what, f"the traceback is in {trace}", trace)
 
 
-def title(node: Node) -> str:
-    """A node as people call it: its name, or its key where it has none."""
-    return f"{node.stage} `{node.names[0]}`" if node.names else node.key
+def _finite(value: Any) -> Any:
+    """A result with None for the numbers that JSON does not know: what could not be measured has no value."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def needed(nodes: Sequence[Node], targets: Collection[str]) -> list[Node]:

@@ -27,7 +27,7 @@ class Side(Protocol):
 
 
 class Expect(Protocol):
-    """A claim of the program; `level` is None where point estimates decide."""
+    """A claim of the program; `level` is None where point estimates decide, `arm` its place in a sweep."""
 
     text: str
     left: Side
@@ -35,6 +35,7 @@ class Expect(Protocol):
     right: Side
     level: float | None
     why: str
+    arm: str
 
 
 class Statistics(Protocol):
@@ -50,7 +51,7 @@ class Verdict:
     """What became of an expectation.
 
     Attributes:
-      text, why: as in the program.
+      text, why: as in the program, with the sweep's values where they differ.
       holds: the claim is met.
       left, right: the two sides' values.
       difference: left - right with its interval (value, low, high) where a level was given, else None.
@@ -88,19 +89,17 @@ def judge(
       ProgramError: the two sides were measured on different prompts.
     """
     left, right = (
-        side.constant + (value(side.key) if side.key is not None else 0.0)
-        for side in (expect.left, expect.right)
+        side.constant + (value(side.key) if side.key is not None else 0.0) for side in (expect.left, expect.right)
     )
     _refuse_different_prompts(expect, rows)
+    text = f"{expect.text} [{expect.arm}]" if expect.arm else expect.text
     compare = _HOLDS[expect.op]
     if expect.level is None:
-        return Verdict(expect.text, expect.why, compare(left, right), left, right)
+        return Verdict(text, expect.why, compare(left, right), left, right)
     center, low, high = _difference(expect, rows, statistics)
     # The bound that is nearest to breaking the claim decides.
     bound = high if expect.op.startswith("<") else low
-    return Verdict(
-        expect.text, expect.why, compare(bound, 0.0), left, right, (center, low, high), expect.level
-    )
+    return Verdict(text, expect.why, compare(bound, 0.0), left, right, (center, low, high), expect.level)
 
 
 def _difference(expect: Expect, rows: Callable[[str], Sequence[Row]], statistics: Statistics) -> Interval:

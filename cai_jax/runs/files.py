@@ -45,9 +45,7 @@ def read_json(path: Path) -> Any:
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
     """One compact JSON object a line; raises ValueError for a NaN, TypeError for what JSON cannot hold."""
-    return "".join(
-        json.dumps(row, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n" for row in rows
-    )
+    return "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n" for row in rows)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
+from cai_jax.data.hub import snapshot
 from cai_jax.runs import files
 
 _BUILTIN = Path(__file__).resolve().parent.parent / "tiny"
@@ -30,8 +31,8 @@ class Fingerprints:
     def of(self, path: str) -> str:
         """The fingerprint of an absolute path or a name with a scheme.
 
-        Files and folders go by their contents, `hf:` by the commit in the local cache, `builtin:` by the part
-        of the package that makes it, and `init:` by its name. What is not there is "absent".
+        Files and folders go by their contents, `hf:` by the commit in the local cache, `builtin:` by its name and
+        the part of the package that makes it, and `init:` by its name.
         """
         scheme, colon, name = path.partition(":")
         if not colon or os.path.isabs(path):
@@ -39,11 +40,11 @@ class Fingerprints:
         if scheme == "tfds":
             return self._contents([Path(name)])
         if scheme == "hf":
-            return f"hf:{name}@{hub_commit(name)}"
+            found = snapshot("models", name) or snapshot("datasets", name)
+            return f"{path}@{found.name if found else 'absent'}"
         if scheme == "builtin":
-            return self._contents(
-                [_BUILTIN / "checkpoint"] if name == "tiny" else sorted(_BUILTIN.glob("*.py"))
-            )
+            made_by = [_BUILTIN / "checkpoint"] if name == "tiny" else sorted(_BUILTIN.glob("*.py"))
+            return f"{path}@{self._contents(made_by)}"
         return path
 
     def save(self) -> None:
@@ -53,7 +54,7 @@ class Fingerprints:
             files.write_json(self._memory, self._known)
             self._news = False
 
-    def _contents(self, roots: Iterable[Path]) -> str:
+    def _contents(self, roots: Sequence[Path]) -> str:
         digest, found = hashlib.blake2b(digest_size=16), False
         for root in roots:
             members = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
@@ -61,7 +62,7 @@ class Fingerprints:
                 found = True
                 inside = path.relative_to(root).as_posix() if path != root else root.suffix
                 digest.update(f"{inside}\0{self._file(path)}\n".encode())
-        return digest.hexdigest() if found else "absent"
+        return digest.hexdigest() if found else f"absent {', '.join(map(str, roots))}"
 
     def _file(self, path: Path) -> str:
         stat = path.stat()
@@ -72,15 +73,3 @@ class Fingerprints:
             known = self._known[str(path)] = [stat.st_size, stat.st_mtime_ns, content]
             self._news = True
         return known[2]
-
-
-def hub_commit(name: str) -> str:
-    """The commit of `org/name` in the local Hugging Face cache; "absent" if it is not there."""
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    try:
-        return (
-            (hub / f"models--{name.replace('/', '--')}" / "refs" / "main").read_text(encoding="utf-8").strip()
-        )
-    except OSError:
-        return "absent"

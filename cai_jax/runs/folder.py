@@ -14,21 +14,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cai_jax import __version__
 from cai_jax.runs import files, leases
 from cai_jax.runs.errors import UserError
 
 MANIFEST, LATEST = "manifest.json", "latest"
-_PACKAGES = (
-    "cai-jax",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "transformers",
-    "tokenizers",
-    "numpy",
-)
+_PACKAGES = "jax jaxlib flax optax orbax-checkpoint transformers tokenizers numpy".split()
 
 
 class RunFolder:
@@ -87,7 +78,7 @@ class RunFolder:
 
 def versions() -> dict[str, str]:
     """Of Python, this package and those that its results depend on; what is not installed is left out."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "cai-jax": __version__}
     for name in _PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

@@ -45,9 +45,7 @@ def flow_of(plan: Plan, name: str = "") -> FlowPlan:
     if name in plan.flows:
         return plan.flows[name]
     if not plan.flows:
-        raise UserError(
-            "this program has no flow to guard with", "bind one: guarded = _ |> sample(base) |> screen(…)"
-        )
+        raise UserError("this program has no flow to guard with", "bind one: guarded = _ |> sample(base) |> screen(…)")
     if name or len(plan.flows) > 1:
         what = f"there is no flow `{name}`" if name else "the program has several flows"
         raise UserError(what, f"say --flow, one of {', '.join(plan.flows)}")
@@ -108,14 +106,14 @@ def _told(texts: Sequence[str], rows: Sequence[Row], steps: Sequence[Outcome]) -
     ]
     out = []
     for text, prompt in zip(texts, rows, strict=True):
-        told = []
+        told, critique = [], None
         for stage, by_id in replies:
             row = by_id.get(prompt["id"])
             if row is not None:
                 step = {"stage": stage, "reply": row["reply"], "flag": row.get("flag")}
-                changed = not told or told[-1]["reply"] != row["reply"]
-                if changed and row.get("critique"):
-                    step |= {"principle": row.get("principle"), "critique": row["critique"]}
+                if row.get("critique") and row["critique"] != critique:
+                    critique = row["critique"]
+                    step |= {"principle": row.get("principle"), "critique": critique}
                 told.append(step)
         flags = [step["flag"] for step in told if step["flag"]]
         out.append(
@@ -137,12 +135,14 @@ def text(told: Mapping[str, Any]) -> str:
         return "\n".join([*lines, "skipped  it does not fit the model's context"])
     reply = flag = None
     for step in told["steps"]:
+        if "critique" in step:
+            lines.append(f"critique {step['critique'].strip()}")
         if step["reply"] != reply:
-            if "critique" in step:
-                lines.append(f"critique {step['critique'].strip()}")
             lines.append(f"{step['stage']:8} {step['reply'].strip()}")
         if step["flag"] and step["flag"] != flag:
-            lines.append(f"flagged  by {step['flag']['principle']} (probability {step['flag']['p']:.2f})")
+            still = "still " if flag else ""
+            by = f"{step['flag']['principle']} (probability {step['flag']['p']:.2f})"
+            lines.append(f"flagged  {still}by {by}")
         reply, flag = step["reply"], step["flag"]
     if told["flagged"] is None:
         lines.append("passed   no principle flagged it")

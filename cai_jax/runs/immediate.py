@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cai_jax.lang.types import Param, Signature
 from cai_jax.runs import files
@@ -25,9 +25,13 @@ from cai_jax.runs.progress import reporter
 from cai_jax.runs.session import use_compilation_cache
 from cai_jax.runs.signals import Interrupts
 
+if TYPE_CHECKING:
+    from cai_jax.lang.check import Checked
+    from cai_jax.lang.plan import Plan
 
-class Made(CachedArtefact):
-    """What a call has made: its rows (by iteration, `len` and `[…]`), `result`, and for a model `path`.
+
+class Written:
+    """A value of the language: a name, and the statements that define it.
 
     `a + b` joins, `2 * a` weights and `a.split("train")` selects, as `+`, `*` and `.` do in a program.
     """
@@ -39,7 +43,7 @@ class Made(CachedArtefact):
         """One split of prompts or preferences; of a constitution, the principles of that name or tag."""
         return _make("split", f"{self.name}.{name}", [self])
 
-    def __add__(self, other: Made) -> Made:
+    def __add__(self, other: Written) -> Made:
         return _make("sum", f"{self.name} + {other.name}", [self, other])
 
     def __mul__(self, weight: float) -> Made:
@@ -48,27 +52,31 @@ class Made(CachedArtefact):
     __rmul__ = __mul__
 
 
+class Made(Written, CachedArtefact):
+    """What a call has made: its rows (by iteration, `len` and `[…]`), `result`, and for a model `path`."""
+
+
 @functools.cache
 def callables() -> Mapping[str, Callable[..., Made]]:
     """Every stage of the registry that can be called by name, and `constitution`."""
     from cai_jax.stages import registry
 
     found = {
-        name: _callable(stage.SIGNATURE)
-        for name, stage in registry().items()
-        if stage.SIGNATURE.group != "operator"
+        name: _callable(stage.SIGNATURE) for name, stage in registry().items() if stage.SIGNATURE.group != "operator"
     }
     return found | {"constitution": constitution}
 
 
-def constitution(path: str | Path, name: str) -> Made:
-    """The constitution `name` in a .cai file, which may be one of the built-in ones."""
-    return _make(name, "", [], statement=f'use {{name}} from "{_escaped(str(path))}"', name=name)
+def constitution(path: str | Path, name: str) -> Written:
+    """The constitution `name` in a .cai file, which may be a built-in one; it is read where it is used."""
+    written = Written()
+    written.name, written.statements = name, {name: f'use {name} from "{_escaped(str(path))}"'}
+    return written
 
 
 def _callable(signature: Signature) -> Callable[..., Made]:
     def call(*given: Any, **named: Any) -> Made:
-        used: list[Made] = []
+        used: list[Written] = []
         written = [_written(value, _slot(signature, i), used) for i, value in enumerate(given)]
         for name, value in named.items():
             param = next((param for param in signature.params if param.name == name), None)
@@ -89,9 +97,9 @@ def _slot(signature: Signature, index: int) -> Param | None:
     return slots[index] if index < len(slots) else None
 
 
-def _written(value: Any, param: Param | None, used: list[Made]) -> str:
+def _written(value: Any, param: Param | None, used: list[Written]) -> str:
     """A Python value as the language writes it. Artefacts that it refers to are added to `used`."""
-    if isinstance(value, Made):
+    if isinstance(value, Written):
         used.append(value)
         return value.name
     if param is not None and param.kinds and not (param.many and isinstance(value, (list, tuple))):
@@ -106,9 +114,7 @@ def _written(value: Any, param: Param | None, used: list[Made]) -> str:
         return f'"{_escaped(str(value))}"'
     if isinstance(value, Sequence):
         return f"[{', '.join(_written(item, param, used) for item in value)}]"
-    raise UserError(
-        f"{value!r} is no value of the language", "give a number, text, truth value, or what a stage made"
-    )
+    raise UserError(f"{value!r} is no value of the language", "give a number, text, truth value, or what a stage made")
 
 
 def _source(value: Any, param: Param) -> Made:
@@ -130,29 +136,37 @@ def _source(value: Any, param: Param) -> Made:
     )
 
 
-def _make(
-    stem: str, expression: str, used: Sequence[Made], *, statement: str = "{name} = {expression}", name=""
-) -> Made:
-    """Writes the statement down behind those of what it uses, and runs it."""
-    from cai_jax.lang import check, diagnostics
+def _make(stem: str, expression: str, used: Sequence[Written]) -> Made:
+    """Writes the expression down behind the statements of what it uses, and makes its value."""
     from cai_jax.runs.programs import planned
     from cai_jax.stages import registry
 
     statements: dict[str, str] = {}
     for one in used:
         statements.update(one.statements)
-    digest = hashlib.blake2b(f"{expression}{statement}{json.dumps(statements)}".encode(), digest_size=4)
-    name = name or f"{stem}_{digest.hexdigest()}"
-    statements[name] = statement.format(name=name, expression=expression)
+    digest = hashlib.blake2b(f"{expression}{json.dumps(statements)}".encode(), digest_size=4).hexdigest()
+    name = f"{stem}_{digest}"
+    statements[name] = f"{name} = {expression}"
+    return _run(planned(_check(statements), registry(), _out()), name, statements, _out())
+
+
+def _check(statements: Mapping[str, str]) -> Checked:
+    """The program of these statements.
+
+    Raises:
+      UserError: it is wrong; the message is what `cai-jax check` would say.
+    """
+    from cai_jax.lang import check, diagnostics
+    from cai_jax.stages import registry
+
     checked = check.check("\n".join(statements.values()) + "\n", "python.cai", registry())
-    wrong = [found for found in checked.diagnostics if not found.warning and found.code != "E203"]
+    wrong = [found for found in checked.diagnostics if not found.warning]
     if wrong:
         raise UserError(diagnostics.render(wrong).strip())
-    out = _out()
-    return _run(planned(checked, registry(), out), name, statements, out)
+    return checked
 
 
-def _run(lowered, name: str, statements: Mapping[str, str], out: Path) -> Made:
+def _run(lowered: Plan, name: str, statements: Mapping[str, str], out: Path) -> Made:
     from cai_jax.stages import registry
 
     use_compilation_cache(out)

@@ -20,10 +20,4 @@ def knobs_text(knobs: Sequence[Knob]) -> str:
 
 
 def _shown(value: float | str | bool | None) -> str:
-    return (
-        f"{value:g}"
-        if isinstance(value, float)
-        else str(value).lower()
-        if isinstance(value, bool)
-        else str(value)
-    )
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.lang.types import Node
+from cai_jax.lang.plan import Plan
+from cai_jax.lang.types import Node, Param
 from cai_jax.stages.protocol import Stage
 
 
-def labels(nodes: Sequence[Node], registry: Mapping[str, Stage]) -> dict[str, str]:
+def labels(plan: Plan, registry: Mapping[str, Stage]) -> dict[str, str]:
     """Key -> the node's names, or else an expression: `red.train`, `a + b`, `sample(red.train, base)`."""
-    found: dict[str, str] = {}
-    for node in nodes:
-        found[node.key] = ", ".join(node.names) or _expression(node, registry, found)
+    # A metric has lifted its model to replies, and is better known as it was written.
+    found = {measure.key: measure.name for measure in plan.measures}
+    for node in plan.nodes:
+        if node.key not in found:
+            found[node.key] = ", ".join(node.names) or _expression(node, registry, found)
     return found
 
 
@@ -29,7 +32,13 @@ def _expression(node: Node, registry: Mapping[str, Stage], known: Mapping[str, s
         return f"{inputs[0]}.{plain[0]}"
     if not inputs and signature.source and signature.operator == "":
         return f'{node.stage}("{node.params[signature.source]}")'
-    return f"{node.stage}({', '.join(inputs)})" if inputs else node.stage
+    given = [f"{p.name}={node.params[p.name]}" for p in signature.params if _is_given(p, node)]
+    return f"{node.stage}({', '.join([*inputs, *given])})" if inputs or given else node.stage
+
+
+def _is_given(param: Param, node: Node) -> bool:
+    """Whether a plain parameter has another value than its default."""
+    return not param.kinds and param.name in node.params and node.params[param.name] != param.default
 
 
 def _flat(value: Any) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cai_jax.runs.cache import LEASE
+from cai_jax.runs.cache import LEASE, LEASE_TEMPORARY
 
 BEAT_S = 10.0
 STALE_S = 90.0
@@ -66,21 +66,20 @@ def acquire(folder: Path) -> Lease | Holder:
     path = folder / LEASE
     mine = this_process()
     while True:
-        beside = folder / f".lease-{mine.token}"
+        holder = read(path)
+        if holder is not None and alive(holder, path):
+            return holder
+        if holder is not None:
+            _break(path, holder)
+        beside = folder / f"{LEASE_TEMPORARY}{mine.token}"
         beside.write_text(json.dumps(asdict(mine)), encoding="utf-8")
         try:
-            os.link(beside, path)  # fails if a lease is there, unlike a rename
+            os.link(beside, path)  # fails if somebody was faster, unlike a rename
             return Lease(path, mine)
         except FileExistsError:
-            pass
+            continue
         finally:
             beside.unlink()
-        holder = read(path)
-        if holder is None:
-            continue  # released in this moment
-        if alive(holder, path):
-            return holder
-        _break(path, holder)
 
 
 def read(path: Path) -> Holder | None:
@@ -102,7 +101,7 @@ def alive(holder: Holder, path: Path) -> bool:
 
 def _break(path: Path, dead: Holder) -> None:
     """Takes a dead holder's lease away, and only that: another process may have retaken it already."""
-    aside = path.with_name(f".lease-broken-{uuid.uuid4().hex}")
+    aside = path.with_name(f"{LEASE_TEMPORARY}{uuid.uuid4().hex}")
     try:
         os.rename(path, aside)
     except FileNotFoundError:

@@ -39,10 +39,10 @@ class Line:
 
 def lines(plan: Plan, registry: Mapping[str, Stage], cache: Cache, force: Collection[str] = ()) -> list[Line]:
     """Every node of a plan, inputs first."""
-    called = labels(plan.nodes, registry)
+    called = labels(plan, registry)
     types = {node.key: node.type for node in plan.nodes}
     versions = {name: stage.SIGNATURE.version for name, stage in registry.items()}
-    reasons = Reasons(plan.nodes, versions, cache, frozenset(force))
+    reasons = Reasons(plan.nodes, versions, cache, frozenset(force), plan.settings["seed"])
     found = []
     for node in plan.nodes:
         inputs = {
@@ -64,10 +64,9 @@ def text(shown: Sequence[Line]) -> str:
     todo = [line for line in shown if not line.cached]
     total = f"{len(todo)} of {len(shown)} nodes to run"
     if todo:
-        tokens, flops = (sum(getattr(line.cost, name) for line in todo) for name in ("tokens", "flops"))
-        most = max(line.cost.bytes for line in todo)
-        total += f": {quantity(tokens) or 0} tokens, {quantity(flops) or 0} FLOPs"
-        total += f", at most {quantity(most) or 0} bytes of weights and caches at once"
+        spent = (sum(getattr(line.cost, name) for line in todo) for name in ("tokens", "flops", "bytes"))
+        tokens, flops, moved = (quantity(value) or "0" for value in spent)
+        total += f": {tokens} tokens, {flops} FLOPs, {moved} bytes of weights and caches read"
     return f"{aligned(rows, rule_after=1)}\n\n{total} (estimates)"
 
 

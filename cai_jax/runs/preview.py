@@ -73,7 +73,7 @@ def prompts(
     Raises:
       StageFailed: data cannot be read.
     """
-    called = labels(plan.nodes, registry)
+    called = labels(plan, registry)
     with tempfile.TemporaryDirectory() as scratch:
         artefacts = _artefacts(plan, registry, cache, Path(scratch), called)
         for node in plan.nodes:
@@ -104,8 +104,7 @@ def as_json(label: str, node: Node, rendered: Sequence[Sequence[Segment]]) -> di
         "stage": node.stage,
         "key": node.key,
         "prompts": [
-            [{"text": segment.text, "trusted": segment.trusted} for segment in segments]
-            for segments in rendered
+            [{"text": segment.text, "trusted": segment.trusted} for segment in segments] for segments in rendered
         ],
     }
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cai_jax.lang.check import Checked, check
-from cai_jax.lang.plan import Plan, lower
 from cai_jax.runs.errors import UserError
-from cai_jax.runs.fingerprints import Fingerprints
-from cai_jax.runs.overrides import overridden
-from cai_jax.stages.protocol import Stage
+
+if TYPE_CHECKING:
+    from cai_jax.lang.plan import Plan
+    from cai_jax.stages.protocol import Stage
 
 
 def checked(program: Path, sets: Sequence[str], registry: Mapping[str, Stage]) -> Checked:
@@ -40,6 +41,11 @@ def planned(
     Raises:
       ValueError: the program has errors.
     """
+    # Imported here, because `check` has no use for them and is to start fast.
+    from cai_jax.lang.plan import lower
+    from cai_jax.runs.fingerprints import Fingerprints
+    from cai_jax.runs.overrides import overridden
+
     fingerprints = Fingerprints(out / "cache" / "fingerprints.json")
     lowered = lower(found, fingerprints.of)
     fingerprints.save()

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from cai_jax.lang.types import Node
-
 EVERY_S = 10.0
 
 
@@ -43,8 +41,8 @@ class PlainReporter:
         self._rate = Rate(clock)
         self._spoke = clock()
 
-    def begin(self, node: Node, position: int, total: int) -> None:
-        self._label = f"[{position}/{total}] {label(node)}"
+    def begin(self, label: str, position: int, total: int) -> None:
+        self._label = f"[{position}/{total}] {label}"
         self._rate = Rate(self._clock)
         self._spoke = self._clock()
 
@@ -54,9 +52,9 @@ class PlainReporter:
             self._spoke = self._clock()
             self.say(f"{self._label}: {text}")
 
-    def end(self, node: Node, position: int, total: int, *, cached: bool, seconds: float) -> None:
+    def end(self, label: str, position: int, total: int, *, cached: bool, seconds: float) -> None:
         how = "cached" if cached else f"done in {duration(seconds)}"
-        self.say(f"[{position}/{total}] {label(node)}: {how}")
+        self.say(f"[{position}/{total}] {label}: {how}")
 
     def say(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
@@ -84,17 +82,17 @@ class LiveReporter(PlainReporter):
         self._task = self._progress.add_task("", total=None, detail="", visible=False)
         self._progress.start()
 
-    def begin(self, node: Node, position: int, total: int) -> None:
-        super().begin(node, position, total)
+    def begin(self, label: str, position: int, total: int) -> None:
+        super().begin(label, position, total)
         self._progress.reset(self._task, total=None, visible=True, description=self._label, detail="starting")
 
     def progress(self, done: int, total: int, *, tokens: int = 0, unit: str = "rows") -> None:
         detail = self._rate.describe(done, total, tokens, unit)
         self._progress.update(self._task, completed=done, total=total, detail=detail)
 
-    def end(self, node: Node, position: int, total: int, *, cached: bool, seconds: float) -> None:
+    def end(self, label: str, position: int, total: int, *, cached: bool, seconds: float) -> None:
         self._progress.update(self._task, visible=False)
-        super().end(node, position, total, cached=cached, seconds=seconds)
+        super().end(label, position, total, cached=cached, seconds=seconds)
 
     def say(self, text: str) -> None:
         from rich.text import Text
@@ -110,16 +108,7 @@ def reporter(stream: TextIO | None = None) -> PlainReporter:
     import os
 
     stream = stream or sys.stderr
-    return (
-        LiveReporter(stream)
-        if stream.isatty() and os.environ.get("TERM") != "dumb"
-        else PlainReporter(stream)
-    )
-
-
-def label(node: Node) -> str:
-    """A node in a progress line: "sl (finetune)"; the stage alone where it has no name."""
-    return f"{node.names[0]} ({node.stage})" if node.names else node.stage
+    return LiveReporter(stream) if stream.isatty() and os.environ.get("TERM") != "dumb" else PlainReporter(stream)
 
 
 def duration(seconds: float) -> str:

@@ -99,9 +99,7 @@ def aligned(rows: Sequence[Sequence[str]], rule_after: int = 0) -> str:
     if not rows:
         return ""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if rule_after:
         lines.insert(rule_after, "-" * (sum(widths) + 2 * (len(widths) - 1)))
     return "\n".join(lines)
@@ -129,7 +127,5 @@ def as_json(
             for outcome in outcomes
         ],
         "metrics": [vars(metric) for metric in metrics],
-        "expectations": [
-            {"text": v.text, "holds": v.holds, "left": v.left, "right": v.right} for v in verdicts
-        ],
+        "expectations": [{"text": v.text, "holds": v.holds, "left": v.left, "right": v.right} for v in verdicts],
     }

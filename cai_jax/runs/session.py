@@ -130,9 +130,10 @@ def run(
         traces=folder.path,
         force=force,
         total=len(nodes),
+        labels=labels(plan, registry),
     )
     try:
-        shown.warnings = _preflight(plan.nodes, nodes, registry, executor)
+        shown.warnings = _preflight(nodes, registry, executor)
         for warning in shown.warnings:
             reporter.say(f"warning: {warning}")
         executor.run(nodes)
@@ -167,7 +168,7 @@ def plan_json(plan: Plan, registry: Mapping[str, Stage]) -> Mapping[str, Any]:
 
 def summary(shown: Shown) -> str:
     """The run's tables and notes, for people."""
-    parts = [results.metrics_table(shown.outcomes, shown.metrics)]
+    parts = [results.metrics_table(shown.outcomes, shown.metrics)] if shown.metrics else []
     if shown.verdicts:
         # The interval covers prompts and draws, and readers should know what it leaves out.
         about = "intervals cover prompts and draws, not training seeds"
@@ -179,13 +180,11 @@ def summary(shown: Shown) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _preflight(
-    every: Sequence[Node], chosen: Sequence[Node], registry: Mapping[str, Stage], executor: Executor
-) -> list[str]:
+def _preflight(nodes: Sequence[Node], registry: Mapping[str, Stage], executor: Executor) -> list[str]:
     """Reads the data first, and says where training and measuring meet in it."""
-    read = data(chosen, registry)
+    read = data(nodes, registry)
     executor.run(read)
-    return overlaps(chosen, labels(every, registry), read, lambda key: executor.outcomes[key].artefact.rows())
+    return overlaps(nodes, executor.labels, read, lambda key: executor.outcomes[key].artefact.rows())
 
 
 def _measured(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[Measured]:
@@ -225,8 +224,5 @@ def _write(folder: RunFolder, shown: Shown) -> None:
         nodes=shown.as_json()["nodes"],
         metrics=metrics,
         expectations=[asdict(verdict) for verdict in shown.verdicts],
-        notes=[
-            dict(zip(("node", "code", "message"), note, strict=True))
-            for note in results.notes(shown.outcomes)
-        ],
+        notes=[dict(zip(("node", "code", "message"), note, strict=True)) for note in results.notes(shown.outcomes)],
     )

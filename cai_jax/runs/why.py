@@ -17,15 +17,22 @@ class Reasons:
       versions: stage name -> version of its meaning.
       cache: what there is.
       force: keys that are to run whatever the cache holds.
+      seed: the run's.
     """
 
     def __init__(
-        self, nodes: Sequence[Node], versions: Mapping[str, int], cache: Cache, force=frozenset()
+        self,
+        nodes: Sequence[Node],
+        versions: Mapping[str, int],
+        cache: Cache,
+        force: frozenset[str] = frozenset(),
+        seed: int = 0,
     ) -> None:
         self._names = {node.key: node.names[0] if node.names else node.stage for node in nodes}
         self._versions = versions
         self._cache = cache
         self._force = force
+        self._seed = seed
         self._known: dict[str, list[tuple[Entry, dict[str, Any]]]] = {}
 
     def why(self, node: Node) -> str:
@@ -36,15 +43,14 @@ class Reasons:
         if entry.done:
             return "cached"
         if entry.parts() or (entry.dir / CHECKPOINTS).is_dir():
-            return (
-                f"goes on: interrupted after {len(entry.rows())} rows"
-                if entry.parts()
-                else "goes on: interrupted"
-            )
+            return f"goes on: interrupted after {entry.count()} rows" if entry.parts() else "goes on: interrupted"
         nearest = self._nearest(node)
         if nearest is None:
             return "runs: first time"
-        return f"runs: {', '.join(self._changes(node, nearest)) or 'its source has changed'}"
+        changes = self._changes(node, nearest)
+        if not changes and nearest["seed"] != self._seed:
+            changes.append(f"seed of the run {nearest['seed']} -> {self._seed}")
+        return f"runs: {', '.join(changes) or 'its source has changed'}"
 
     def _nearest(self, node: Node) -> dict[str, Any] | None:
         """Record of the cached node of this stage that differs least; those of the same name go first."""

@@ -32,7 +32,7 @@ SIGNATURE = Signature(
     about="Supervised training: next-token loss on the replies alone, each after its prompt.",
     params=(
         Param("data", "Replies, or documents.", kinds=(Kind.RESPONSES, Kind.DIALOGS, Kind.DOCUMENTS)),
-        Param("model", "Where training starts; the paper starts SL-CAI from the pretrained model.", kinds=(Kind.MODEL,)),
+        Param("model", "Where training starts; the paper takes the pretrained model.", kinds=(Kind.MODEL,)),
         EPOCHS,
         rate(1e-3, "Peak learning rate; the paper takes half of pretraining's."),
         batch(32, "Rows of a step."),

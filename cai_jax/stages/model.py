@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cai_jax.data.hub import snapshot
 from cai_jax.errors import UserError
 from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
 
 BUILTIN = Path(__file__).parent.parent / "tiny" / "checkpoint"
-
-
-def snapshot(name: str) -> Path | None:
-    """The local Hugging Face cache's newest snapshot of `org/name`, or None; the network is never asked."""
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    folder = hub / ("models--" + name.replace("/", "--"))
-    main = folder / "refs" / "main"
-    if main.is_file():
-        found = folder / "snapshots" / main.read_text().strip()
-        return found if found.is_dir() else None
-    found = sorted(folder.glob("snapshots/*"), key=lambda path: path.stat().st_mtime)
-    return found[-1] if found else None
 
 
 def locate(path: str) -> Path | None:
@@ -35,7 +22,7 @@ def locate(path: str) -> Path | None:
     if scheme == "init":
         return None
     if scheme == "hf":
-        return snapshot(name)
+        return snapshot("models", name)
     return Path(path) if Path(path).is_dir() else None
 
 
@@ -81,7 +68,7 @@ def _check(call: Call) -> Iterable[Problem]:
             f"there is no built-in model {name!r}",
             hint='the built-in model is "builtin:tiny"',
         )
-    elif scheme == "hf" and snapshot(name) is None:
+    elif scheme == "hf" and snapshot("models", name) is None:
         hint = f"fetch it first, for example with `hf download {name}`"
         if _config(call) is None:
             hint += f'; to plan without it, say shape="…", one of {shapes}'

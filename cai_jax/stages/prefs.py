@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
-from cai_jax.stages.parts.sources import COLUMN_TEST, LIMIT, SPLIT_COLUMN, missing, name_of, splits_of
+from cai_jax.stages.parts.sources import COLUMN_TEST, LIMIT, SPLIT_COLUMN, missing, name_of, on_disk, splits_of
 
 
 def _builtin() -> tuple[str, ...]:
@@ -67,6 +67,6 @@ def run(ctx) -> Mapping[str, int]:
     if scheme == "builtin":
         rows = first(tiny.preferences(path.partition(":")[2]), limit)
     else:
-        rows = read_prefs(path, limit=limit, **p)
+        rows = read_prefs(on_disk(path), limit=limit, **p)
     ctx.commit(rows[len(ctx.committed()) :])
     return {"rows": len(rows)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
-from cai_jax.stages.parts.sources import COLUMN_TEST, LIMIT, SPLIT_COLUMN, missing, name_of, splits_of
+from cai_jax.stages.parts.sources import COLUMN_TEST, LIMIT, SPLIT_COLUMN, missing, name_of, on_disk, splits_of
 
 
 def _builtin() -> tuple[str, ...]:
@@ -66,6 +66,8 @@ def run(ctx) -> Mapping[str, int]:
     if scheme == "builtin":
         rows = first(tiny.prompts(name), p["limit"] or None)
     else:
-        rows = read_prompts(p["path"], column=p["column"], split=p["split"], test=p["test"], limit=p["limit"] or None)
+        rows = read_prompts(
+            on_disk(p["path"]), column=p["column"], split=p["split"], test=p["test"], limit=p["limit"] or None
+        )
     ctx.commit(rows[len(ctx.committed()) :])
     return {"rows": len(rows)}

@@ -8,7 +8,6 @@ from pathlib import Path
 from cai_jax.lang.check import Checked, check
 from cai_jax.lang.types import Call, Kind, Param, Problem, Signature, Type
 
-
 _DATA = (Kind.RESPONSES, Kind.DIALOGS)
 
 
@@ -46,9 +45,7 @@ def _join(call: Call) -> Type:
 def _sample(call: Call) -> Type:
     prompts = call.types["prompts"]
     values = call.values
-    return Type(
-        Kind.RESPONSES, values["n"], lineage=prompts.lineage, oracle=prompts.oracle, length=values["max_new"]
-    )
+    return Type(Kind.RESPONSES, values["n"], lineage=prompts.lineage, oracle=prompts.oracle, length=values["max_new"])
 
 
 def _sample_check(call: Call):
@@ -70,16 +67,12 @@ def _judge_check(call: Call):
             also=(("replies", "draws n=1"),),
         )
     if "judge" not in call.types["constitution"].can:
-        yield Problem(
-            "E211", "constitution", "no principle of this constitution has `compare`", "cannot judge"
-        )
+        yield Problem("E211", "constitution", "no principle of this constitution has `compare`", "cannot judge")
 
 
 def _revise_check(call: Call):
     if "revise" not in call.types["constitution"].can:
-        yield Problem(
-            "E211", "constitution", "no principle of this constitution has `revise`", "cannot revise"
-        )
+        yield Problem("E211", "constitution", "no principle of this constitution has `revise`", "cannot revise")
 
 
 def _trained(*names: str):
@@ -99,7 +92,7 @@ def _reward(call: Call) -> Type:
 def _metric_check(call: Call):
     if not call.types["of"].oracle and "by" not in call.types:
         message = "nothing can say which of these replies are harmful"
-        yield Problem("E241", "of", message, "no oracle for these prompts", "give  by=  a reward model")
+        yield Problem("E212", "of", message, "no oracle for these prompts", "give  by=  a reward model")
 
 
 def _p(name: str, *kinds: Kind, **more) -> Param:
@@ -179,7 +172,7 @@ def signatures() -> list[Signature]:
             (
                 _p("replies", *_DATA),
                 _p("constitution", Kind.CONSTITUTION),
-                _p("by", Kind.MODEL, default=None),
+                _p("by", Kind.MODEL, inherit=True),
                 Param("rounds", "of revision", value="int", default=4, low=1, high=16),
                 _WHERE,
             ),
@@ -249,7 +242,7 @@ def signatures() -> list[Signature]:
             (
                 _p("replies", *_DATA),
                 _p("constitution", Kind.CONSTITUTION),
-                _p("by", Kind.MODEL, default=None),
+                _p("by", Kind.MODEL, inherit=True),
                 Param("limit", "flags above", value="float", default=0.5, low=0, high=1, unit="fraction"),
             ),
             lambda call: call.types["replies"],

@@ -16,6 +16,8 @@ from cai_jax.models import decoder, heads
 from cai_jax.models.config import ModelError, parameters
 from tests.support import llama
 
+forward = jax.jit(decoder.hidden, static_argnums=1)
+
 IDS = [5, 17, 200, 33, 4, 81]
 
 
@@ -71,7 +73,7 @@ def test_reward_model_scores_as_in_transformers_up_to_its_offset(directory, tmp_
     checkpoints.save(dataclasses.replace(base, head=head), tmp_path)
     again = checkpoints.load(tmp_path)
     chex.assert_trees_all_close(again.head, head)
-    last = decoder.hidden(again.params, again.config, np.array([IDS]))[:, -1]
+    last = forward(again.params, again.config, np.array([IDS]))[:, -1]
     theirs = LlamaForSequenceClassification.from_pretrained(tmp_path)
     with torch.no_grad():
         wanted = theirs(torch.tensor([IDS])).logits.numpy()
@@ -85,7 +87,7 @@ def test_a_reward_model_saved_by_transformers_loads(tmp_path):
     theirs.save_pretrained(tmp_path)
     model = checkpoints.load(tmp_path)
     assert "unembed" not in model.params and float(model.head["bias"]) == 0
-    last = decoder.hidden(model.params, model.config, np.array([IDS]))[:, -1]
+    last = forward(model.params, model.config, np.array([IDS]))[:, -1]
     with torch.no_grad():
         wanted = theirs(torch.tensor([IDS])).logits.numpy()[:, 0]
     np.testing.assert_allclose(heads.score(model.head, last), wanted, atol=1e-5)

@@ -14,6 +14,13 @@ from cai_jax.models.config import Config, RopeScaling
 from tests.support import llama
 
 
+# Called op by op, every shape would be compiled op by op.
+forward = jax.jit(decoder.hidden, static_argnums=1, static_argnames="dtype")
+read = jax.jit(decoder.prefill, static_argnums=1)
+extend = jax.jit(decoder.extend, static_argnums=1)
+unembed = jax.jit(decoder.unembed, static_argnums=1)
+
+
 def torch_logits(model, ids):
     with torch.no_grad():
         return model(torch.tensor([ids])).logits[0].float().numpy()
@@ -35,9 +42,7 @@ def test_logits_agree_with_transformers(checkpoint):
     path, theirs = checkpoint
     model = checkpoints.load(path)
     batch = rows([7, 150, 33])
-    logits = decoder.unembed(
-        model.params, model.config, decoder.hidden(model.params, model.config, padded(batch))
-    )
+    logits = unembed(model.params, model.config, forward(model.params, model.config, padded(batch)))
     for number, row in enumerate(batch):
         wanted = torch_logits(theirs, row)
         np.testing.assert_allclose(logits[number, : len(row)], wanted, atol=1e-4)
@@ -49,12 +54,12 @@ def test_prefill_and_decode_agree_with_transformers(checkpoint):
     model = checkpoints.load(path)
     batch, starts = rows([12, 20, 9]), np.array([5, 13, 1], np.int32)
     table = padded(batch)
-    _, layers = decoder.prefill(model.params, model.config, table[:, :13])
+    _, layers = read(model.params, model.config, table[:, :13])
     cache = tuple(KV(*(jnp.pad(leaf, ((0, 0), (0, 0), (0, 11), (0, 0))) for leaf in kv)) for kv in layers)
     for step in range(7):
         newest = np.take_along_axis(table, (starts + step)[:, None], axis=1)
-        hidden, cache = decoder.extend(model.params, model.config, newest, cache, starts + step)
-        logits = decoder.unembed(model.params, model.config, hidden[:, 0])
+        hidden, cache = extend(model.params, model.config, newest, cache, starts + step)
+        logits = unembed(model.params, model.config, hidden[:, 0])
         for number, row in enumerate(batch):
             wanted = torch_logits(theirs, row[: starts[number] + step + 1])[-1]
             np.testing.assert_allclose(logits[number], wanted, atol=1e-4)
@@ -89,8 +94,8 @@ def test_packed_documents_do_not_see_each_other(small):
     tokens = np.concatenate([first, second, [0] * 6])[None]
     segments = np.array([[1] * 140 + [2] * 30 + [0] * 6])
     positions = np.array([[*range(140), *range(30), *range(6)]])
-    packed = decoder.hidden(params, config, tokens, positions=positions, segments=segments)[0]
-    alone = [decoder.hidden(params, config, text[None])[0] for text in (first, second)]
+    packed = forward(params, config, tokens, positions=positions, segments=segments)[0]
+    alone = [forward(params, config, text[None])[0] for text in (first, second)]
     chex.assert_trees_all_close(packed[:170], jnp.concatenate(alone), atol=1e-5)
     chex.assert_tree_all_finite(packed)
 
@@ -101,9 +106,9 @@ def test_branches_see_the_trunk_and_not_each_other(small):
     tokens = np.array([trunk + left + right])
     positions = np.array([[*range(135), *range(130, 133)]])
     branches = np.array([[0] * 130 + [1] * 5 + [2] * 3])
-    together, _ = decoder.prefill(params, config, tokens, positions=positions, branches=branches)
+    together, _ = read(params, config, tokens, positions=positions, branches=branches)
     for branch, where in ((left, slice(130, 135)), (right, slice(135, 138))):
-        alone = decoder.hidden(params, config, np.array([trunk + branch]))
+        alone = forward(params, config, np.array([trunk + branch]))
         chex.assert_trees_all_close(together[0, where], alone[0, 130:], atol=1e-5)
 
 
@@ -112,14 +117,14 @@ def test_gradient_reaches_every_parameter_and_matches_differences(small):
     tokens = np.arange(40)[None] % 97
 
     def loss(params):
-        logits = decoder.unembed(params, config, decoder.hidden(params, config, tokens[:, :-1]))
+        logits = unembed(params, config, decoder.hidden(params, config, tokens[:, :-1]))
         return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[:, 1:, None], axis=-1))
 
-    gradient = jax.grad(loss)(params)
+    gradient = jax.jit(jax.grad(loss))(params)
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient))
     direction = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(1), leaf.shape), params)
     moved = [jax.tree.map(lambda p, d, s=s: p + s * d, params, direction) for s in (1e-3, -1e-3)]
-    slope = (loss(moved[0]) - loss(moved[1])) / 2e-3
+    slope = (jax.jit(loss)(moved[0]) - jax.jit(loss)(moved[1])) / 2e-3
     products = jax.tree.map(lambda g, d: jnp.sum(g * d), gradient, direction)
     np.testing.assert_allclose(sum(jax.tree.leaves(products)), slope, rtol=2e-2)
 
@@ -127,8 +132,8 @@ def test_gradient_reaches_every_parameter_and_matches_differences(small):
 def test_bfloat16_activations_stay_close(small):
     config, params = small
     tokens = np.arange(20)[None]
-    wide = decoder.hidden(params, config, tokens)
-    narrow = decoder.hidden(params, config, tokens, dtype=jnp.bfloat16)
+    wide = forward(params, config, tokens)
+    narrow = forward(params, config, tokens, dtype=jnp.bfloat16)
     assert narrow.dtype == jnp.bfloat16
     np.testing.assert_allclose(narrow.astype(jnp.float32), wide, atol=0.1)
     assert decoder.unembed(params, config, narrow).dtype == jnp.float32

@@ -176,7 +176,7 @@ def test_an_unknown_error_leaves_its_traceback_in_a_file(tmp_path):
     bad = toy.node("bad", "fail")
     with pytest.raises(StageFailed) as caught:
         toy.executor(tmp_path).run([bad])
-    assert caught.value.where == "fail `bad`"
+    assert caught.value.where == "bad (fail)"
     assert caught.value.message == "ZeroDivisionError: oh"
     assert 'raise ZeroDivisionError("oh")' in caught.value.traceback.read_text()
     assert not (tmp_path / "cache" / bad.key / "LEASE").exists()
@@ -270,3 +270,30 @@ def test_a_heartbeat(tmp_path, monkeypatch):
     time.sleep(0.1)
     assert (tmp_path / "LEASE").stat().st_mtime > 0
     lease.release()
+
+
+def test_checkpoints_left_by_a_kill_after_done_are_dropped(tmp_path):
+    nodes = toy.pipeline()
+    toy.executor(tmp_path).run(nodes)
+    left = tmp_path / "cache" / nodes[2].key / "ckpt" / "9"
+    left.mkdir(parents=True)
+    toy.executor(tmp_path).run(nodes)
+    assert not left.parent.exists()
+
+
+def test_what_could_not_be_measured_has_no_value(tmp_path):
+    registry = {"fail": toy.stage("fail", lambda ctx: {"value": float("nan"), "n": 0}, toy.Kind.METRIC)}
+    made = toy.executor(tmp_path, registry=registry).run([toy.node("bad", "fail")])
+    assert next(iter(made.values())).artefact.result == {"value": None, "n": 0}
+
+
+def test_the_compilation_cache_needs_no_jax(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from cai_jax.runs.session import use_compilation_cache\n"
+        "use_compilation_cache(Path(sys.argv[1])); assert 'jax' not in sys.modules\n"
+        "import jax; assert jax.config.jax_compilation_cache_dir == sys.argv[1] + '/jax'\n"
+        "use_compilation_cache(Path(sys.argv[1]) / 'b')\n"
+        "assert jax.config.jax_compilation_cache_dir == sys.argv[1] + '/jax'"
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=ROOT, env=clean)

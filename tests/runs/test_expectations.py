@@ -32,7 +32,7 @@ def side(key=None, constant=0.0):
 
 
 def verdict(left, op, right, level=None):
-    claim = SimpleNamespace(text="claim", left=left, op=op, right=right, level=level, why="because")
+    claim = SimpleNamespace(text="claim", left=left, op=op, right=right, level=level, why="because", arm="")
     return judge(claim, ROWS.__getitem__, lambda key: mean(ROWS[key]), PlusMinus())
 
 

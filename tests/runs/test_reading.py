@@ -5,13 +5,12 @@ import json
 
 import pytest
 
-from cai_jax.lang.types import Kind, Node, Type
-from cai_jax.runs import folder, metrics
+from cai_jax.runs import folder, metrics, preflight
 from cai_jax.runs.cache import Cache
 from cai_jax.runs.errors import UserError
 from cai_jax.runs.expectations import Verdict
 from cai_jax.runs.metrics import MetricsLog
-from cai_jax.runs.progress import EVERY_S, PlainReporter, duration
+from cai_jax.runs.progress import EVERY_S, LiveReporter, PlainReporter, duration, reporter
 from cai_jax.runs.results import Measured, aligned, metrics_table, notes, number, verdicts_table
 from cai_jax.runs.why import Reasons
 from tests.runs import toy
@@ -65,14 +64,13 @@ def test_durations(seconds, text):
 def test_plain_progress_speaks_now_and_then():
     now = [0.0]
     stream = io.StringIO()
-    reporter = PlainReporter(stream, lambda: now[0])
-    sl = Node("finetune-1", "finetune", {}, {}, Type(Kind.MODEL), ("sl",))
-    reporter.begin(sl, 2, 5)
-    reporter.progress(10, 100, tokens=0, unit="steps")  # resumed at 10
+    told = PlainReporter(stream, lambda: now[0])
+    told.begin("sl (finetune)", 2, 5)
+    told.progress(10, 100, tokens=0, unit="steps")  # resumed at 10
     for done in range(11, 41):
         now[0] += EVERY_S / 20
-        reporter.progress(done, 100, tokens=(done - 10) * 50, unit="steps")
-    reporter.end(sl, 2, 5, cached=False, seconds=15.0)
+        told.progress(done, 100, tokens=(done - 10) * 50, unit="steps")
+    told.end("sl (finetune)", 2, 5, cached=False, seconds=15.0)
     # 20 steps of 0.5 s: 100 tokens a second, and 70 steps left at 2 a second.
     assert stream.getvalue().splitlines() == [
         "[2/5] sl (finetune): 30/100 steps, 100 tokens/s, 35 s left",
@@ -152,7 +150,7 @@ def test_the_metrics_table_has_a_row_for_every_model(tmp_path):
     assert metrics_table(outcomes, found).splitlines() == [
         "        harm_rate         accuracy",
         "        on red.test",
-        "-----------------------------------",
+        "----------------------------------",
         "model   0.1 [0.05, 0.15]",
         "base    0.7 [0.6, 0.8]",
         "labels                    -",
@@ -180,3 +178,47 @@ def test_notes_of_cached_nodes_are_told_again(tmp_path):
 def test_aligned():
     assert aligned([]) == ""
     assert aligned([["a", "bb"], ["ccc", "d"]]) == "a    bb\nccc  d"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_on_a_terminal_progress_is_a_bar_with_the_lines_above_it(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    live = reporter(stream)
+    assert isinstance(live, LiveReporter)
+    live.begin("sl (finetune)", 1, 2)
+    live.progress(3, 10, tokens=5, unit="steps")
+    live.end("sl (finetune)", 1, 2, cached=False, seconds=1.0)
+    live.say("[not markup]")
+    live.close()
+    assert "[1/2] sl (finetune): done in 1.0 s\n" in stream.getvalue()
+    assert "[not markup]\n" in stream.getvalue()
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    assert type(reporter(Terminal())) is PlainReporter
+    assert type(reporter(io.StringIO())) is PlainReporter
+
+
+def test_prompts_trained_on_under_another_name_are_found(tmp_path):
+    red, drawn, model, _ = toy.pipeline(n=10)
+    unseen = toy.node("unseen", "ask", {"n": 4})
+    other = toy.node("other", "measure", {}, model=model, on=unseen)
+    same = toy.node("same", "measure", {}, model=model, on=red)
+    nodes = [red, unseen, drawn, model, other, same]
+    read = preflight.data(nodes, toy.REGISTRY)
+    assert read == [red, unseen]
+    rows = {
+        red.key: [{"id": f"text{i}-0"} for i in range(10)],
+        unseen.key: [{"id": f"text{i}-0"} for i in (8, 9, 10, 11)],
+    }
+    named = {node.key: node.names[0] for node in nodes}
+    # `same` is measured on the very artefact that was trained on, which the checker has its own rule for.
+    assert preflight.overlaps(nodes, named, read, rows.__getitem__) == [
+        "other: 2 of 4 prompts of unseen are also in red, which was trained on"
+    ]

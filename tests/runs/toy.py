@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from cai_jax.data.render import Segment, data
+from cai_jax.data.sources import read_prompts
 from cai_jax.errors import UserError
 from cai_jax.lang.types import Cost, Kind, Node, Param, Signature, Type
 from cai_jax.runs.cache import Cache
@@ -26,22 +27,19 @@ BATCH = 4
 
 
 def stage(name, run, kind, params=(), *, version=1, group="stage", **more):
-    signature = Signature(
-        name, f"{name}, a toy", params, lambda call: Type(kind), version=version, group=group
-    )
+    signature = Signature(name, f"{name}, a toy", params, lambda call: Type(kind), version=version, group=group)
     cost = lambda node, inputs: Cost(tokens=100.0, flops=2e9, bytes=3e6)  # noqa: E731
     return SimpleNamespace(SIGNATURE=signature, cost=cost, run=run, **more)
 
 
 def ask(ctx):
     """Numbered prompts."""
-    ctx.commit(
-        [{"id": f"p{i}-0", "turns": [{"role": "human", "text": f"q{i}"}]} for i in range(ctx.params["n"])]
-    )
+    n = ctx.params.get("limit") or ctx.params["n"]
+    ctx.commit([{"id": f"p{i}-0", "turns": [{"role": "human", "text": f"q{i}"}]} for i in range(n)])
 
 
 def reply(ctx):
-    """A reply to each prompt, in batches, slowly; the draw depends on the row and the seed only."""
+    """A reply to each prompt, in batches; the draw depends on the row and the seed only."""
     rows, done = ctx.inputs["prompts"].rows(), len(ctx.committed())
     for start in range(done, len(rows), BATCH):
         batch = []
@@ -94,10 +92,29 @@ def fail(ctx):
     raise ZeroDivisionError("oh")
 
 
-def rendered(ctx, n):
-    return [
-        [Segment("\n\nHuman:"), data(row["turns"][-1]["text"])] for row in ctx.inputs["prompts"].rows()[:n]
+def screen(ctx):
+    """Flags replies that draw more than a half."""
+    rows = [
+        {**row, "flag": {"principle": "small", "p": float(row["reply"][1:])} if row["reply"] > "r0.5" else None}
+        for row in ctx.inputs["replies"].rows()
     ]
+    ctx.commit(rows)
+
+
+def amend(ctx):
+    """Puts flagged replies right."""
+    rows = ctx.inputs["replies"].rows()
+    mended = {"reply": "r0.0", "flag": None, "critique": "It is large.", "principle": "small"}
+    ctx.commit([{**row, **mended} if row["flag"] else row for row in rows])
+
+
+def given(ctx):
+    """Prompts from a file."""
+    ctx.commit(read_prompts(ctx.params["path"]))
+
+
+def rendered(ctx, n):
+    return [[Segment("\n\nHuman:"), data(row["turns"][-1]["text"])] for row in ctx.inputs["prompts"].rows()[:n]]
 
 
 def number(name, default, value="int", **more):
@@ -127,6 +144,9 @@ REGISTRY = {
         (Param("model", "what", (Kind.MODEL,)), Param("on", "where", (Kind.PROMPTS,))),
         group="metric",
     ),
+    "screen": stage("screen", screen, Kind.RESPONSES, (Param("replies", "what", (Kind.RESPONSES,)),)),
+    "amend": stage("amend", amend, Kind.RESPONSES, (Param("replies", "what", (Kind.RESPONSES,)),)),
+    "prompts": stage("prompts", given, Kind.PROMPTS, (Param("path", "file", value="path"),), group="source"),
     "fail": stage("fail", fail, Kind.RESPONSES, (Param("prompts", "what", (Kind.PROMPTS,)),)),
 }
 
@@ -152,9 +172,7 @@ def pipeline(n=10, steps=10, pause=0.0, **reply_params):
 def executor(out, stream=sys.stderr, **more):
     """An executor over `out/cache`."""
     more = {"interrupts": Interrupts(), "registry": REGISTRY, "seed": 0, **more}
-    return Executor(
-        cache=Cache(Path(out) / "cache"), reporter=PlainReporter(stream), traces=Path(out), **more
-    )
+    return Executor(cache=Cache(Path(out) / "cache"), reporter=PlainReporter(stream), traces=Path(out), **more)
 
 
 def contents(out, nodes):

@@ -116,10 +116,10 @@ class _Documents:
         self.pad = model.tokenizer.pad_id or 0
 
     def shard(self, number: int, seed: tuple[int, ...]) -> Packed:
-        for source, count in zip(self.sources, self.counts, strict=True):
-            if number < count:
-                break
-            number -= count
+        place = 0
+        while number >= self.counts[place]:
+            number, place = number - self.counts[place], place + 1
+        source = self.sources[place]
         stop = min(source["rows"], (number + 1) * SHARD)
         found = (example(self.model, segments) for segments in documents.read(source, number * SHARD, stop))
         kept = [cut for each in found if (cut := _cut(each, self.length, self.overlong))]

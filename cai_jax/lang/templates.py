@@ -1,0 +1,41 @@
+"""What `cai-jax new` writes: a shipped program with the constitutions that it uses, to be changed freely."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cai_jax.errors import UserError
+from cai_jax.lang import assets
+from cai_jax.lang.diagnostics import did_you_mean
+
+_USE = re.compile(r'^use\s+\w+\s+from\s+"([^"]+)"', re.MULTILINE)
+
+
+def names(root: Path | None = None) -> list[str]:
+    """The templates: the shipped programs, by their file names."""
+    return sorted(path.stem for path in ((root or assets.root()) / "programs").glob("*.cai"))
+
+
+def new(template: str, name: str, root: Path | None = None) -> dict[str, str]:
+    """The files of a new program: relative path -> text.
+
+    Args:
+      template: one of `names()`.
+      name: of the program, with or without ".cai".
+      root: the folder with programs/ and constitutions/; None finds it.
+
+    Raises:
+      UserError: there is no such template.
+    """
+    root = root or assets.root()
+    if template not in names(root):
+        hint = did_you_mean(template, names(root)) or f"there are {', '.join(names(root))}"
+        raise UserError(f"there is no template {template!r}", hint)
+    text = (root / "programs" / f"{template}.cai").read_text(encoding="utf-8")
+    title = f"{name.removesuffix('.cai')}.cai"
+    files = {title: re.sub(rf"^# {re.escape(template)}\.cai", f"# {title}", text)}
+    for path in _USE.findall(text):
+        if (root / path).is_file():
+            files[path] = (root / path).read_text(encoding="utf-8")
+    return files

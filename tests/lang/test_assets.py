@@ -1,0 +1,43 @@
+"""Folders beside the package, from a wheel and from a clone, and what `new` makes of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from cai_jax.errors import UserError
+from cai_jax.lang import assets, templates
+from cai_jax.lang.check import check
+from cai_jax.stages import registry
+
+
+def test_a_wheel_holds_them_inside_and_a_clone_beside_the_package(tmp_path):
+    package = tmp_path / "cai_jax"
+    (package / "_assets" / "grammar").mkdir(parents=True)
+    (tmp_path / "grammar").mkdir()
+    (tmp_path / "constitutions").mkdir()
+    assert assets.find("grammar", package) == package / "_assets" / "grammar"
+    assert assets.find("constitutions", package) == tmp_path / "constitutions"
+    assert assets.root(package) == tmp_path
+    with pytest.raises(UserError, match="programs"):
+        assets.find("programs", package)
+
+
+def test_this_installation_has_all_three():
+    assert (assets.find("grammar") / "cai.lark").is_file()
+    assert (assets.find("constitutions") / "starter.cai").is_file()
+    assert (assets.find("programs") / "quickstart.cai").is_file()
+
+
+def test_a_new_program_checks_with_its_own_constitution(tmp_path):
+    for path, text in templates.new("quickstart", "mine").items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    assert (tmp_path / "constitutions" / "starter.cai").is_file()
+    program = tmp_path / "mine.cai"
+    found = check(program.read_bytes(), program, registry(), root=tmp_path)
+    assert found.ok, found.diagnostics
+
+
+def test_an_unknown_template_is_told():
+    with pytest.raises(UserError, match="did you mean `quickstart`"):
+        templates.new("quikstart", "mine")

@@ -1,0 +1,288 @@
+"""Lowering: what is one node, what enters a key, and what sweeps, flows and operators come to."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from hashlib import blake2b
+
+import pytest
+
+from cai_jax.lang.check import check
+from cai_jax.lang.diagnostics import render
+from cai_jax.lang.plan import Plan, lower
+from tests.lang.registry import REGISTRY, checked
+
+QUICKSTART = """# quickstart.cai
+use harmless from "constitutions/starter.cai"
+
+base  = model("builtin:tiny")
+red   = prompts("builtin:red_team")
+ask   = prompts("builtin:helpful")
+edge  = prompts("builtin:borderline")
+
+# 1. supervised: sample, critique, revise, fine-tune
+revised = red.train |> sample(base) |> revise(harmless, rounds=2)
+chat    = ask.train |> sample(base)
+sl      = revised + chat |> finetune(base, epochs=1)
+
+# 2. reinforcement: AI feedback, preference model, PPO
+labels = red.train |> sample(sl, n=2) |> judge(harmless, by=base)
+human  = prefs("builtin:helpful_prefs")
+rm     = labels + human.train |> reward(sl)
+rl     = sl |> ppo(rm, on=red.train + ask.train, kl=0.05, steps=100)
+
+# 3. what must be true, on prompts never trained on
+label_quality = label_accuracy(labels)
+expect harm_rate(sl, red.test) < harm_rate(base, red.test) at 95%
+expect harm_rate(rl, red.test) < harm_rate(sl, red.test)   at 95%
+expect refusal_rate(rl, ask.test) < 5%                     "no over-refusal"
+expect refusal_rate(rl, edge.test) < 10%                   "hears the difference"
+"""
+GUARD = """use harmless from "constitutions/starter.cai"
+let limit = 50% in 0..1
+base = model("builtin:tiny")
+red  = prompts("builtin:red_team")
+guarded = _
+  |> sample(base)
+  |> screen(harmless, limit=limit)
+  |> revise(harmless, rounds=1, where=flagged)
+  |> refuse("I can't help with that.", where=flagged)
+expect harm_rate(guarded, red.test) < harm_rate(base, red.test) at 95%
+"""
+BASE = 'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\n'
+
+
+def plan_of(text: str, world, fingerprint=lambda path: path, **overrides: str) -> Plan:
+    found = checked(text, world, **overrides)
+    assert found.ok, render(found.diagnostics)
+    return lower(found, fingerprint)
+
+
+def stages(plan: Plan) -> list[str]:
+    return [node.stage for node in plan.nodes]
+
+
+def test_the_quickstart(world):
+    plan = plan_of(QUICKSTART, world)
+    counted = {stage: stages(plan).count(stage) for stage in set(stages(plan))}
+    # red.train, ask.train, human.train, red.test, ask.test, edge.test; three joins; draws for revised, chat, labels,
+    # and for the five measurements: sl, base and rl on red.test, rl on ask.test and edge.test.
+    assert counted == {
+        "constitution": 1, "model": 1, "prompts": 3, "prefs": 1, "select": 6, "sample": 8, "revise": 1, "join": 3,
+        "finetune": 1, "judge": 1, "reward": 1, "ppo": 1, "label_accuracy": 1, "harm_rate": 3, "refusal_rate": 2,
+    }  # fmt: skip
+    assert plan.metrics == ("label_quality",)
+    assert [(m.name, m.of, m.on) for m in plan.measures][:2] == [
+        ("label_quality", "labels", ""),
+        ("harm_rate(sl, red.test)", "sl", "red.test"),
+    ]
+    first, *_, last = plan.expects
+    assert (first.op, first.level, first.line) == ("<", 0.95, 22)
+    assert plan.node(first.left.key).stage == plan.node(first.right.key).stage == "harm_rate"
+    assert (last.right.key, last.right.constant, last.level, last.why) == (None, 0.1, None, "hears the difference")
+    assert plan.node(plan.names["revised"]).inputs["by"] == plan.names["base"]
+    assert plan.settings["seed"] == 0 and plan.sweeps == ()
+
+
+def test_nodes_come_after_their_inputs_and_each_once(world):
+    plan, seen = plan_of(QUICKSTART, world), set()
+    for node in plan.nodes:
+        for value in node.inputs.values():
+            assert set([value] if isinstance(value, str) else value) <= seen
+        assert node.key not in seen
+        seen.add(node.key)
+
+
+def test_a_key_is_the_hash_of_the_meaning(world):
+    plan = plan_of(BASE + "harm = harm_rate(base, red)\n", world, fingerprint=lambda path: f"print of {path}")
+    meaning = {
+        "stage": "prompts",
+        "version": 1,
+        "params": {"limit": None},
+        "inputs": {},
+        "data": {"path": "print of builtin:red_team"},
+        "run": {},
+    }
+    text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
+    assert plan.names["red"] == f"prompts-{blake2b(text.encode(), digest_size=8).hexdigest()}"
+
+
+def test_text_comments_names_and_schedule_do_not_enter_keys(world):
+    plan = plan_of(QUICKSTART, world)
+    other = QUICKSTART.replace("revised", "mended").replace("# 1.", "# one").replace(" |> ", "\n  |> ")
+    other = other.replace("steps=100)", "steps=100) with (slots=8)").replace("kl=0.05, ", "").replace("10%", "0.1")
+    again = plan_of(other, world)
+    assert [node.key for node in again.nodes] == [node.key for node in plan.nodes]
+    assert again.node(again.names["rl"]).schedule["slots"] == 8
+
+
+def test_where_the_program_lies_does_not_enter_keys(world, tmp_path):
+    data = 'mine = prompts("mine.jsonl")\nbase = model("builtin:tiny")\nr = mine |> sample(base)\n'
+    keys = []
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.jsonl").write_text("{}\n", encoding="utf-8")
+        found = check(data, tmp_path / name / "p.cai", REGISTRY, root=world)
+        plan = lower(found, lambda path: "contents")
+        assert plan.node(plan.names["mine"]).params["path"] == str(tmp_path / name / "mine.jsonl")
+        keys.append([node.key for node in plan.nodes])
+    assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize(
+    "old, new, same",
+    [
+        ("kl=0.05", "kl=0.1", {"sl", "rm", "labels"}),
+        ("rounds=2", "rounds=3", {"chat", "human", "harmless"}),
+        ("n=2", "n=3", {"sl", "revised"}),
+        ("red.train |> sample(sl", "red.train |> sample(seed=1, model=sl", {"sl"}),
+        ("# quickstart.cai", "run (seed=1)", {"base", "red", "human", "harmless"}),
+        ("# quickstart.cai", "run (dtype=bf16)", {"base", "red"}),
+    ],
+)
+def test_a_change_reaches_what_depends_on_it_and_nothing_else(world, old, new, same):
+    if "seed=1, model" in new:
+        old, new = "sample(sl, n=2)", "sample(sl, n=2, seed=1)"
+    before, after = plan_of(QUICKSTART, world), plan_of(QUICKSTART.replace(old, new), world)
+    assert same <= {name for name, key in before.names.items() if after.names[name] == key}
+    assert before.names["rl"] != after.names["rl"]
+
+
+def test_changed_data_changes_keys(world):
+    before = plan_of(QUICKSTART, world)
+    after = plan_of(QUICKSTART, world, fingerprint=lambda path: path.replace("helpful_prefs", "changed"))
+    assert before.names["human"] != after.names["human"] and before.names["labels"] == after.names["labels"]
+
+
+def test_a_constitution_is_its_principles_and_fewshots(world):
+    (world / "shots.jsonl").write_text("{}\n", encoding="utf-8")
+    text = BASE + (
+        'constitution kind {{\n  fewshots = "shots.jsonl"\n'
+        '  principle p {{ critique = "What is" "unkind?" revise = "Mend it." weight = 2 tags = [kind] }}\n}}\n'
+        "r = red.train |> sample(base) |> revise({0})\n"
+    )
+    plan = plan_of(text.format("kind"), world, fingerprint=lambda path: "contents")
+    node = plan.node(plan.names["kind"])
+    assert node.stage == "constitution" and node.params["fewshots"] == str(world / "shots.jsonl")
+    principle = {"name": "p", "critique": "What is unkind?", "revise": "Mend it.", "compare": "", "weight": 2.0}
+    assert node.params["principles"] == [{**principle, "tags": ["kind"]}]
+    renamed = plan_of(text.replace("constitution kind", "constitution k").format("k"), world, lambda path: "contents")
+    assert renamed.names["k"] == node.key
+    other = plan_of(text.format("kind"), world, fingerprint=lambda path: "other")
+    assert other.names["kind"] != node.key
+
+
+def test_principles_are_selected_by_name_or_tag(world):
+    use = 'use harmless from "constitutions/starter.cai"\n' + BASE
+    draw = "r = red.train |> sample(base) |> revise(harmless.{})\n"
+    found = {}
+    for name in ("law", "safety"):
+        plan = plan_of(use + draw.format(name), world)
+        node = plan.node(plan.node(plan.names["r"]).inputs["constitution"])
+        found[name] = [principle["name"] for principle in node.params["principles"]]
+    assert found == {"law": ["law"], "safety": ["violence", "law"]}
+
+
+def test_equal_expressions_are_one_node(world):
+    plan = plan_of(
+        BASE + "a = harm_rate(red.test |> sample(base))\nb = harm_rate(red.test |> sample(base, n=1))\n", world
+    )
+    assert plan.names["a"] == plan.names["b"]
+    assert plan.node(plan.names["a"]).names == ("a", "b")
+    other = plan_of(
+        BASE + "a = harm_rate(red.test |> sample(base))\nb = harm_rate(red.test |> sample(base, seed=1))\n", world
+    )
+    assert other.names["a"] != other.names["b"]
+
+
+def test_reward_models_are_mixed_by_scaling_and_joining(world):
+    text = BASE + (
+        'human = prefs("builtin:helpful_prefs")\nlet w = 0.3\n'
+        "a = human.train |> reward(base)\nb = human.train |> reward(base, epochs=2)\n"
+        "rl = base |> ppo(w * a + 2 * w * b, on=red.train)\n"
+    )
+    plan = plan_of(text, world)
+    join = plan.node(plan.node(plan.names["rl"]).inputs["reward"])
+    assert join.stage == "join"
+    scaled = [plan.node(key) for key in join.inputs["data"]]
+    assert [(node.stage, node.params["weight"], node.inputs["data"]) for node in scaled] == [
+        ("scale", 0.3, plan.names["a"]),
+        ("scale", 0.6, plan.names["b"]),
+    ]
+
+
+def test_a_sweep_shares_what_does_not_depend_on_it(world):
+    text = QUICKSTART.replace("kl=0.05", "kl=kl") + "let kl = 0.05 in 0..1\nsweep kl in [0.01, 0.05]\n"
+    text = text.replace("# quickstart.cai\n", "").replace("let kl = 0.05 in 0..1\n", "")
+    plan = plan_of("let kl = 0.05 in 0..1\n" + text, world)
+    assert plan.sweeps == ({"kl": 0.01}, {"kl": 0.05})
+    assert stages(plan).count("ppo") == 2 and stages(plan).count("reward") == 1
+    assert {"sl", "rl[kl=0.01]", "rl[kl=0.05]"} <= set(plan.names)
+    assert [plan.node(plan.names[f"rl[kl={kl}]"]).params["kl"] for kl in ("0.01", "0.05")] == [0.01, 0.05]
+    claims = [(claim.text, claim.arm) for claim in plan.expects]
+    assert claims.count(("harm_rate(sl, red.test) < harm_rate(base, red.test)", "")) == 1
+    assert claims.count(("refusal_rate(rl, ask.test) < 5%", "kl=0.01")) == 1
+    assert claims.count(("refusal_rate(rl, ask.test) < 5%", "kl=0.05")) == 1
+    assert {measure.arm for measure in plan.measures if measure.of == "rl"} == {"kl=0.01", "kl=0.05"}
+    assert {measure.arm for measure in plan.measures if measure.of == "sl"} == {""}
+
+
+def test_sweeps_multiply_and_the_seed_can_be_swept(world):
+    text = BASE + "let s = 0\nlet t = 1\nsweep s in [0, 1]\nsweep t in [1, 0.5]\nrun (seed=s)\n"
+    plan = plan_of(text + "h = harm_rate(red.test |> sample(base, temperature=t))\n", world)
+    assert len(plan.sweeps) == 4 and stages(plan).count("sample") == 4 and stages(plan).count("select") == 1
+
+
+def test_a_mistake_in_one_arm_says_which(world):
+    use = 'use harmless from "constitutions/starter.cai"\n' + BASE
+    text = use + "let n = 2\nsweep n in [2, 1]\nlabels = red.train |> sample(base, n=n) |> judge(harmless, by=base)\n"
+    found = checked(text, world)
+    assert [d.code for d in found.diagnostics] == ["E210"]
+    assert found.diagnostics[0].message.endswith("(with n=1)")
+
+
+def test_overrides_replace_knobs(world):
+    text = BASE + "let t = 1 in 0..2\nh = harm_rate(red.test |> sample(base, temperature=t))\n"
+    plan = plan_of(text, world, t="0.5")
+    assert plan.knobs == {"t": 0.5}
+    assert [node.params["temperature"] for node in plan.nodes if node.stage == "sample"] == [0.5]
+
+
+def test_a_flow_is_lowered_with_its_hole_and_on_the_prompts_it_is_measured_on(world):
+    plan = plan_of(GUARD, world)
+    flow = plan.flows["guarded"]
+    assert [node.stage for node in flow.nodes] == ["hole", "sample", "screen", "revise", "refuse"]
+    assert (flow.hole, flow.output) == (flow.nodes[0].key, flow.nodes[-1].key)
+    assert flow.nodes[1].inputs == {"prompts": flow.hole, "model": plan.names["base"]}
+    assert flow.nodes[2].params == {"limit": 0.5} and flow.nodes[2].inputs["by"] == plan.names["base"]
+    assert "hole" not in stages(plan)
+    assert stages(plan).count("sample") == 1, "the flow samples just as the base's own measurement does"
+    assert set(flow.nodes[1].inputs.values()) - {flow.hole} <= {node.key for node in plan.nodes}
+
+
+def test_a_flow_is_called_on_prompts_and_within_flows(world):
+    text = (
+        BASE
+        + "f = _ |> sample(base)\ng = _ |> f() |> refuse()\na = harm_rate(red.test |> g())\nb = harm_rate(g, red.test)\n"
+    )
+    plan = plan_of(text, world)
+    replies = {plan.node(plan.names[name]).inputs["of"] for name in "ab"}
+    assert len(replies) == 1 and plan.node(replies.pop()).stage == "refuse"
+
+
+def test_lists_give_many_inputs(world):
+    text = BASE + "rl = harm_rate(red.test + red.train |> sample(base))\n"
+    plan = plan_of(text, world)
+    join = next(node for node in plan.nodes if node.stage == "join")
+    assert len(join.inputs["data"]) == 2
+
+
+def test_a_wrong_program_is_not_lowered(world):
+    with pytest.raises(ValueError, match="errors"):
+        lower(checked("a = b\n", world), str)
+
+
+def test_a_plan_is_plain_data(world):
+    plan = plan_of(QUICKSTART, world)
+    json.dumps([dict(dataclasses.asdict(node), type=str(node.type)) for node in plan.nodes])

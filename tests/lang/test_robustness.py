@@ -1,0 +1,135 @@
+"""Files that are no programs, or hardly any: each gets a good diagnostic, none a traceback."""
+
+from __future__ import annotations
+
+import pytest
+
+from cai_jax.lang.diagnostics import Diagnostics, render
+from cai_jax.lang.parse import MAX_BYTES, decode, parse
+from tests.lang.registry import checked
+
+GOOD = b'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\nharm = harm_rate(base, red.test)\n'
+
+
+def said(data: bytes, shown: str = "p.cai") -> str:
+    """What parsing alone says about these bytes."""
+    report = Diagnostics()
+    parse(decode(data, shown, report), report)
+    return render(report.in_order())
+
+
+def codes(found) -> list[str]:
+    return [diagnostic.code for diagnostic in found.diagnostics]
+
+
+def test_bytes_that_are_not_utf8():
+    assert (
+        said(b'a = "gr\xfc\xdfe"\nb = c\n')
+        == """error[E001]: the byte 0xfc is not UTF-8
+  --> p.cai:1:8
+  |
+1 | a = "gr��e"
+  |        ^ here
+  = help: save the file as UTF-8
+"""
+    )
+
+
+def test_a_byte_order_mark_is_skipped_with_a_warning(world):
+    found = checked(b"\xef\xbb\xbf" + GOOD, world)
+    assert codes(found) == ["W002"] and found.ok
+    assert found.diagnostics[0].span.source.position(found.diagnostics[0].span.start) == (1, 1)
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\r"])
+def test_other_line_ends_are_read_as_lf_with_a_warning(world, end):
+    found = checked(GOOD.replace(b"\n", end), world)
+    assert codes(found) == ["W003"] and found.ok
+
+
+def test_tabs_are_told_once_and_only_outside_of_strings_and_comments():
+    assert (
+        said(b'# a\tcomment\na = f("x\ty",\tb,\tc)\n')
+        == """error[E004]: tabs are not allowed outside strings
+  --> p.cai:2:13
+  |
+2 | a = f("x y", b, c)
+  |             ^
+  = help: `cai-jax fmt` replaces tabs by spaces
+"""
+    )
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"# only a comment\n"])
+def test_an_empty_program(world, data):
+    found = checked(data, world)
+    assert codes(found) == ["E005"]
+    assert found.diagnostics[0].hint == "`cai-jax new` writes a program to start from"
+
+
+def test_a_file_of_a_megabyte():
+    assert (
+        said(b"x" * 1_000_000)
+        == f"""error[E006]: the program has 1,000,000 bytes; the limit is {MAX_BYTES:,}
+  --> p.cai:1:1
+  |
+1 |
+  | ^
+  = help: keep data in .jsonl files and name those
+"""
+    )
+
+
+@pytest.mark.parametrize("bracket", ["(", "f(", "[", "f(x=["])
+def test_a_thousand_nested_brackets(bracket):
+    assert said(f"a = {bracket * 1000}\nb = c\n".encode()).count("error[E007]") == 1
+
+
+def test_long_chains_need_no_deep_stack(world):
+    chain = " |> ".join(["red.train |> sample(base)", *["refuse()"] * 3000])
+    total = " + ".join(["(red.train |> sample(base))"] * 3000)
+    text = f'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\na = harm_rate({chain})\n'
+    found = checked(f"{text}b = harm_rate({total})\nc = base{'.x' * 3000}\n", world)
+    assert codes(found) == ["E228"]
+
+
+def test_a_large_program_of_good_statements_is_fast_enough(world):
+    lines = [f"r{i} = r{i - 1} |> refuse()\n" for i in range(1, 4000)]
+    head = 'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\nr0 = red.train |> sample(base)\n'
+    assert codes(checked(head + "".join(lines), world)) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x00", b"\x00" * 50, b"(" * 50, b'"' * 51, b"= = =\n= =", b"|>|>|>", b"{}{}{}", b"a=", b"\\", b"_", b"_ = _"],
+)
+def test_garbage_is_told_and_never_raises(world, data):
+    assert not checked(data, world).ok
+
+
+def test_every_prefix_of_a_program_is_survived(world):
+    text = GOOD.decode() + 'constitution c { principle p { revise = "x" tags = [a] } }\nexpect harm < 5% at 95% "w"\n'
+    for end in range(len(text)):
+        checked(text[:end], world)
+
+
+def test_nothing_follows_from_a_broken_statement(world):
+    text = """base = model("builtin:tiny")
+red = prompts("builtin:red_team"
+replies = red.train |> sample(base)
+more = red.test |> sample(base, n=two three)
+harm = harm_rate(replies)
+other = harm_rate(more)
+"""
+    found = checked(text, world)
+    assert codes(found) == ["E103", "E110"]
+
+
+def test_all_mistakes_are_told_at_once(world):
+    text = """base = model("builtin:tiny")
+red = prompts("builtin:red_tema", limit=0)
+a = sample(red.train, base, n=0, temperature=-1)
+b = smaple(red.train, bse, m=2)
+expect base < 5
+"""
+    assert sorted(codes(checked(text, world))) == ["E200", "E204", "E237", "E237", "E237", "E242"]

@@ -1,0 +1,107 @@
+"""Run with eight virtual CPU devices (see test_step.py): the same steps on one device, meshes, and pmap.
+
+Prints one JSON object: for every step and way of running it, the largest difference from one device.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from functools import partial
+
+import jax
+import numpy as np
+
+from cai_jax.learn import optim, ppo, preference, rollout, sft
+from cai_jax.learn.kl import KL
+from cai_jax.learn.state import TrainState
+from cai_jax.parallel.mesh import make_mesh
+from cai_jax.parallel.step import PREPARE, ROWWISE, compile_step
+from tests.learn import toy
+
+# Plain gradients at a small rate: Adam's first steps divide by |g|, which blows rounding up where g is tiny.
+OPTIM = optim.Optim(1e-3, eps=1e-2)
+CONFIG = replace(toy.CONFIG, kv_heads=2)
+WAYS = {"one": "one", "pmap": "pmap", "data": make_mesh(8), "mixed": make_mesh(2, 2, 2)}
+
+
+def run_sft(way):
+    settings = sft.SFT(OPTIM, chunk=4)
+    step = compile_step(partial(sft.make_step, CONFIG, settings), way)
+    state = step.place(TrainState.create(toy.params(0, CONFIG), optim.optimizer(OPTIM)))
+    for seed in range(2):
+        batch = toy.documents(2, 8, seed)
+        batch["weights"][:, 3] = 0.0  # devices hold unequal weights
+        state, metrics = step(state, batch)
+    return state, metrics
+
+
+def run_preference(way):
+    settings = preference.Preference(OPTIM)
+    step = compile_step(partial(preference.make_step, CONFIG, settings), way)
+    score = compile_step(partial(preference.make_scores, CONFIG, settings), way, out=ROWWISE)
+    state = step.place(TrainState.create(toy.scored(0, CONFIG), optim.optimizer(OPTIM)))
+    batch = toy.pairs(2, 8)
+    state, metrics = step(state, batch)
+    first = {"tokens": batch["tokens"][:, :, 0], "lengths": batch["lengths"][:, :, 0]}
+    return state, metrics, score(state.params, first)
+
+
+def run_ppo(way):
+    settings = ppo.PPO(
+        OPTIM, OPTIM, kl=KL(0.1, target=1.0), scale_rewards=True, whiten_rewards=True, missing_eos_penalty=0.5
+    )
+    prepare = compile_step(partial(rollout.make_prepare, CONFIG, settings), way, out=PREPARE)
+    update = compile_step(partial(ppo.make_update, CONFIG, settings), way)
+    state = prepare.place(ppo.PPOState.create(settings, toy.params(0, CONFIG), toy.scored(1, CONFIG)))
+    state, batch, metrics = prepare(state, toy.rollout(2, 8))
+    batch = jax.device_get(batch)
+    hands = ppo.minibatches(batch, seed=(0,), size=16, micro=8)
+    state, updated = update(state, next(hands))
+    return state, batch, metrics, updated
+
+
+def difference(ours, theirs):
+    """The largest difference between two trees, relative where entries exceed 1."""
+
+    def of(a, b):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        assert a.shape == b.shape
+        return float(np.max(np.abs(a - b) / np.maximum(np.abs(b), 1.0)))
+
+    return max(jax.tree.leaves(jax.tree.map(of, jax.device_get(ours), jax.device_get(theirs))))
+
+
+CASES = {
+    "sft": (run_sft, ("pmap", "data", "mixed")),
+    "preference": (run_preference, ("pmap", "data")),
+    "ppo": (run_ppo, ("pmap", "mixed")),
+}
+
+
+def main():
+    found = {"devices": len(jax.devices())}
+    for name, (run, ways) in CASES.items():
+        alone = jax.device_get(run("one"))
+        for way in ways:
+            results = run(WAYS[way])
+            found[f"{name} {way}"] = difference(results, alone)
+            if (name, way) == ("sft", "mixed"):
+                found["layout"] = list(results[0].params["layers_0"]["mlp"]["up_proj"].sharding.spec)
+                found["moment"] = list(adam_moment(results[0]).sharding.spec)
+    try:
+        compile_step(lambda axis: lambda state, batch: (state, {}), "pmap")({}, {"tokens": np.zeros((1, 6, 3))})
+    except ValueError as error:
+        found["refused"] = str(error)
+    json.dump(found, sys.stdout)
+
+
+def adam_moment(state):
+    """Adam's first moment of the same matrix."""
+    leaves = jax.tree_util.tree_leaves_with_path(state.opt_state)
+    paths = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    (moment,) = [leaf for path, leaf in paths.items() if path.endswith("mu/layers_0/mlp/up_proj")]
+    return moment
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,336 @@
+"""The command line as a user sees it, on the toy registry of tests/runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from cai_jax import cli, stages
+from cai_jax.runs import session
+from tests.runs import toy, toy_cli
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = """\
+## How long to train.
+let steps = 6 in 1..100
+red = ask(n=8)
+drawn = red |> reply(complain=true)
+model = drawn |> train(steps=steps)
+expect measure(model, red) > 0 at 95% "it is positive"
+"""
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "registry", lambda: toy.REGISTRY)
+    monkeypatch.setattr(cli, "_statistics", lambda: toy_cli.STATISTICS)
+    monkeypatch.setattr(session, "use_compilation_cache", lambda out: None)
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "toy.cai"
+    path.write_text(PROGRAM)
+    return path
+
+
+@pytest.fixture
+def call(capfd):
+    def run(*words):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(word) for word in words])
+        shown = capfd.readouterr()
+        return ended.value.code, shown.out, shown.err
+
+    return run
+
+
+def cached(out):
+    return {node["name"] or node["stage"]: node["cached"] for node in json.loads(out)["nodes"]}
+
+
+def test_run(program, call):
+    code, out, err = call("run", program)
+    assert code == 0
+    assert "holds  measure(model, red) > 0" in out and "it is positive" in out
+    assert "the replies are random numbers" in out
+    assert "[4/4] measure(model, red): done" in err
+    latest = Path("runs", Path("runs/latest").read_text().strip())
+    assert (latest / "program.cai").read_text() == PROGRAM
+    manifest = json.loads((latest / "manifest.json").read_text())
+    assert manifest["status"] == "ok" and manifest["expectations"][0]["holds"]
+    assert json.loads((latest / "metrics.jsonl").read_text())["name"] == "measure"
+
+
+def test_json_is_one_object_of_the_documented_shape(program, call):
+    code, out, _ = call("run", program, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert list(found) == ["run", "status", "nodes", "metrics", "expectations"]
+    assert set(found["nodes"][0]) == {"name", "stage", "key", "cached", "seconds"}
+    assert set(found["metrics"][0]) == {"name", "of", "on", "value", "low", "high", "n"}
+    assert set(found["expectations"][0]) == {"text", "holds", "left", "right"}
+    assert (found["metrics"][0]["of"], found["metrics"][0]["on"]) == ("model", "red")
+
+
+def test_nothing_is_computed_twice(program, call):
+    call("run", program)
+    assert set(cached(call("run", program, "--json")[1]).values()) == {True}
+    after = cached(call("run", program, "--json", "--set", "steps=7")[1])
+    assert after == {"red": True, "drawn": True, "model": False, "measure": False}
+
+
+def test_a_comment_a_rename_and_a_reformat_rerun_nothing(program, call):
+    call("run", program)
+    text = PROGRAM.replace("drawn", "replies").replace("ask(n=8)", "ask( n = 8 )  # eight")
+    program.write_text("# a comment\n\n" + text)
+    assert set(cached(call("run", program, "--json")[1]).values()) == {True}
+
+
+def test_a_cached_run_imports_no_jax(program, call):
+    call("run", program)
+    code = (
+        "import sys; from cai_jax import cli, stages; from tests.runs import toy, toy_cli\n"
+        "stages.registry = lambda: toy.REGISTRY; cli._statistics = lambda: toy_cli.STATISTICS\n"
+        f"try: cli.main(['run', {str(program)!r}])\n"
+        "except SystemExit as e: assert e.code == 0\n"
+        "assert 'jax' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def test_limit_and_seed_are_part_of_the_meaning(program, call):
+    call("run", program)
+    limited = json.loads(call("run", program, "--json", "--limit", 3)[1])
+    assert limited["metrics"][0]["n"] == 3
+    assert not any(node["cached"] for node in limited["nodes"])
+    seeded = cached(call("run", program, "--json", "--seed", 5)[1])
+    assert seeded == {"red": True, "drawn": False, "model": False, "measure": False}
+    assert set(cached(call("run", program, "--json", "--seed", 0)[1]).values()) == {True}
+
+
+def test_only_and_force(program, call):
+    assert cached(call("run", program, "--json", "--only", "drawn")[1]) == {"red": False, "drawn": False}
+    call("run", program)
+    forced = cached(call("run", program, "--json", "--force", "model")[1])
+    assert forced == {"red": True, "drawn": True, "model": False, "measure": False}
+
+
+def test_an_unknown_node_is_a_usage_error(program, call):
+    code, _, err = call("run", program, "--only", "modle")
+    assert code == 2 and "`modle` is no node of this program" in err and "red, drawn, model" in err
+    assert not Path("runs/latest").exists()
+
+
+def test_a_failed_expectation(program, call):
+    program.write_text(PROGRAM.replace("> 0 at", "< 0 at"))
+    code, out, _ = call("run", program)
+    assert code == 1 and "FAILS  measure(model, red) < 0" in out
+
+
+def test_in_a_sweep_every_value_has_to_hold(program, call):
+    program.write_text(PROGRAM.replace("> 0 at", "> 3.2 at") + "sweep steps in [2, 30]\n")
+    code, out, _ = call("run", program, "--json")
+    found = json.loads(out)
+    assert code == 1
+    assert sorted(each["holds"] for each in found["expectations"]) == [False, True]
+    assert [each["text"] for each in found["expectations"]] == [
+        "measure(model, red) > 3.2 [steps=2]",
+        "measure(model, red) > 3.2 [steps=30]",
+    ]
+    assert sum(node["stage"] == "reply" for node in found["nodes"]) == 1
+    assert {metric["of"] for metric in found["metrics"]} == {"model[steps=2]", "model[steps=30]"}
+
+
+def test_help_lists_the_knobs(program, call):
+    code, out, _ = call("run", program, "--help")
+    assert code == 0
+    assert "--set steps=6  in 1..100  How long to train." in out
+    assert call("run", "--help")[0] == 0
+
+
+def test_check(program, call):
+    assert call("check", program) == (0, f"{program}: 0 errors, 0 warnings\n", "")
+    program.write_text(PROGRAM.replace("reply", "repyl"))
+    code, out, _ = call("check", program)
+    assert code == 3 and "error[E204]" in out and "did you mean `reply`?" in out and "1 error," in out
+    code, out, _ = call("check", program, "--json")
+    assert code == 3 and json.loads(out)["diagnostics"][0]["code"] == "E204"
+
+
+def test_a_wrong_program_neither_plans_nor_runs(program, call):
+    program.write_text(PROGRAM.replace("reply", "repyl"))
+    for command in ("plan", "run"):
+        code, out, err = call(command, program)
+        assert code == 3 and out == "" and "error[E204]" in err
+    assert not Path("runs").exists()
+
+
+def test_fmt(program, call):
+    program.write_text("red=ask( n=8 )\n")
+    assert call("fmt", "--check", program)[0] == 1
+    assert call("fmt", program) == (0, f"{program}\n", "")
+    assert program.read_text() == "red = ask(n=8)\n"
+    assert call("fmt", program) == (0, "", "")
+    program.write_text("red = ask(\n")
+    code, _, err = call("fmt", program)
+    assert code == 3 and "error[" in err and program.read_text() == "red = ask(\n"
+
+
+def test_explain(call):
+    code, out, _ = call("explain", "e204")
+    assert code == 0 and out.startswith("E204")
+    code, _, err = call("explain", "E999")
+    assert code == 2 and "no diagnostic" in err
+
+
+def test_plan_says_what_would_run_and_why(program, call):
+    call("run", program)
+    code, out, _ = call("plan", program, "--set", "steps=7", "--json")
+    nodes = {node["label"]: node for node in json.loads(out)["nodes"]}
+    assert code == 0
+    assert nodes["drawn"]["cached"]
+    assert nodes["model"]["why"] == "runs: steps 6 -> 7"
+    assert nodes["measure(model, red)"]["why"] == "runs: model changed (model)"
+    assert nodes["model"]["tokens"] == 100
+    seeded = json.loads(call("plan", program, "--seed", 4, "--json")[1])["nodes"]
+    assert [node["why"] for node in seeded][:2] == ["cached", "runs: seed of the run 0 -> 4"]
+    assert "2 of 4 nodes to run: 200 tokens, 4.0G FLOPs" in call("plan", program, "--set", "steps=7")[1]
+
+
+def test_plan_prints_prompts_before_anything_has_run(program, call):
+    code, out, _ = call("plan", program, "--prompts", 2)
+    assert code == 0
+    assert "=== drawn (reply): 2 prompts" in out and "Human:⟦ q1⟧" in out
+    assert not list(Path("runs/cache").glob("ask-*"))
+    shown = json.loads(call("plan", program, "--prompts", 1, "--json")[1])["prompts"]
+    assert shown[0]["prompts"] == [[{"text": "\n\nHuman:", "trusted": True}, {"text": " q0", "trusted": False}]]
+
+
+def test_a_stage_that_fails(program, call):
+    program.write_text(PROGRAM.replace("reply(complain=true)", "fail()"))
+    code, out, err = call("run", program)
+    assert code == 4 and out == ""
+    assert "error: drawn (fail) failed: ZeroDivisionError: oh" in err and "Traceback" not in err
+    trace = next(Path("runs").glob("toy-*/traceback-*.txt"))
+    assert str(trace) in err and "Traceback" in trace.read_text()
+    code, out, _ = call("run", program, "--json")
+    assert code == 4 and json.loads(out)["status"] == "failed"
+
+
+@pytest.mark.parametrize("words", [["run"], ["run", "none.cai"], ["frob"], ["run", "toy.cai", "--set", "steps"]])
+def test_usage_errors(words, program, call):
+    code, _, err = call(*words)
+    assert code == 2 and "rror: " in err
+
+
+def test_version(call):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert call("--version") == (0, f"cai-jax, version {project['version']}\n", "")
+
+
+def test_ls_and_show(program, call):
+    call("run", program)
+    code, out, _ = call("ls")
+    assert code == 0 and "toy-" in out and "1 of 1" in out
+    assert len(json.loads(call("ls", "--json")[1])) == 1
+    assert "reply-" in call("ls", "--nodes")[1]
+    code, out, _ = call("show", "drawn", "--rows", 1)
+    assert code == 0 and "human: q0" in out and "reply: r0." in out and "human: q1" not in out
+    key = json.loads(call("show", "model", "--json")[1])["key"]
+    assert json.loads(call("show", key[:12], "--json")[1])["result"] == {"seen": 6}
+    code, _, err = call("show", "nothing")
+    assert code == 2 and "there is no node `nothing`" in err
+
+
+def test_show_without_a_run(program, call):
+    code, _, err = call("show", "drawn")
+    assert code == 2 and "no run in runs" in err
+
+
+GUARD = "guarded = _ |> reply() |> screen() |> amend()\n"
+
+
+def test_guard(program, call, monkeypatch):
+    program.write_text(GUARD)
+    code, out, _ = call("guard", program, "--json", "--prompt", "a", "--prompt", "b", "--prompt", "c")
+    told = json.loads(out)
+    assert code == 0 and [one["prompt"] for one in told] == ["a", "b", "c"]
+    for one in told:
+        first = one["steps"][0]["reply"]
+        if first > "r0.5":
+            assert one["flagged"]["principle"] == "small" and one["revised"] and one["reply"] == "r0.0"
+            assert one["steps"][-1]["critique"] == "It is large."
+        else:
+            assert one["flagged"] is None and not one["revised"] and one["reply"] == first
+    assert {one["revised"] for one in told} == {True, False}
+    assert not list(Path("runs/cache").glob("reply-*"))
+
+
+def test_guard_reads_stdin_and_speaks(program, call, monkeypatch):
+    program.write_text(GUARD)
+    monkeypatch.setattr("sys.stdin", iter(["a\n", "\n", "b\n"]))
+    code, out, _ = call("guard", program)
+    assert code == 0 and out.count("prompt ") == 2
+    assert "flagged  by small" in out or "passed   no principle" in out
+
+
+def test_guard_without_a_flow(program, call):
+    code, _, err = call("guard", program, "--prompt", "a")
+    assert code == 2 and "no flow to guard with" in err
+
+
+def test_new(tmp_path, call, monkeypatch):
+    if not (ROOT / "programs" / "quickstart.cai").exists():
+        pytest.skip("the program to start from is not there")
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = call("new", "mine")
+    assert code == 0 and "cai-jax run mine.cai" in out and Path("mine.cai").exists()
+    code, _, err = call("new", "mine")
+    assert code == 2 and "is there already" in err
+    assert call("new", "other", "--template", "none")[0] == 2
+
+
+def start(program, *words):
+    command = [sys.executable, "-m", "tests.runs.toy_cli", "run", str(program), *words]
+    out = program.parent / "runs"
+    return subprocess.Popen(
+        [*command, "--out", str(out)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(folder, pattern, process):
+    deadline = time.monotonic() + 30
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_stops_cleanly_and_says_how_to_go_on(number, code, program, call):
+    program.write_text(PROGRAM.replace("n=8", "n=40").replace("complain=true", "pause=0.02"))
+    process = start(program, "--json", "--force", "red")
+    wait_for(program.parent, "runs/cache/reply-*/part-00001.jsonl", process)
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert process.returncode == code
+    assert "stopping after this batch" in err and "Traceback" not in err
+    assert f"cai-jax run {program} --json --out {program.parent / 'runs'}\n" in err
+    assert json.loads(out)["status"] in ("interrupted", "preempted")
+    found = json.loads(call("run", program, "--json")[1])
+    assert found["status"] == "ok" and found["metrics"][0]["n"] == 40
+    assert call("ls")[1].count("interrupted" if code == 130 else "preempted") == 1
+
+
+def test_after_kill_9_the_next_run_goes_on(program, call):
+    program.write_text(PROGRAM.replace("complain=true", "pause=0.05"))
+    whole = json.loads(call("run", program, "--json", "--out", "whole")[1])
+    process = start(program)
+    wait_for(program.parent, "runs/cache/reply-*/part-00000.jsonl", process)
+    process.kill()
+    process.communicate()
+    assert "died" in call("ls")[1]
+    assert json.loads(call("run", program, "--json")[1])["metrics"] == whole["metrics"]
