@@ -49,9 +49,9 @@ def _cache_file(grammar: str) -> Path | None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.stat()
         if hasattr(os, "getuid"):
-            if status.st_uid != os.getuid():
-                return None
-            if status.st_mode & 0o077:
+            if status.st_uid != os.getuid() or status.st_mode & 0o022:
+                return None  # others could have put a file there
+            if status.st_mode & 0o055:
                 directory.chmod(0o700)
     except OSError:
         return None

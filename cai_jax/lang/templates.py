@@ -1,4 +1,4 @@
-"""What `cai-jax new` writes: a shipped program with the constitutions that it uses, to be changed freely."""
+"""What `cai-jax new` writes: a shipped program with the constitutions and few-shots that it uses, to be changed freely."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from cai_jax.errors import UserError
 from cai_jax.lang import assets
 from cai_jax.lang.diagnostics import did_you_mean
 
+_FEWSHOTS = re.compile(r'^\s*fewshots\s*=\s*"([^"]+)"', re.MULTILINE)
 _USE = re.compile(r'^use\s+\w+\s+from\s+"([^"]+)"', re.MULTILINE)
 
 
@@ -36,6 +37,8 @@ def new(template: str, name: str, root: Path | None = None) -> dict[str, str]:
     title = f"{name.removesuffix('.cai')}.cai"
     files = {title: re.sub(rf"^# {re.escape(template)}\.cai", f"# {title}", text)}
     for path in _USE.findall(text):
-        if (root / path).is_file():
-            files[path] = (root / path).read_text(encoding="utf-8")
+        files[path] = (root / path).read_text(encoding="utf-8")
+        for shots in _FEWSHOTS.findall(files[path]):
+            beside = (Path(path).parent / shots).as_posix()
+            files[beside] = (root / beside).read_text(encoding="utf-8")
     return files

@@ -82,6 +82,8 @@ def shown(value: object) -> str:
     """A scalar's value as a program writes it."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple | list):
+        return f"{value[0]:.10g}..{value[1]:.10g}"
     return f'"{value}"' if isinstance(value, str) else f"{value:.10g}"
 
 
@@ -90,8 +92,7 @@ def _origin(value: Scalar) -> tuple[Label, ...]:
 
 
 def _wrong_type(value: Scalar, param: Param, use: Use, wanted: str, report: Diagnostics, hint: str = "") -> Failed:
-    given = shown(value.value) if not isinstance(value.value, tuple) else "a range"
-    message = f"`{param.name}` of `{use.callee}` takes {wanted}, not {given}"
+    message = f"`{param.name}` of `{use.callee}` takes {wanted}, not {shown(value.value)}"
     report.report("E236", message, use.span, f"is not {wanted}", *_origin(value), hint=hint)
     return FAILED
 

@@ -19,7 +19,7 @@ from cai_jax.lang.types import Param, Signature
 from cai_jax.runs import files
 from cai_jax.runs.cache import Cache
 from cai_jax.runs.context import CachedArtefact
-from cai_jax.runs.errors import UserError
+from cai_jax.runs.errors import Interrupted, UserError
 from cai_jax.runs.executor import Executor, needed
 from cai_jax.runs.progress import reporter
 from cai_jax.runs.session import use_compilation_cache
@@ -171,11 +171,13 @@ def _run(lowered: Plan, name: str, statements: Mapping[str, str], out: Path) -> 
 
     use_compilation_cache(out)
     key = lowered.names[name]
-    cache, told = Cache(out / "cache"), reporter()
+    cache, told = Cache(out / "cache"), reporter(cached=False)
     try:
         with Interrupts() as interrupts:
             executor = Executor(registry(), cache, lowered.settings["seed"], told, interrupts, out)
             executor.run(needed(lowered.nodes, [key]))
+    except Interrupted:
+        raise KeyboardInterrupt from None
     finally:
         told.close()
     made = Made(cache.entry(key), lowered.node(key).type)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -32,9 +33,16 @@ class Rate:
 
 
 class PlainReporter:
-    """Lines for logs and pipes: one now and then while a node is at work, one when it is done."""
+    """Lines for logs and pipes: one now and then while a node is at work, one when it is done.
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+      stream: where to.
+      clock: seconds.
+      cached: whether nodes found in the cache get a line too.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic, cached: bool = True) -> None:
+        self._tells_cached = cached
         self._stream = stream
         self._clock = clock
         self._label = ""
@@ -53,6 +61,8 @@ class PlainReporter:
             self.say(f"{self._label}: {text}")
 
     def end(self, label: str, position: int, total: int, *, cached: bool, seconds: float) -> None:
+        if cached and not self._tells_cached:
+            return
         how = "cached" if cached else f"done in {duration(seconds)}"
         self.say(f"[{position}/{total}] {label}: {how}")
 
@@ -66,8 +76,8 @@ class PlainReporter:
 class LiveReporter(PlainReporter):
     """The same lines above a bar for the node at work; needs a terminal."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(stream, clock)
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic, cached: bool = True) -> None:
+        super().__init__(stream, clock, cached)
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
@@ -103,12 +113,11 @@ class LiveReporter(PlainReporter):
         self._progress.stop()
 
 
-def reporter(stream: TextIO | None = None) -> PlainReporter:
+def reporter(stream: TextIO | None = None, cached: bool = True) -> PlainReporter:
     """A live one if the stream (stderr) is a terminal that can do more than print lines."""
-    import os
-
     stream = stream or sys.stderr
-    return LiveReporter(stream) if stream.isatty() and os.environ.get("TERM") != "dumb" else PlainReporter(stream)
+    live = stream.isatty() and os.environ.get("TERM") != "dumb"
+    return (LiveReporter if live else PlainReporter)(stream, cached=cached)
 
 
 def duration(seconds: float) -> str:
