@@ -189,6 +189,8 @@ def plan(
     from cai_jax.stages import registry
 
     planned = _planned(program, sets, seed, limit, out)
+    for warning in preview.warnings(planned, registry(), Cache(out / "cache")):
+        click.echo(f"warning: {warning}", err=True)
     lines = planview.lines(planned, registry(), Cache(out / "cache"))
     shown = list(preview.prompts(planned, registry(), Cache(out / "cache"), prompts)) if prompts else []
     if as_json:

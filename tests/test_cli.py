@@ -201,6 +201,23 @@ def test_plan_says_what_would_run_and_why(program, call):
     assert "2 of 4 nodes to run: 200 tokens, 4.0G FLOPs" in call("plan", program, "--set", "steps=7")[1]
 
 
+OVERLAP = """\
+red = ask(n=8)
+seen = ask(n=3)
+model = red |> reply() |> train(steps=2)
+expect measure(model, seen) > 0
+"""
+
+
+def test_plan_and_run_warn_of_prompts_both_trained_on_and_measured(program, call):
+    program.write_text(OVERLAP)
+    for command in ("plan", "run"):
+        code, _, err = call(command, program)
+        assert code == 0
+        said = "warning: measure(model, seen): 3 of 3 prompts of seen are also in red, which was trained on"
+        assert said in err
+
+
 def test_plan_prints_prompts_before_anything_has_run(program, call):
     code, out, _ = call("plan", program, "--prompts", 2)
     assert code == 0

@@ -12,15 +12,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-# What could pass for a template when it stands in data: role and request markers at the start of a line,
-# option lines, and the brackets that enclose replies in a comparison. Backslashes in front are part of the
-# match so that escaping adds exactly one, and unescaping removes exactly one.
+# What could pass for a template when it stands in data: role and request markers and option lines at the start of
+# a line. Backslashes in front are part of the match so that escaping adds exactly one, and unescaping removes
+# exactly one.
 _MARKER = re.compile(
     r"(^[ \t]*)(\\*)((?:Human|Assistant|System|CritiqueRequest|Critique|RevisionRequest|Revision) ?:|\([A-Z]\)|"
-    r"Options:|The answer is:|So the answer is:)"
-    r"|(?<!\\)(\\*)(\[\[\[|\]\]\])",
+    r"Options:|The answer is:|So the answer is:)",
     re.MULTILINE,
 )
+# The brackets that enclose replies in a comparison. A backslash goes between every two, since one in front would
+# leave the token `]]]` whole.
+_BRACKETS = re.compile(r"\[(?:\\*\[){2,}|\](?:\\*\]){2,}")
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,15 @@ class Encoder(Protocol):
 
 
 def escape(text: str) -> str:
-    r"""`text` with a backslash before whatever imitates a template: "\n\nHuman:" -> "\n\n\Human:"."""
-    return _MARKER.sub(_with_backslash, text)
+    r"""`text` with a backslash in whatever imitates a template: "\n\nHuman:" -> "\n\n\Human:", "]]]" -> "]\]\]"."""
+    text = _MARKER.sub(r"\1\\\2\3", text)
+    return _BRACKETS.sub(lambda run: re.sub(r"(?<=[\[\]])(?=.)", r"\\", run[0]), text)
 
 
 def unescape(text: str) -> str:
     """The inverse of `escape`."""
-    return _MARKER.sub(_without_backslash, text)
+    text = _MARKER.sub(lambda match: match[1] + match[2][1:] + match[3], text)
+    return _BRACKETS.sub(lambda run: re.sub(r"(?<=[\[\]])\\", "", run[0]), text)
 
 
 def data(text: str, *, trained: bool = False) -> Segment:
@@ -90,15 +94,3 @@ def encode(tokenizer: Encoder, segments: Iterable[Segment]) -> tuple[list[int], 
 def text_of(segments: Sequence[Segment]) -> str:
     """The prompt as one string, for people and for provenance."""
     return "".join(segment.text for segment in segments)
-
-
-def _with_backslash(match: re.Match[str]) -> str:
-    if match[3] is not None:
-        return f"{match[1]}\\{match[2]}{match[3]}"
-    return f"\\{match[4]}{match[5]}"
-
-
-def _without_backslash(match: re.Match[str]) -> str:
-    if match[3] is not None:
-        return f"{match[1]}{match[2][1:]}{match[3]}"
-    return f"{match[4][1:]}{match[5]}"

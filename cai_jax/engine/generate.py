@@ -147,19 +147,17 @@ class _Slots:
         new = buckets.power(settings.max_new)
         state = steps.empty(config, settings.slots, positions, new, str(params["embed"].dtype))
         waiting = self._batches(rows, positions)
-        cancelled = np.zeros(settings.slots, bool)
         while waiting or self.held:
             state = self._refill(state, rows, waiting)
+            cancelled = np.array([slot not in self.held for slot in range(settings.slots)])
             state = steps.decode(*self.model, settings.chunk, state, cancelled, self.knobs, self.prefix)
             tokens, logprobs, counts, active = jax.device_get(
                 (state.tokens, state.logprobs, state.counts, state.active)
             )
-            cancelled[:] = False
             for slot, index in list(self.held.items()):
                 count = int(counts[slot])
                 reply = self._reply(index, tokens[slot, :count], logprobs[slot, :count], active[slot])
                 if reply is not None:
-                    cancelled[slot] = True
                     del self.held[slot]
                     yield reply
 
@@ -195,7 +193,7 @@ class _Slots:
             slots = np.full(self.batch, total, np.int32)
             slots[: len(indices)] = list(taken)
             table = buckets.pad([row.ids for row in chosen], self.batch, width)
-            state = steps.fill(*self.model, state, table, lengths, keys, slots, self.knobs, self.prefix)
+            state = steps.fill(*self.model, state, table, lengths, keys, slots, self.prefix)
         return state
 
     def _reply(self, index: int, ids: np.ndarray, logprobs: np.ndarray, active: bool) -> Reply | None:

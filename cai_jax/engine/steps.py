@@ -22,7 +22,8 @@ class State(NamedTuple):
     """All slots.
 
     cache: k and v `[B, K, S, H]` per layer.
-    lengths: int32 `[B]`, positions of the cache that hold the row (the newest token is not in it yet).
+    lengths: int32 `[B]`, positions of the cache that hold the row, less its newest token.
+    newest: int32 `[B]`, that token: the prompt's last at first.
     tokens: int32 `[B, N]` drawn so far; logprobs: float32 `[B, N]`, theirs.
     counts: int32 `[B]`, how many.
     keys: uint32 `[B, 2]`.
@@ -31,6 +32,7 @@ class State(NamedTuple):
 
     cache: tuple[KV, ...]
     lengths: Array
+    newest: Array
     tokens: Array
     logprobs: Array
     counts: Array
@@ -46,7 +48,7 @@ def empty(config: Config, slots: int, positions: int, new: int, dtype: str) -> S
     zeros = jnp.zeros(slots, jnp.int32)
     table = jnp.zeros((slots, new), jnp.int32)
     keys = jnp.zeros((slots, 2), jnp.uint32)
-    return State(cache, zeros, table, table.astype(jnp.float32), zeros, keys, zeros.astype(bool))
+    return State(cache, zeros, zeros, table, table.astype(jnp.float32), zeros, keys, zeros.astype(bool))
 
 
 @partial(jax.jit, static_argnums=1, donate_argnums=2)
@@ -58,32 +60,28 @@ def fill(
     lengths: Array,
     keys: Array,
     slots: Array,
-    knobs: Knobs,
     prefix: Prefix | None,
 ) -> State:
-    """Read rows int32 `[P, T]` of `lengths` `[P]` into `slots` `[P]` and draw each one's first token.
+    """Read rows int32 `[P, T]` of `lengths` `[P]` into `slots` `[P]`, with their keys uint32 `[P, 2]`.
 
-    keys is uint32 `[P, 2]`. A row whose slot is B, which does not exist, is padding and written nowhere.
+    A row whose slot is B, which does not exist, is padding and written nowhere. Draws nothing: decode reads
+    each row's last token again, which costs it a step and spares every prefill shape a compiled sampler.
     """
-    hidden, layers = decoder.prefill(params, config, rows, prefix=prefix, dtype=params["embed"].dtype)
-    last = hidden[jnp.arange(rows.shape[0]), lengths - 1]
-    counts = jnp.zeros_like(lengths)
-    token, logprob, going = _next(params, config, last, keys, counts, knobs)
+    _, layers = decoder.prefill(params, config, rows, prefix=prefix, dtype=params["embed"].dtype)
 
     def put(old: Array, new: Array) -> Array:
-        return old.at[slots].set(new.astype(old.dtype), mode="drop")
+        return old.at[slots].set(new, mode="drop")
 
     def put_cache(old: Array, new: Array) -> Array:
         return old.at[slots, :, : rows.shape[1]].set(new, mode="drop")
 
-    return State(
+    return state._replace(
         cache=jax.tree.map(put_cache, state.cache, layers),
-        lengths=put(state.lengths, lengths),
-        tokens=state.tokens.at[slots, 0].set(token, mode="drop"),
-        logprobs=state.logprobs.at[slots, 0].set(logprob, mode="drop"),
-        counts=put(state.counts, counts + 1),
+        lengths=put(state.lengths, lengths - 1),
+        newest=put(state.newest, rows[jnp.arange(rows.shape[0]), lengths - 1]),
+        counts=put(state.counts, jnp.zeros_like(lengths)),
         keys=put(state.keys, keys),
-        active=put(state.active, going),
+        active=put(state.active, jnp.ones(lengths.shape, bool)),
     )
 
 
@@ -105,11 +103,10 @@ def decode(
     def step(carry: tuple[Array, State]) -> tuple[Array, State]:
         done, state = carry
         slots = jnp.arange(state.lengths.shape[0])
-        newest = state.tokens[slots, state.counts - 1]
         hidden, cache = decoder.extend(
             params,
             config,
-            newest[:, None],
+            state.newest[:, None],
             state.cache,
             state.lengths,
             prefix=prefix,
@@ -122,6 +119,7 @@ def decode(
         return done + 1, State(
             cache=cache,
             lengths=state.lengths + advance,
+            newest=token,
             tokens=state.tokens.at[slots, column].set(token, mode="drop"),
             logprobs=state.logprobs.at[slots, column].set(logprob, mode="drop"),
             counts=state.counts + advance,

@@ -57,16 +57,22 @@ def preference(row: Row) -> float | None:
     return 0.5 + 0.5 * np.sign(mean - 0.5)
 
 
-def by_audit(rows: Sequence[Row], artefact, constitution) -> np.ndarray:
-    """Largest probability, over the principles, that a reply breaks one, by a model that is asked; float64 [N]."""
+def by_audit(ctx, rows: Sequence[Row]) -> np.ndarray:
+    """Largest probability that a reply breaks a principle of `under`, as the model `by` says; float64 [N].
+
+    A model that does not answer the questions is named in a note.
+    """
     from cai_jax.data import formats
-    from cai_jax.stages.parts.auditing import audits
+    from cai_jax.stages.parts.auditing import NO_MASS, audits, undecided
     from cai_jax.stages.parts.models import model_of
     from cai_jax.stages.parts.principles import principles
 
-    able = principles(constitution, "audit")
+    able = principles(ctx.inputs["under"], "audit")
     asked = [formats.audit(row["turns"], row["reply"], p.critique) for row in rows for p in able]
-    return audits(model_of(artefact), asked).reshape(len(rows), len(able)).max(axis=1)
+    found = audits(model_of(ctx.inputs["by"]), asked)
+    for code, message in undecided(float(np.mean(found.mass < NO_MASS)), "judgements"):
+        ctx.note(code, message)
+    return found.first.reshape(len(rows), len(able)).max(axis=1)
 
 
 def by_score(rows: Sequence[Row], artefact) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cai_jax.lang import ast, calls, rules, settings, units
 from cai_jax.lang.calls import Given, Site
-from cai_jax.lang.diagnostics import did_you_mean, listed
+from cai_jax.lang.diagnostics import Label, did_you_mean, listed
 from cai_jax.lang.scope import Scope, describe, has_scheme
 from cai_jax.lang.source import Span
 from cai_jax.lang.types import REQUIRED, Call, Kind, Param, Signature, Type
@@ -80,7 +80,7 @@ class Applying(Scope):
             if value.type.kind in param.kinds or liftable:
                 return value
         elif isinstance(value, Flow):
-            if param.lift or Kind.FLOW in param.kinds:
+            if param.lift:
                 return value
             message = f"`{param.name}` of `{site.name}` takes {_kinds(param)}, and a flow is none until it has prompts"
             hint = f"give it prompts:  prompts |> {value.name}()"
@@ -164,11 +164,17 @@ class Applying(Scope):
         """Turns a model or flow into the replies that a parameter wants, on the prompts given beside it."""
         lifted = dict(artefacts)
         for param in site.signature.params:
-            value = artefacts.get(param.name)
-            whole = isinstance(value, Artefact) and value.type.kind in param.kinds
-            if not param.lift or value is None or isinstance(value, tuple) or whole:
+            value, prompts = artefacts.get(param.name), artefacts.get(param.lift_on)
+            if not param.lift or value is None or isinstance(value, tuple):
                 continue
-            prompts = artefacts.get(param.lift_on)
+            if isinstance(value, Artefact) and value.type.kind in param.kinds:
+                if prompts is not None and rules.data_of(value) != {id(prompts)}:
+                    label = Label(spans[param.lift_on], "not to these prompts")
+                    message = f"`{site.name}` is given replies, and other prompts than those they reply to"
+                    hint = f"leave `{param.lift_on}` out: replies know their prompts"
+                    self.report.report("E244", message, spans[param.name], "replies", label, hint=hint)
+                    return FAILED
+                continue
             if prompts is None:
                 message = f"`{site.name}` of {describe(value)} needs prompts to reply to"
                 hint = f"write  {site.name}({_short(spans[param.name])}, prompts)"
@@ -233,7 +239,7 @@ class Applying(Scope):
         )
         return self.world.intern(made)
 
-    def settings(self, given: tuple[ast.Argument, ...], known: tuple[Param, ...], where: str) -> dict[str, Any]:
+    def checked_settings(self, given: tuple[ast.Argument, ...], known: tuple[Param, ...], where: str) -> dict[str, Any]:
         """The checked settings of `with (…)` or `run (…)` that are given."""
         found: dict[str, Any] = {}
         for argument in given:

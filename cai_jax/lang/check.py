@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,7 +42,12 @@ class Claim(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class Arm:
-    """The program under one choice of its swept knobs."""
+    """The program under one choice of its swept knobs.
+
+    Attributes:
+      values: the swept knobs. run: the settings of `run (…)`, filled in.
+      names: what each name is bound to, where that is an artefact or a flow; claims: every sound `expect`.
+    """
 
     values: Mapping[str, float | str | bool]
     run: Mapping[str, Any]
@@ -90,9 +96,9 @@ def check(
       root: the folder with the built-in constitutions/; None finds it.
     """
     report, shown = Diagnostics(), str(path)
-    source = decode(text if isinstance(text, bytes) else text.encode(), shown, report)
+    source = decode(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"), shown, report)
     program = parse(source, report)
-    folder = Path(path).expanduser().resolve().parent
+    folder = Path(os.path.realpath(path)).parent
     signatures = {name: getattr(stage, "SIGNATURE", stage) for name, stage in registry.items()}
     checker = _Checker(program, report, signatures, folder, root or assets.root())
     arms = checker.arms(overrides or {})
@@ -118,7 +124,7 @@ class _Checker:
 
     def resolve(self, path: str) -> str:
         """An absolute path; names with a scheme stay as they are."""
-        return path if has_scheme(path) else str((self.folder / Path(path).expanduser()).resolve())
+        return path if has_scheme(path) else os.path.realpath(self.folder / os.path.expanduser(path))
 
     def arms(self, overrides: Mapping[str, str]) -> tuple[Arm, ...]:
         self.knobs = knobs.read(self.program, overrides, self.report)
@@ -133,6 +139,10 @@ class _Checker:
             arms.append(self._arm(values))
             if len(arms) > 1:
                 self._say_which_arm(before, arms[-1])
+        if any(arm.run != arms[0].run for arm in arms):
+            at = next(statement.span for statement in self.program.statements if isinstance(statement, ast.Run))
+            hint = "sweep an option of the stages, such as `seed=`"
+            self.report.report("E261", "the settings of a run cannot be swept", at, "differ between arms", hint=hint)
         self._unused(arms)
         return tuple(arms)
 
@@ -177,7 +187,7 @@ class _Checker:
         for again in found[1:]:
             label = Label(found[0].span, "first here")
             self.report.report("E254", "a program has one `run`", again.span, "again", label)
-        return scope.settings(found[0].settings, settings.RUN, "run") if found else {}
+        return scope.checked_settings(found[0].settings, settings.RUN, "run") if found else {}
 
     def _statement(
         self, statement: ast.Statement, scope: Elaborator, in_effect: Mapping[str, Scalar], arm: Arm
@@ -234,7 +244,11 @@ class _Checker:
         if left.metric is None and right.metric is None:
             self.report.report("E243", "both sides of this `expect` are plain numbers", span, "nothing is measured")
             return
-        if left.metric and right.metric and rules.data_of(left.metric) != rules.data_of(right.metric):
+        if (
+            left.metric
+            and right.metric
+            and rules.data_of(*left.metric.sources()) != rules.data_of(*right.metric.sources())
+        ):
             message = "the two sides are measured on different data, so their difference means nothing"
             other = Label(statement.right.span, "measured on other data than the left side")
             self.report.report("E244", message, statement.left.span, "", other, hint="measure both on the same split")
@@ -288,6 +302,8 @@ class _Checker:
     def _unused(self, arms: list[Arm]) -> None:
         last = next((s for s in reversed(self.program.statements) if isinstance(s, ast.Bind)), None)
         failed = {name for s in self.program.statements if isinstance(s, ast.Broken) for name in s.bound}
+        if all(isinstance(statement, ast.Constitution) for statement in self.program.statements):
+            return  # a file that others `use`
         for statement in self.program.statements:
             name = getattr(statement, "name", None)
             if name is None or isinstance(statement, ast.Sweep) or name.id in self.world.used | failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ class Library:
 
     def _find(self, path: ast.Text) -> Path | None:
         for folder in (self.folder, self.root):
-            found = folder / Path(path.value).expanduser()
-            if found.is_file():
+            found = folder / os.path.expanduser(path.value)
+            if os.path.isfile(found):
                 return found
         message = f"there is no file `{path.value}`, neither beside the program nor built in"
         self.report.report("E221", message, path.span, "not found", hint=self._similar(path.value))
@@ -116,11 +117,11 @@ def _fewshots(item: ast.Field, folder: Path, report: Diagnostics) -> str:
     if not isinstance(item.value, ast.Text):
         report.report("E214", "`fewshots` is a path in quotes", item.value.span)
         return ""
-    path = folder / Path(item.value.value).expanduser()
-    if not path.is_file():
+    path = folder / os.path.expanduser(item.value.value)
+    if not os.path.isfile(path):
         message = f"there is no file `{item.value.value}`"
         report.report("E221", message, item.value.span, "not found", hint="paths are relative to this file")
-    return str(path.resolve())
+    return os.path.realpath(path)
 
 
 def _principle(item: ast.PrincipleNode, report: Diagnostics) -> dict[str, Any]:

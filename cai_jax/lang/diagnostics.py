@@ -71,10 +71,16 @@ def _span_json(label: Label, primary: bool) -> dict[str, Any]:
 class Diagnostics(list[Diagnostic]):
     """The findings of one program: at most one of a code at a place."""
 
-    def report(self, code: str, message: str, span: Span | None, label: str = "", *also: Label, hint: str = ""):
-        labels = (Label(span, label), *also) if span else ()
-        if not any(known.code == code and known.span == span and span for known in self):
-            self.append(Diagnostic(code, message, labels, hint))
+    def __init__(self) -> None:
+        self._known: set[tuple[str, Span]] = set()
+
+    def report(self, code: str, message: str, span: Span | None, label: str = "", *also: Label, hint: str = "") -> None:
+        """Adds a finding, unless this code is known at this place."""
+        if span is None:
+            self.append(Diagnostic(code, message, (), hint))
+        elif (code, span) not in self._known:
+            self._known.add((code, span))
+            self.append(Diagnostic(code, message, (Label(span, label), *also), hint))
 
     @property
     def errors(self) -> list[Diagnostic]:

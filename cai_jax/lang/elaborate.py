@@ -84,7 +84,7 @@ class Elaborator(Applying):
             self.world.used.add(name)
             return self.apply_flow(bound, expr, given)
         signature = self.world.signatures.get(name)
-        schedule = self.settings(expr.settings, settings.WITH, "with")
+        schedule = self.checked_settings(expr.settings, settings.WITH, "with")
         if signature is None or signature.group == "operator":
             self._unknown_stage(expr, bound)
             self.glance(given)

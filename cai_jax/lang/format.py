@@ -1,13 +1,17 @@
 """The formatter: spaces, indentation and blank lines made regular; line breaks and comments stay where they are.
 
 Like gofmt, it works on the words of a program and never joins or breaks lines, so the meaning cannot change and a
-second pass changes nothing. In a block of one-line bindings the `=` are aligned.
+second pass changes nothing. In a block of one-line bindings the `=` are aligned, in a block of one-line expectations
+their levels and reasons.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from cai_jax.lang.diagnostics import Diagnostic, Diagnostics
 from cai_jax.lang.parse import decode, parse
@@ -18,6 +22,7 @@ _MENDED = ("E004", "W002", "W003")  # what formatting itself takes away
 _OPENERS = ("(", "[", "{")
 _TIGHT = (".", "..")
 _BEFORE_VALUE = ("(", "[", ",", "=", "+", "-", "*", "<", ">", "<=", ">=", "..", "in", "at")
+_WIDEST = 24  # spaces that aligning may put into a line
 _BINDING = re.compile(r"((?:let )?[A-Za-z_]\w*) = ")
 
 
@@ -32,7 +37,7 @@ class Formatted:
 def format_text(text: str | bytes, path: str = "program.cai") -> Formatted:
     """Formats a program. One with syntax errors is left alone, and they are returned."""
     report = Diagnostics()
-    source = decode(text if isinstance(text, bytes) else text.encode(), path, report)
+    source = decode(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"), path, report)
     parse(source, report)
     errors = [diagnostic for diagnostic in report.in_order() if diagnostic.code not in _MENDED]
     if errors:
@@ -50,21 +55,29 @@ class _Layout:
         for word in words(Span(source, 0, len(source.text))):
             self.found.setdefault(source.position(word.span.start)[0], []).append(word)
         self.comments = {source.position(comment.start)[0]: comment.text.rstrip() for comment in source.comments}
+        self.code = sorted(self.found)  # lines with more than comments in them
+        self.indents: dict[int, int] = {}
         self.open: list[tuple[str, int]] = []  # brackets, each with the indentation of its line
         self.last: list[str] = ["", ""]  # the two words before
 
     def text(self) -> str:
-        return _spaced(self._aligned([self._line(number) for number in range(1, self.source.lines + 1)]))
+        lines = [self._line(number) for number in range(1, self.source.lines + 1)]
+        for group in _groups([self._column(number, line) for number, line in enumerate(lines, start=1)]):
+            width = max(column for _, column in group)
+            for index, column in (line for line in group if width - line[1] <= _WIDEST):
+                lines[index] = f"{lines[index][:column].ljust(width)}{lines[index][column:]}"
+        for number, comment in self.comments.items():
+            line = lines[number - 1]
+            lines[number - 1] = f"{line}  {comment}" if line else "  " * self.indents[number] + comment
+        return _spaced(lines)
 
     def _line(self, number: int) -> str:
-        comment = self.comments.get(number, "")
+        """A line laid out, without its comment."""
         found = self.found.get(number, [])
         if number in self.starts:
             self.open, self.last = [], ["", ""]
-        indent = self._indent(found, number)
-        if not found:
-            return "  " * indent + comment if comment else ""
-        return "  " * indent + self._joined(found, indent) + (f"  {comment}" if comment else "")
+        indent = self.indents[number] = self._indent(found, number)
+        return "  " * indent + self._joined(found, indent) if found else ""
 
     def _indent(self, found: list[Word], number: int) -> int:
         """Steps of indentation: none where a statement begins, else one more than the line it goes on from."""
@@ -77,8 +90,8 @@ class _Layout:
 
     def _goes_on(self, number: int) -> bool:
         """Whether a statement goes on after the comment in this line."""
-        following = next((line for line in self.found if line > number), None)
-        return following is not None and following not in self.starts
+        index = bisect_right(self.code, number)
+        return index < len(self.code) and self.code[index] not in self.starts
 
     def _joined(self, found: list[Word], indent: int) -> str:
         text = ""
@@ -105,29 +118,28 @@ class _Layout:
         called = last.isidentifier() and last not in ("run", "with", "in", "at", "expect")
         return not (word.text == "(" and called)
 
-    def _aligned(self, lines: list[str]) -> list[str]:
-        """With the `=` of neighbouring one-line bindings in one column."""
-        heads = [self._head(number, line) for number, line in enumerate(lines, start=1)]
-        widths = list(map(len, heads))
-        forth = [(index, index - 1) for index in range(1, len(lines))]
-        back = [(index - 1, index) for index in range(len(lines) - 1, 0, -1)]
-        for index, neighbour in forth + back:
-            if _alike(heads[index], heads[neighbour]):
-                widths[index] = max(widths[index], widths[neighbour])
-        return [
-            f"{head.ljust(width)}{line[len(head) :]}" for head, width, line in zip(heads, widths, lines, strict=True)
-        ]
-
-    def _head(self, number: int, line: str) -> str:
-        """What stands before the `=` of a binding that takes one line; "" for any other line."""
-        match = _BINDING.match(line)
-        alone = number in self.starts and (number + 1 in self.starts or not self.found.get(number + 1))
-        return match[1] if match and alone and not self._goes_on(number) else ""
+    def _column(self, number: int, line: str) -> tuple[str, int]:
+        """What a statement of one line is aligned with, and the column up to which; ("", 0) if with nothing."""
+        if number not in self.starts or self._goes_on(number):
+            return "", 0
+        if match := _BINDING.match(line):
+            return ("let" if match[1].startswith("let ") else "="), len(match[1])
+        if line.startswith("expect "):
+            found, depth = self.found[number], 0
+            for index, word in enumerate(found):
+                depth += (word.text in _OPENERS) - (word.text in CLOSERS)
+                if depth == 0 and (word.text == "at" or word.kind == "text"):
+                    return "expect", len(line) - len(" ".join(word.text for word in found[index:])) - 1
+            return "expect", 0
+        return "", 0
 
 
-def _alike(head: str, other: str) -> bool:
-    """Whether two heads of bindings are aligned with each other: both of `let`, or both without."""
-    return bool(head and other) and head.startswith("let ") == other.startswith("let ")
+def _groups(columns: Sequence[tuple[str, int]]) -> Iterator[list[tuple[int, int]]]:
+    """The lines of every block that is aligned, as (index, column), without those that have no column."""
+    for what, lines in groupby(enumerate(columns), key=lambda line: line[1][0]):
+        found = [(index, column) for index, (_, column) in lines if column]
+        if what and found:
+            yield found
 
 
 def _spaced(lines: list[str]) -> str:

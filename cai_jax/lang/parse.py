@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from pathlib import Path
 
 from lark.exceptions import UnexpectedInput
@@ -15,6 +16,7 @@ from cai_jax.lang.tables import parser
 
 MAX_BYTES = 512 * 1024
 MAX_DEPTH = 32
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def read(path: str | Path, shown: str, report: Diagnostics) -> Source:
@@ -130,6 +132,11 @@ def _closes(mark: Span, opened: list[Span], report: Diagnostics) -> bool:
 
 
 def _report_escapes(mark: Span, report: Diagnostics) -> None:
+    if match := _CONTROL.search(mark.text):
+        span = Span(mark.source, mark.start + match.start(), mark.start + match.end())
+        report.report(
+            "E008", f"the control character {ascii(match.group())} stands in a string", span, hint="remove it"
+        )
     plain = re.sub(r"\\\\", "  ", mark.text)
     if match := BAD_ESCAPE.search(plain):
         span = Span(mark.source, mark.start + match.start(), mark.start + match.end())
@@ -140,14 +147,14 @@ def _report_escapes(mark: Span, report: Diagnostics) -> None:
 def _report_tabs(source: Source, report: Diagnostics) -> None:
     if "\t" not in source.text:
         return
-    plain = source.text
-    for mark in source.marks:
-        if mark.text[0] in '"#':
-            plain = plain[: mark.start] + " " * len(mark.text) + plain[mark.end :]
-    first = plain.find("\t")
-    if first >= 0:
-        hint = "`cai-jax fmt` replaces tabs by spaces"
-        report.report("E004", "tabs are not allowed outside strings", Span(source, first, first + 1), hint=hint)
+    covered = [mark for mark in source.marks if mark.text[0] in '"#']
+    for match in re.finditer("\t", source.text):
+        index = bisect_right(covered, match.start(), key=lambda mark: mark.start) - 1
+        if index < 0 or covered[index].end <= match.start():
+            span = Span(source, match.start(), match.end())
+            hint = "`cai-jax fmt` replaces tabs by spaces"
+            report.report("E004", "tabs are not allowed outside strings", span, hint=hint)
+            return
 
 
 def _docs(span: Span) -> str:

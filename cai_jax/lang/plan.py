@@ -1,7 +1,7 @@
 """A checked program as nodes with keys: what `plan` shows and `run` does.
 
 A key is made from a node's meaning alone (DESIGN.md §1, Identity): stage and version, every parameter, the keys of
-its inputs, the fingerprints of outside data, and the run's seed and dtype where something is drawn. Text, comments,
+its inputs, the fingerprints of outside data, and the run's seed where something is drawn. Text, comments,
 names, paths and schedule do not enter.
 """
 

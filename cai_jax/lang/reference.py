@@ -79,7 +79,7 @@ def _unit(param: Param) -> str:
 
 def _default(param: Param) -> str:
     if param.default is REQUIRED:
-        return "needed"
+        return "that of what is acted on" if param.inherit else "needed"
     if param.default is None or param.default == "":
         return "none"
     return f"`{units.shown(param.default)}`" if param.value != "enum" else f"`{param.default}`"

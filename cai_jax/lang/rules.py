@@ -14,6 +14,7 @@ from cai_jax.lang.types import REQUIRED, Call, Kind
 from cai_jax.lang.values import FAILED, Artefact, Failed
 
 _TEXT = (Kind.RESPONSES, Kind.DIALOGS)
+_DATA = (*_TEXT, Kind.PROMPTS, Kind.PREFS)
 _TRAINED = (Kind.MODEL, Kind.REWARD_MODEL)
 
 
@@ -170,18 +171,18 @@ def abilities(chosen: list[dict[str, Any]]) -> frozenset[str]:
     return frozenset(able for able, read in texts.items() if any(all(p[t] for t in read) for p in chosen))
 
 
-def data_of(metric: Artefact) -> frozenset[int]:
-    """Identities of the data that a metric is measured on: the prompts or selected splits nearest above it."""
-    found, stack, seen = set(), list(metric.sources()), set()
+def data_of(*sources: Artefact) -> frozenset[int]:
+    """Identities of the data that these come from: the prompts, or selected splits, nearest above them."""
+    found, stack, seen = set(), list(sources), set()
     while stack:
         current = stack.pop()
-        if id(current) in seen or current.type.kind not in (*_TEXT, Kind.PROMPTS, Kind.PREFS):
+        if id(current) in seen or current.type.kind not in _DATA:
             continue
         seen.add(id(current))
-        below = [source for source in current.sources() if source.type.kind in (*_TEXT, Kind.PROMPTS, Kind.PREFS)]
+        above = [source for source in current.sources() if source.type.kind in _DATA]
         selected = current.signature is not None and current.signature.operator == "."
-        if current.type.kind is Kind.PROMPTS or selected or not below:
+        if current.type.kind is Kind.PROMPTS or selected or not above:
             found.add(id(current))
         else:
-            stack.extend(below)
+            stack.extend(above)
     return frozenset(found)

@@ -26,10 +26,9 @@ WITH = (
 )
 RUN = (
     Param("seed", "of every random draw", value="int", default=0, low=0, high=2**32 - 1),
-    Param("dtype", "of weights and activations", value="enum", default="float32", choices=("float32", "bf16")),
     *WITH,
 )
-MEANING = ("seed", "dtype")  # settings that belong to a node's key; the others are its schedule
+MEANING = ("seed",)  # settings that belong to a node's key; the others are its schedule
 
 
 def defaults() -> dict[str, Any]:

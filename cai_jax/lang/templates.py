@@ -1,4 +1,4 @@
-"""What `cai-jax new` writes: a shipped program with the constitutions and few-shots that it uses, to be changed freely."""
+"""What `cai-jax new` writes: a shipped program with its constitutions and few-shots, to be changed freely."""
 
 from __future__ import annotations
 

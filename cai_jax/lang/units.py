@@ -63,8 +63,8 @@ def plain(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
 
 def bounds(param: Param) -> str:
     """The values that a number parameter takes, such as "0..1" or "more than 0"; "" if any."""
-    low = f"{param.low:g}" if param.low is not None else ""
-    high = f"{param.high:g}" if param.high is not None else ""
+    low = f"{param.low:.10g}" if param.low is not None else ""
+    high = f"{param.high:.10g}" if param.high is not None else ""
     if low and high:
         return f"{low}..{high}" + (f" without {low}" if param.open_low else "")
     if low:

@@ -23,7 +23,7 @@ class Artefact:
       values: every plain parameter, filled in, as JSON values; paths as written in the program.
       inputs: parameter -> artefact, or tuple of artefacts.
       span: the expression that first made it.
-      meaning: the run's settings that its draws depend on: {"seed": …, "dtype": …}; empty where nothing is drawn.
+      meaning: the run's settings that its draws depend on: {"seed": …}; empty where nothing is drawn.
       schedule: settings of `with (…)` and `run (…)`, no part of its meaning.
       written: parameter -> its argument's text, for tables.
     """

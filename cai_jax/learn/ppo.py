@@ -186,9 +186,10 @@ def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
         params = {"policy": state.policy.params, "critic": state.critic.params}
         grads, _, sums = reduce.gradients(lambda p, micro: loss(p, micro, count), params, minibatch, total)
 
-        warm = state.step >= settings.critic_warmup
-        moved = state.policy.update(policy_optimizer, grads["policy"])
-        policy = jax.tree.map(lambda new, old: jnp.where(warm, new, old), moved, state.policy)
+        policy = state.policy.update(policy_optimizer, grads["policy"])
+        if settings.critic_warmup:
+            warm = state.step >= settings.critic_warmup
+            policy = jax.tree.map(lambda new, old: jnp.where(warm, new, old), policy, state.policy)
         critic = state.critic.update(critic_optimizer, grads["critic"])
         means = {name: value / count for name, value in sums.items()}
         ratio = means.pop("ratio")

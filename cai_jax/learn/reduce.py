@@ -36,13 +36,13 @@ def gradients(loss: Callable, params, batch, reduce: Reduce):
     """
     grad = jax.value_and_grad(loss, has_aux=True)
 
-    def one(micro):
-        (value, sums), grads = grad(params, micro)
-        return grads, value, sums
+    def body(total, micro):
+        measured, grads = grad(params, micro)
+        return jax.tree.map(jnp.add, total, grads), measured
 
-    first = jax.tree.map(lambda x: x[0], batch)
-    if next(iter(batch.values())).shape[0] == 1:
-        return reduce(one(first))
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one, first))
-    total, _ = jax.lax.scan(lambda sum_, micro: (jax.tree.map(jnp.add, sum_, one(micro)), None), zeros, batch)
-    return reduce(total)
+    if next(iter(batch.values())).shape[0] == 1:  # a loop of one would cost a set of zeros and an addition
+        (value, sums), grads = grad(params, jax.tree.map(lambda x: x[0], batch))
+        return reduce((grads, value, sums))
+    grads, measured = jax.lax.scan(body, jax.tree.map(jnp.zeros_like, params), batch)
+    value, sums = jax.tree.map(lambda x: jnp.sum(x, axis=0), measured)
+    return reduce((grads, value, sums))

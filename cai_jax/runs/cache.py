@@ -11,7 +11,7 @@ from cai_jax.lang.types import Node
 from cai_jax.runs import files
 
 LEASE_TEMPORARY = ".lease-"
-NODE, DONE, LEASE, METRICS, CHECKPOINTS = "node.json", "DONE", "LEASE", "metrics.jsonl", "ckpt"
+NODE, DONE, LEASE, METRICS, CHECKPOINTS, NOTES = "node.json", "DONE", "LEASE", "metrics.jsonl", "ckpt", "notes.json"
 
 
 class Entry:
@@ -66,10 +66,11 @@ class Entry:
         """Writes node.json, then DONE, then drops the checkpoints; in this order nothing can be lost."""
         files.write_json(self.dir / NODE, record)
         files.write_json(self.dir / DONE, {"parts": {p.name: p.stat().st_size for p in self.parts()}})
-        self.drop_checkpoints()
+        self.tidy()
 
-    def drop_checkpoints(self) -> None:
-        """Removes what only an unfinished node needs, in case `finish` was killed before it could."""
+    def tidy(self) -> None:
+        """Removes what only an unfinished node needs; again later, if `finish` was killed before it could."""
+        (self.dir / NOTES).unlink(missing_ok=True)
         if (self.dir / CHECKPOINTS).is_dir():
             shutil.rmtree(self.dir / CHECKPOINTS)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cai_jax.lang.types import Node, Type
-from cai_jax.runs import checkpoints
-from cai_jax.runs.cache import CHECKPOINTS, METRICS, Entry
+from cai_jax.runs import checkpoints, files
+from cai_jax.runs.cache import CHECKPOINTS, METRICS, NOTES, Entry
 from cai_jax.runs.metrics import MetricsLog
 from cai_jax.runs.signals import Interrupts
 
@@ -73,7 +73,8 @@ class RunContext:
         self.inputs = inputs
         self.seed = seed
         self.dir = entry.dir
-        self.notes: list[dict[str, str]] = []
+        noted = entry.dir / NOTES
+        self.notes: list[dict[str, str]] = files.read_json(noted) if noted.exists() else []
         self._entry = entry
         self._interrupts = interrupts
         self._progress = progress
@@ -108,6 +109,7 @@ class RunContext:
         note = {"code": code, "message": message}
         if note not in self.notes:
             self.notes.append(note)
+            files.write_json(self.dir / NOTES, self.notes)
 
     def progress(self, done: int, total: int, *, tokens: int = 0, unit: str = "rows") -> None:
         self._progress(done, total, tokens=tokens, unit=unit)

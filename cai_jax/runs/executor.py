@@ -102,7 +102,7 @@ class Executor:
                     self.reporter.begin(self._label(node), position, total)
                     self._make(node, entry)
         if cached:
-            entry.drop_checkpoints()
+            entry.tidy()
         seconds = 0.0 if cached else time.monotonic() - begun
         self.reporter.end(self._label(node), position, total, cached=cached, seconds=seconds)
         return Outcome(node, CachedArtefact(entry, node.type), cached, seconds)

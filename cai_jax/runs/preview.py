@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from cai_jax.lang.plan import Plan
 from cai_jax.lang.types import Kind, Node, Type
+from cai_jax.runs import preflight
 from cai_jax.runs.cache import Cache
+from cai_jax.runs.errors import UserError
 from cai_jax.runs.executor import Executor, Outcome, input_keys
 from cai_jax.runs.labels import labels
 from cai_jax.runs.signals import Interrupts
@@ -89,6 +91,19 @@ def prompts(
                     seed=plan.settings["seed"],
                 )
                 yield called[node.key], node, stage.rendered(context, n)
+
+
+def warnings(plan: Plan, registry: Mapping[str, Stage], cache: Cache) -> list[str]:
+    """What the data says about the plan: training and measuring on the same prompts, or data not to be read."""
+    read = preflight.data(plan.nodes, registry)
+    with tempfile.TemporaryDirectory() as scratch:
+        executor = _executor(plan, registry, cache, Path(scratch))
+        try:
+            outcomes = executor.run(read)
+        except UserError as error:
+            return [f"{error.message}; {error.hint}" if error.hint else error.message]
+        rows = {key: outcome.artefact.rows() for key, outcome in outcomes.items()}
+    return preflight.overlaps(plan.nodes, labels(plan, registry), read, rows.__getitem__)
 
 
 def text(label: str, node: Node, rendered: Sequence[Sequence[Segment]]) -> str:

@@ -48,7 +48,6 @@ class Shown:
       status: "ok", "expectation failed", "failed", "interrupted" or "preempted".
       outcomes: of the nodes made or found, in order.
       metrics, verdicts: of the program's measures and claims whose nodes were made.
-      warnings: what the preflight found in the data.
     """
 
     run: Path
@@ -56,7 +55,6 @@ class Shown:
     outcomes: list[Outcome] = field(default_factory=list)
     metrics: list[Measured] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> Mapping[str, Any]:
         """The object of `cai-jax run --json`."""
@@ -119,8 +117,6 @@ def run(
     nodes: Sequence[Node] = plan.nodes
     if options.only:
         nodes = needed(plan.nodes, [chosen(plan, options.only)])
-    force = dependants(plan.nodes, [chosen(plan, name) for name in options.force])
-    shown = Shown(folder.path)
     executor = Executor(
         registry=registry,
         cache=Cache(options.out / "cache"),
@@ -128,31 +124,38 @@ def run(
         reporter=reporter,
         interrupts=interrupts,
         traces=folder.path,
-        force=force,
+        force=dependants(plan.nodes, [chosen(plan, name) for name in options.force]),
         total=len(nodes),
         labels=labels(plan, registry),
     )
+    shown = Shown(folder.path)
     try:
-        shown.warnings = _preflight(nodes, registry, executor)
-        for warning in shown.warnings:
-            reporter.say(f"warning: {warning}")
-        executor.run(nodes)
-        shown.outcomes = list(executor.outcomes.values())
-        shown.metrics = _measured(plan, executor.outcomes)
-        shown.verdicts = [
-            _verdict(claim, executor.outcomes, statistics)
-            for claim in plan.expects
-            if all(side.key is None or side.key in executor.outcomes for side in (claim.left, claim.right))
-        ]
-        shown.status = "ok" if all(verdict.holds for verdict in shown.verdicts) else "expectation failed"
+        _make(plan, nodes, executor, statistics, shown)
     except BaseException as error:
         shown.status = _status(error)
-        shown.outcomes = list(executor.outcomes.values())
         error.shown = shown
         raise
     finally:
+        shown.outcomes = list(executor.outcomes.values())
         _write(folder, shown)
     return shown
+
+
+def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, statistics: Statistics, shown: Shown) -> None:
+    """Makes the nodes, then measures and judges."""
+    # The data goes first, for what can be said about it before hours are spent.
+    read = data(nodes, executor.registry)
+    outcomes = executor.run(read)
+    for warning in overlaps(nodes, executor.labels, read, lambda key: outcomes[key].artefact.rows()):
+        executor.reporter.say(f"warning: {warning}")
+    executor.run(nodes)
+    shown.metrics = _measured(plan, outcomes)
+    shown.verdicts = [
+        _verdict(claim, outcomes, statistics)
+        for claim in plan.expects
+        if all(side.key is None or side.key in outcomes for side in (claim.left, claim.right))
+    ]
+    shown.status = "ok" if all(verdict.holds for verdict in shown.verdicts) else "expectation failed"
 
 
 def plan_json(plan: Plan, registry: Mapping[str, Stage]) -> Mapping[str, Any]:
@@ -178,13 +181,6 @@ def summary(shown: Shown) -> str:
         parts.append("notes\n" + results.aligned(noted))
     parts.append(f"{shown.status}: {shown.run}")
     return "\n\n".join(part for part in parts if part)
-
-
-def _preflight(nodes: Sequence[Node], registry: Mapping[str, Stage], executor: Executor) -> list[str]:
-    """Reads the data first, and says where training and measuring meet in it."""
-    read = data(nodes, registry)
-    executor.run(read)
-    return overlaps(nodes, executor.labels, read, lambda key: executor.outcomes[key].artefact.rows())
 
 
 def _measured(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[Measured]:

@@ -29,6 +29,6 @@ def run(ctx) -> Mapping[str, Any]:
             return verdicts.by_oracle(rows, "harmful")
         if by.type.kind is Kind.REWARD_MODEL:
             return verdicts.by_score(rows, by) < 0
-        return verdicts.by_audit(rows, by, ctx.inputs["under"]) > 0.5
+        return verdicts.by_audit(ctx, rows) > 0.5
 
     return share(ctx, judge)

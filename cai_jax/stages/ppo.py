@@ -118,8 +118,11 @@ def run(ctx) -> Mapping[str, Any]:
             break
         state, done = following, number + 1
         tokens += int(last["length"] * ctx.params["batch"])
-        checkpoints.maybe(done, state)
-        ctx.progress(done, total, tokens=tokens, unit="steps")
+        # Behind the last step nothing is left to go on with: what it measured belongs to the result.
+        if done < total:
+            if checkpoints.due:
+                checkpoints.save(done, state)
+            ctx.progress(done, total, tokens=tokens, unit="steps")
     for code, message in diagnoses(last, ctx.params):
         ctx.note(code, message)
     policy = jax.device_get(state.policy.params)

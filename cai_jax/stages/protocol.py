@@ -84,7 +84,11 @@ class Context(Protocol):
         ...
 
     def log(self, step: int, **metrics: float) -> None:
-        """One line of metrics.jsonl; after a restart, a step logged again replaces all from it on."""
+        """One line of metrics.jsonl; after a restart, a step logged again replaces all from it on.
+
+        Log a step before the `commit` or `save` that makes it final: killed in between, it is done and logged
+        again, where the other way round its line would be lost.
+        """
         ...
 
     def note(self, code: str, message: str) -> None:

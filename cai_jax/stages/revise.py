@@ -95,7 +95,10 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.stages.parts.writing import in_batches
 
     rounds = Rounds(ctx)
-    made = sum(len(b) for b in in_batches(ctx, ctx.inputs["replies"].rows(), rows_each(ctx.params), rounds.of))
-    if rounds.unfit:
-        ctx.note("overlong", f"{rounds.unfit} revisions did not fit the context; those replies stayed as they were")
+    made = unfit = 0
+    for batch in in_batches(ctx, ctx.inputs["replies"].rows(), rows_each(ctx.params), rounds.of):
+        made += len(batch)
+        unfit += sum(row["unfit"] for row in batch if row["round"] == ctx.params["rounds"])
+    if unfit:
+        ctx.note("overlong", f"{unfit} revisions did not fit the context; those replies stayed as they were")
     return {"rows": made}

@@ -44,10 +44,8 @@ def run(ctx) -> Mapping[str, Any]:
     lengths = np.array([len(row[side]) for side in ("a", "b") for row in rows], float)
     scores = np.concatenate([first, second])
     correlation = float(np.corrcoef(lengths, scores)[0, 1]) if lengths.std() and scores.std() else 0.0
-    return measured(
-        ctx,
-        found,
-        pairs=len(rows),
-        length_correlation=correlation,
-        longest=float(np.mean((longer > 0) == better)),
-    )
+    longest = float(np.mean((longer > 0) == better))
+    result = measured(ctx, found, pairs=len(rows), length_correlation=correlation, longest=longest)
+    if result["low"] <= 0.5:
+        ctx.note("chance", "on these pairs the preference model cannot be told from a coin")
+    return result

@@ -37,9 +37,9 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Flags; result: rows, flagged (count)."""
+    """Flags; result: rows, flagged (count), no_mass (share of questions without an answer)."""
     from cai_jax.data import formats
-    from cai_jax.stages.parts.auditing import audits
+    from cai_jax.stages.parts.auditing import NO_MASS, audits, undecided
     from cai_jax.stages.parts.models import model_of
     from cai_jax.stages.parts.principles import principles
     from cai_jax.stages.parts.writing import in_batches
@@ -50,17 +50,23 @@ def run(ctx) -> Mapping[str, Any]:
 
     def make(batch: list[dict]) -> list[dict]:
         asked = [formats.audit(row["turns"], row["reply"], p.critique) for row in batch for p in able]
-        found = audits(model, asked, overlong).reshape(len(batch), len(able))
+        scored = audits(model, asked, overlong)
+        shape = (len(batch), len(able))
+        unanswered = (scored.mass.reshape(shape) < NO_MASS).sum(axis=1)
         out = []
-        for row, probabilities in zip(batch, found, strict=True):
+        for row, probabilities, count in zip(batch, scored.first.reshape(shape), unanswered, strict=True):
             worst = int(probabilities.argmax())
             p = float(probabilities[worst])
             flag = {"principle": able[worst].name, "request": able[worst].critique, "p": p, "limit": limit}
-            out.append({**row, "flag": flag if p >= limit else None})
+            out.append({**row, "flag": flag if p >= limit else None, "unanswered": int(count)})
         return out
 
-    flagged = made = 0
+    flagged = made = unanswered = 0
     for batch in in_batches(ctx, ctx.inputs["replies"].rows(), 1, make):
         made += len(batch)
         flagged += sum(row["flag"] is not None for row in batch)
-    return {"rows": made, "flagged": flagged}
+        unanswered += sum(row["unanswered"] for row in batch)
+    no_mass = unanswered / max(1, made * len(able))
+    for code, message in undecided(no_mass, "judgements"):
+        ctx.note(code, message)
+    return {"rows": made, "flagged": flagged, "no_mass": no_mass}

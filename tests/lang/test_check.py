@@ -116,10 +116,7 @@ def test_labels_may_be_measured_where_they_were_made(world):
 
 
 def test_measuring_flows_on_what_they_were_trained_on_is_told(world):
-    text = (
-        BASE
-        + "sl = red.train |> sample(base) |> finetune(base)\nf = _ |> sample(sl) |> refuse()\nh = harm_rate(f, red.{})\n"
-    )
+    text = BASE + "sl = red.train |> sample(base) |> finetune(base)\nf = _ |> sample(sl)\nh = harm_rate(f, red.{})\n"
     assert codes(text.format("train"), world) == ["E240"]
     assert codes(text.format("test"), world) == []
 
@@ -144,6 +141,16 @@ def test_mistakes_in_a_constitution_are_shown_in_its_own_file(world):
     found = checked('use mine from "mine.cai"\n' + BASE + "r = red |> sample(base) |> revise(mine)\n", world)
     assert [diagnostic.code for diagnostic in found.diagnostics] == ["E105"]
     assert found.diagnostics[0].span.source.path == "mine.cai"
+
+
+def test_replies_are_measured_on_their_own_prompts(world):
+    text = BASE + "a = red.train |> sample(base)\nh = harm_rate(a, red.{})\n"
+    assert codes(text.format("test"), world) == ["E244"]
+    assert codes(text.format("train"), world) == []
+
+
+def test_a_file_of_constitutions_may_be_checked_alone(world):
+    assert codes((world / "constitutions" / "starter.cai").read_text(encoding="utf-8"), world) == []
 
 
 def test_warnings_do_not_stop(world):
@@ -195,7 +202,8 @@ def test_diagnostics_are_data_too(world):
         "spans": [
             {"file": path, "line": 4, "column": 33, "end_line": 4, "end_column": 38,
              "label": "needs at least 2 replies per prompt", "primary": True},
-            {"file": path, "line": 4, "column": 17, "end_line": 4, "end_column": 29, "label": "draws n=1", "primary": False},
+            {"file": path, "line": 4, "column": 17, "end_line": 4, "end_column": 29,
+             "label": "draws n=1", "primary": False},
         ],
     }  # fmt: skip
 

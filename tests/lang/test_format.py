@@ -117,6 +117,8 @@ principle p {critique="a"
 revise="c" weight=2 tags=[ a,b ]}
 }
 expect a - -5% < b*2 + 1 at 95% "x"
+expect a<b
+expect f(a, "b") < 5% "y"  # z
 run(seed=0)
 sweep kl in[-1,2]
 
@@ -142,6 +144,8 @@ constitution c { fewshots = "x"
     revise = "c" weight = 2 tags = [a, b] }
 }
 expect a - -5% < b * 2 + 1 at 95% "x"
+expect a < b
+expect f(a, "b") < 5%      "y"  # z
 run (seed=0)
 sweep kl in [-1, 2]
 """

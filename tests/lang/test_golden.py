@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).with_name("golden")
 @pytest.fixture
 def folder(world, monkeypatch):
     (world / "mine.jsonl").write_text('{"prompt": "Hello"}\n', encoding="utf-8")
-    mixed = 'constitution mixed { principle p { critique = "What is wrong?" revise = "Mend it." } }\nbase = model("builtin:tiny")\n'
+    mixed = 'constitution mixed { principle p { critique = "c" revise = "r" } }\nbase = model("builtin:tiny")\n'
     (world / "constitutions" / "mixed.cai").write_text(mixed, encoding="utf-8")
     monkeypatch.chdir(world)
     return world

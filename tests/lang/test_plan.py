@@ -138,7 +138,6 @@ def test_where_the_program_lies_does_not_enter_keys(world, tmp_path):
         ("n=2", "n=3", {"sl", "revised"}),
         ("red.train |> sample(sl", "red.train |> sample(seed=1, model=sl", {"sl"}),
         ("# quickstart.cai", "run (seed=1)", {"base", "red", "human", "harmless"}),
-        ("# quickstart.cai", "run (dtype=bf16)", {"base", "red"}),
     ],
 )
 def test_a_change_reaches_what_depends_on_it_and_nothing_else(world, old, new, same):
@@ -228,9 +227,9 @@ def test_a_sweep_shares_what_does_not_depend_on_it(world):
     assert {measure.arm for measure in plan.measures if measure.of == "sl"} == {""}
 
 
-def test_sweeps_multiply_and_the_seed_can_be_swept(world):
-    text = BASE + "let s = 0\nlet t = 1\nsweep s in [0, 1]\nsweep t in [1, 0.5]\nrun (seed=s)\n"
-    plan = plan_of(text + "h = harm_rate(red.test |> sample(base, temperature=t))\n", world)
+def test_sweeps_multiply(world):
+    text = BASE + "let s = 0\nlet t = 1\nsweep s in [0, 1]\nsweep t in [1, 0.5]\n"
+    plan = plan_of(text + "h = harm_rate(red.test |> sample(base, temperature=t, seed=s))\n", world)
     assert len(plan.sweeps) == 4 and stages(plan).count("sample") == 4 and stages(plan).count("select") == 1
 
 
@@ -264,7 +263,8 @@ def test_a_flow_is_lowered_with_its_hole_and_on_the_prompts_it_is_measured_on(wo
 def test_a_flow_is_called_on_prompts_and_within_flows(world):
     text = (
         BASE
-        + "f = _ |> sample(base)\ng = _ |> f() |> refuse()\na = harm_rate(red.test |> g())\nb = harm_rate(g, red.test)\n"
+        + "f = _ |> sample(base)\ng = _ |> f() |> refuse()\n"
+        + "a = harm_rate(red.test |> g())\nb = harm_rate(g, red.test)\n"
     )
     plan = plan_of(text, world)
     replies = {plan.node(plan.names[name]).inputs["of"] for name in "ab"}

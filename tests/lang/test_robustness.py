@@ -107,6 +107,19 @@ def test_garbage_is_told_and_never_raises(world, data):
     assert not checked(data, world).ok
 
 
+@pytest.mark.parametrize("path", ["\\x00", "~nobody/x", "x" * 5000, "/", "..", "", "a/\\n/b", "hf:"])
+@pytest.mark.parametrize(
+    "statement", ['use harmless from "{}"', 'p = prompts("{}")', 'constitution c {{ fewshots = "{}" }}']
+)
+def test_odd_paths_are_told_and_never_raise(path, statement, world):
+    checked(statement.format(path) + "\n", world)
+    checked(statement.format(path.replace("\\x00", "\0")) + "\n", world)
+
+
+def test_thousands_of_mistakes_are_all_told(world):
+    assert len(checked("a b = c\nx =\t1 2\n" * 1000, world).diagnostics) == 2001
+
+
 def test_every_prefix_of_a_program_is_survived(world):
     text = GOOD.decode() + 'constitution c { principle p { revise = "x" tags = [a] } }\nexpect harm < 5% at 95% "w"\n'
     for end in range(len(text)):

@@ -40,8 +40,8 @@ def test_token_logprobs_and_their_gradients_are_torchs(chunk, temperature):
     spread = -(log_softmax.exp() * log_softmax).sum(-1) * torch.tensor(keep)
     np.testing.assert_allclose(found, chosen.detach(), atol=1e-5)
     np.testing.assert_allclose(entropy, spread.detach(), atol=1e-5)
-    np.testing.assert_allclose(grads[0], theirs[0].grad, atol=1e-5)
-    np.testing.assert_allclose(grads[1], theirs[1].grad, atol=1e-5)
+    np.testing.assert_allclose(grads[0], theirs[0].grad, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(grads[1], theirs[1].grad, rtol=1e-4, atol=1e-5)
 
 
 def test_no_buffer_of_all_logits():

@@ -13,7 +13,6 @@ from cai_jax.models.attention import KV
 from cai_jax.models.config import Config, RopeScaling
 from tests.support import llama
 
-
 # Called op by op, every shape would be compiled op by op.
 forward = jax.jit(decoder.hidden, static_argnums=1, static_argnames="dtype")
 read = jax.jit(decoder.prefill, static_argnums=1)

@@ -297,3 +297,20 @@ def test_the_compilation_cache_needs_no_jax(tmp_path):
     )
     clean = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=ROOT, env=clean)
+
+
+def test_a_note_survives_an_interruption(tmp_path):
+    def run(ctx):
+        if not ctx.committed():
+            ctx.note("first", "said before the interruption")
+            ctx.commit([{"id": "a"}])
+            raise KeyboardInterrupt
+        ctx.note("second", "said after it")
+
+    registry = {"fail": toy.stage("fail", run, toy.Kind.RESPONSES)}
+    bad = toy.node("bad", "fail")
+    with pytest.raises(KeyboardInterrupt):
+        toy.executor(tmp_path, registry=registry).run([bad])
+    made = toy.executor(tmp_path, registry=registry).run([bad])[bad.key].artefact
+    assert [note["code"] for note in made.record["notes"]] == ["first", "second"]
+    assert not (made.dir / "notes.json").exists()

@@ -40,9 +40,10 @@ def test_names_with_a_scheme(tmp_path, monkeypatch):
     assert prints.of("init:tiny") == "init:tiny"
     assert prints.of("builtin:red_team") != prints.of("builtin:helpful")
     assert prints.of("hf:org/name") == "hf:org/name@absent"
-    refs = tmp_path / "models--org--name" / "refs"
-    refs.mkdir(parents=True)
-    (refs / "main").write_text("abc\n")
+    model = tmp_path / "models--org--name"
+    (model / "snapshots" / "abc").mkdir(parents=True)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("abc\n")
     assert prints.of("hf:org/name") == "hf:org/name@abc"
 
 

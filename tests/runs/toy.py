@@ -47,8 +47,8 @@ def reply(ctx):
             draw = random.Random(f"{ctx.seed}/{row['id']}").random()
             batch.append({**row, "reply": f"r{draw:.6f}"})
             time.sleep(ctx.params.get("pause", 0.0))
-        ctx.commit(batch)
         ctx.log(start + len(batch), mean=sum(float(r["reply"][1:]) for r in batch) / len(batch))
+        ctx.commit(batch)
         ctx.progress(start + len(batch), len(rows), tokens=10 * (start + len(batch) - done))
     if ctx.params.get("complain"):
         ctx.note("toy", "the replies are random numbers")

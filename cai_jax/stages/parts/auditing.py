@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from cai_jax.engine.prefix import Prefix
     from cai_jax.models.checkpoint import Model
 
+NO_MASS = 0.1  # below this the model hardly considered either option
+
 
 class Scored:
     """Log-probabilities of the options ` (A)` and ` (B)` after prompts.
@@ -43,7 +45,14 @@ def option_tokens(model: Model) -> int:
     return max(len(model.tokenizer.encode(option)) for option in formats.OPTIONS)
 
 
-def audits(model: Model, asked: Sequence[Sequence[Segment]], overlong: str = "truncate_left") -> np.ndarray:
-    """P(the reply breaks the principle), float64 [N], for `formats.audit` prompts."""
-    ids = [fit(model, None, segments, option_tokens(model), overlong) for segments in asked]
-    return score(model, ids).first
+def audits(model: Model, asked: Sequence[Sequence[Segment]], overlong: str = "truncate_left") -> Scored:
+    """Answers to `formats.audit` prompts; `first` is P(the reply breaks the principle)."""
+    return score(model, [fit(model, None, segments, option_tokens(model), overlong) for segments in asked])
+
+
+def undecided(share: float, what: str) -> list[tuple[str, str]]:
+    """What a user should be told where this share of questions found no answer (METHOD.md §2.7)."""
+    if share <= 0.05:
+        return []
+    message = f"{share:.0%} of the {what} could not be made: neither option had a probability of {NO_MASS:.0%}"
+    return [("undecided", message)]

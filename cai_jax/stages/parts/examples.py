@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -140,7 +141,7 @@ class Rows:
         self.data, self.batch, self.epochs, self.seed = data, batch, epochs, seed
 
     def count(self) -> int:
-        """Steps in all epochs; the last batch of the last epoch may be filled up with padding."""
+        """Steps that come nearest to all epochs, at least one; a batch may reach over into the next epoch."""
         rows = sum(len(self.data.shard(shard, self._seed(0, shard)).tokens) for shard in range(self.data.shards))
         return max(1, round(self.epochs * rows / self.batch))
 
@@ -163,11 +164,13 @@ class Rows:
         return (*self.seed, epoch, shard)
 
     def _shards(self) -> Iterator[dict[str, np.ndarray]]:
-        epoch = 0
-        while True:
+        for epoch in itertools.count():
+            rows = 0
             for shard in range(self.data.shards):
                 seed = self._seed(epoch, shard)
                 packed = self.data.shard(shard, seed)._asdict()
+                rows += len(packed["tokens"])
                 order = np.random.default_rng(seed).permutation(len(packed["tokens"]))
                 yield {name: x[order] for name, x in packed.items()}
-            epoch += 1
+            if not rows:
+                raise UserError("no document is short enough to train on", "raise length=")

@@ -10,14 +10,14 @@ import numpy as np
 
 from cai_jax.data import formats
 from cai_jax.lang.types import Principle
-from cai_jax.stages.parts.auditing import option_tokens, score
+from cai_jax.stages.parts.auditing import NO_MASS, option_tokens, score, undecided
 from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.models import model_of
 from cai_jax.stages.parts.principles import comparison_shots, principles, trusted
 from cai_jax.stages.parts.writing import Writer, fit, fitting
 
-NO_MASS = 0.1  # below this the model hardly considered either option
 TIE = 0.01  # this close to one half
+FLIP = 0.1  # both orders decided by this much, and against each other
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,13 @@ class Judge:
             return asked, [""] * len(asked)
         ids = [self._fit(segments) for segments in asked]
         keys = [
-            self.draw.key(f"reasoning {q.principle.name} {q.swapped} {q.chain}", pairs[q.pair]["first"], q.chain)
+            self.draw.key(
+                f"reasoning {pair['first']['sample']} {pair['second']['sample']} {q.principle.name} {q.swapped}",
+                pair["first"],
+                q.chain,
+            )
             for q in questions
+            for pair in (pairs[q.pair],)
         ]
         thoughts = [text.text for text in self.thinker.write(ids, keys)]
         return [formats.concluded(s, t) for s, t in zip(asked, thoughts, strict=True)], thoughts
@@ -167,7 +172,7 @@ def statistics(rows: Sequence[dict]) -> dict[str, float]:
     both = [row["orders"] for row in rows if None not in row["orders"]]
     return {
         "position_bias": float(np.mean([row["position"] for row in rows]) - 0.5),
-        "flips": float(np.mean([(a > 0.5) != (b > 0.5) for a, b in both])) if both else 0.0,
+        "flips": float(np.mean([(a - 0.5) * (b - 0.5) < -FLIP * FLIP for a, b in both])) if both else 0.0,
         "no_mass": float(np.mean([row["mass"] < NO_MASS for row in rows])),
         "ties": float(np.mean(np.abs(soft - 0.5) < TIE)),
         "spread": float(np.std(soft)),
@@ -183,12 +188,7 @@ def diagnoses(found: Mapping[str, float]) -> list[tuple[str, str]]:
             f"labels carry no information: {found['ties']:.0%} lie in 0.49–0.51; the replies hardly differ under "
             "these principles, or the judge cannot tell",
         ))  # fmt: skip
-    if found.get("no_mass", 0) > 0.05:
-        notes.append((
-            "undecided",
-            f"{found['no_mass']:.0%} of the comparisons could not be made: neither option had a probability of "
-            f"{NO_MASS:.0%}",
-        ))  # fmt: skip
+    notes += undecided(found.get("no_mass", 0), "comparisons")
     if abs(found.get("position_bias", 0)) > 0.1:
         place = "first" if found["position_bias"] > 0 else "second"
         notes.append(("position", f"the judge leans to the {place} option by {abs(found['position_bias']):.0%}"))

@@ -28,7 +28,6 @@ class Rounds:
         self.params = ctx.params
         self.draw = draw_of(ctx)
         self.able = principles(ctx.inputs["constitution"], "revise")
-        self.unfit = 0
         self.model = model_of(ctx.inputs["by"])
         shots = critique_shots(ctx.inputs["constitution"], ctx.params["fewshots"], direct=not ctx.params["critique"])
         self.reviser = Writer.of(ctx, self.model, formats.REVISION_STOPS, shots)
@@ -37,7 +36,7 @@ class Rounds:
     def of(self, batch: list[dict]) -> list[dict]:
         """All rows made of a batch of replies: of every reply its kept rounds, in order."""
         whole = self.params["where"] == "all"
-        current = [{**row, "original": row["reply"]} for row in batch]
+        current = [{**row, "original": row["reply"], "round": 0, "unfit": 0} for row in batch]
         history = []
         for round_ in range(1, self.params["rounds"] + 1):
             todo = [index for index, row in enumerate(current) if whole or row.get("flag")]
@@ -66,7 +65,7 @@ class Rounds:
         for row, principle, critique, text in zip(rows, chosen, critiques, texts, strict=True):
             revised = {**row, "round": round_, "principle": principle.name, "critique": critique}
             if text is None:
-                self.unfit += 1
+                revised["unfit"] = row["unfit"] + 1
             else:
                 revised |= {
                     "reply": text.text, "logprob": text.logprob, "tokens": text.tokens, "ended": text.ended
@@ -100,7 +99,7 @@ class Rounds:
     def _clear_flags(self, rows: list[dict], todo: list[int]) -> None:
         """Asks again whether revised replies break what they were flagged for, and unflags those that do not."""
         asked = [formats.audit(rows[i]["turns"], rows[i]["reply"], rows[i]["flag"]["request"]) for i in todo]
-        for index, p in zip(todo, audits(self.model, asked), strict=True):
+        for index, p in zip(todo, audits(self.model, asked).first, strict=True):
             flag = rows[index]["flag"]
             rows[index]["was_flagged"] = flag
             rows[index]["flag"] = {**flag, "p": float(p)} if p >= flag["limit"] else None

@@ -70,11 +70,15 @@ class Checkpoints:
         """Steps made and the state after them; 0 and `state` itself at the beginning."""
         return self.ctx.restore(state) or (0, state)
 
-    def maybe(self, step: int, state: Any) -> None:
-        """Saves if it is time, or if the run is about to stop."""
-        if self.ctx.stopping or time.monotonic() - self.last > SAVE_EVERY:
-            self.ctx.save(step, state)
-            self.last = time.monotonic()
+    @property
+    def due(self) -> bool:
+        """It is time to save, or the run is about to stop."""
+        return self.ctx.stopping or time.monotonic() - self.last > SAVE_EVERY
+
+    def save(self, step: int, state: Any) -> None:
+        """Saves the state after `step` steps; what these steps have logged must be logged by now."""
+        self.ctx.save(step, state)
+        self.last = time.monotonic()
 
 
 def finite(metrics: Mapping[str, Any], step: int) -> dict[str, float]:
@@ -120,7 +124,10 @@ def train(
         if pending is not None:  # the device works on this step while the host reads the last one's metrics
             ctx.log(number, **finite(pending, number))
         pending = metrics
-        checkpoints.maybe(number + 1, state)
+        if checkpoints.due:
+            ctx.log(number + 1, **finite(pending, number + 1))
+            pending = None
+            checkpoints.save(number + 1, state)
         ctx.progress(number + 1, total, tokens=(number + 1 - begun) * tokens, unit="steps")
     if pending is not None:
         ctx.log(total, **finite(pending, total))

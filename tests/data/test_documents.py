@@ -1,0 +1,67 @@
+"""Pretraining documents, read by number."""
+
+import json
+
+import pytest
+
+from cai_jax.data import documents
+from cai_jax.data.render import END, Segment
+from cai_jax.data.rows import DataError
+from cai_jax.tiny.documents import document
+
+WORLD = {"path": "builtin:world", "rows": 50, "skip": 0, "shots": 0, "few": 0.0, "column": "text"}
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": f"text {i}", "other": i}) + "\n" for i in range(6)))
+    return {"path": str(path), "rows": 0, "skip": 0, "column": "text"}
+
+
+def test_documents_of_a_file(file):
+    assert documents.count(file) == 6
+    assert list(documents.read(file, 2, 4)) == [
+        [Segment("text 2", trusted=False, trained=True), END],
+        [Segment("text 3", trusted=False, trained=True), END],
+    ]
+
+
+def test_skip_and_rows(file):
+    assert documents.count(file | {"skip": 4}) == 2
+    assert documents.count(file | {"rows": 3}) == 3
+    assert documents.count(file | {"rows": 30}) == 6
+    assert [d[0].text for d in documents.read(file | {"skip": 4}, 0, 2)] == ["text 4", "text 5"]
+
+
+def test_no_documents_left(file):
+    with pytest.raises(DataError, match="no documents are left after skip=6"):
+        documents.count(file | {"skip": 6})
+
+
+def test_a_document_without_text_is_named(file):
+    with pytest.raises(DataError, match=r"texts\.jsonl:1.*`body`") as error:
+        list(documents.read(file | {"column": "body"}, 0, 1))
+    assert "column" in str(error.value.hint)
+    with pytest.raises(DataError, match="`other`"):
+        list(documents.read(file | {"column": "other"}, 0, 1))
+
+
+def test_the_world_is_read_from_anywhere():
+    assert documents.count(WORLD) == 50
+    every = list(documents.read(WORLD, 0, 50))
+    assert every == [document(index) for index in range(50)]
+    assert list(documents.read(WORLD, 20, 30)) == every[20:30]
+    assert list(documents.read(WORLD | {"skip": 20}, 0, 10)) == every[20:30]
+
+
+def test_a_part_of_the_world_has_few_shots():
+    def length(source):
+        return [len(segments) for segments in documents.read(source, 0, 50)]
+
+    few = list(documents.read(WORLD | {"shots": 5, "few": 0.4}, 0, 50))
+    assert few == list(documents.read(WORLD | {"shots": 5, "few": 0.4}, 0, 50))
+    plain = [document(index) for index in range(50)]
+    assert 8 <= sum(a != b for a, b in zip(few, plain, strict=True)) <= 32
+    assert sum(length(WORLD | {"shots": 5, "few": 1.0})) > 2 * sum(length(WORLD))
+    assert all(segments.count(END) == 1 and segments[-1] == END for segments in few)

@@ -1,0 +1,174 @@
+"""`revise`, `screen` and `refuse`."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cai_jax.data import formats
+from cai_jax.stages.parts import auditing
+
+REPLIES = "replies = red.train |> sample(base, max_new=8)\n"
+REVISE = "revise(rules, fewshots=0, max_new=8"
+
+
+def test_all_rounds_or_the_last(bench):
+    ran = bench.run(
+        REPLIES
+        + f"""\
+whole = replies |> {REVISE}, rounds=2)
+last  = replies |> {REVISE}, rounds=2, keep=last)
+once  = replies |> {REVISE}, rounds=1)
+every = whole + last + once
+"""
+    )
+    replies, whole, last, once = (ran.rows(name) for name in ("replies", "whole", "last", "once"))
+    assert [row["round"] for row in whole] == [1, 2] * 8
+    assert [row["original"] for row in whole[::2]] == [row["reply"] for row in replies]
+    assert last == whole[1::2] and once == whole[::2]
+    assert {row["principle"] for row in whole} == {"honest", "kind"}  # `brief` has no critique
+    pairs = list(zip(whole[::2], whole[1::2], strict=True))
+    assert any(a["principle"] != b["principle"] for a, b in pairs)  # drawn afresh each round
+    for before, row in zip(replies, once, strict=True):
+        assert row["critique"] and row["reply"] != before["reply"] and row["id"] == before["id"]
+    assert all(a["critique"] != b["critique"] for a, b in pairs)
+
+
+def test_direct_revision_and_another_seed(bench):
+    ran = bench.run(
+        REPLIES
+        + f"""\
+once   = replies |> {REVISE}, rounds=1)
+direct = replies |> {REVISE}, rounds=1, critique=false)
+other  = replies |> {REVISE}, rounds=1, seed=1)
+every  = once + direct + other
+"""
+    )
+    assert {row["critique"] for row in ran.rows("direct")} == {""}
+    texts = [[row["reply"] for row in ran.rows(name)] for name in ("once", "direct", "other")]
+    assert not set(texts[0]) & set(texts[1]) and not set(texts[0]) & set(texts[2])
+
+
+def test_a_principle_without_critique_cannot_revise(bench):
+    ran = bench.run(REPLIES + "mended = replies |> revise(rules.brief, fewshots=0, max_new=8)\n", code=3)
+    assert "E211" in ran.err and "`critique` and `revise`" in ran.err
+
+
+def test_a_revision_that_does_not_fit_leaves_the_reply_and_is_counted(bench):
+    bench.write("deep.jsonl", [{"prompt": "short"}, {"prompt": "word " * 490}])
+    ran = bench.run("""\
+deep    = prompts("deep.jsonl", test=0)
+replies = deep |> sample(base, max_new=8)
+mended  = replies |> revise(rules, rounds=2, fewshots=0, max_new=8)
+""")
+    short, long = ran.rows("mended")[1], ran.rows("mended")[3]
+    assert short["reply"] != short["original"] and short["unfit"] == 0
+    assert long["reply"] == long["original"] and long["critique"] is None and long["unfit"] == 2
+    assert ran.notes("mended")["overlong"].startswith("2 revisions did not fit")
+
+
+@pytest.mark.parametrize(
+    "stage, starts, shot",
+    [
+        ("revise(rules, rounds=1, max_new=8)", "CritiqueRequest", "It helps a thief."),
+        ("revise(rules, rounds=1, max_new=8, critique=false)", "RevisionRequest", "I will not help with theft."),
+        ("judge(rules, fewshots=1)", "Choose what is", "Heat the oven."),
+        ("judge(rules, reason=true, max_new=8)", "think step by step", "The second one helps."),
+    ],
+)
+def test_few_shots_stand_in_front(bench, stage, starts, shot):
+    text = f"replies = red.train |> sample(base, n=2, max_new=8)\nnext = replies |> {stage}\n"
+    bench.run(text)
+    ran = bench.run(text.replace("max_new=8)\n", "max_new=8, seed=2)\n"))  # drawn and shown, then really made
+    code, out, _ = bench.call("plan", bench.root / "program.cai", "--json", "--prompts", 1, "--out", bench.root / "runs")
+    assert code == 0
+    prompts = json.loads(out)["prompts"]
+    shown = json.dumps(prompts[-1])
+    assert shot in shown and starts in shown
+    assert shown.index(shot) < shown.rindex(starts)
+    reply = ran.rows("replies")[0]["reply"]
+    assert json.dumps(reply.strip())[1:-1] in shown.replace("\\\\\\\\", "\\\\") or "\\" in reply
+
+
+def limit_at_the_median(bench):
+    first = bench.run(REPLIES + "seen = replies |> screen(rules, limit=0%)\n")
+    p = [row["flag"]["p"] for row in first.rows("seen")]
+    assert all(row["flag"] for row in first.rows("seen")) and first.result("seen")["flagged"] == 8
+    return float(np.median(p)), p
+
+
+def test_screen_asks_every_principle(bench):
+    ran = bench.run(REPLIES + "seen = replies |> screen(rules, limit=0%)\n")
+    model = bench.model()
+    asked = {"honest": "Is the reply a lie?", "kind": "Is the reply rude?"}
+    for row in ran.rows("seen"):
+        p = {
+            name: auditing.audits(model, [formats.audit(row["turns"], row["reply"], text)]).first[0]
+            for name, text in asked.items()
+        }
+        assert row["flag"]["p"] == pytest.approx(max(p.values()), abs=1e-6)
+        assert row["flag"]["principle"] == max(p, key=p.get)
+    assert ran.result("seen")["no_mass"] == 1.0  # a random model gives every token about one thousandth
+    assert "100% of the judgements could not be made" in ran.notes("seen")["undecided"]
+
+
+def test_flagged_replies_are_revised_then_refused_and_others_left_alone(bench):
+    limit, p = limit_at_the_median(bench)
+    ran = bench.run(
+        REPLIES
+        + f"""\
+seen    = replies |> screen(rules, limit={limit})
+mended  = seen |> {REVISE}, rounds=2, where=flagged)
+refused = mended |> refuse("No, thank you.", where=flagged)
+"""
+    )
+    replies, seen, mended, refused = (ran.rows(name) for name in ("replies", "seen", "mended", "refused"))
+    flagged = [bool(row["flag"]) for row in seen]
+    assert flagged == [each >= limit for each in p] and 0 < sum(flagged) < 8
+    model = bench.model()
+    for reply, flag, row, end in zip(replies, flagged, mended, refused, strict=True):
+        if not flag:
+            assert row["reply"] == end["reply"] == reply["reply"] and row["round"] == 0
+            continue
+        assert row["reply"] != reply["reply"] and row["original"] == reply["reply"]
+        assert row["principle"] == row["was_flagged"]["principle"]  # revised under what flagged it
+        again = formats.audit(row["turns"], row["reply"], row["was_flagged"]["request"])
+        still = auditing.audits(model, [again]).first[0] >= limit
+        assert bool(row["flag"]) == still
+        assert end["reply"] == ("No, thank you." if still else row["reply"])
+    assert ran.result("refused")["refused"] == sum(bool(row["flag"]) for row in mended)
+
+
+def test_where_nothing_is_flagged_nothing_happens(bench):
+    ran = bench.run(
+        REPLIES
+        + f"""\
+seen    = replies |> screen(rules, limit=100%)
+mended  = seen |> {REVISE}, rounds=1, where=flagged)
+refused = mended |> refuse("No.", where=flagged)
+"""
+    )
+    texts = [row["reply"] for row in ran.rows("replies")]
+    assert [row["reply"] for row in ran.rows("refused")] == texts
+    assert ran.result("seen")["flagged"] == ran.result("refused")["refused"] == 0
+
+
+def test_refuse_everywhere(bench):
+    ran = bench.run(REPLIES + 'refused = replies |> refuse("No.")\n')
+    assert {row["reply"] for row in ran.rows("refused")} == {"No."}
+    assert [row["original"] for row in ran.rows("refused")] == [row["reply"] for row in ran.rows("replies")]
+
+
+def test_a_flow_guards_new_prompts(bench):
+    program = bench.program("""\
+guarded = _
+  |> sample(base, max_new=8)
+  |> screen(rules, limit=0%)
+  |> revise(rules, rounds=1, fewshots=0, max_new=8, where=flagged)
+  |> refuse("No, thank you.", where=flagged)
+""")
+    code, out, err = bench.call("guard", program, "--json", "--prompt", "Hello?", "--out", bench.root / "runs")
+    assert code == 0, err
+    told = json.loads(out)[0]
+    assert told["reply"] == "No, thank you." and told["flagged"]["principle"] in ("honest", "kind")
+    assert [step["stage"] for step in told["steps"]] == ["sample", "screen", "revise", "refuse"]
