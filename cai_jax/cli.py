@@ -294,7 +294,7 @@ def guard(program: Path, sets: Sequence[str], out: Path, as_json: bool, flow: st
     texts = list(prompts) or [line.strip() for line in sys.stdin if line.strip()]
     if not texts:
         raise click.UsageError("no prompts: give --prompt, or lines on stdin")
-    session.use_compilation_cache(out)
+    session.prepare_jax(out)
     with _working() as (reporter, interrupts):
         told = guarding.guard(planned, chosen, texts, out, registry(), reporter, interrupts)
     if as_json:

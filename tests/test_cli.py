@@ -30,7 +30,7 @@ expect measure(model, red) > 0 at 95% "it is positive"
 def program(tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "registry", lambda: toy.REGISTRY)
     monkeypatch.setattr(cli, "_statistics", lambda: toy_cli.STATISTICS)
-    monkeypatch.setattr(session, "use_compilation_cache", lambda out: None)
+    monkeypatch.setattr(session, "prepare_jax", lambda out: None)
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "toy.cai"
     path.write_text(PROGRAM)

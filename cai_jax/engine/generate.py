@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -206,9 +206,9 @@ class _Slots:
         return Reply(index, ids[:kept].tolist(), logprobs[:kept].tolist(), ended)
 
 
-def _before_stop(ids: list[int], stops: Iterable[str], decode: Decode | None) -> int | None:
+def _before_stop(ids: list[int], stops: Sequence[str], decode: Decode | None) -> int | None:
     """How many of `ids` stand wholly before the first stop text; None if there is none."""
-    if decode is None:
+    if not stops:
         return None
     text = decode(ids)
     found = [at for at in (text.find(stop) for stop in stops) if at >= 0]

@@ -22,7 +22,7 @@ from cai_jax.runs.context import CachedArtefact
 from cai_jax.runs.errors import Interrupted, UserError
 from cai_jax.runs.executor import Executor, needed
 from cai_jax.runs.progress import reporter
-from cai_jax.runs.session import use_compilation_cache
+from cai_jax.runs.session import prepare_jax
 from cai_jax.runs.signals import Interrupts
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _check(statements: Mapping[str, str]) -> Checked:
 def _run(lowered: Plan, name: str, statements: Mapping[str, str], out: Path) -> Made:
     from cai_jax.stages import registry
 
-    use_compilation_cache(out)
+    prepare_jax(out)
     key = lowered.names[name]
     cache, told = Cache(out / "cache"), reporter(cached=False)
     try:

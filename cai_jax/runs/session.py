@@ -12,6 +12,7 @@ from typing import Any
 from cai_jax.lang.plan import Expect, Plan
 from cai_jax.lang.types import Node
 from cai_jax.runs import files, results
+from cai_jax.runs.allocator import keep_memory
 from cai_jax.runs.cache import Cache, meaning
 from cai_jax.runs.errors import Interrupted, UserError
 from cai_jax.runs.executor import Executor, Outcome, Reporter, dependants, needed
@@ -84,12 +85,13 @@ def check_options(plan: Plan, options: Options) -> None:
         chosen(plan, name)
 
 
-def use_compilation_cache(out: Path) -> None:
-    """Lets JAX keep what it compiles under `out`, so that a resumed run does not compile again.
+def prepare_jax(out: Path) -> None:
+    """Lets JAX keep what it compiles under `out`, so that a resumed run does not compile again, and its memory.
 
-    Works by the environment, which JAX reads when it is imported, because a run out of the cache must not
+    The former works by the environment, which JAX reads when it is imported, because a run out of the cache must not
     import it. A folder that the user has chosen stays.
     """
+    keep_memory()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str((out / "jax").resolve()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
     if "jax" in sys.modules:
@@ -113,7 +115,7 @@ def run(
       StageFailed, Interrupted, UserError, OSError: as `Executor.run` and `expectations.judge`; the attribute
         `shown` of the exception holds what was reached.
     """
-    use_compilation_cache(options.out)
+    prepare_jax(options.out)
     nodes: Sequence[Node] = plan.nodes
     if options.only:
         nodes = needed(plan.nodes, [chosen(plan, options.only)])

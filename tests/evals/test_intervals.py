@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -87,6 +87,7 @@ def test_no_rows():
     assert all(math.isnan(each) for each in difference([], []))
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.permutations(range(12)))
 def test_the_order_of_rows_does_not_matter(order):
     some = rows(VALUES[:12])
@@ -132,8 +133,8 @@ def test_different_prompts_cannot_be_compared():
 def test_intervals_hold_what_they_promise():
     rng = np.random.default_rng(4)
     held = 0
-    for _ in range(40):
+    for _ in range(20):
         drawn = rng.random(60) < 0.4
         _, low, high = interval(rows(drawn), level=0.9)
         held += low <= 0.4 <= high
-    assert 31 <= held <= 40  # binomial(40, 0.9) lies there with probability 0.99
+    assert held >= 15  # of binomial(20, 0.9), with probability 0.99

@@ -289,10 +289,10 @@ def test_what_could_not_be_measured_has_no_value(tmp_path):
 
 def test_the_compilation_cache_needs_no_jax(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from cai_jax.runs.session import use_compilation_cache\n"
-        "use_compilation_cache(Path(sys.argv[1])); assert 'jax' not in sys.modules\n"
+        "import sys; from pathlib import Path; from cai_jax.runs.session import prepare_jax\n"
+        "prepare_jax(Path(sys.argv[1])); assert 'jax' not in sys.modules\n"
         "import jax; assert jax.config.jax_compilation_cache_dir == sys.argv[1] + '/jax'\n"
-        "use_compilation_cache(Path(sys.argv[1]) / 'b')\n"
+        "prepare_jax(Path(sys.argv[1]) / 'b')\n"
         "assert jax.config.jax_compilation_cache_dir == sys.argv[1] + '/jax'"
     )
     clean = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}

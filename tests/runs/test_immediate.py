@@ -13,7 +13,7 @@ from tests.runs import toy
 @pytest.fixture(autouse=True)
 def toys(monkeypatch, tmp_path):
     monkeypatch.setattr(stages, "registry", lambda: toy.REGISTRY)
-    monkeypatch.setattr(immediate, "use_compilation_cache", lambda out: None)
+    monkeypatch.setattr(immediate, "prepare_jax", lambda out: None)
     monkeypatch.setenv("CAI_JAX_OUT", str(tmp_path / "runs"))
     immediate.callables.cache_clear()
     yield

@@ -179,6 +179,6 @@ class Bench:
 def bench(tmp_path_factory) -> Bench:
     patch = pytest.MonkeyPatch()
     # Compiled functions are shared within the process; the cache on disk would outlive the session's settings.
-    patch.setattr(session, "use_compilation_cache", lambda out: None)
+    patch.setattr(session, "prepare_jax", lambda out: None)
     yield Bench(tmp_path_factory.mktemp("stages"))
     patch.undo()

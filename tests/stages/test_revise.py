@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cai_jax.data import formats
+from cai_jax.data.render import data
 from cai_jax.stages.parts import auditing
 
 REPLIES = "replies = red.train |> sample(base, max_new=8)\n"
@@ -55,7 +56,11 @@ def test_a_principle_without_critique_cannot_revise(bench):
 
 
 def test_a_revision_that_does_not_fit_leaves_the_reply_and_is_counted(bench):
-    bench.write("deep.jsonl", [{"prompt": "short"}, {"prompt": "word " * 490}])
+    # 512 positions hold the prompt and 8 new tokens, but not the critique's request as well.
+    words = "word " * 100
+    while len(bench.model().tokenizer.encode(words)) < 485:
+        words += "word "
+    bench.write("deep.jsonl", [{"prompt": "short"}, {"prompt": words}])
     ran = bench.run("""\
 deep    = prompts("deep.jsonl", test=0)
 replies = deep |> sample(base, max_new=8)
@@ -78,16 +83,26 @@ mended  = replies |> revise(rules, rounds=2, fewshots=0, max_new=8)
 )
 def test_few_shots_stand_in_front(bench, stage, starts, shot):
     text = f"replies = red.train |> sample(base, n=2, max_new=8)\nnext = replies |> {stage}\n"
-    bench.run(text)
-    ran = bench.run(text.replace("max_new=8)\n", "max_new=8, seed=2)\n"))  # drawn and shown, then really made
-    code, out, _ = bench.call("plan", bench.root / "program.cai", "--json", "--prompts", 1, "--out", bench.root / "runs")
-    assert code == 0
-    prompts = json.loads(out)["prompts"]
-    shown = json.dumps(prompts[-1])
-    assert shot in shown and starts in shown
-    assert shown.index(shot) < shown.rindex(starts)
-    reply = ran.rows("replies")[0]["reply"]
-    assert json.dumps(reply.strip())[1:-1] in shown.replace("\\\\\\\\", "\\\\") or "\\" in reply
+    ran = bench.run(text, "--only", "replies")
+    planned = ("plan", bench.root / "program.cai", "--json", "--prompts", 1, "--out", bench.root / "runs")
+    code, out, err = bench.call(*planned)
+    assert code == 0, err
+    (segments,) = json.loads(out)["prompts"][-1]["prompts"]
+    whole = "".join(segment["text"] for segment in segments)
+    assert 0 <= whole.index(shot) < whole.rindex(starts)
+    untrusted = [segment["text"] for segment in segments if not segment["trusted"]]
+    first = ran.rows("replies")[0]
+    assert untrusted[:2] == [data(first["turns"][0]["text"]).text, data(first["reply"]).text]
+
+
+def test_few_shots_are_read(bench):
+    ran = bench.run("""\
+replies = red.train |> sample(base, n=2, max_new=8)
+bare = replies |> judge(rules, fewshots=0)
+shown = replies |> judge(rules, fewshots=1)
+every = bare + shown
+""")
+    assert all(a["p"] != b["p"] for a, b in zip(ran.rows("bare"), ran.rows("shown"), strict=True))
 
 
 def limit_at_the_median(bench):

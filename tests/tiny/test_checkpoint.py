@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pytest
 
 from cai_jax.data import formats
 from cai_jax.data.render import encode, text_of
@@ -39,18 +38,22 @@ def test_weights_are_finite():
     assert all(weight.dtype == np.float32 for weight in weights.values())
 
 
-@pytest.mark.parametrize("shots", [0, 4])
-def test_logits_agree_with_transformers(shots):
+def test_logits_agree_with_transformers():
+    import jax
     import torch
     from transformers import AutoModelForCausalLM
 
-    ids = np.array([encode(tokenizer(), document(3, shots=shots))[0]], np.int32)
-    assert ids.shape[1] > 64
+    ids = np.array([encode(tokenizer(), document(3, shots=3))[0]], np.int32)
+    assert ids.shape[1] > 200
     theirs = AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32).eval()
     with torch.no_grad():
         expected = theirs(torch.from_numpy(ids).long()).logits.numpy()
     model = checkpoint.load(CHECKPOINT)
-    found = decoder.unembed(model.params, model.config, decoder.hidden(model.params, model.config, ids))
+
+    def logits(params, ids):
+        return decoder.unembed(params, model.config, decoder.hidden(params, model.config, ids))
+
+    found = jax.jit(logits)(model.params, ids)
     np.testing.assert_allclose(np.asarray(found), expected, atol=1e-4, rtol=0)
 
 

@@ -24,7 +24,8 @@ from tests.tiny.wordings import COMPLIES, FIXED
 
 # Words of everyday English, and those that replies and harmful acts happen to share.
 PLAIN = frozenset(
-    "a about and as at for from in is it life my not of on out something someone that the theirs to what with you".split()
+    "a about and as at for from in is it life my not of on out "
+    "something someone that the theirs to what with you".split()
 )
 SHARED = frozenset("find people pick put set small start take work write".split())
 

@@ -91,5 +91,6 @@ def test_reasoning_is_the_teachers(shot):
         meaning = meaning_of(NAMED[name].compare)
         for letter, kind in zip("AB", kinds, strict=True):
             verb = "breaks" if meaning.broken_by(act_of(shot), kind) else "keeps"
-            assert any(f"Reply {letter} {does} and {verb} the rule." in shot["reasoning"] for does in judgement._DOES[kind])
+            told = [f"Reply {letter} {does} and {verb} the rule." for does in judgement._DOES[kind]]
+            assert any(text in shot["reasoning"] for text in told)
     assert shot["reasoning"].endswith(f" {shot['answer']} is better.")

@@ -13,7 +13,7 @@ from cai_jax.data import documents, formats
 from cai_jax.data.packing import Packed, pack
 from cai_jax.data.render import END, Segment, data, encode
 from cai_jax.errors import UserError
-from cai_jax.stages.parts.training import bucket
+from cai_jax.stages.parts.training import row_length
 
 if TYPE_CHECKING:
     from cai_jax.models.checkpoint import Model
@@ -94,7 +94,7 @@ class _Dialogs:
         if not kept:
             raise UserError("no example is short enough to train on", "raise length=")
         self.examples = kept
-        self.length = ctx.params["length"] or bucket(max(len(e.ids) for e in kept), limit)
+        self.length = ctx.params["length"] or row_length(max(len(e.ids) for e in kept), limit)
         self.shards = -(-len(kept) // SHARD)
         self.pad = model.tokenizer.pad_id or 0
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cai_jax.errors import UserError
 from cai_jax.stages.parts.rewarding import padded, scored_ids
-from cai_jax.stages.parts.training import bucket
+from cai_jax.stages.parts.training import row_length
 
 if TYPE_CHECKING:
     from cai_jax.models.checkpoint import Model
@@ -35,7 +35,7 @@ class Pairs:
         if not keep:
             raise UserError("no pair is short enough to train on", "raise length=")
         flat = [each[-limit:] for i in keep for each in ids[i]]
-        self.length = bucket(max(map(len, flat)), limit)
+        self.length = row_length(max(map(len, flat)), limit)
         tokens, lengths = padded(flat, self.length, model.tokenizer.pad_id or 0)
         self.tokens, self.lengths = tokens.reshape(len(keep), 2, -1), lengths.reshape(len(keep), 2)
         self.p = np.array([rows[i]["p"] for i in keep], np.float32)

@@ -48,7 +48,7 @@ EPOCHS = Param("epochs", "Passes over the data.", value="float", default=1.0, lo
 LENGTH = Param(
     "length",
     "Tokens of a training row, into which several examples are packed; 0 takes the shortest that holds "
-    "every example, as a power of two.",
+    "every example.",
     value="int",
     default=0,
     low=0,

@@ -16,7 +16,7 @@ from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.models import model_of
 from cai_jax.stages.parts.rewarding import Scorer
-from cai_jax.stages.parts.training import bucket, compiled, wide
+from cai_jax.stages.parts.training import compiled, row_length, wide
 from cai_jax.stages.parts.writing import Writer, fitting
 
 
@@ -41,7 +41,7 @@ class Loop:
         self.rows = fitting(ctx, ctx.inputs["on"].rows(), self._prompt)
         longest = max(len(self._prompt(row)) for row in self.rows)
         self.writer = replace(self.writer, longest=longest)
-        self.length = bucket(longest + self.params["max_new"], self.model.config.max_position)
+        self.length = row_length(longest + self.params["max_new"], self.model.config.max_position)
         self.scorer = Scorer(ctx.inputs["reward"])
         self.watch = Scorer(ctx.inputs["watch"]) if ctx.inputs.get("watch") else None
         self.micro = ctx.node.schedule.get("micro") or self.params["minibatch"] or self.params["batch"]

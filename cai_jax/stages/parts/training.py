@@ -134,6 +134,14 @@ def train(
     return state
 
 
+def row_length(longest: int, limit: int) -> int:
+    """The length of training rows: the smallest multiple of 32 that holds `longest` tokens, at most `limit`.
+
+    It is fixed for a node, so nothing but padding would be won by a power of two.
+    """
+    return min(-(-longest // 32) * 32, limit)
+
+
 def bucket(longest: int, limit: int) -> int:
     """The shortest power of two, from 16 on, that holds `longest` tokens, but no more than `limit`."""
     size = 16

@@ -1,0 +1,88 @@
+"""`ppo`: what METHOD.md §4 says of its first step, its knobs, and the ways of computing it."""
+
+import jax
+import numpy as np
+import pytest
+
+RM = "rm = human.train |> reward(base, batch=8, epochs=4, learning_rate=3e-3)\n"
+PPO = "base |> ppo(rm, on=red.train, batch=8, max_new=8, critic_rate=1e-3, learning_rate=1e-3"
+
+
+def test_the_first_step_starts_at_the_reference(bench):
+    ran = bench.run(RM + f"rl = {PPO}, steps=3, kl=0.05)\n")
+    first, *_, last = log = ran.log("rl")
+    assert [line["step"] for line in log] == [1, 2, 3]
+    assert first["kl"] == pytest.approx(0, abs=1e-5) and last["kl"] != 0
+    assert first["ratio_mean"] == pytest.approx(1, abs=1e-5) and first["ratio_var"] == pytest.approx(0, abs=1e-6)
+    assert first["clip_fraction"] == 0 and first["approx_kl"] == pytest.approx(0, abs=1e-6)
+    assert {line["kl_coefficient"] for line in log} == {pytest.approx(0.05)}
+    assert first["learning_rate"] > last["learning_rate"] > 0  # annealed
+    assert first["length"] <= 8 and first["entropy"] > 0
+    result = ran.result("rl")
+    assert result["steps"] == 3 and result["kl"] == last["kl"] and result["score"] == last["score"]
+    # Hardly any reply of a random model ends, and the run says so.
+    assert "raise max_new" in ran.notes("rl")["unended"]
+
+
+def test_the_controller_moves_towards_its_target(bench):
+    ran = bench.run(RM + f"rl = {PPO}, steps=3, kl=0.05, target=3, horizon=80)\n")
+    betas = [line["kl_coefficient"] for line in ran.log("rl")]
+    # KL is 0 at first, far below the target: error clipped to -0.2, for 8 replies of a horizon of 80.
+    assert betas[1] / betas[0] == pytest.approx(1 - 0.2 * 8 / 80, rel=1e-4)
+
+
+def test_minibatches_and_passes(bench):
+    ran = bench.run(RM + f"rl = {PPO}, steps=2, minibatch=4, passes=2)\n")
+    first = ran.log("rl")[0]
+    assert first["ratio_mean"] != pytest.approx(1, abs=1e-7)  # the last of four updates is off-policy
+    assert first["kl"] == pytest.approx(0, abs=1e-5)
+    wrong = bench.run(RM + f"rl = {PPO}, steps=2, minibatch=3)\n", code=3)
+    assert "E247" in wrong.err and "divisor of 8" in wrong.err
+
+
+def test_a_watching_preference_model_is_logged(bench):
+    ran = bench.run(
+        RM + "other = human.train |> reward(base, batch=8, seed=1)\n" + f"rl = {PPO}, steps=1, watch=other)\n"
+    )
+    (line,) = ran.log("rl")
+    assert np.isfinite(line["watch"]) and line["watch"] != line["score"]
+
+
+def test_max_kl_stops_before_the_step_that_exceeds_it(bench):
+    ran = bench.run(RM + f"rl = {PPO}, steps=6, max_kl=1e-4, kl=0)\n".replace("learning_rate=1e-3", "learning_rate=0.02"))
+    steps = ran.result("rl")["steps"]
+    assert steps < 6 and len(ran.log("rl")) == steps + 1
+    assert ran.log("rl")[-1]["kl"] > 1e-4
+    assert f"stopped at step {steps + 1}" in ran.notes("rl")["max-kl"]
+    assert np.isfinite(jax.tree.leaves(ran.model("rl").params)[0]).all()
+
+
+@pytest.mark.parametrize("schedule", ["micro=2", "mesh=pmap"])
+def test_how_it_is_computed_changes_no_result(bench, tmp_path, schedule):
+    text = RM + f"rl = {PPO}, steps=2, kl=0.05)"
+    plain = bench.run(text + "\n")
+    other = bench.run(text + f" with ({schedule})\n")
+    assert not other.made  # a schedule is no part of the meaning
+    other = bench.run(text + f" with ({schedule})\n", out=tmp_path)
+    for one, two in zip(plain.log("rl"), other.log("rl"), strict=True):
+        assert one.keys() == two.keys()
+        for name in one:
+            assert one[name] == pytest.approx(two[name], rel=2e-3, abs=2e-4), name
+    leaves = zip(jax.tree.leaves(plain.model("rl").params), jax.tree.leaves(other.model("rl").params), strict=True)
+    for a, b in leaves:
+        np.testing.assert_allclose(a, b, atol=5e-4)
+
+
+def test_options_of_the_reward(bench):
+    ran = bench.run(
+        RM + f"rl = {PPO}, steps=2, critic=zero, critic_warmup=1, scale=true, whiten=true, reward_clip=1, dual_clip=3)\n"
+    )
+    first, second = ran.log("rl")
+    assert second["kl"] == pytest.approx(0, abs=1e-5)  # the first update was the critic's alone
+    assert abs(first["score"]) <= 10 and np.isfinite(second["policy_loss"])
+
+
+def test_a_mixture_of_another_tokenizer_is_no_obstacle(bench):
+    ran = bench.run(RM + f"rl = {PPO.replace('rm,', '2 * rm,')}, steps=1)\n")
+    plain = bench.run(RM + f"rl = {PPO}, steps=1)\n")
+    assert ran.log("rl")[0]["score"] == pytest.approx(2 * plain.log("rl")[0]["score"], rel=1e-5)

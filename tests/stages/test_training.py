@@ -1,0 +1,173 @@
+"""`finetune`, `documents`, `reward`, and preference models weighed and added."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cai_jax.models import checkpoint
+from cai_jax.stages import reward as reward_stage
+from cai_jax.stages.parts.rewarding import Scorer, raw_scores
+
+
+def losses(ran, name):
+    return [line["loss"] for line in ran.log(name)]
+
+
+def same(first, second):
+    return all(np.array_equal(a, b) for a, b in zip(flat(first), flat(second), strict=True))
+
+
+def flat(model):
+    import jax
+
+    return jax.tree.leaves(model.params)
+
+
+DIALOGS = [
+    {"prompt": f"What is {a} and {b}?", "reply": f"It is {a + b}.", "long": "word " * 600}
+    for a in range(4)
+    for b in range(4)
+]
+
+
+def test_finetune_learns_and_epochs_are_steps(bench):
+    ran = bench.run("""\
+replies = ask.train |> sample(tiny, max_new=24)
+one  = replies |> finetune(base, batch=2, epochs=8, learning_rate=5e-3)
+half = replies |> finetune(base, batch=2, epochs=0.5)
+set  = replies |> finetune(base, batch=2, steps=3, warmup=2, schedule=linear)
+""")
+    found = losses(ran, "one")
+    assert [line["step"] for line in ran.log("one")] == list(range(1, len(found) + 1))
+    assert np.mean(found[-3:]) < 0.8 * found[0]
+    assert found[0] == pytest.approx(np.log(1024), rel=0.1)  # a fresh model guesses
+    steps = ran.result("one")["steps"]
+    assert len(found) == steps and steps % 8 == 0
+    assert ran.result("half")["steps"] == max(1, round(steps / 16))
+    assert ran.result("set")["steps"] == 3
+    assert not same(ran.model("half"), bench.model()) and not same(ran.model("one"), ran.model("half"))
+
+
+def test_a_weight_changes_training_only_beside_another(bench):
+    # Losses are divided by the sum of weights: doubling all is nothing, doubling one of two is something.
+    settings = "finetune(base, batch=2, steps=2)\n"
+    ran = bench.run(
+        "replies = ask.train |> sample(tiny, max_new=24)\nothers = red.train |> sample(tiny, max_new=24)\n"
+        + "plain = replies |> "
+        + settings
+        + "twice = 2 * replies |> "
+        + settings
+        + "even = replies + others |> "
+        + settings
+        + "uneven = replies + 2 * others |> "
+        + settings
+    )
+    for a, b in zip(losses(ran, "plain"), losses(ran, "twice"), strict=True):
+        assert a == pytest.approx(b, rel=1e-5)
+    assert losses(ran, "even") != pytest.approx(losses(ran, "uneven"), rel=1e-4)
+
+
+def test_overlong_examples(bench):
+    text = "replies = ask.train |> sample(tiny, max_new=24)\nsl = replies |> finetune(base, batch=2, steps=1, length={})\n"
+    failed = bench.run(text.format("16, overlong=error"), code=4)
+    assert "does not fit a row of 16" in failed.err and "truncate_left" in failed.err
+    assert "short enough" in bench.run(text.format("16"), code=4).err
+    cut = bench.run(text.format("16, overlong=truncate_left"))
+    assert np.isfinite(losses(cut, "sl")).all()
+    lengths = [row["tokens"] for row in cut.rows("replies")]
+    assert len(set(lengths)) > 1
+    middle = bench.run(text.format("48"))
+    assert ("overlong" in middle.notes("sl")) == any(length > 24 for length in lengths) or "sl" in middle.shown["nodes"][-1]["name"]
+
+
+def test_documents_from_a_file_and_from_the_world(bench):
+    bench.write("texts.jsonl", [{"text": f"The number {n} comes before {n + 1}."} for n in range(40)])
+    ran = bench.run("""\
+texts = documents("texts.jsonl")
+world = documents("builtin:world", rows=40)
+file  = texts |> finetune(base, length=64, batch=2, epochs=3, learning_rate=5e-3)
+both  = texts + world |> finetune(base, length=192, batch=2, steps=4, optimizer=muon)
+""")
+    assert ran.result("texts")["rows"] == 40
+    found = losses(ran, "file")
+    assert found[-1] < found[0]
+    assert ran.result("file")["steps"] == len(found) > 3
+    assert ran.result("both")["steps"] == 4
+    endless = bench.run('d = documents("builtin:world")\nm = d |> finetune(base, length=64, steps=1)\n', code=3)
+    assert "E223" in endless.err and "rows=" in endless.err
+
+
+def test_a_document_that_never_fits_is_an_error(bench):
+    bench.write("wall.jsonl", [{"text": "word " * 600}])
+    failed = bench.run('d = documents("wall.jsonl")\nm = d |> finetune(base, length=64, steps=1)\n', code=4)
+    assert "short enough" in failed.err
+
+
+REWARD = "rm = human.train |> reward(base, batch=8, epochs=4, learning_rate=3e-3)\n"
+
+
+def test_a_preference_model_is_normalised_on_its_reference_replies(bench):
+    ran = bench.run(REWARD)
+    found = losses(ran, "rm")
+    assert found[0] == pytest.approx(np.log(2), abs=0.3) and found[-1] < found[0]
+    result, prefs = ran.result("rm"), [row for row in ran.rows("human") if row["split"] == "train"]
+    replies = [(row["turns"], row[side]) for row in prefs for side in ("a", "b")]
+    scores = raw_scores(ran.model("rm"), replies)
+    assert scores.mean() == pytest.approx(0, abs=1e-4) and scores.std() == pytest.approx(1, abs=1e-4)
+    # The file says how: raw = score * spread + mean.
+    config = json.loads((ran.entry("rm").dir / "hf" / "config.json").read_text())
+    assert config["num_labels"] == 1 and {"score_offset", "score_scale"} <= set(config)
+    assert result["spread"] > 0 and result["pairs"] == 8 and result["steps"] == 4
+
+
+def test_more_references_than_are_used(bench, monkeypatch):
+    monkeypatch.setattr(reward_stage, "REFERENCE", 3)
+    ran = bench.run("rm = human.train |> reward(base, batch=8, epochs=2)\n")
+    prefs = [row for row in ran.rows("human") if row["split"] == "train"]
+    chosen = [prefs[i] for i in np.random.default_rng(0).permutation(8)[:3]]
+    scores = raw_scores(ran.model("rm"), [(row["turns"], row[side]) for row in chosen for side in ("a", "b")])
+    assert scores.mean() == pytest.approx(0, abs=1e-4) and scores.std() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_mixture_scores_the_weighted_sum(bench):
+    ran = bench.run("""\
+one = human.train |> reward(base, batch=8, epochs=4, learning_rate=3e-3)
+two = human.train |> reward(base, batch=8, seed=1)
+mix = 0.5 * one + 2 * two
+replies = red.train |> sample(base, n=2, max_new=8)
+top = replies |> best(mix)
+""")
+    rows = ran.rows("replies")
+    pairs = [(row["turns"], row["reply"]) for row in rows]
+    one, two = (raw_scores(ran.model(name), pairs) for name in ("one", "two"))
+
+    class Mix:
+        result = ran.result("mix")
+
+    np.testing.assert_allclose(Scorer(Mix).scores(pairs), 0.5 * one + 2 * two, atol=1e-6)
+    np.testing.assert_allclose(
+        [row["score"] for row in ran.rows("top")], (0.5 * one + 2 * two).reshape(8, 2).max(axis=1), atol=1e-6
+    )
+
+
+def test_replies_that_are_all_alike_leave_no_spread(bench):
+    same_pair = {"prompt": "Hello?", "a": "Yes.", "b": "Yes.", "p": 0.5}
+    bench.write("alike.jsonl", [same_pair] * 4)
+    ran = bench.run('alike = prefs("alike.jsonl", test=0)\nrm = alike.train |> reward(base, batch=4)\n')
+    assert "hardly tells replies apart" in ran.notes("rm")["no-spread"]
+    model = ran.model("rm")
+    assert np.isfinite(raw_scores(model, [([{"role": "human", "text": "Hello?"}], "Yes.")])).all()
+
+
+def test_init_tiny_and_bfloat16(bench):
+    ran = bench.run("""\
+fresh = model("init:tiny", seed=4)
+half = model("init:tiny", dtype=bfloat16)
+replies = ask.train |> sample(fresh, max_new=4)
+sl = replies |> finetune(half, batch=2, steps=1)
+""")
+    assert len(ran.rows("replies")) == 8
+    assert ran.result("sl")["dtype"] == "bfloat16"
+    assert checkpoint.load(str(ran.entry("fresh").dir / "hf")).config.max_position == 1024
+    assert np.isfinite(losses(ran, "sl")).all()
