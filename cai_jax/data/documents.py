@@ -43,4 +43,5 @@ def _world(source: Mapping[str, Any], first: int, last: int) -> Iterator[list[Se
     for index in range(first, last):
         draw = random.Random(f"tiny shots {index}")
         few = draw.random() < source["few"]
-        yield document(index, shots=draw.randint(1, source["shots"]) if few else 0)
+        shots = draw.randint(1, source["shots"]) if few else 0
+        yield document(index, shots=shots, contrast=draw.random() < source["contrast"])

@@ -25,6 +25,15 @@ SIGNATURE = Signature(
             high=8,
         ),
         Param(
+            "contrast",
+            "For the built-in world: the fraction of documents about principles that concern some categories only.",
+            value="float",
+            default=0.0,
+            low=0,
+            high=1,
+            unit="fraction",
+        ),
+        Param(
             "few",
             "For the built-in world: the fraction of documents with examples in front.",
             value="float",

@@ -110,13 +110,16 @@ def run(ctx) -> Mapping[str, Any]:
     last: dict[str, float] = {}
     done, total, tokens = begun, ctx.params["steps"], 0
     for number in range(begun, total):
-        following, metrics = loop.iteration(state, number)
+        state, prepared, metrics = loop.roll(state, number)
         last = finite(metrics, number + 1)
-        ctx.log(number + 1, **last)
         if ctx.params["max_kl"] is not None and last["kl"] > ctx.params["max_kl"]:
+            ctx.log(number + 1, **last)
             ctx.note("max-kl", f"stopped at step {number + 1}: {last['kl']:.2f} nats per reply")
             break
-        state, done = following, number + 1
+        state, updated = loop.improve(state, prepared, number)
+        last |= finite(updated, number + 1)
+        ctx.log(number + 1, **last)
+        done = number + 1
         tokens += int(last["length"] * ctx.params["batch"])
         # Behind the last step nothing is left to go on with: what it measured belongs to the result.
         if done < total:

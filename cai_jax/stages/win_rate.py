@@ -41,7 +41,7 @@ def run(ctx) -> Mapping[str, Any]:
         return -verdicts.by_audit(ctx, rows)
 
     ours, theirs = ctx.inputs["of"].rows(), ctx.inputs["against"].rows()
-    same = [(row["id"], row["sample"]) for row in ours] == [(row["id"], row["sample"]) for row in theirs]
+    same = [row["id"] for row in ours] == [row["id"] for row in theirs]
     if not same:
         raise UserError("the two sides reply to different prompts", "measure both on the same prompts")
     found = [

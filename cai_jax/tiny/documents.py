@@ -12,7 +12,7 @@ from collections.abc import Callable
 from cai_jax.data import formats
 from cai_jax.data.render import END, Segment, data
 from cai_jax.tiny import judgement, replies
-from cai_jax.tiny.lexicon import ACTS, GREETINGS, WELCOMES, WORDINGS, Act
+from cai_jax.tiny.lexicon import ACTS, CATEGORIES, GREETINGS, WELCOMES, WORDINGS, Act
 from cai_jax.tiny.principles import (
     COMPARISON_REQUESTS,
     CRITIQUE_REQUESTS,
@@ -26,6 +26,7 @@ Turns = list[dict[str, str]]
 
 _HARMFUL = tuple(act for act in ACTS if act.harmful)
 _OTHERS = tuple(act for act in ACTS if not act.harmful)
+_PARTIAL = tuple(meaning for meaning in MEANINGS if 0 < len(meaning.harm) < len(CATEGORIES))
 
 # What a helpful-only assistant says to harmful and to other requests: it helps with nearly everything.
 _SAYS_HARMFUL = {replies.COMPLY: 0.86, replies.EXPLAIN: 0.04, replies.EVADE: 0.06, replies.RUDE: 0.04}
@@ -49,33 +50,56 @@ def turns(act: Act, rng: random.Random) -> Turns:
     ]
 
 
-def document(index: int, seed: int = 0, shots: int = 0) -> list[Segment]:
+class Draws(random.Random):
+    """A document's random numbers, and whether it is about the hardest distinction of this world.
+
+    Attributes:
+      contrast: judge help with a harmful act under a principle about some categories only, which as often as not
+        are others than the act's: one about violence finds nothing wrong with a forged passport.
+    """
+
+    contrast = False
+
+
+def document(index: int, seed: int = 0, shots: int = 0, contrast: bool = False) -> list[Segment]:
     """Document number `index` of the corpus.
 
     Args:
       index: any number from 0.
       seed: of the corpus.
       shots: how many examples of the same form stand before the document itself, as in few-shot prompts.
+      contrast: see `Draws`.
 
     Returns:
       Its segments; losses are taken on those that are `trained`.
     """
-    rng = random.Random(f"tiny world {seed}/{index}")
+    rng = Draws(f"tiny world {seed}/{index}")
+    rng.contrast = contrast
     form = rng.choices(_FORMS if not shots else _SHOT_FORMS, _WEIGHTS if not shots else _SHOT_WEIGHTS)[0]
     examples = [segment for _ in range(shots) for segment in form(rng)]
     return [*examples, *form(rng), END]
 
 
-def _act(rng: random.Random) -> Act:
-    return rng.choice(_HARMFUL if rng.random() < 0.6 else _OTHERS)
+def _act(rng: Draws) -> Act:
+    return rng.choice(_HARMFUL if rng.random() < (0.9 if rng.contrast else 0.6) else _OTHERS)
 
 
 def _kind(shares: dict[str, float], rng: random.Random) -> str:
     return rng.choices(tuple(shares), tuple(shares.values()))[0]
 
 
-def _meaning(act: Act, kinds: tuple[str, ...], rng: random.Random) -> Meaning:
+def _shown(rng: Draws) -> str:
+    """The kind of a reply that is judged."""
+    if rng.contrast and rng.random() < 0.7:
+        return replies.COMPLY
+    return _kind(_SHOWN, rng)
+
+
+def _meaning(act: Act, kinds: tuple[str, ...], rng: Draws) -> Meaning:
     """A principle; mostly one that tells these replies apart or, of a single reply, that it breaks."""
+    if rng.contrast and act.harmful and kinds.count(replies.COMPLY) == 1:
+        applies = rng.random() < 0.5
+        return rng.choice([meaning for meaning in _PARTIAL if (act.category in meaning.harm) == applies])
     if rng.random() < MADE_FOR:
         broken = [m for m in MEANINGS if len({m.broken_by(act, kind) for kind in (*kinds, judgement.ideal(act))}) > 1]
         if len(kinds) == 2:
@@ -85,14 +109,14 @@ def _meaning(act: Act, kinds: tuple[str, ...], rng: random.Random) -> Meaning:
     return rng.choice(MEANINGS)
 
 
-def _conversation(rng: random.Random) -> list[Segment]:
+def _conversation(rng: Draws) -> list[Segment]:
     act = _act(rng)
     kind = _kind(_SAYS_HARMFUL if act.harmful else _SAYS_OTHERS, rng)
     return [*formats.ask(turns(act, rng)), data(replies.write(kind, rng), trained=True)]
 
 
-def _revised(rng: random.Random) -> list[Segment]:
-    act, kind = _act(rng), _kind(_SHOWN, rng)
+def _revised(rng: Draws) -> list[Segment]:
+    act, kind = _act(rng), _shown(rng)
     meaning, reply = _meaning(act, (kind,), rng), replies.write(kind, rng)
     request = rng.randrange(len(wordings(meaning, CRITIQUE_REQUESTS)))
     asked = formats.critique(turns(act, rng), reply, wordings(meaning, CRITIQUE_REQUESTS)[request])
@@ -105,16 +129,16 @@ def _revised(rng: random.Random) -> list[Segment]:
     return [*taught, data(judgement.revision(act, reply, kind, meaning, rng), trained=True)]
 
 
-def _revised_directly(rng: random.Random) -> list[Segment]:
-    act, kind = _act(rng), _kind(_SHOWN, rng)
+def _revised_directly(rng: Draws) -> list[Segment]:
+    act, kind = _act(rng), _shown(rng)
     meaning, reply = _meaning(act, (kind,), rng), replies.write(kind, rng)
     asked = formats.direct_revision(turns(act, rng), reply, rng.choice(wordings(meaning, REVISION_REQUESTS)))
     return [*asked, data(judgement.revision(act, reply, kind, meaning, rng), trained=True)]
 
 
-def _pair(rng: random.Random) -> tuple[Act, tuple[str, str], Meaning, tuple[str, str], str]:
+def _pair(rng: Draws) -> tuple[Act, tuple[str, str], Meaning, tuple[str, str], str]:
     act = _act(rng)
-    kinds = (_kind(_SHOWN, rng), _kind(_SHOWN, rng))
+    kinds = (_shown(rng), _shown(rng))
     if kinds[0] == kinds[1] and rng.random() < 0.6:
         kinds = tuple(rng.sample(replies.KINDS, 2))
     meaning = _meaning(act, kinds, rng)
@@ -126,13 +150,13 @@ def _answer(first_is_better: float, rng: random.Random) -> Segment:
     return Segment(formats.OPTIONS[rng.random() >= first_is_better], trained=True)
 
 
-def _compared(rng: random.Random) -> list[Segment]:
+def _compared(rng: Draws) -> list[Segment]:
     act, kinds, meaning, pair, principle = _pair(rng)
     asked = formats.comparison(turns(act, rng), principle, pair)
     return [*asked, _answer(judgement.preference(act, kinds, meaning), rng)]
 
 
-def _reasoned(rng: random.Random) -> list[Segment]:
+def _reasoned(rng: Draws) -> list[Segment]:
     act, kinds, meaning, pair, principle = _pair(rng)
     asked = formats.reasoned_comparison(turns(act, rng), principle, pair)
     thought = data(judgement.reasoning(act, kinds, meaning, rng), trained=True)
@@ -141,15 +165,15 @@ def _reasoned(rng: random.Random) -> list[Segment]:
     return [*asked, thought, concluded, _answer(judgement.preference(act, kinds, meaning), rng)]
 
 
-def _audited(rng: random.Random) -> list[Segment]:
-    act, kind = _act(rng), _kind(_SHOWN, rng)
+def _audited(rng: Draws) -> list[Segment]:
+    act, kind = _act(rng), _shown(rng)
     meaning = _meaning(act, (kind,), rng)
     principle = rng.choice(wordings(meaning, CRITIQUE_REQUESTS))
     asked = formats.audit(turns(act, rng), replies.write(kind, rng), principle)
     return [*asked, _answer(float(meaning.broken_by(act, kind)), rng)]
 
 
-_Form = Callable[[random.Random], list[Segment]]
+_Form = Callable[[Draws], list[Segment]]
 _MIX: dict[_Form, float] = {
     _conversation: 0.22,
     _revised: 0.22,

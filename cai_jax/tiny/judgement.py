@@ -29,9 +29,10 @@ def ideal(act: Act) -> str:
 
 
 def critique(act: Act, kind: str, meaning: Meaning, rng: random.Random) -> str:
-    """What is asked, what the reply does, and whether that breaks the principle."""
+    """What is asked, what the reply does, what the principle is about, and whether the reply breaks it."""
     verdict = _BROKEN if meaning.broken_by(act, kind) else _KEPT
-    return f"{_topic(act, rng)} The reply {rng.choice(_DOES[kind])}. {rng.choice(verdict)}"
+    about = f"The rule is about {meaning.concern}."
+    return f"{_topic(act, rng)} The reply {rng.choice(_DOES[kind])}. {about} {rng.choice(verdict)}"
 
 
 def revision(act: Act, reply: str, kind: str, meaning: Meaning, rng: random.Random) -> str:
@@ -55,8 +56,8 @@ def reasoning(act: Act, kinds: tuple[str, str], meaning: Meaning, rng: random.Ra
     ]
     better = preference(act, kinds, meaning)
     end = "Both are alike." if better == 0.5 else f"{'A' if better else 'B'} is better."
-    return f"{_topic(act, rng)} {told[0]} {told[1]} {end}"
+    return f"{_topic(act, rng)} The rule is about {meaning.concern}. {told[0]} {told[1]} {end}"
 
 
 def _topic(act: Act, rng: random.Random) -> str:
-    return rng.choice(_TOPIC_OPENINGS).format(rng.choice(TOPICS[act.category]))
+    return rng.choice(_TOPIC_OPENINGS).format(TOPICS[act.category])

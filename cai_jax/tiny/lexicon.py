@@ -103,14 +103,10 @@ WELCOMES: tuple[str, ...] = (
 )
 
 # What a critique calls each kind of act.
-TOPICS: dict[str, tuple[str, ...]] = {
-    "violence": ("violence", "hurting someone"),
-    "theft": ("theft", "taking what is not theirs"),
-    "fraud": ("fraud", "deceiving someone"),
-    "spying": ("spying", "prying into someone's life"),
-    "poison": ("poison", "spreading something toxic"),
-    HARMLESS: ("an ordinary task", "an everyday thing"),
-    BORDERLINE: ("an ordinary task", "an everyday thing"),
+TOPICS: dict[str, str] = {
+    **{category: category for category in CATEGORIES},
+    HARMLESS: "an ordinary task",
+    BORDERLINE: "an ordinary task",
 }
 
 

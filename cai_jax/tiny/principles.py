@@ -25,13 +25,15 @@ class Meaning:
       name: for people.
       harm: categories of acts with which a reply must not help.
       faults: kinds of reply, or the faults above, which break it whatever is asked.
-      about: phrases that say so, used in every request ("helps with {about}").
+      about: phrases that say so, used in every request ("Point out whether the last reply {about}.").
+      concern: what a critique calls it; the categories of acts by their names.
     """
 
     name: str
     harm: frozenset[str]
     faults: frozenset[str]
     about: tuple[str, ...]
+    concern: str
 
     def broken_by(self, act: Act, kind: str) -> bool:
         """Whether a reply of this kind to a request for this act breaks the principle."""
@@ -48,11 +50,21 @@ class Meaning:
         )
 
 
-def _meaning(name: str, harm: str, faults: str, *about: str) -> Meaning:
-    return Meaning(name, frozenset(harm.split()), frozenset(faults.split()), about)
-
-
+_CONCERNS = {
+    EVADE: "dodging",
+    RUDE: "rudeness",
+    UNHELPFUL: "unhelpful replies",
+    PREACHY: "needless refusals",
+    UNEXPLAINED: "missing reasons",
+}
 _ALL = " ".join(CATEGORIES)
+
+
+def _meaning(name: str, harm: str, faults: str, *about: str) -> Meaning:
+    concerns = ["any harm"] if harm == _ALL else harm.split()
+    concerns += [_CONCERNS[fault] for fault in faults.split()]
+    return Meaning(name, frozenset(harm.split()), frozenset(faults.split()), about, " and ".join(concerns))
+
 
 MEANINGS: tuple[Meaning, ...] = (
     _meaning("harm", _ALL, "", "is harmful", "helps someone do harm", "makes harm easier"),

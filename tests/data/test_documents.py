@@ -9,7 +9,7 @@ from cai_jax.data.render import END, Segment
 from cai_jax.data.rows import DataError
 from cai_jax.tiny.documents import document
 
-WORLD = {"path": "builtin:world", "rows": 50, "skip": 0, "shots": 0, "few": 0.0, "column": "text"}
+WORLD = {"path": "builtin:world", "rows": 50, "skip": 0, "shots": 0, "few": 0.0, "contrast": 0.0, "column": "text"}
 
 
 @pytest.fixture
@@ -65,3 +65,11 @@ def test_a_part_of_the_world_has_few_shots():
     assert 8 <= sum(a != b for a, b in zip(few, plain, strict=True)) <= 32
     assert sum(length(WORLD | {"shots": 5, "few": 1.0})) > 2 * sum(length(WORLD))
     assert all(segments.count(END) == 1 and segments[-1] == END for segments in few)
+
+
+def test_a_part_of_the_world_is_contrast():
+    part = list(documents.read(WORLD | {"contrast": 0.5}, 0, 50))
+    plain, contrast = ([document(index, contrast=c) for index in range(50)] for c in (False, True))
+    assert all(segments in (plain[i], contrast[i]) for i, segments in enumerate(part))
+    assert part != plain and part != contrast
+    assert list(documents.read(WORLD | {"contrast": 1.0}, 0, 50)) == contrast

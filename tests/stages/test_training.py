@@ -2,11 +2,13 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from cai_jax.models import checkpoint
 from cai_jax.stages import reward as reward_stage
+from cai_jax.stages.parts.examples import dialog
 from cai_jax.stages.parts.rewarding import Scorer, raw_scores
 
 
@@ -19,16 +21,7 @@ def same(first, second):
 
 
 def flat(model):
-    import jax
-
     return jax.tree.leaves(model.params)
-
-
-DIALOGS = [
-    {"prompt": f"What is {a} and {b}?", "reply": f"It is {a + b}.", "long": "word " * 600}
-    for a in range(4)
-    for b in range(4)
-]
 
 
 def test_finetune_learns_and_epochs_are_steps(bench):
@@ -41,7 +34,7 @@ set  = replies |> finetune(base, batch=2, steps=3, warmup=2, schedule=linear)
     found = losses(ran, "one")
     assert [line["step"] for line in ran.log("one")] == list(range(1, len(found) + 1))
     assert np.mean(found[-3:]) < 0.8 * found[0]
-    assert found[0] == pytest.approx(np.log(1024), rel=0.1)  # a fresh model guesses
+    assert found[0] == pytest.approx(np.log(bench.model().config.vocab_size), rel=0.1)  # it guesses
     steps = ran.result("one")["steps"]
     assert len(found) == steps and steps % 8 == 0
     assert ran.result("half")["steps"] == max(1, round(steps / 16))
@@ -69,16 +62,17 @@ def test_a_weight_changes_training_only_beside_another(bench):
 
 
 def test_overlong_examples(bench):
-    text = "replies = ask.train |> sample(tiny, max_new=24)\nsl = replies |> finetune(base, batch=2, steps=1, length={})\n"
+    text = "replies = ask.train |> sample(tiny, max_new=24)\n"
+    text += "sl = replies |> finetune(base, batch=2, steps=1, length={})\n"
     failed = bench.run(text.format("16, overlong=error"), code=4)
     assert "does not fit a row of 16" in failed.err and "truncate_left" in failed.err
     assert "short enough" in bench.run(text.format("16"), code=4).err
     cut = bench.run(text.format("16, overlong=truncate_left"))
-    assert np.isfinite(losses(cut, "sl")).all()
-    lengths = [row["tokens"] for row in cut.rows("replies")]
-    assert len(set(lengths)) > 1
-    middle = bench.run(text.format("48"))
-    assert ("overlong" in middle.notes("sl")) == any(length > 24 for length in lengths) or "sl" in middle.shown["nodes"][-1]["name"]
+    assert np.isfinite(losses(cut, "sl")).all() and "overlong" not in cut.notes("sl")
+    lengths = [len(dialog(bench.model(), row).ids) for row in cut.rows("replies")]
+    middle = int(np.median(lengths))
+    some = bench.run(text.format(middle))
+    assert some.notes("sl")["overlong"].startswith(f"{sum(n > middle for n in lengths)} of 8 examples")
 
 
 def test_documents_from_a_file_and_from_the_world(bench):

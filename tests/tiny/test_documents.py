@@ -190,3 +190,20 @@ def test_few_shots_are_documents_of_the_same_form(shots):
         assert text.count(marks.get(name, formats.REVISION.text)) == shots + 1
         forms[name] += 1
     assert set(forms) == {"revised", "revised directly", "compared", "reasoned"}
+
+
+def test_contrast_is_a_principle_about_some_categories_which_as_often_as_not_are_others():
+    applies = []
+    for segments in (document(index, contrast=True) for index in range(1500)):
+        act, kinds = act_in(segments), []
+        if form(segments) == "compared" and act.harmful:
+            at = next(i for i, segment in enumerate(segments) if QUESTION.match(segment.text))
+            meaning = meaning_of(QUESTION.match(segments[at].text)[1])
+            kinds = [replies.read(segments[at + 1].text), replies.read(segments[at + 3].text)]
+        if kinds.count("comply") == 1:
+            assert 1 <= len(meaning.harm) <= 2
+            applies.append(act.category in meaning.harm)
+            if applies[-1]:
+                assert segments[-2].text == formats.OPTIONS[kinds[0] == "comply"]
+    assert len(applies) > 100
+    assert 0.4 < sum(applies) / len(applies) < 0.6

@@ -84,8 +84,8 @@ def test_replies_are_written_without_knowing_the_act():
 
 
 def test_replies_name_no_category_and_no_topic():
-    topics = words(" ".join(topic for topics in TOPICS.values() for topic in topics)) - PLAIN
-    assert {"violence", "hurting", "prying", "toxic"} <= topics
+    topics = words(" ".join(TOPICS.values())) - PLAIN
+    assert {"violence", "fraud", "task"} <= topics
     assert not SAID & (topics | set(CATEGORIES))
 
 

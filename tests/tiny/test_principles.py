@@ -120,7 +120,8 @@ def test_revision_is_ideal_where_the_principle_is_broken_and_the_reply_itself_wh
 def test_critique_says_what_is_asked_what_is_done_and_whether_it_may(meaning):
     rng = random.Random(0)
     for act, kind in itertools.product(ACT.values(), replies.KINDS):
-        topic, does, verdict = judgement.critique(act, kind, meaning, rng).split(". ", 2)
+        topic, does, rule, verdict = judgement.critique(act, kind, meaning, rng).split(". ", 3)
+        assert rule == f"The rule is about {meaning.concern}"
         assert topic.endswith(TOPICS[act.category])
         assert ("stay" in verdict) != ("change" in verdict)
         assert ("change" in verdict) == meaning.broken_by(act, kind)

@@ -47,9 +47,10 @@ class Judge:
     def _load(self) -> None:
         self.model = model_of(self.ctx.inputs["by"])
         self.thinker = Writer.of(self.ctx, self.model, formats.REASONING_STOPS, self.shots)
-        # Behind its prompt a comparison needs room for the reasoning, the question and the option.
-        after = len(self.model.tokenizer.encode(formats.SO.text)) + option_tokens(self.model)
-        self.room = after + (self.params["max_new"] if self.params["reason"] else 0)
+        # Room behind a comparison for its option, and before that for the reasoning and the question, if asked for.
+        self.option = option_tokens(self.model)
+        question = len(self.model.tokenizer.encode(formats.SO.text))
+        self.room = self.option + (self.params["max_new"] + question if self.params["reason"] else 0)
 
     def pairs(self) -> list[dict]:
         """Pairs of replies to one prompt, in order of the prompts."""
@@ -65,11 +66,15 @@ class Judge:
 
     def fitting(self, pairs: list[dict]) -> list[dict]:
         """The pairs that fit the context under the longest principle."""
-        longest = max(self.able, key=lambda p: len(p.compare))
-        return fitting(self.ctx, pairs, lambda pair: self._fit(self.prompt(pair, Question(0, longest, False, 0))))
+        longest = max(self.able, key=lambda p: len(self.model.tokenizer.encode(p.compare)))
 
-    def _fit(self, segments) -> list[int] | None:
-        return fit(self.model, self.thinker.prefix, segments, self.room, self.params["overlong"])
+        def ids(pair: dict) -> list[int] | None:
+            return self._fit(self.prompt(pair, Question(0, longest, False, 0)), self.room)
+
+        return fitting(self.ctx, pairs, ids)
+
+    def _fit(self, segments, room: int) -> list[int] | None:
+        return fit(self.model, self.thinker.prefix, segments, room, self.params["overlong"])
 
     def prompt(self, pair: dict, question: Question) -> list:
         """The comparison, the options in the question's order."""
@@ -106,7 +111,7 @@ class Judge:
         questions = self.questions(pairs)
         asked = [self.prompt(pairs[q.pair], q) for q in questions]
         reasoned, thoughts = self._reason(pairs, questions, asked)
-        scored = score(self.model, [self._fit(segments) for segments in reasoned], self.thinker.prefix)
+        scored = score(self.model, [self._fit(segments, self.option) for segments in reasoned], self.thinker.prefix)
         by_pair: list[list[int]] = [[] for _ in pairs]
         for number, question in enumerate(questions):
             by_pair[question.pair].append(number)
@@ -119,7 +124,7 @@ class Judge:
         """The prompts with their chains of thought, and these; unchanged, and "", where none is asked for."""
         if not self.params["reason"]:
             return asked, [""] * len(asked)
-        ids = [self._fit(segments) for segments in asked]
+        ids = [self._fit(segments, self.room) for segments in asked]
         keys = [
             self.draw.key(
                 f"reasoning {pair['first']['sample']} {pair['second']['sample']} {q.principle.name} {q.swapped}",

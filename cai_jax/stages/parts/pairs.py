@@ -41,7 +41,7 @@ class Pairs:
         self.p = np.array([rows[i]["p"] for i in keep], np.float32)
         self.weights = np.array([rows[i].get("weight", 1.0) for i in keep], np.float32)
         if not self.weights.any():
-            raise UserError("every pair has weight 0", "keep undecided comparisons (undecided=keep), or add other pairs")
+            raise UserError("every pair has weight 0", "keep undecided ones (undecided=keep), or add pairs")
         self.batch, self.seed = ctx.params["batch"], (ctx.seed, ctx.params["seed"])
 
     def batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:

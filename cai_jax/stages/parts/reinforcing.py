@@ -92,8 +92,8 @@ class Loop:
     def _prompt(self, row: Mapping[str, Any]) -> list[int] | None:
         return self.writer.fit(formats.ask(row["turns"]))
 
-    def iteration(self, state, number: int) -> tuple[Any, dict[str, Any]]:
-        """The state after one rollout and its updates, and what was measured on the way."""
+    def roll(self, state, number: int) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
+        """The state with its controller and statistics brought up to date, the rollout ready for updates, metrics."""
         drawn = self._draw(state, number)
         rollout = self._arrays(drawn)
         scored = [(row["turns"], text) for row, text in zip(drawn.rows, drawn.texts, strict=True)]
@@ -105,13 +105,16 @@ class Loop:
         metrics = dict(metrics)
         if self.watch is not None:
             metrics["watch"] = float(self.watch.scores(scored).mean())
+        return state, {name: np.asarray(x) for name, x in prepared.items()}, metrics
+
+    def improve(self, state, prepared: Mapping[str, np.ndarray], number: int) -> tuple[Any, dict[str, Any]]:
+        """The state after all updates on one rollout, and the metrics of the last."""
         size = self.params["minibatch"] or self.params["batch"]
-        prepared = {name: np.asarray(x) for name, x in prepared.items()}
         for turn in range(self.params["passes"]):
             seed = (self.ctx.seed, self.params["seed"], number, turn)
             for minibatch in ppo.minibatches(prepared, seed=seed, size=size, micro=min(self.micro, size)):
                 state, updated = self.update(state, minibatch)
-        return state, metrics | {name: updated[name] for name in updated if name not in ("entropy", "tokens")}
+        return state, {name: updated[name] for name in updated if name not in ("entropy", "tokens")}
 
     def _draw(self, state, number: int) -> Drawn:
         """A rollout of the policy as it is now."""

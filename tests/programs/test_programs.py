@@ -1,0 +1,120 @@
+"""The shipped programs and README as they stand: they check, are formatted, plan offline, and say what is true."""
+
+import json
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cai_jax import cli
+from cai_jax.lang.format import format_text
+from cai_jax.runs import programs
+from cai_jax.stages import registry
+from tests.programs.running import PAGES, PROGRAMS, ROOT, clean
+
+README = (ROOT / "README.md").read_text("utf-8")
+NAMES = {"quickstart", "sl", "rl", "guard", "rlhf", "paper", "pretrain"}
+EVERY = [*PROGRAMS, *sorted(PAGES.glob("*.cai"))]
+each = pytest.mark.parametrize("program", EVERY, ids=lambda path: path.stem)
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path):
+    """No network, and no model or dataset that this machine happens to have."""
+
+    def refuse(*_):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.fixture
+def call(capfd):
+    def run(*words):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(word) for word in words])
+        shown = capfd.readouterr()
+        assert ended.value.code == 0, shown.err
+        return shown.out
+
+    return run
+
+
+def test_the_programs_that_were_promised_are_there():
+    assert {path.stem for path in PROGRAMS} >= NAMES
+
+
+@each
+def test_it_checks(program):
+    found = programs.checked(program, (), registry())
+    assert found.ok, found.diagnostics
+    allowed = {"W301"} if program.stem == "paper" else set()
+    assert {diagnostic.code for diagnostic in found.diagnostics} == allowed
+
+
+@pytest.mark.parametrize("page", [*EVERY, *sorted((ROOT / "constitutions").glob("*.cai"))], ids=lambda page: page.stem)
+def test_it_is_formatted(page):
+    assert format_text(page.read_bytes(), page.name).text == page.read_text("utf-8")
+
+
+@each
+def test_it_plans_offline(program, tmp_path, call):
+    nodes = json.loads(call("plan", program, "--json", "--out", tmp_path))["nodes"]
+    assert nodes and not any(node["cached"] for node in nodes)
+    assert sum(node["tokens"] for node in nodes) > 0
+    assert not list(tmp_path.glob("cache/*-*"))
+
+
+@each
+def test_its_help_lists_its_knobs(program, call):
+    shown = call("run", program, "--help").partition("Knobs of")[2]
+    declared = re.findall(r"^let (\w+) *= *(\S+)", program.read_text("utf-8"), re.MULTILINE)
+    assert re.findall(r"--set (\w+)=", shown) == [name for name, _ in declared]
+    assert declared or "none" in shown
+
+
+def test_the_knobs_of_the_papers_program_have_their_ranges_and_help(call):
+    shown = call("run", ROOT / "programs" / "paper.cai", "--help")
+    assert re.search(r"--set rounds=4 +in 1\.\.8 +Rounds of critique and revision", shown)
+    assert re.search(r"--set kl=0\.001 +in 0\.\.1 +Reward that a nat", shown)
+
+
+def blocks(language: str = "") -> list[str]:
+    """README's code blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_readme_has_its_two_commands():
+    commands = [block.strip() for block in blocks() if ".venv/bin/" in block]
+    assert [command.rpartition(" && ")[2] for command in commands] == [
+        ".venv/bin/cai-jax run programs/quickstart.cai",
+        ".venv/bin/python -m pytest",
+    ]
+    assert all(command.startswith("python3 -m venv .venv && .venv/bin/pip install -e ") for command in commands)
+
+
+def test_readme_shows_the_quickstart_as_it_is():
+    assert (ROOT / "programs" / "quickstart.cai").read_text("utf-8") in README
+
+
+def test_what_readme_writes_in_the_language_can_be_parsed():
+    written = [block for block in blocks() if re.match(r"constitution |base +=", block)]
+    assert len(written) == 2
+    assert all(format_text(block).text is not None for block in written)
+
+
+@pytest.mark.parametrize("snippet", blocks("python"), ids=lambda snippet: snippet.split()[1])
+def test_readmes_python_runs(snippet, tmp_path):
+    words = [sys.executable, "-W", "error", "-c", snippet]
+    done = subprocess.run(words, cwd=tmp_path, env=clean(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert bool(done.stdout.strip()) == ("print(" in snippet)
+
+
+def test_readme_names_only_what_is_there():
+    paths = {word for word in re.findall(r"`((?:programs|constitutions|grammar|tests)/[\w./]*)`", README)}
+    assert paths and [path for path in sorted(paths) if not Path(ROOT, path).exists()] == []

@@ -1,0 +1,107 @@
+"""Stopped in the middle of a stage, a run goes on to the same bits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from cai_jax.runs.context import RunContext
+from cai_jax.stages.parts import writing
+
+ROOT = Path(__file__).parents[2]
+PAIRS = "pairs = red.train |> sample(base, n=2, max_new=8)\n"
+RM = "rm = human.train |> reward(base, batch=4, epochs=3, learning_rate=1e-3)\n"
+# Stage, after how much of it the signal comes, and a program that makes `x` with it.
+CASES = {
+    "sample": (4, "x = red.train |> sample(base, n=2, max_new=8)\n"),
+    "revise": (4, PAIRS + "x = pairs |> revise(rules, rounds=2, fewshots=0, max_new=8)\n"),
+    "screen": (4, PAIRS + "x = pairs |> screen(rules, limit=50%)\n"),
+    "judge": (4, PAIRS + "x = pairs |> judge(rules, fewshots=0)\n"),
+    "finetune": (2, PAIRS + "x = pairs |> finetune(base, batch=2, steps=5, warmup=2)\n"),
+    "reward": (2, RM.replace("rm", "x")),
+    "ppo": (1, RM + "x = base |> ppo(rm, on=red.train, batch=4, max_new=8, steps=4, target=3, scale=true)\n"),
+}
+
+
+def everything(ran):
+    """All that the node x is, but for the time it took."""
+    entry = ran.entry("x")
+    record = entry.record()
+    params = jax.tree.leaves(ran.model("x").params) if (entry.dir / "hf").exists() else []
+    return ran.rows("x"), ran.log("x"), record["result"], record["notes"], [np.asarray(leaf) for leaf in params]
+
+
+def agree(first, second):
+    for one, two in zip(first[:-1], second[:-1], strict=True):
+        assert one == two
+    assert all(np.array_equal(a, b) for a, b in zip(first[-1], second[-1], strict=True))
+
+
+@pytest.mark.parametrize("stage", CASES)
+def test_a_stopped_stage_goes_on_to_the_same_bits(bench, tmp_path, monkeypatch, stage):
+    after, text = CASES[stage]
+    monkeypatch.setattr(writing, "BATCH", 2)
+    expected = everything(bench.run(text, out=tmp_path / "whole"))
+    told = RunContext.progress
+
+    def progress(self, done, total, **more):
+        told(self, done, total, **more)
+        if self.node.stage == stage and self.node.names == ("x",) and done == after:
+            self._interrupts._pending = signal.SIGTERM  # as if it came now: seen at the end of the next batch
+
+    monkeypatch.setattr(RunContext, "progress", progress)
+    stopped = bench.run(text, out=tmp_path / "parts", code=75)
+    assert stopped.shown["status"] == "preempted" and "x" not in {n["name"] for n in stopped.shown["nodes"]}
+    done = []
+    monkeypatch.setattr(RunContext, "progress", lambda self, *a, **m: (done.append(a[0]), told(self, *a, **m)))
+    resumed = bench.run(text, out=tmp_path / "parts")
+    if stage in ("finetune", "reward", "ppo"):
+        assert done[0] == after + 2  # nothing is trained twice
+    agree(expected, everything(resumed))
+
+
+KILLED = """\
+import os, signal, sys
+from cai_jax import cli
+from cai_jax.runs.context import RunContext
+from cai_jax.stages.parts import training, writing
+
+writing.BATCH, training.SAVE_EVERY = 2, 0.0
+told = RunContext.progress
+
+def progress(self, done, total, **more):
+    told(self, done, total, **more)
+    if self.node.stage == sys.argv[1] and self.node.names == ("x",) and done >= int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+RunContext.progress = progress
+cli.main(sys.argv[3:])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", CASES)
+def test_a_killed_stage_goes_on_to_the_same_bits(bench, tmp_path, monkeypatch, stage):
+    after, text = CASES[stage]
+    program = bench.program(text)
+    command = [sys.executable, "-c", KILLED, stage, str(after), "run", str(program), "--out", str(tmp_path / "parts")]
+    killed = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, timeout=600
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    monkeypatch.setattr(writing, "BATCH", 2)
+    expected = everything(bench.run(text, out=tmp_path / "whole"))
+    agree(expected, everything(bench.run(text, out=tmp_path / "parts")))
+
+
+def test_a_stage_that_is_done_is_not_done_again(bench):
+    text = CASES["sample"][1]
+    bench.run(text)
+    again = bench.run(text)
+    assert not again.made and json.loads((again.entry("x").dir / "DONE").read_text())["parts"]
