@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,12 +16,12 @@ from cai_jax.lang.types import REQUIRED, Call, Kind, Param, Signature, Type
 from cai_jax.lang.values import FAILED, HOLE, Artefact, Failed, Flow, Scalar, Value
 
 
-class Applying(Scope):
+class Applying(Scope, ABC):
     """A scope in which stages can be called. Expressions get their values from `evaluate`, in a subclass."""
 
+    @abstractmethod
     def evaluate(self, expr: ast.Expr) -> Value:
         """The value of an expression; FAILED, after reporting, if it has none."""
-        raise NotImplementedError
 
     def mark_used(self, expr: ast.Expr | None) -> None:
         """Counts the names of an expression that is not evaluated as used."""

@@ -201,13 +201,11 @@ class _Lowering:
         key = self._key(metric)
         shared = sum(any(metric is made for made in self._metrics(other)) for other in self.checked.arms)
         params = metric.signature.params
-        of = next((metric.written[p.name] for p in params if p.kinds and p.name in metric.written), "")
-        on = next(
-            (metric.written[p.name] for p in params if Kind.PROMPTS in p.kinds and p.name in metric.written),
-            "",
-        )
+        given = [p for p in params if p.kinds and p.name in metric.written]
+        of = metric.written[given[0].name] if given else ""
+        on = next((metric.written[p.name] for p in given[1:] if {Kind.PROMPTS, Kind.PREFS} & {*p.kinds}), "")
         where = "" if shared == len(self.checked.arms) else label(arm.values)
-        self.measures.setdefault(key, Measure(name, key, metric.stage, of, on if on != of else "", where))
+        self.measures.setdefault(key, Measure(name, key, metric.stage, of, on, where))
 
     @staticmethod
     def _metrics(arm: Arm) -> Iterable[Artefact]:
