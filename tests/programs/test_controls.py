@@ -20,7 +20,7 @@ from tests.programs.running import PAGES, ROOT, told
 
 pytestmark = pytest.mark.slow
 
-LEFT_OUT = "fraud"  # of pages/left_out.cai
+LEFT_OUT = "spying"  # of pages/left_out.cai
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from cai_jax import cli
 from cai_jax.models import checkpoint, decoder
@@ -177,8 +178,20 @@ class Bench:
 
 @pytest.fixture(scope="session")
 def bench(tmp_path_factory) -> Bench:
+    root = tmp_path_factory.mktemp("stages")
     patch = pytest.MonkeyPatch()
-    # Compiled functions are shared within the process; the cache on disk would outlive the session's settings.
+    # One cache of compiled functions for all runs, whatever their folder, and only for as long as these tests run.
     patch.setattr(session, "prepare_jax", lambda out: None)
-    yield Bench(tmp_path_factory.mktemp("stages"))
+    settings = {
+        "jax_compilation_cache_dir": str(root / "jax"),
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield Bench(root)
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
     patch.undo()

@@ -36,7 +36,7 @@ set  = replies |> finetune(base, batch=2, steps=3, warmup=2, schedule=linear)
     assert np.mean(found[-3:]) < 0.8 * found[0]
     assert found[0] == pytest.approx(np.log(bench.model().config.vocab_size), rel=0.1)  # it guesses
     steps = ran.result("one")["steps"]
-    assert len(found) == steps and steps % 8 == 0
+    assert len(found) == steps >= 16
     assert ran.result("half")["steps"] == max(1, round(steps / 16))
     assert ran.result("set")["steps"] == 3
     assert not same(ran.model("half"), bench.model()) and not same(ran.model("one"), ran.model("half"))

@@ -52,14 +52,7 @@ class Rounds:
     def _round(self, rows: list[dict], round_: int) -> list[dict]:
         chosen = [self._principle(row, round_) for row in rows]
         critiques = self._critiques(rows, chosen, round_)
-        asked = []
-        for row, principle, critique in zip(rows, chosen, critiques, strict=True):
-            if self.params["critique"]:
-                before = formats.critique(row["turns"], row["reply"], principle.critique)
-                segments = formats.revision(before, critique, principle.revise)
-            else:
-                segments = formats.direct_revision(row["turns"], row["reply"], principle.revise)
-            asked.append(None if critique is None else self.reviser.fit(segments))
+        asked = [self._asked(*each) for each in zip(rows, chosen, critiques, strict=True)]
         texts = self._write(self.reviser, asked, rows, f"revision {round_}")
         out = []
         for row, principle, critique, text in zip(rows, chosen, critiques, texts, strict=True):
@@ -72,6 +65,15 @@ class Rounds:
                 }  # fmt: skip
             out.append(revised)
         return out
+
+    def _asked(self, row: dict, principle: Principle, critique: str | None) -> list[int] | None:
+        """The prompt for a revision; None where it, or its critique, does not fit."""
+        if critique is None:
+            return None
+        if not self.params["critique"]:
+            return self.reviser.fit(formats.direct_revision(row["turns"], row["reply"], principle.revise))
+        before = formats.critique(row["turns"], row["reply"], principle.critique)
+        return self.reviser.fit(formats.revision(before, critique, principle.revise))
 
     def _critiques(self, rows: list[dict], chosen: list[Principle], round_: int) -> list[str | None]:
         """The critique of each reply; "" where none is asked for, None where it does not fit."""
