@@ -164,7 +164,7 @@ class Bench:
 
     def program(self, text: str, name: str = "program.cai") -> Path:
         """Writes a program, with what it uses of GIVEN in front."""
-        used = [statement for given, statement in GIVEN.items() if re.search(rf"\b{given}\b(?! *=)", text)]
+        used = [statement for given, statement in GIVEN.items() if re.search(rf"(?<!:)\b{given}\b(?! *=)", text)]
         (self.root / name).write_text("".join(used) + text)
         return self.root / name
 

@@ -43,7 +43,8 @@ class Loop:
         self.writer = replace(self.writer, longest=longest)
         self.length = row_length(longest + self.params["max_new"], self.model.config.max_position)
         self.scorer = Scorer(ctx.inputs["reward"])
-        self.watch = Scorer(ctx.inputs["watch"]) if ctx.inputs.get("watch") else None
+        # Without rows an artefact is false, so that its absence has to be asked for.
+        self.watch = Scorer(ctx.inputs["watch"]) if ctx.inputs.get("watch") is not None else None
         self.micro = ctx.node.schedule.get("micro") or self.params["minibatch"] or self.params["batch"]
 
         settings, config = self._settings(), self.model.config
