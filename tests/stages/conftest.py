@@ -163,8 +163,12 @@ class Bench:
         return ended.value.code, out.getvalue(), err.getvalue()
 
     def program(self, text: str, name: str = "program.cai") -> Path:
-        """Writes a program, with what it uses of GIVEN in front."""
-        used = [statement for given, statement in GIVEN.items() if re.search(rf"(?<!:)\b{given}\b(?! *=)", text)]
+        """Writes a program, with what it uses of GIVEN, and does not bind itself, in front."""
+        used = [
+            statement
+            for given, statement in GIVEN.items()
+            if re.search(rf"(?<!:)\b{given}\b(?! *=)", text) and not re.search(rf"^{given} *=", text, re.MULTILINE)
+        ]
         (self.root / name).write_text("".join(used) + text)
         return self.root / name
 
