@@ -74,11 +74,11 @@ def rendered(ctx, n: int) -> list:
     """The first n critique prompts (or direct revisions) of the first round, few-shots in front."""
     from cai_jax.data import formats
     from cai_jax.stages.parts.draws import draw_of
-    from cai_jax.stages.parts.principles import critique_shots, principles, trusted
+    from cai_jax.stages.parts.principles import critique_shots, principles
     from cai_jax.stages.parts.rounds import drawn
 
     p, able, draw = ctx.params, principles(ctx.inputs["constitution"], "revise"), draw_of(ctx)
-    shots = trusted(critique_shots(ctx.inputs["constitution"], p["fewshots"], direct=not p["critique"]))
+    shots = critique_shots(ctx.inputs["constitution"], p["fewshots"], direct=not p["critique"])
     out = []
     for row in ctx.inputs["replies"].rows()[:n]:
         chosen = drawn(draw, able, row, 1)

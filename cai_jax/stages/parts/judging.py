@@ -13,7 +13,7 @@ from cai_jax.lang.types import Principle
 from cai_jax.stages.parts.auditing import NO_MASS, option_tokens, score, undecided
 from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.models import model_of
-from cai_jax.stages.parts.principles import comparison_shots, principles, trusted
+from cai_jax.stages.parts.principles import comparison_shots, principles
 from cai_jax.stages.parts.writing import Writer, fit, fitting
 
 TIE = 0.01  # this close to one half
@@ -36,10 +36,8 @@ class Judge:
     def __init__(self, ctx, load: bool = True) -> None:
         self.ctx, self.params, self.draw = ctx, ctx.params, draw_of(ctx)
         self.able = principles(ctx.inputs["constitution"], "judge")
-        self.shots = trusted(
-            comparison_shots(
-                ctx.inputs["constitution"], self.params["fewshots"], self.draw, reasoned=self.params["reason"]
-            )
+        self.shots = comparison_shots(
+            ctx.inputs["constitution"], self.params["fewshots"], self.draw, reasoned=self.params["reason"]
         )
         if load:
             self._load()

@@ -69,7 +69,7 @@ def critique_shots(constitution, count: int, direct: bool = False) -> list[Segme
             asked = formats.critique(shot["turns"], shot["reply"], shot["critique_request"])
             segments += formats.revision(asked, shot["critique"], shot["revision_request"])
         segments.append(_said(shot["revision"]))
-    return segments
+    return _trusted(segments)
 
 
 def comparison_shots(constitution, count: int, draw: Draw, reasoned: bool = False) -> list[Segment]:
@@ -87,7 +87,7 @@ def comparison_shots(constitution, count: int, draw: Draw, reasoned: bool = Fals
         else:
             segments += formats.comparison(shot["turns"], principle, pair)
         segments.append(Segment(f" ({shot['answer']})"))
-    return segments
+    return _trusted(segments)
 
 
 def _said(text: str) -> Segment:
@@ -95,6 +95,6 @@ def _said(text: str) -> Segment:
     return Segment(" " + escape(text.strip()))
 
 
-def trusted(segments: Sequence[Segment]) -> list[Segment]:
+def _trusted(segments: Sequence[Segment]) -> list[Segment]:
     """Few-shots come from the constitution, not from data."""
     return [Segment(segment.text) for segment in segments]
