@@ -172,10 +172,10 @@ def statistics(rows: Sequence[dict]) -> dict[str, float]:
     if not rows:
         return {}
     soft = np.array([row["soft"] for row in rows])
-    both = [row["orders"] for row in rows if None not in row["orders"]]
+    both = np.array([row["orders"] for row in rows if None not in row["orders"]]).reshape(-1, 2) - 0.5
     return {
         "position_bias": float(np.mean([row["position"] for row in rows]) - 0.5),
-        "flips": float(np.mean([(a - 0.5) * (b - 0.5) < -FLIP * FLIP for a, b in both])) if both else 0.0,
+        "flips": float(np.mean((both.prod(1) < 0) & (np.abs(both).min(1) >= FLIP))) if len(both) else 0.0,
         "no_mass": float(np.mean([row["mass"] < NO_MASS for row in rows])),
         "ties": float(np.mean(np.abs(soft - 0.5) < TIE)),
         "spread": float(np.std(soft)),

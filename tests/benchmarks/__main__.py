@@ -1,0 +1,34 @@
+"""`python -m tests.benchmarks [NAME …]`: measures speed and memory, and prints one table."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+
+import click
+
+from tests.benchmarks.figures import table
+
+NAMES = ("check", "quickstart")
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(NAMES))
+@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+def main(names: tuple[str, ...], as_json: bool) -> None:
+    """Runs the benchmarks NAMES, or all."""
+    figures = []
+    for name in names or NAMES:
+        click.echo(f"{name} …", err=True)
+        figures += importlib.import_module(f"tests.benchmarks.{name}").figures()
+    machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    if as_json:
+        click.echo(json.dumps({"machine": machine, "figures": [each.json() for each in figures]}, indent=2))
+    else:
+        click.echo(table(figures))
+
+
+if __name__ == "__main__":
+    main()
