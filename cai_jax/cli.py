@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,23 +14,22 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
-from cai_jax import __version__
-from cai_jax.runs.errors import (
-    EXPECT_FAILED,
-    INTERRUPTED,
-    PROGRAM_WRONG,
-    STAGE_FAILED,
-    Interrupted,
-    StageFailed,
-    UserError,
-    exit_code,
-)
+from cai_jax import __version__, exits
+from cai_jax.runs.errors import EXPECT_FAILED, PROGRAM_WRONG, Interrupted
 
 if TYPE_CHECKING:
     from cai_jax.lang.diagnostics import Diagnostic
     from cai_jax.lang.plan import Plan
     from cai_jax.runs.executor import Reporter
+    from cai_jax.runs.session import Shown
     from cai_jax.runs.signals import Interrupts
+
+
+def _remember(context: click.Context, _: click.Parameter, out: Path) -> Path:
+    """Tells `exits` where `--out` is."""
+    context.ensure_object(dict)["out"] = out
+    return out
+
 
 PROGRAM = click.argument("program", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 SET = click.option("--set", "sets", multiple=True, metavar="KNOB=VALUE", help="Sets a knob of the program.")
@@ -41,6 +39,7 @@ OUT = click.option(
     default=Path("runs"),
     show_default=True,
     envvar="CAI_JAX_OUT",
+    callback=_remember,
     help="Folder that holds the cache and the runs.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Prints one JSON value instead of text.")
@@ -48,7 +47,7 @@ SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of t
 LIMIT = click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows of every split.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=exits.Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cai-jax")
 def cli() -> None:
     """Constitutional AI from one page: a constitution, a pipeline, and claims to be met."""
@@ -60,30 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
       arguments: of the command line; None takes the process's own.
     """
-    try:
-        code = cli.main(arguments, prog_name="cai-jax", standalone_mode=False) or 0
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        code = INTERRUPTED
-    except Interrupted as error:
-        click.echo(f"stopped; everything finished is kept. To go on:\n  {_again(arguments)}", err=True)
-        code = error.exit_code
-    except StageFailed as error:
-        _fail(f"{error.where} failed: {error.message}", error.hint)
-        code = STAGE_FAILED
-    except UserError as error:
-        _fail(error.message, error.hint)
-        code = exit_code(error)
-    except BrokenPipeError:
-        # Whoever read the output has gone; Python would complain once more when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except OSError as error:
-        _fail(str(error), "what was finished is kept; run again once it is mended")
-        code = STAGE_FAILED
-    sys.exit(code)
+    sys.exit(exits.code_of(cli, sys.argv[1:] if arguments is None else arguments))
 
 
 @cli.command()
@@ -95,7 +71,7 @@ def check(program: Path, sets: Sequence[str], as_json: bool) -> None:
     from cai_jax.runs.programs import checked as check_program
     from cai_jax.stages import registry
 
-    checked = check_program(program, sets, registry())
+    checked = check_program(program, program.read_bytes(), sets, registry())
     if as_json:
         _print_json({"ok": checked.ok, "diagnostics": [found.as_json() for found in checked.diagnostics]})
     else:
@@ -154,12 +130,16 @@ def new(path: Path, template: str) -> None:
     from cai_jax.lang import templates
     from cai_jax.runs.files import write_text
 
+    if path.name in ("", ".."):
+        raise click.UsageError(f"{str(path)!r} names no program; write for example  cai-jax new mine.cai")
     target = path if path.suffix == ".cai" else path.with_name(f"{path.name}.cai")
-    written = {target.parent / name: text for name, text in templates.new(template, target.stem).items()}
-    for file in written:
+    if target.exists():
+        raise click.UsageError(f"{target} is there already")
+    for name, text in templates.new(template, target.stem).items():
+        file = target.parent / name
         if file.exists():
-            raise click.UsageError(f"{file} is there already")
-    for file, text in written.items():
+            click.echo(f"kept {file}")
+            continue
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
         click.echo(f"wrote {file}")
@@ -188,7 +168,7 @@ def plan(
     from cai_jax.runs.cache import Cache
     from cai_jax.stages import registry
 
-    planned = _planned(program, sets, seed, limit, out)
+    planned = _planned(program, program.read_bytes(), sets, seed, limit, out)
     for warning in preview.warnings(planned, registry(), Cache(out / "cache")):
         click.echo(f"warning: {warning}", err=True)
     lines = planview.lines(planned, registry(), Cache(out / "cache"))
@@ -212,7 +192,7 @@ def _program_help(context: click.Context, _: click.Parameter, asked: bool) -> No
         from cai_jax.runs.programs import checked
         from cai_jax.stages import registry
 
-        click.echo(f"\nKnobs of {program}:\n{knobs_text(checked(program, (), registry()).knobs)}")
+        click.echo(f"\nKnobs of {program}:\n{knobs_text(checked(program, program.read_bytes(), (), registry()).knobs)}")
     context.exit()
 
 
@@ -256,23 +236,21 @@ def run(
     from cai_jax.runs.folder import RunFolder
     from cai_jax.stages import registry
 
-    planned = _planned(program, sets, seed, limit, out)
+    text = program.read_bytes()
+    planned = _planned(program, text, sets, seed, limit, out)
     options = session.Options(out, only, force)
     session.check_options(planned, options)
     about = {"seed": planned.settings["seed"], "overrides": list(sets), "limit": limit, "only": only}
-    text = program.read_text("utf-8")
     folder = RunFolder.create(out, program, text, session.plan_json(planned, registry()), about)
     with _working() as (reporter, interrupts):
         try:
             shown = session.run(planned, folder, options, registry(), reporter, interrupts, _statistics())
         except BaseException as error:
-            if as_json and hasattr(error, "shown"):
-                _print_json(error.shown.as_json())
+            if hasattr(error, "shown"):
+                reporter.close()
+                _tell(error.shown, as_json)
             raise
-    if as_json:
-        _print_json(shown.as_json())
-    else:
-        click.echo(session.summary(shown))
+    _tell(shown, as_json)
     if shown.status != "ok":
         sys.exit(EXPECT_FAILED)
 
@@ -289,11 +267,9 @@ def guard(program: Path, sets: Sequence[str], out: Path, as_json: bool, flow: st
     from cai_jax.runs import guarding, session
     from cai_jax.stages import registry
 
-    planned = _planned(program, sets, None, None, out)
+    planned = _planned(program, program.read_bytes(), sets, None, None, out)
     chosen = guarding.flow_of(planned, flow)
-    texts = list(prompts) or [line.strip() for line in sys.stdin if line.strip()]
-    if not texts:
-        raise click.UsageError("no prompts: give --prompt, or lines on stdin")
+    texts = _prompts(prompts)
     session.prepare_jax(out)
     with _working() as (reporter, interrupts):
         told = guarding.guard(planned, chosen, texts, out, registry(), reporter, interrupts)
@@ -335,12 +311,30 @@ def show(node: str, out: Path, as_json: bool, run_name: str, rows: int) -> None:
         click.echo(browse.node_text(found))
 
 
-def _planned(program: Path, sets: Sequence[str], seed: int | None, limit: int | None, out: Path) -> Plan:
+def _prompts(given: Sequence[str]) -> list[str]:
+    """The prompts of the command line, or else the lines of stdin that are not empty."""
+    if not given:
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+    texts = [line.strip() for line in given or sys.stdin]
+    if given and not all(texts):
+        raise click.UsageError("a prompt is empty")
+    for number, text in enumerate(texts, 1):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"prompt {number} is not UTF-8: {ascii(text)}") from None
+    texts = [text for text in texts if text]
+    if not texts:
+        raise click.UsageError("no prompts: give --prompt, or lines on stdin")
+    return texts
+
+
+def _planned(program: Path, text: bytes, sets: Sequence[str], seed: int | None, limit: int | None, out: Path) -> Plan:
     """The program's plan; ends the command if the program is wrong."""
     from cai_jax.runs import programs
     from cai_jax.stages import registry
 
-    checked = programs.checked(program, sets, registry())
+    checked = programs.checked(program, text, sets, registry())
     click.echo(_rendered(checked.diagnostics, sys.stderr), nl=False, err=True)
     if not checked.ok:
         sys.exit(PROGRAM_WRONG)
@@ -378,17 +372,14 @@ def _rendered(found: Sequence[Diagnostic], stream: TextIO) -> str:
     return f"{text}\n" if text else ""
 
 
-def _fail(message: str, hint: str) -> None:
-    click.echo(f"error: {message}" + (f"\n  = help: {hint}" if hint else ""), err=True)
+def _tell(shown: Shown, as_json: bool) -> None:
+    """What a run has come to, also where it went no further."""
+    from cai_jax.runs.session import summary
 
-
-def _again(arguments: Sequence[str] | None) -> str:
-    """The command that goes on: the same, but for `--force`, which would begin anew."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    while "--force" in words:
-        at = words.index("--force")
-        del words[at : at + 2]
-    return shlex.join(["cai-jax", *(word for word in words if not word.startswith("--force="))])
+    if as_json:
+        _print_json(shown.as_json())
+    else:
+        click.echo(summary(shown))
 
 
 def _print_json(value: Any) -> None:

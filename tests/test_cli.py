@@ -1,5 +1,6 @@
 """The command line as a user sees it, on the toy registry of tests/runs."""
 
+import io
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cai_jax import cli, stages
-from cai_jax.runs import session
+from cai_jax.runs import programs, session
 from tests.runs import toy, toy_cli
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +72,7 @@ def test_json_is_one_object_of_the_documented_shape(program, call):
     assert code == 0
     assert list(found) == ["run", "status", "nodes", "metrics", "expectations"]
     assert set(found["nodes"][0]) == {"name", "stage", "key", "cached", "seconds"}
-    assert set(found["metrics"][0]) == {"name", "of", "on", "value", "low", "high", "n"}
+    assert set(found["metrics"][0]) == {"name", "of", "on", "value", "low", "high", "n", "given"}
     assert set(found["expectations"][0]) == {"text", "holds", "left", "right"}
     assert (found["metrics"][0]["of"], found["metrics"][0]["on"]) == ("model", "red")
 
@@ -110,6 +111,7 @@ def test_limit_and_seed_are_part_of_the_meaning(program, call):
     seeded = cached(call("run", program, "--json", "--seed", 5)[1])
     assert seeded == {"red": True, "drawn": False, "model": False, "measure": False}
     assert set(cached(call("run", program, "--json", "--seed", 0)[1]).values()) == {True}
+    assert set(cached(call("run", program, "--json", "--limit", 20)[1]).values()) == {True}  # there are no more than 8
 
 
 def test_only_and_force(program, call):
@@ -121,7 +123,7 @@ def test_only_and_force(program, call):
 
 def test_an_unknown_node_is_a_usage_error(program, call):
     code, _, err = call("run", program, "--only", "modle")
-    assert code == 2 and "`modle` is no node of this program" in err and "red, drawn, model" in err
+    assert code == 2 and "`modle` is no node of this program" in err and "did you mean `model`?" in err
     assert not Path("runs/latest").exists()
 
 
@@ -230,12 +232,99 @@ def test_plan_prints_prompts_before_anything_has_run(program, call):
 def test_a_stage_that_fails(program, call):
     program.write_text(PROGRAM.replace("reply(complain=true)", "fail()"))
     code, out, err = call("run", program)
-    assert code == 4 and out == ""
+    assert code == 4 and out.startswith("failed: runs/toy-")
     assert "error: drawn (fail) failed: ZeroDivisionError: oh" in err and "Traceback" not in err
     trace = next(Path("runs").glob("toy-*/traceback-*.txt"))
     assert str(trace) in err and "Traceback" in trace.read_text()
     code, out, _ = call("run", program, "--json")
     assert code == 4 and json.loads(out)["status"] == "failed"
+
+
+TWO = PROGRAM + "a = measure(model, red)\nb = measure(drawn |> train(steps=7), red)\nexpect b > 0\n"
+
+
+@pytest.fixture
+def measuring(monkeypatch):
+    """Lets the metric of the model that is trained for seven steps do something else."""
+
+    def change(instead):
+        real = toy.REGISTRY["measure"].run
+        one = lambda ctx: (instead if ctx.inputs["model"].result["seen"] == 7 else real)(ctx)  # noqa: E731
+        monkeypatch.setattr(toy.REGISTRY["measure"], "run", one)
+
+    return change
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_what_was_measured_before_a_failure_is_told(words, program, call, measuring):
+    measuring(toy.fail)
+    program.write_text(TWO)
+    code, out, err = call("run", program, *words)
+    assert code == 4 and "ZeroDivisionError" in err
+    measured = [metric["of"] for metric in json.loads(out)["metrics"]] if words else "model  measure  red" in out
+    assert measured == (["model"] if words else True)
+    latest = Path("runs", Path("runs/latest").read_text().strip())
+    assert [metric["of"] for metric in json.loads((latest / "manifest.json").read_text())["metrics"]] == ["model"]
+
+
+def test_a_claim_that_cannot_be_decided_hides_nothing(program, call, measuring):
+    measuring(lambda ctx: {"value": float("nan"), "n": 0})
+    program.write_text(TWO)
+    code, out, _ = call("run", program)
+    assert code == 1 and "FAILS  b > 0" in out and "cannot be decided: one side had no rows" in out
+    assert "holds  measure(model, red) > 0" in out and "metric   on   value" in out
+    found = json.loads(call("run", program, "--json")[1])
+    assert [(each["holds"], each["left"]) for each in found["expectations"]][1] == (False, None)
+
+
+def test_plan_names_the_node_whose_data_cannot_be_read(program, call, monkeypatch):
+    monkeypatch.setattr(toy.REGISTRY["ask"], "run", toy.fail)
+    code, _, err = call("plan", program)
+    trace = next(Path("runs").glob("traceback-ask-*.txt"))
+    assert code == 0 and "warning: red (ask): ZeroDivisionError: oh" in err and str(trace) in err
+
+
+def test_a_bug_is_one_line_and_a_file(program, call, monkeypatch):
+    monkeypatch.setattr(cli, "_planned", lambda *given: 1 / 0)
+    code, _, err = call("plan", program)
+    (trace,) = Path("runs").glob("traceback-*.txt")
+    assert code == 4 and "error: ZeroDivisionError" in err and str(trace) in err and "Traceback" not in err
+    assert "1 / 0" in trace.read_text()
+
+
+def test_a_file_that_cannot_be_read_is_a_usage_error(program, call):
+    Path("afile").write_text("")
+    code, _, err = call("run", program, "--out", "afile/runs")
+    assert code == 2 and "afile" in err and "Traceback" not in err
+
+
+def test_output_that_nobody_reads_is_no_failure(program):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "tests.runs.toy_cli", "check", str(program)]
+    done = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("variable", "coloured"), [("", True), ("1", False)])
+def test_colour_can_be_refused(variable, coloured, program, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", variable)
+    program.write_text(PROGRAM.replace("reply", "repyl"))
+    found = programs.checked(program, program.read_bytes(), (), toy.REGISTRY).diagnostics
+    assert ("\033[" in cli._rendered(found, Terminal())) is coloured
+
+
+def test_the_program_is_kept_to_the_byte(program, call):
+    text = PROGRAM.replace("\n", "\r\n").encode()
+    program.write_bytes(text)
+    assert call("run", program)[0] == 0
+    assert Path("runs", Path("runs/latest").read_text().strip(), "program.cai").read_bytes() == text
 
 
 @pytest.mark.parametrize("words", [["run"], ["run", "none.cai"], ["frob"], ["run", "toy.cai", "--set", "steps"]])
@@ -260,7 +349,12 @@ def test_ls_and_show(program, call):
     key = json.loads(call("show", "model", "--json")[1])["key"]
     assert json.loads(call("show", key[:12], "--json")[1])["result"] == {"seen": 6}
     code, _, err = call("show", "nothing")
-    assert code == 2 and "there is no node `nothing`" in err
+    assert code == 2 and "`nothing` is no node of the run toy-" in err and "names red, drawn, model" in err
+    first = Path("runs/latest").read_text().strip()
+    program.write_text(PROGRAM.replace("n=8", "n=9"))
+    call("run", program)
+    for words, rows in (((), 9), (("--run", first), 8)):
+        assert json.loads(call("show", "drawn", "--json", *words)[1])["rows"] == rows
 
 
 def test_show_without_a_run(program, call):
@@ -287,12 +381,34 @@ def test_guard(program, call, monkeypatch):
     assert not list(Path("runs/cache").glob("reply-*"))
 
 
+def typed(text):
+    return io.TextIOWrapper(io.BytesIO(text), encoding="utf-8")
+
+
 def test_guard_reads_stdin_and_speaks(program, call, monkeypatch):
     program.write_text(GUARD)
-    monkeypatch.setattr("sys.stdin", iter(["a\n", "\n", "b\n"]))
+    monkeypatch.setattr("sys.stdin", typed(b"a\n\nb\n"))
     code, out, _ = call("guard", program)
     assert code == 0 and out.count("prompt ") == 2
     assert "flagged  by small" in out or "passed   no principle" in out
+
+
+def test_guard_refuses_what_is_no_prompt(program, call, monkeypatch):
+    program.write_text(GUARD)
+    monkeypatch.setattr("sys.stdin", typed(b"a\nb\xff\n"))
+    code, _, err = call("guard", program)
+    assert code == 2 and "prompt 2 is not UTF-8: 'b\\udcff'" in err
+    for prompt, said in (("", "a prompt is empty"), ("\udcff", "prompt 1 is not UTF-8")):
+        code, _, err = call("guard", program, "--prompt", prompt)
+        assert code == 2 and said in err
+
+
+def test_guard_through_one_of_several_flows(program, call):
+    program.write_text(GUARD + "other = _ |> reply()\n")
+    code, _, err = call("guard", program, "--prompt", "a")
+    assert code == 2 and "several flows" in err and "guarded, other" in err
+    code, out, _ = call("guard", program, "--prompt", "a", "--flow", "other", "--json")
+    assert code == 0 and [step["stage"] for step in json.loads(out)[0]["steps"]] == ["reply"]
 
 
 def test_guard_without_a_flow(program, call):
@@ -309,6 +425,13 @@ def test_new(tmp_path, call, monkeypatch):
     code, _, err = call("new", "mine")
     assert code == 2 and "is there already" in err
     assert call("new", "other", "--template", "none")[0] == 2
+    Path("constitutions/starter.cai").write_text("# mine\n")
+    code, out, _ = call("new", "second")
+    assert code == 0 and "kept constitutions/starter.cai" in out and "wrote second.cai" in out
+    assert Path("constitutions/starter.cai").read_text() == "# mine\n"
+    for word in (".", "..", "/", ""):
+        code, _, err = call("new", word)
+        assert code == 2 and "names no program" in err
 
 
 def start(program, *words):
@@ -351,3 +474,16 @@ def test_after_kill_9_the_next_run_goes_on(program, call):
     process.communicate()
     assert "died" in call("ls")[1]
     assert json.loads(call("run", program, "--json")[1])["metrics"] == whole["metrics"]
+
+
+def test_a_second_ctrl_c_ends_a_batch_at_once(program, call):
+    program.write_text(PROGRAM.replace("complain=true", "pause=20"))
+    process = start(program)
+    wait_for(program.parent, "runs/cache/reply-*/LEASE", process)
+    process.send_signal(signal.SIGINT)
+    while "stopping after this batch" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130 and "To go on:" in err and "Traceback" not in err
+    assert "interrupted" in call("ls")[1]

@@ -34,7 +34,7 @@ def read(source: Mapping[str, Any], start: int, stop: int) -> Iterator[list[Segm
             raise DataError(
                 f"{record.where}: field `{source['column']}`: no text", 'name the text\'s column: column="…"'
             )
-        yield [Segment(text, trusted=False, trained=True), END]
+        yield [Segment(text, trusted=False, trained=True, spare=True), END]
 
 
 def _world(source: Mapping[str, Any], first: int, last: int) -> Iterator[list[Segment]]:

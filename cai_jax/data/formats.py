@@ -1,7 +1,7 @@
 """The paper's formats: conversations, critiques, revisions, comparisons, audits (METHOD.md §1–§2).
 
 Every function returns a list of segments (`data.render.Segment`) that ends where the model goes on. Turns are
-dicts `{"role": "human" | "assistant", "text": str}`.
+dicts `{"role": "human" | "assistant", "text": str}`, before which one of role "system" may stand.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from cai_jax.data.render import Segment, data
 
+SYSTEM = Segment("\n\nSystem:")
 HUMAN = Segment("\n\nHuman:")
 ASSISTANT = Segment("\n\nAssistant:")
 CRITIQUE = Segment("\n\nCritique:")
@@ -29,13 +30,14 @@ REVISION_STOPS = ("\n\nHuman", CRITIQUE_REQUEST.rstrip(":"))
 REASONING_STOPS = ("\n\nHuman", "\n\nAssistant")
 
 Turns = Sequence[Mapping[str, str]]
+_MARKERS = {"system": SYSTEM, "human": HUMAN, "assistant": ASSISTANT}
 
 
 def conversation(turns: Turns) -> list[Segment]:
-    """The turns in the paper's Human/Assistant format."""
+    """The turns in the paper's Human/Assistant format; a system prompt stands before them, with a marker of its own."""
     segments: list[Segment] = []
     for turn in turns:
-        segments += [HUMAN if turn["role"] == "human" else ASSISTANT, data(turn["text"])]
+        segments += [_MARKERS[turn["role"]], data(turn["text"], spare=turn["role"] != "system")]
     return segments
 
 

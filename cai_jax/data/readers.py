@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,10 +16,12 @@ from cai_jax.data.rows import DataError
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".arrow")
 _SPLIT_NAMES = {name: name for name in ("train", "test", "validation")}
 _SPLIT_NAMES |= {"valid": "validation", "val": "validation"}
+# What reading a cut off or damaged file raises, whatever its format.
+_DAMAGE = (OSError, EOFError, ValueError, NotImplementedError, RecursionError, zlib.error)
 
 
 class Record(NamedTuple):
-    """One record as its file has it: where ("file:line"), the split that the file is named after, its fields."""
+    """One record: where ("file:line"), the split that its file is named after, and its fields as JSON values."""
 
     where: str
     split: str | None
@@ -27,21 +31,29 @@ class Record(NamedTuple):
 def records(path: str) -> Iterator[Record]:
     """Every record of a dataset, in a fixed order.
 
+    Fields become JSON values: bytes text, dates text in ISO format, arrays lists. What JSON cannot say (bytes that
+    are not text, numbers that are not finite) becomes null.
+
     Args:
       path: a .jsonl, .jsonl.gz, .parquet or .arrow file; a folder of such files (a Hugging Face dataset
         directory, as saved by `save_to_disk` or as downloaded); or "tfds:" and a prepared TFDS dataset's
         version folder.
 
     Raises:
-      DataError: nothing there, not readable, or a record that is not an object.
+      DataError: nothing there, damaged, or a record that is not an object; names file and line, and the field
+        where it is one field's value that cannot be read.
     """
     if path.startswith("tfds:"):
         yield from _tfds(path.removeprefix("tfds:"))
         return
     for file, split in files(path):
-        reader = _json_lines if ".jsonl" in file.name else _tables
-        for line, fields in reader(file):
-            yield Record(f"{file}:{line}", split, fields)
+        reader, line = _json_lines if ".jsonl" in file.name else _tables, 0
+        try:
+            for line, fields in reader(file):
+                yield _record(f"{file}:{line}", split, fields)
+        except _DAMAGE as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise DataError(f"{file}: cannot be read beyond row {line} ({reason})", "write the file again") from error
 
 
 def files(path: str) -> list[tuple[Path, str | None]]:
@@ -60,13 +72,6 @@ def files(path: str) -> list[tuple[Path, str | None]]:
     if not found:
         raise DataError(f"{root}: holds no dataset files", f"expected files ending in {', '.join(_SUFFIXES)}")
     return [(file, _split_of(file.relative_to(root))) for file in found]
-
-
-def columns(path: str) -> tuple[str, ...]:
-    """Field names of the first record (of the schema, where the format has one); reads no further."""
-    for record in records(path):
-        return tuple(record.fields)
-    raise DataError(f"{path}: holds no rows", "give a dataset with at least one row")
 
 
 def _is_data(relative: Path) -> bool:
@@ -88,43 +93,44 @@ def _json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     opened = gzip.open(file, "rb") if file.name.endswith(".gz") else open(file, "rb")
     with opened as stream:
         for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line.strip().decode("utf-8-sig" if number == 1 else "utf-8"))
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{file}:{number}: not UTF-8 ({error.reason})", "save the file as UTF-8"
-                ) from error
-            except json.JSONDecodeError as error:
-                raise DataError(
-                    f"{file}:{number}: not JSON ({error.msg} at column {error.colno})",
-                    "each line must be one JSON object",
-                ) from error
-            if not isinstance(value, dict):
-                raise DataError(f"{file}:{number}: not a JSON object", "each line must be one object, {…}")
-            yield number, value
+            if line.strip():
+                yield number, _json_object(line.strip(), f"{file}:{number}", "utf-8-sig" if number == 1 else "utf-8")
+
+
+def _json_object(line: bytes, where: str, encoding: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line.decode(encoding))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 ({error.reason})", "save the file as UTF-8") from error
+    except json.JSONDecodeError as error:
+        message = f"{where}: not JSON ({error.msg} at column {error.colno})"
+        raise DataError(message, "each line must be one JSON object") from error
+    except RecursionError as error:
+        raise DataError(f"{where}: nested too deeply", "each line must be one JSON object") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: not a JSON object", "each line must be one object, {…}")
+    return value
 
 
 def _tables(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    batches = pq.ParquetFile(file).iter_batches() if file.suffix == ".parquet" else _arrow_batches(pa, file)
+    number = 0
+    for batch in batches:
+        for row in range(batch.num_rows):
+            number += 1
+            cells = zip(batch.schema.names, batch.columns, strict=True)
+            yield number, {name: _cell(column[row], f"{file}:{number}", name) for name, column in cells}
+
+
+def _cell(scalar: Any, where: str, field: str) -> Any:
+    """A pyarrow scalar as a Python value."""
     try:
-        if file.suffix == ".parquet":
-            batches = pq.ParquetFile(file).iter_batches()
-        else:
-            batches = _arrow_batches(pa, file)
-        number = 0
-        for batch in batches:
-            for fields in batch.to_pylist():
-                number += 1
-                yield number, fields
-    except pa.ArrowInvalid as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(
-            f"{file}: not a readable {file.suffix} file ({reason})", "write the file again"
-        ) from error
+        return scalar.as_py()
+    except ValueError as error:
+        raise DataError(f"{where}: field `{field}`: cannot be read ({error})", "repair the row") from error
 
 
 def _arrow_batches(pa, file: Path) -> Iterator:
@@ -148,25 +154,45 @@ def _tfds(directory: str) -> Iterator[Record]:
 
     builder = tfds.builder_from_directory(directory)
     for split in builder.info.splits:
+        name = re.split(r"[-_.]", split)[0].lower()
         for number, example in enumerate(builder.as_data_source(split), 1):
-            where = f"{directory}[{split}]:{number}"
-            name = re.split(r"[-_.]", split)[0].lower()
-            fields = {field: _plain(value, where, field) for field, value in example.items()}
-            yield Record(where, _SPLIT_NAMES.get(name, split), fields)
+            yield _record(f"{directory}[{split}]:{number}", _SPLIT_NAMES.get(name, split), example)
 
 
-def _plain(value: Any, where: str, field: str) -> Any:
-    """A TFDS value as JSON: bytes become text, arrays lists, NumPy numbers Python's."""
+def _record(where: str, split: str | None, fields: dict[str, Any]) -> Record:
+    """A record with its fields as JSON values."""
+    plain = {}
+    for field, value in fields.items():
+        try:
+            plain[_plain(field)] = _plain(value)
+        except (UnicodeEncodeError, RecursionError) as error:
+            wrong = "nested too deeply" if isinstance(error, RecursionError) else "holds half of a surrogate pair"
+            raise DataError(f"{where}: field `{field}`: {wrong}", "repair the row") from error
+    return Record(where, split, plain)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it.
+
+    Raises:
+      UnicodeEncodeError: a text that cannot be written as UTF-8.
+    """
+    if isinstance(value, str):
+        value.encode()
+        return value
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, bytes):
         try:
             return value.decode()
-        except UnicodeDecodeError as error:
-            raise DataError(f"{where}: field `{field}`: not UTF-8 text", "choose a text column") from error
+        except UnicodeDecodeError:
+            return None
     if isinstance(value, dict):
-        return {key: _plain(item, where, field) for key, item in value.items()}
+        return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, where, field) for item in value]
-    if hasattr(value, "tolist"):
-        plain = value.tolist()
-        return plain if isinstance(plain, (int, float, bool, str)) else _plain(plain, where, field)
-    return value
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy's arrays and numbers
+        return _plain(value.tolist())
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -12,13 +12,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-# What could pass for a template when it stands in data: role and request markers and option lines at the start of
-# a line. Backslashes in front are part of the match so that escaping adds exactly one, and unescaping removes
-# exactly one.
+# What could pass for a template when it stands in data: role and request markers, option lines and a comparison's
+# header at the start of a line, in any case and with any space or line break in them. Backslashes in front are part
+# of the match so that escaping adds exactly one, and unescaping removes exactly one.
+_UNSEEN = r"\u200b-\u200f\u2060\ufeff"
+_BREAK = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
+# A whole run of space, so that it is looked at once, from the start of the text or with a line break in it.
+_LINE_START = rf"(?:\A|(?<![\s{_UNSEEN}])(?=(?:[^\S{_BREAK}]|[{_UNSEEN}])*+[{_BREAK}]))[\s{_UNSEEN}]*+"
 _MARKER = re.compile(
-    r"(^[ \t]*)(\\*)((?:Human|Assistant|System|CritiqueRequest|Critique|RevisionRequest|Revision) ?:|\([A-Z]\)|"
-    r"Options:|The answer is:|So the answer is:)",
-    re.MULTILINE,
+    rf"({_LINE_START})(\\*)"
+    r"((?:Human|Assistant|System|(?:Critique|Revision)(?:\s*Request)?|Options|(?:So\s+)?the\s+answer\s+is)\s*:|"
+    r"\(\s*[A-Z]\s*\)|Consider\s+the\s+following\s+conversation)",
+    re.IGNORECASE,
 )
 # The brackets that enclose replies in a comparison. A backslash goes between every two, since one in front would
 # leave the token `]]]` whole.
@@ -34,12 +39,14 @@ class Segment:
       trusted: it comes from a template or a constitution, not from data.
       trained: a loss is taken on its tokens.
       end: it stands for the end-of-text token of whichever model reads it.
+      spare: its beginning is the first to go where the prompt is too long.
     """
 
     text: str
     trusted: bool = True
     trained: bool = False
     end: bool = False
+    spare: bool = False
 
 
 END = Segment("", trained=True, end=True)
@@ -67,9 +74,9 @@ def unescape(text: str) -> str:
     return _BRACKETS.sub(lambda run: re.sub(r"(?<=[\[\]])\\", "", run[0]), text)
 
 
-def data(text: str, *, trained: bool = False) -> Segment:
+def data(text: str, *, trained: bool = False, spare: bool = False) -> Segment:
     """An untrusted segment: a leading space, as after every marker of the paper's format, and `text` escaped."""
-    return Segment(" " + escape(text.strip()), trusted=False, trained=trained)
+    return Segment(" " + escape(text.strip()), trusted=False, trained=trained, spare=spare)
 
 
 def encode(tokenizer: Encoder, segments: Iterable[Segment]) -> tuple[list[int], list[bool]]:

@@ -1,7 +1,8 @@
 """Rows: the plain dicts that every dataset is made of, their ids, and conversation transcripts.
 
 A prompt row is `{"id", "turns", "split", ...}`; `turns` is a list of
-`{"role": "human" | "assistant", "text": str}` that ends with a human turn. Replies add `sample`, `reply`,
+`{"role": "human" | "assistant", "text": str}` that ends with a human turn; a turn of role "system" may stand
+before all others. Replies add `sample`, `reply`,
 `logprob`, `tokens`, `ended`; preferences add `a`, `b`, `p` = P(a is better) and `weight`. Rows are JSON
 values and live in .jsonl files.
 """
@@ -22,10 +23,10 @@ Turn = dict[str, str]
 
 # Fields with a meaning of their own; a source's column of that name is kept as "source_<name>".
 RESERVED = frozenset(
-    "id turns split sample reply logprob tokens ended a b p weight source value original critique "
-    "principle round model seed flagged flags".split()
+    "id turns split sample prompt reply logprob tokens ended model seed original round rounds principle critique "
+    "unfit cut flag was_flagged unanswered refused score a b p weight source soft compared judgements value".split()
 )
-_ROLES = {"human": "human", "user": "human", "assistant": "assistant", "gpt": "assistant"}
+_ROLES = {"system": "system", "human": "human", "user": "human", "assistant": "assistant", "gpt": "assistant"}
 _MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 
 
@@ -87,20 +88,22 @@ def is_transcript(value: Any) -> bool:
 
 
 def messages(value: Any) -> list[Turn]:
-    """Turns from messages `{"role" | "from", "content" | "text" | "value"}`; system turns are refused.
+    """Turns from messages `{"role" | "from", "content" | "text" | "value"}`; a system's stands before all others.
 
     Raises:
       ValueError: something in it is not a message.
     """
-    turns = []
+    turns: list[Turn] = []
     for message in value:
         if not isinstance(message, Mapping):
             raise ValueError(f"holds {type(message).__name__} where a message with role and text is expected")
         role = message.get("role", message.get("from"))
         said = message.get("text", message.get("content", message.get("value")))
-        if role not in _ROLES or not isinstance(said, str):
+        if role == "system" and turns and turns[-1]["role"] != "system":
+            raise ValueError("holds a system's message behind others; it can only stand before them")
+        if not isinstance(role, str) or role not in _ROLES or not isinstance(said, str):
             raise ValueError(
-                f"holds a message of role {role!r}; only a human's and an assistant's text can be read"
+                f"holds a message of role {role!r}; only the text of a system, a human and an assistant can be read"
             )
         turns.append({"role": _ROLES[role], "text": said})
     return merged(turns)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cai_jax.data.readers import Record, records
+from cai_jax.data.readers import Record, files, records
 from cai_jax.data.rows import (
     RESERVED,
     DataError,
@@ -26,6 +28,7 @@ PROMPT_COLUMNS = (
     "forbidden_prompt prompts_final question_text chosen"
 ).split()
 _BESIDE_REPLIES = tuple(name for name in PROMPT_COLUMNS if name != "chosen")
+_LOOK = 1000  # rows of a file that are enough to see how it names its splits
 
 
 def read_prompts(
@@ -50,9 +53,7 @@ def read_prompts(
     rows = []
     for record in _records(path):
         turns, used = _prompt(record, column or _find(record, PROMPT_COLUMNS, "column"), "column")
-        rows.append(
-            {"turns": turns, "split": _split(record, split, turns, test), **_others(record, used | {split})}
-        )
+        rows.append({"turns": turns, "split": _split(record, split, turns, test), **_others(record, used | {split})})
     return numbered(first(rows, limit))
 
 
@@ -104,26 +105,30 @@ def read_prefs(
             "b": reply_b,
             "p": p,
         }
-        weight = record.fields.get("weight", 1.0)
-        if not isinstance(weight, (int, float)) or isinstance(weight, bool) or weight < 0:
-            raise _bad(record, "weight", f"{weight!r} is not a weight", "use a number that is not negative")
-        rows.append(
-            {**row, "weight": float(weight), "source": Path(path).name, **_others(record, used | {split, "weight"})}
-        )
+        weight = _weight(record)
+        rows.append({**row, "weight": weight, "source": Path(path).name, **_others(record, used | {split, "weight"})})
     return numbered(first(rows, limit))
 
 
-def splits(path: str, *, split: str = "split", test: float = 0.2) -> frozenset[str]:
-    """The splits that reading `path` would give, without parsing its rows."""
+def splits(path: str, *, split: str = "split", test: float = 0.2) -> frozenset[str] | None:
+    """The splits that reading `path` would give, from a look at the first rows of each of its files.
+
+    Returns:
+      None where that look does not tell: rows of a longer file name their splits, or it is a TFDS dataset.
+    """
+    if path.startswith("tfds:"):
+        return None
     names: set[str] = set()
-    for record in _records(path):
-        if split in record.fields:
-            names.add(str(record.fields[split]))
-        elif record.split:
-            names.add(record.split)
-        else:
-            names.update(("train", "test") if 0 < test < 1 else ("test",) if test else ("train",))
-    return frozenset(names)
+    hashed = {name for name, share in (("train", 1 - test), ("test", test)) if share > 0}
+    for file, named in files(path):
+        rows = list(itertools.islice(records(str(file)), _LOOK + 1))
+        found = [row.fields.get(split) for row in rows]
+        if len(rows) > _LOOK and any(found):
+            return None
+        names.update(str(name) for name in found if name is not None)
+        if None in found:
+            names |= {named} if named else hashed
+    return frozenset(names) or None
 
 
 def _records(path: str) -> list[Record]:
@@ -161,7 +166,7 @@ def _prompt_turns(record: Record, name: str, value: Any) -> list[Turn]:
         raise _bad(record, name, str(error), "repair the row, or name another column") from error
     while turns and turns[-1]["role"] == "assistant":
         turns.pop()
-    if not turns or not turns[-1]["text"].strip():
+    if not turns or turns[-1]["role"] != "human" or not turns[-1]["text"].strip():
         raise _bad(record, name, "is empty", "remove the row, or name another column")
     return turns
 
@@ -177,16 +182,12 @@ def _chosen_pair(record: Record, chosen: str, rejected: str, prompt: str) -> tup
         try:
             whole[name] = transcript(value) if isinstance(value, str) else messages(value)
         except (ValueError, TypeError) as error:
-            raise _bad(
-                record, name, str(error), "both columns must be transcripts, or both replies"
-            ) from error
+            raise _bad(record, name, str(error), "both columns must be transcripts, or both replies") from error
     turns, replies = _shared(record, whole[chosen], whole[rejected], rejected)
     return turns, *replies, 1.0, {chosen, rejected, *({"prompt"} & set(record.fields))}
 
 
-def _shared(
-    record: Record, chosen: list[Turn], rejected: list[Turn], field: str
-) -> tuple[list[Turn], tuple[str, str]]:
+def _shared(record: Record, chosen: list[Turn], rejected: list[Turn], field: str) -> tuple[list[Turn], tuple[str, str]]:
     """The turns that both conversations begin with, up to a human one, and what each goes on with."""
     common = 0
     while common < min(len(chosen), len(rejected)) and chosen[common] == rejected[common]:
@@ -203,7 +204,7 @@ def _shared(
 def _labelled_pairs(found: Sequence[Record], a: str, b: str, label: str, prompt: str) -> list[tuple]:
     """As `_chosen_pair`, for pairs with a label; the whole column decides what its numbers mean."""
     values = [_get(record, label, "label") for record in found]
-    numbered_choice = any(str(value) == "2" for value in values)
+    numbered_choice = any(_number(value) == 2.0 for value in values)
     out = []
     for record, value in zip(found, values, strict=True):
         p = _probability(value, a, b, numbered_choice)
@@ -226,13 +227,27 @@ def _probability(value: Any, a: str, b: str, numbered_choice: bool) -> float | N
     words = {"a": 1.0, "b": 0.0, "tie": 0.5, a.lower(): 1.0, b.lower(): 0.0}
     if isinstance(value, str) and value.strip().lower() in words:
         return words[value.strip().lower()]
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
+    number = _number(value)
     if numbered_choice:
         return {0.0: 0.5, 1.0: 1.0, 2.0: 0.0}.get(number)
-    return number if 0.0 <= number <= 1.0 else None
+    return number if number is not None and 0.0 <= number <= 1.0 else None
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _weight(record: Record) -> float:
+    """The weight that a record gives its pair; 1 without one."""
+    value = record.fields.get("weight", 1.0)
+    number = None if isinstance(value, (bool, str)) else _number(value)
+    if number is None or not 0.0 <= number < math.inf:
+        shown = "null, or a number that is not finite," if value is None else repr(value)
+        raise _bad(record, "weight", f"{shown} is not a weight", "use a finite number that is not negative")
+    return number
 
 
 def _find(record: Record, names: Sequence[str], option: str) -> str:
@@ -249,7 +264,7 @@ def _find(record: Record, names: Sequence[str], option: str) -> str:
 
 def _get(record: Record, name: str, option: str) -> Any:
     if record.fields.get(name) is None:
-        missing = "has no value" if name in record.fields else f"is not among {_listed(record)}"
+        missing = "has no value that can be read" if name in record.fields else f"is not among {_listed(record)}"
         raise _bad(record, name, missing, f"repair the row, or name another column with {option}=")
     return record.fields[name]
 
@@ -258,9 +273,7 @@ def _split(record: Record, column: str, turns: Sequence[Turn], test: float) -> s
     named = record.fields.get(column)
     if named is not None:
         if not isinstance(named, str) or not named:
-            raise _bad(
-                record, column, f"is {_what(named)} where a split's name is expected", "write train or test"
-            )
+            raise _bad(record, column, f"is {_what(named)} where a split's name is expected", "write train or test")
         return named
     return record.split or hash_split(turns, test)
 

@@ -14,6 +14,23 @@ def power(size: int) -> int:
     return max(_SMALLEST, 1 << (size - 1).bit_length())
 
 
+def batches(lengths: Sequence[int], size: int, limit: int | None = None) -> list[tuple[int, list[int]]]:
+    """Numbers of rows in batches of at most `size`, each with the width to which its rows are padded.
+
+    A row's width is the power of two that holds it, or `limit` where that is less. It follows from the row's
+    own length alone, so that its neighbours cannot change its bits.
+    """
+    by_width: dict[int, list[int]] = {}
+    for number, length in enumerate(lengths):
+        width = power(length)
+        by_width.setdefault(width if limit is None else min(width, limit), []).append(number)
+    return [
+        (width, numbers[start : start + size])
+        for width, numbers in sorted(by_width.items())
+        for start in range(0, len(numbers), size)
+    ]
+
+
 def pad(rows: Sequence[Sequence[int]], height: int, width: int) -> np.ndarray:
     """Rows as int32 `[height, width]`, padded with 0 on the right and below."""
     table = np.zeros((height, width), np.int32)

@@ -50,8 +50,8 @@ class Sampling:
       temperature: divides the logits; 0 takes the likeliest token.
       top_p: mass of the nucleus, renormalised; 1 keeps the whole distribution.
       stop_ids: a reply ends with the first of these. stop_texts: a reply ends before the first of these.
-      slots: rows decoded at once; a meaning of the run, like dtype: float32 sums may differ in the last
-        bit between slot counts.
+      slots: rows decoded at once; part of a run's schedule and not of its meaning, although float32 sums may
+        differ in the last bit between slot counts.
       chunk: tokens decoded between two looks by the host.
       longest: tokens of the longest row that the cache must hold; None means of the rows given. Fix it where
         one node's rows come in several calls, so that all of them run the same compiled functions.
@@ -129,10 +129,7 @@ class _Slots:
         self.knobs = Knobs(
             np.float32(settings.temperature),
             np.float32(settings.top_p),
-            buckets.pad(
-                [[token + 1 for token in settings.stop_ids]], 1, buckets.power(len(settings.stop_ids))
-            )[0]
-            - 1,
+            buckets.pad([[token + 1 for token in settings.stop_ids]], 1, buckets.power(len(settings.stop_ids)))[0] - 1,
             np.int32(settings.max_new),
         )
         # Rows read at once: often enough that few slots idle, seldom enough that the GEMMs are wide.
@@ -146,7 +143,7 @@ class _Slots:
         positions = buckets.power(longest + settings.max_new)
         new = buckets.power(settings.max_new)
         state = steps.empty(config, settings.slots, positions, new, str(params["embed"].dtype))
-        waiting = self._batches(rows, positions)
+        waiting = deque(buckets.batches([len(row.ids) for row in rows], self.batch))
         while waiting or self.held:
             state = self._refill(state, rows, waiting)
             cancelled = np.array([slot not in self.held for slot in range(settings.slots)])
@@ -160,20 +157,6 @@ class _Slots:
                 if reply is not None:
                     del self.held[slot]
                     yield reply
-
-    def _batches(self, rows: Sequence[Request], positions: int) -> deque[tuple[int, list[int]]]:
-        """Indices of the rows in prefill batches, each with the length to which its rows are padded.
-
-        A row's padding follows from its own length alone, so that its neighbours cannot change its bits.
-        """
-        by_width: dict[int, list[int]] = {}
-        for index, row in enumerate(rows):
-            by_width.setdefault(min(buckets.power(len(row.ids)), positions), []).append(index)
-        return deque(
-            (width, indices[start : start + self.batch])
-            for width, indices in sorted(by_width.items())
-            for start in range(0, len(indices), self.batch)
-        )
 
     def _refill(
         self, state: steps.State, rows: Sequence[Request], waiting: deque[tuple[int, list[int]]]

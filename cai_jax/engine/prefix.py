@@ -24,9 +24,7 @@ def make_prefix(params: decoder.Params, config: Config, ids: Sequence[int]) -> P
     if not ids:
         raise ValueError("a prefix needs at least one token; pass prefix=None for none")
     if len(ids) >= config.max_position:
-        raise ValueError(
-            f"the prefix has {len(ids)} tokens, but the model's context is {config.max_position}"
-        )
+        raise ValueError(f"the prefix has {len(ids)} tokens, but the model's context is {config.max_position}")
     tokens = buckets.pad([ids], 1, buckets.power(len(ids)))
     return Prefix(_read(params, config, tokens), jnp.asarray(len(ids), jnp.int32))
 

@@ -1,4 +1,4 @@
-"""Log-probabilities of given text: options after a prompt, and replies. No decoding.
+"""Log-probabilities of options after a prompt. No decoding.
 
 Dimensions: R rows at once, T padded tokens, M options, L tokens of the longest option, V vocabulary.
 """
@@ -41,41 +41,11 @@ def score_options(
     tail = [token for option in options for token in option]
     shape = np.array([len(option) for option in options], np.int32)
     result = np.zeros((len(rows), len(options)), np.float32)
-    for chosen, width in _batches(rows, len(tail), batch):
+    for width, chosen in buckets.batches([len(row) + len(tail) for row in rows], batch):
         table = buckets.pad([[*rows[index], *tail] for index in chosen], batch, width)
         lengths = _lengths([len(rows[index]) for index in chosen], batch)
         scores = _branches(params, config, most, table, lengths, shape, prefix)
         result[chosen] = np.asarray(scores)[: len(chosen)]
-    return result
-
-
-def sequence_logprobs(
-    params: decoder.Params,
-    config: Config,
-    rows: Sequence[Sequence[int]],
-    replies: Sequence[Sequence[int]],
-    *,
-    temperature: float = 1.0,
-    prefix: Prefix | None = None,
-    batch: int = 32,
-) -> list[np.ndarray]:
-    """Log-probability of each token of each reply after its row, float32 `[len(reply)]` per reply.
-
-    They are of the distribution softmax(logits / temperature). Logits are made for one row at a time. Raises
-    ValueError for an empty row, or a row with its reply beyond the model's context.
-    """
-    most = max((len(reply) for reply in replies), default=0)
-    texts = [[*row, *reply] for row, reply in zip(rows, replies, strict=True)]
-    _check_rows(config, rows, prefix, 0)
-    _check_rows(config, texts, prefix, 0)
-    result = [np.zeros(0, np.float32)] * len(rows)
-    for chosen, width in _batches(texts, 0, batch):
-        table = buckets.pad([texts[index] for index in chosen], batch, width)
-        starts = _lengths([len(rows[index]) for index in chosen], batch)
-        new = buckets.power(most)
-        logprobs = np.asarray(_replies(params, config, new, table, starts, np.float32(temperature), prefix))
-        for line, index in zip(logprobs, chosen, strict=False):
-            result[index] = line[: len(replies[index])]
     return result
 
 
@@ -116,49 +86,14 @@ def _branches(
     real = step < shape[:, None]
     target = jnp.minimum(target, table.shape[1] - 1)
     source = jnp.minimum(source, table.shape[1] - 1)
-    logprobs = _picked(params, config, hidden[rows, source], table[rows, target], jnp.float32(1))
+    logprobs = _picked(params, config, hidden[rows, source], table[rows, target])
     return jnp.sum(jnp.where(real, logprobs, 0.0), axis=-1)
 
 
-@partial(jax.jit, static_argnums=(1, 2))
-def _replies(
-    params: decoder.Params,
-    config: Config,
-    new: int,
-    table: Array,
-    starts: Array,
-    temperature: Array,
-    prefix: Prefix | None,
-) -> Array:
-    """Log-probabilities float32 `[R, new]` of the tokens from column `starts` `[R]` on of table `[R, T]`."""
-    hidden, _ = decoder.prefill(params, config, table, prefix=prefix, dtype=params["embed"].dtype)
-
-    def row(inputs: tuple[Array, Array, Array]) -> Array:
-        hidden, tokens, start = inputs
-        target = jnp.minimum(start + jnp.arange(new), tokens.shape[0] - 1)
-        return _picked(params, config, hidden[target - 1], tokens[target], temperature)
-
-    return jax.lax.map(row, (hidden, table, starts))
-
-
-def _picked(
-    params: decoder.Params, config: Config, hidden: Array, tokens: Array, temperature: Array
-) -> Array:
+def _picked(params: decoder.Params, config: Config, hidden: Array, tokens: Array) -> Array:
     """Log-probability of tokens `[...]` after hidden `[..., D]`."""
-    logprobs = jax.nn.log_softmax(decoder.unembed(params, config, hidden) / temperature, axis=-1)
+    logprobs = jax.nn.log_softmax(decoder.unembed(params, config, hidden), axis=-1)
     return jnp.take_along_axis(logprobs, tokens[..., None], axis=-1)[..., 0]
-
-
-def _batches(rows: Sequence[Sequence[int]], extra: int, batch: int) -> list[tuple[list[int], int]]:
-    """Row numbers in batches of at most `batch`, each with the padded length that its rows have alone."""
-    by_width: dict[int, list[int]] = {}
-    for index, row in enumerate(rows):
-        by_width.setdefault(buckets.power(len(row) + extra), []).append(index)
-    return [
-        (indices[start : start + batch], width)
-        for width, indices in sorted(by_width.items())
-        for start in range(0, len(indices), batch)
-    ]
 
 
 def _lengths(lengths: list[int], batch: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cai_jax.evals.intervals import SEED
+from cai_jax.evals.intervals import SEED, supported
 
 DRAWS = 1000
 
@@ -13,7 +13,7 @@ def expected_error(confidence: np.ndarray, right: np.ndarray, bins: int) -> tupl
     """Σ (n_b / n) |accuracy_b - confidence_b| over equal-width bins of [0.5, 1] (arXiv 1706.04599, eq. 3).
 
     Args:
-      confidence: float [N] in [0.5, 1]; right: float [N], 0 or 1.
+      confidence: float [N] in [0.5, 1]; right: float [N], 0 or 1, or 0.5 for a tie.
 
     Returns:
       The error, and for every filled bin its mean confidence, accuracy and size.
@@ -28,7 +28,7 @@ def expected_error(confidence: np.ndarray, right: np.ndarray, bins: int) -> tupl
 
 
 def interval(ids: np.ndarray, confidence: np.ndarray, right: np.ndarray, bins: int) -> tuple[float, float]:
-    """95 % percentile interval over bootstrap draws of whole prompts."""
+    """95 % percentile interval over bootstrap draws of whole prompts, widened by `intervals.supported`."""
     rng = np.random.default_rng(SEED)
     names, place = np.unique(ids, return_inverse=True)
     members = [np.flatnonzero(place == number) for number in range(len(names))]
@@ -37,4 +37,4 @@ def interval(ids: np.ndarray, confidence: np.ndarray, right: np.ndarray, bins: i
         chosen = np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))])
         found.append(expected_error(confidence[chosen], right[chosen], bins)[0])
     low, high = np.percentile(found, (2.5, 97.5))
-    return float(low), float(high)
+    return supported(float(low), float(high), len(names))

@@ -7,8 +7,8 @@
 
 - `check.check` -> `Checked(ok, diagnostics, knobs, arms, program)`; every finding is a `diagnostics.Diagnostic` with
   `as_json()`. Settings of `--set` that do not fit are findings like any other.
-- `plan.lower` -> `Plan(nodes, names, expects, measures, metrics, flows, knobs, sweeps, settings)`; nodes in topological
-  order with keys; `Plan.flows` holds what `guard` runs.
+- `plan.lower` -> `Plan(nodes, names, expects, measures, flows, knobs, settings)`; nodes in topological order with keys;
+  `Plan.flows` holds what `guard` runs.
 - `diagnostics.explain(code)` -> text or None; `diagnostics.catalogue()` -> every code.
 - `format.format_text(text_or_bytes, path)` -> `Formatted(text, diagnostics)`.
 - `templates.new(template, name)` -> {relative path: text}; `templates.names()`.

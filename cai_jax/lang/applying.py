@@ -10,7 +10,7 @@ from typing import Any
 from cai_jax.lang import ast, calls, rules, settings, units
 from cai_jax.lang.calls import Given, Site
 from cai_jax.lang.diagnostics import Label, did_you_mean, listed
-from cai_jax.lang.scope import Scope, describe, has_scheme
+from cai_jax.lang.scope import SCHEMES, Scope, describe, has_scheme
 from cai_jax.lang.source import Span
 from cai_jax.lang.types import REQUIRED, Call, Kind, Param, Signature, Type
 from cai_jax.lang.values import FAILED, HOLE, Artefact, Failed, Flow, Scalar, Value
@@ -58,7 +58,7 @@ class Applying(Scope, ABC):
         if not sound:
             return FAILED
         spans = {name: argument.span for name, argument in matched.items()}
-        measured = {name: _written(argument) for name, argument in matched.items()}
+        measured = {name: argument.span.on_one_line for name, argument in matched.items()}
         lifted = self._lift(site, artefacts, spans)
         if isinstance(lifted, Failed):
             return FAILED
@@ -122,7 +122,8 @@ class Applying(Scope, ABC):
     def _exists(self, path: str, span: Span) -> bool:
         if has_scheme(path) or os.path.exists(self.world.resolve(path)):
             return True
-        hint = "paths are relative to the program"
+        scheme, colon, _ = path.partition(":")
+        hint = (did_you_mean(scheme + colon, SCHEMES) if colon else "") or "paths are relative to the program"
         self.report.report("E221", f"there is no file `{path}`", span, "not found", hint=hint)
         return False
 
@@ -220,9 +221,9 @@ class Applying(Scope, ABC):
             return FAILED
         types = {name: tuple(v.type for v in a) if isinstance(a, tuple) else a.type for name, a in artefacts.items()}
         call = Call(values, types, self.world.resolve)
-        schedule = {**{k: v for k, v in self.run.items() if k not in settings.MEANING}, **(schedule or {})}
+        schedule = dict(schedule or {})
         sound = rules.stage_check(site, call, spans, self.report)
-        sound = rules.batch_fits(site, values, schedule, spans, self.report) and sound
+        sound = rules.batch_fits(site, values, {**self.run, **schedule}, spans, self.report) and sound
         sound = rules.fresh(site, artefacts, spans, self.report) and sound
         if not sound:
             return FAILED
@@ -274,10 +275,6 @@ def _is_choice(expr: ast.Expr | None, param: Param) -> bool:
     return isinstance(expr, ast.Name) and expr.id in param.choices
 
 
-def _written(argument: Given) -> str:
-    return " ".join(argument.span.text.split())
-
-
 def _short(span: Span) -> str:
-    text = " ".join(span.text.split())
+    text = span.on_one_line
     return text if len(text) <= 40 else "…"

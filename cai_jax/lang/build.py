@@ -11,7 +11,7 @@ from lark import Token, Tree
 from cai_jax.lang import ast
 from cai_jax.lang.source import Source, Span
 
-_NUMBER = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)([A-Za-z%]*)")
+NUMBER = r"[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?:[A-Za-z]+|%)?"  # as in the grammar
 _ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 BAD_ESCAPE = re.compile(r'\\[^nt"\\]')
 
@@ -118,9 +118,9 @@ class Builder:
 
 def number(span: Span, text: str) -> ast.Number:
     """A number from its text, such as "-1.5k"."""
-    match = _NUMBER.fullmatch(text.lstrip("-"))
-    value = float(match[1].replace("_", ""))
-    return ast.Number(span, text, -value if text.startswith("-") else value, match[2])
+    digits, unit = re.fullmatch(r"-?(.*?[0-9])([A-Za-z]*|%)", text).groups()
+    value = float(digits.replace("_", ""))
+    return ast.Number(span, text, -value if text.startswith("-") else value, unit)
 
 
 def unescape(quoted: str) -> str:

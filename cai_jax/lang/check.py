@@ -121,9 +121,12 @@ class _Checker:
         self.world = World(signatures, report, self.resolve)
         self.library = Library(folder, root, report)
         self.knobs: dict[str, tuple[knobs.Knob, Scalar]] = {}
+        self.constitutions: dict[Span, Artefact | Failed] = {}
 
     def resolve(self, path: str) -> str:
-        """An absolute path; names with a scheme stay as they are."""
+        """An absolute path, also behind `tfds:`; names with another scheme stay as they are."""
+        if path.startswith("tfds:"):
+            return f"tfds:{self.resolve(path.removeprefix('tfds:'))}"
         return path if has_scheme(path) else os.path.realpath(self.folder / os.path.expanduser(path))
 
     def arms(self, overrides: Mapping[str, str]) -> tuple[Arm, ...]:
@@ -133,12 +136,14 @@ class _Checker:
             hint = "`cai-jax new` writes a program to start from"
             self.report.report("E005", "the program is empty", start, hint=hint)
         self._names_once()
-        arms = []
-        for values in knobs.arms(self.program, self.knobs, overrides, self.report):
-            before = len(self.report)
+        self._constitutions()
+        choices = knobs.arms(self.program, self.knobs, overrides, self.report)
+        before, arms, met = len(self.report), [], []
+        for values in choices:
+            self.report.met.clear()
             arms.append(self._arm(values))
-            if len(arms) > 1:
-                self._say_which_arm(before, arms[-1])
+            met.append(set(self.report.met))
+        self._say_which_arm(before, arms, met)
         if any(arm.run != arms[0].run for arm in arms):
             at = next(statement.span for statement in self.program.statements if isinstance(statement, ast.Run))
             hint = "sweep an option of the stages, such as `seed=`"
@@ -146,10 +151,21 @@ class _Checker:
         self._unused(arms)
         return tuple(arms)
 
-    def _say_which_arm(self, before: int, arm: Arm) -> None:
+    def _say_which_arm(self, before: int, arms: list[Arm], met: list[set[tuple[str, Span]]]) -> None:
+        """Names the first arm with a mistake, where not all have it."""
         for index in range(before, len(self.report)):
             found = self.report[index]
-            self.report[index] = replace(found, message=f"{found.message} (with {knobs.label(arm.values)})")
+            having = [arm for arm, here in zip(arms, met, strict=True) if (found.code, found.span) in here]
+            if len(having) < len(arms):
+                message = f"{found.message} (with {knobs.label(having[0].values)})"
+                self.report[index] = replace(found, message=message)
+
+    def _constitutions(self) -> None:
+        for statement in self.program.statements:
+            if isinstance(statement, ast.Use):
+                self.constitutions[statement.span] = self.library.use(statement)
+            elif isinstance(statement, ast.Constitution):
+                self.constitutions[statement.span] = constitution(statement, self.folder, self.report)
 
     def _names_once(self) -> None:
         first: dict[str, Span] = {}
@@ -157,7 +173,7 @@ class _Checker:
             name = getattr(statement, "name", None)
             if name is None or isinstance(statement, ast.Sweep):
                 continue
-            if name.id in ("true", "false"):
+            if name.id in knobs.TRUTH:
                 self.report.report(
                     "E111", f"`{name.id}` is a word of the language", name.span, hint="choose another name"
                 )
@@ -205,10 +221,8 @@ class _Checker:
             case ast.Let():
                 scope.mark_used(statement.value)
                 value = in_effect.get(statement.name.id, FAILED)
-            case ast.Use():
-                value = self.library.use(statement)
-            case ast.Constitution():
-                value = constitution(statement, self.folder, self.report)
+            case ast.Use() | ast.Constitution():
+                value = self.constitutions[statement.span]
             case ast.Bind():
                 value = self._bind(statement, scope)
             case _:
@@ -254,7 +268,7 @@ class _Checker:
             self.report.report("E244", message, statement.left.span, "", other, hint="measure both on the same split")
             return
         why = statement.why.value if statement.why else ""
-        arm.claims.append(Claim(" ".join(span.text.split()), left, statement.op, right, level, why, statement.span))
+        arm.claims.append(Claim(span.on_one_line, left, statement.op, right, level, why, statement.span))
 
     def _side(self, expr: ast.Expr, scope: Elaborator) -> Side | None:
         terms, signs = ((expr,), ()) if not isinstance(expr, ast.Sum) else (expr.terms, expr.signs)
@@ -263,6 +277,10 @@ class _Checker:
             value = scope.evaluate(term)
             if isinstance(value, Failed):
                 sound = False
+            elif isinstance(value, Scalar) and value.is_number and value.dimension not in ("", "fraction"):
+                sound = False
+                message, hint = f"`{value.suffix}` does not fit what a metric measures", "write a bare number, or `%`"
+                self.report.report("E238", message, term.span, "", hint=hint)
             elif isinstance(value, Scalar) and value.is_number:
                 constant += value.value if sign == "+" else -value.value
             elif isinstance(value, Artefact) and value.type.kind is Kind.METRIC and sign == "+" and metric is None:
@@ -302,11 +320,12 @@ class _Checker:
     def _unused(self, arms: list[Arm]) -> None:
         last = next((s for s in reversed(self.program.statements) if isinstance(s, ast.Bind)), None)
         failed = {name for s in self.program.statements if isinstance(s, ast.Broken) for name in s.bound}
+        known = self.world.used | failed | set(knobs.TRUTH)
         if all(isinstance(statement, ast.Constitution) for statement in self.program.statements):
             return  # a file that others `use`
         for statement in self.program.statements:
             name = getattr(statement, "name", None)
-            if name is None or isinstance(statement, ast.Sweep) or name.id in self.world.used | failed:
+            if name is None or isinstance(statement, ast.Sweep) or name.id in known:
                 continue
             value = arms[0].names.get(name.id)
             wrong = value is None and not (isinstance(statement, ast.Let) and name.id in self.knobs)

@@ -9,10 +9,11 @@ from typing import Any
 
 from cai_jax.lang import ast, rules, units
 from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean, listed
+from cai_jax.lang.knobs import literal
 from cai_jax.lang.parse import parse, read
 from cai_jax.lang.source import Span
 from cai_jax.lang.types import Kind, Param, Principle, Type
-from cai_jax.lang.values import CONSTITUTION, FAILED, Artefact, Failed, Scalar
+from cai_jax.lang.values import CONSTITUTION, FAILED, Artefact, Failed
 
 _TEXTS = ("critique", "revise", "compare")
 _FIELDS = (*_TEXTS, "weight", "tags")
@@ -69,7 +70,7 @@ class Library:
 
     def _load(self, path: Path, span: ast.Text) -> dict[str, Artefact | Failed]:
         try:
-            source = read(path, span.value, self.report)
+            source = read(path, _shown(path), self.report)
         except OSError as error:
             self.report.report("E221", f"`{span.value}` cannot be read: {error.strerror}", span.span)
             return {"": FAILED}
@@ -79,10 +80,17 @@ class Library:
         for statement in program.statements:
             if isinstance(statement, ast.Constitution):
                 found[statement.name.id] = constitution(statement, path.parent, self.report)
-            elif not isinstance(statement, ast.Broken):
-                message = "a file of constitutions holds nothing else"
-                self.report.report("E217", message, statement.span, "does not belong here")
+        other = next((s for s in program.statements if not isinstance(s, ast.Constitution | ast.Broken)), None)
+        if other:
+            message = "a file of constitutions holds nothing else"
+            self.report.report("E217", message, other.span, "does not belong here")
         return found if len(self.report.errors) == known else {**found, "": FAILED}
+
+
+def _shown(path: Path) -> str:
+    """A path as somebody standing here would write it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def constitution(statement: ast.Constitution, folder: Path, report: Diagnostics) -> Artefact | Failed:
@@ -93,7 +101,9 @@ def constitution(statement: ast.Constitution, folder: Path, report: Diagnostics)
     fewshots = ""
     for item in statement.items:
         if isinstance(item, ast.Field):
-            fewshots = _fewshots(item, folder, report)
+            if fewshots:
+                report.report("E232", "`fewshots` is given twice", item.name.span, "again")
+            fewshots = _fewshots(item, folder, report) or fewshots
             continue
         if item.name.id in places:
             label = Label(places[item.name.id], "first here")
@@ -125,6 +135,7 @@ def _fewshots(item: ast.Field, folder: Path, report: Diagnostics) -> str:
 
 
 def _principle(item: ast.PrincipleNode, report: Diagnostics) -> dict[str, Any]:
+    known = len(report.errors)
     fields: dict[str, Any] = {}
     for field in item.fields:
         name = field.name.id
@@ -135,7 +146,7 @@ def _principle(item: ast.PrincipleNode, report: Diagnostics) -> dict[str, Any]:
             report.report("E232", f"`{name}` is given twice", field.name.span, "again")
         else:
             fields[name] = _field(name, field.value, report)
-    if not any(fields.get(name) for name in _TEXTS):
+    if not any(fields.get(name) for name in _TEXTS) and len(report.errors) == known:
         message = f"the principle `{item.name.id}` says nothing"
         hint = f"give it {listed(_TEXTS)}"
         report.report("E215", message, item.name.span, "has no text", hint=hint)
@@ -155,8 +166,10 @@ def _field(name: str, value: ast.Expr, report: Diagnostics) -> Any:
             return tuple(tag.id for tag in items)
         report.report("E214", "`tags` is a list of words", value.span, hint="write  tags = [safety, law]")
     else:
-        number = units.scalar(value, report) if isinstance(value, ast.Number) else Scalar("")
-        if not isinstance(number, Failed):
+        number = literal(value, report)
+        if number is None:
+            report.report("E214", "`weight` is a number", value.span)
+        elif not isinstance(number, Failed):
             weight = units.plain(number, _WEIGHT, units.Use("principle", value.span), report)
             return None if isinstance(weight, Failed) else weight
     return None

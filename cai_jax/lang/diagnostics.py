@@ -69,13 +69,19 @@ def _span_json(label: Label, primary: bool) -> dict[str, Any]:
 
 
 class Diagnostics(list[Diagnostic]):
-    """The findings of one program: at most one of a code at a place."""
+    """The findings of one program: at most one of a code at a place.
+
+    Attributes:
+      met: (code, place) of all that was reported, again or for the first time, since this was last emptied.
+    """
 
     def __init__(self) -> None:
         self._known: set[tuple[str, Span]] = set()
+        self.met: set[tuple[str, Span]] = set()
 
     def report(self, code: str, message: str, span: Span | None, label: str = "", *also: Label, hint: str = "") -> None:
         """Adds a finding, unless this code is known at this place."""
+        self.met.add((code, span))
         if span is None:
             self.append(Diagnostic(code, message, (), hint))
         elif (code, span) not in self._known:
@@ -95,12 +101,19 @@ class Diagnostics(list[Diagnostic]):
         return sorted(self, key=lambda d: (paths[d.span.source.path], d.span.start) if d.span else (-1, 0))
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint naming the known word that is closest to `word`, or "" if none is close."""
+def closest(word: str, known: Iterable[str]) -> str:
+    """The known word that is closest to `word`, whatever the case of their letters; "" if none is close."""
     import difflib  # only for wrong programs
 
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"did you mean `{close[0]}`?" if close else ""
+    words = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(word.lower(), list(words), n=1, cutoff=0.6)
+    return words[close[0]] if close else ""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint naming the known word that is closest to `word`, or "" if none is close."""
+    close = closest(word, known)
+    return f"did you mean `{close}`?" if close else ""
 
 
 def listed(words: Iterable[str], last: str = "or") -> str:

@@ -7,11 +7,10 @@ from dataclasses import replace
 from cai_jax.lang import ast, rules, settings, units
 from cai_jax.lang.applying import Applying
 from cai_jax.lang.calls import Given, Site
-from cai_jax.lang.diagnostics import Label, did_you_mean
+from cai_jax.lang.diagnostics import Label, closest, did_you_mean
+from cai_jax.lang.knobs import TRUTH
 from cai_jax.lang.scope import describe
 from cai_jax.lang.values import CONSTITUTION, FAILED, Artefact, Failed, Flow, Scalar, Value
-
-_TRUTH = {"true": True, "false": False}
 
 
 class Elaborator(Applying):
@@ -26,8 +25,8 @@ class Elaborator(Applying):
             self.world.used.add(expr.id)
             value = self.values[expr.id]
             return replace(value, knob=self.places[expr.id]) if isinstance(value, Scalar) else value
-        if expr.id in _TRUTH:
-            return Scalar(_TRUTH[expr.id])
+        if expr.id in TRUTH:
+            return Scalar(TRUTH[expr.id])
         if expr.id in self.later:
             label = Label(self.later[expr.id], "defined only here")
             self.world.used.add(expr.id)
@@ -36,7 +35,11 @@ class Elaborator(Applying):
             hint = f"write `{expr.id}(…)`"
             self.report.report("E206", f"`{expr.id}` is a stage, not an artefact", expr.span, "not called", hint=hint)
         else:
-            hint = did_you_mean(expr.id, [*self.values, *self.later])
+            meant = closest(expr.id, [*self.values, *self.later, *TRUTH])
+            self.world.used.add(meant)  # by a name misspelt here: that nothing else uses it is no second mistake
+            hint = f"did you mean `{meant}`?" if meant else ""
+            if expr.id.lower() in ("none", "null"):
+                hint = "leave the parameter out"
             self.report.report("E200", f"nothing is called `{expr.id}`", expr.span, "unknown name", hint=hint)
         return FAILED
 
@@ -47,14 +50,7 @@ class Elaborator(Applying):
         return Scalar(expr.value)
 
     def _range(self, expr: ast.Range) -> Value:
-        low, high = units.scalar(expr.low, self.report), units.scalar(expr.high, self.report)
-        if isinstance(low, Failed) or isinstance(high, Failed):
-            return FAILED
-        if low.value > high.value:
-            hint = f"write  {expr.high.text}..{expr.low.text}"
-            self.report.report("E258", "this range ends before it begins", expr.span, hint=hint)
-            return FAILED
-        return Scalar((low.value, high.value))
+        return units.ranged(expr, self.report)
 
     def _list(self, expr: ast.List) -> Value:
         for item in expr.items:
@@ -108,10 +104,10 @@ class Elaborator(Applying):
         if any(isinstance(value, Failed) for value in values):
             return FAILED
         if all(isinstance(value, Scalar) and value.is_number for value in values):
-            total = values[0].value
-            for sign, value in zip(expr.signs, values[1:], strict=True):
-                total += value.value if sign == "+" else -value.value
-            return replace(values[0], value=total)
+            unit = units.common(values, expr.span, self.report)
+            signed = zip(("+", *expr.signs), values, strict=True)
+            total = sum(value.value if sign == "+" else -value.value for sign, value in signed)
+            return unit if isinstance(unit, Failed) else replace(unit, value=total)
         if "-" in expr.signs:
             return self._no_operator("-", expr, values)
         return self._join(expr, values)
@@ -137,15 +133,11 @@ class Elaborator(Applying):
         values = [self.evaluate(factor) for factor in expr.factors]
         if any(isinstance(value, Failed) for value in values):
             return FAILED
-        weight, artefacts, suffixed = 1.0, [], None
-        for value in values:
-            if isinstance(value, Scalar) and value.is_number:
-                weight *= value.value
-                suffixed = value if value.dimension or suffixed is None else suffixed
-            else:
-                artefacts.append(value)
-        if not artefacts:
-            return replace(suffixed, value=weight)
+        numbers = [value for value in values if isinstance(value, Scalar) and value.is_number]
+        artefacts = [value for value in values if value not in numbers]
+        weight = units.multiplied(numbers, expr.span, self.report) if numbers else Scalar(1.0)
+        if not artefacts or isinstance(weight, Failed):
+            return weight
         if len(artefacts) != 1 or not isinstance(artefacts[0], Artefact):
             return self._no_operator("*", expr, values)
         signature = self.world.operator("*", artefacts[0].type.kind)
@@ -154,7 +146,7 @@ class Elaborator(Applying):
         data = signature.params[0]
         factor = next(param for param in signature.params if not param.kinds)
         at = next(f.span for f, value in zip(expr.factors, values, strict=True) if isinstance(value, Scalar))
-        checked = units.plain(Scalar(weight), factor, units.Use("*", at), self.report)
+        checked = units.plain(weight, factor, units.Use("*", at), self.report)
         if isinstance(checked, Failed):
             return FAILED
         site = Site(signature, "*", expr.span, expr.span)

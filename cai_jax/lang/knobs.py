@@ -10,13 +10,13 @@ from math import prod
 from typing import Any
 
 from cai_jax.lang import ast, units
-from cai_jax.lang.build import number
+from cai_jax.lang.build import NUMBER, number
 from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean
 from cai_jax.lang.source import Source, Span
 from cai_jax.lang.values import Failed, Scalar
 
 MAX_ARMS = 64
-_NUMBER = re.compile(r"-?[0-9][0-9_]*(\.[0-9]+)?([eE][+-]?[0-9]+)?([A-Za-z]+|%)?")
+TRUTH = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,18 @@ def read(program: ast.Program, overrides: Mapping[str, str], report: Diagnostics
             made = _knob(statement, overrides, report)
             if made:
                 found[statement.name.id] = made
-    lets = {statement.name.id for statement in program.statements if isinstance(statement, ast.Let)}
-    broken = {name for s in program.statements if isinstance(s, ast.Broken) for name in s.bound}
+    lets = _lets(program)
     for name in overrides:
-        if name not in lets and name not in broken:
+        if name not in lets:
             hint = did_you_mean(name, lets) or "a knob is made by `let`"
             report.report("E251", f"`--set {name}=…`: the program has no knob `{name}`", None, hint=hint)
     return found
+
+
+def _lets(program: ast.Program) -> dict[str, ast.Let | ast.Broken]:
+    """What defines each knob; statements that do not parse might define one too."""
+    broken = {name: s for s in program.statements if isinstance(s, ast.Broken) for name in s.bound}
+    return broken | {s.name.id: s for s in reversed(program.statements) if isinstance(s, ast.Let)}
 
 
 def _knob(statement: ast.Let, overrides: Mapping[str, str], report: Diagnostics) -> tuple[Knob, Scalar] | None:
@@ -62,23 +67,14 @@ def _knob(statement: ast.Let, overrides: Mapping[str, str], report: Diagnostics)
         report.report("E256", message, statement.value.span, "not a plain value", hint="bind artefacts without `let`")
     if default is None or isinstance(default, Failed):
         return None
-    low = high = None
-    if statement.range is not None:
-        ends = [units.scalar(end, report) for end in (statement.range.low, statement.range.high)]
-        if any(isinstance(end, Failed) for end in ends):
-            return None
-        low, high = (end.value for end in ends)
-        if low > high:
-            hint = f"write  {statement.range.high.text}..{statement.range.low.text}"
-            report.report("E258", "this range ends before it begins", statement.range.span, hint=hint)
-            return None
-    knob = Knob(name, default.value, default.value, low, high, statement.help, statement.name.span)
-    if not _fits(default, knob, statement.value.span, statement.range, report):
+    limits = units.ranged(statement.range, report) if statement.range else Scalar((None, None))
+    if isinstance(limits, Failed) or not _fits(default, statement, statement.value.span, report):
         return None
+    knob = Knob(name, default.value, default.value, *limits.value, statement.help, statement.name.span)
     chosen = default
     if name in overrides:
         set_to = _override(name, overrides[name], default, report)
-        if set_to is None or not _fits(set_to, knob, None, statement.range, report):
+        if set_to is None or not _fits(set_to, statement, None, report):
             return knob, default
         chosen = set_to
     return replace(knob, value=chosen.value), chosen
@@ -90,8 +86,8 @@ def literal(expr: ast.Expr, report: Diagnostics) -> Scalar | Failed | None:
         return units.scalar(expr, report)
     if isinstance(expr, ast.Text):
         return Scalar(expr.value)
-    if isinstance(expr, ast.Name) and expr.id in ("true", "false"):
-        return Scalar(expr.id == "true")
+    if isinstance(expr, ast.Name) and expr.id in TRUTH:
+        return Scalar(TRUTH[expr.id])
     return None
 
 
@@ -99,10 +95,10 @@ def _override(name: str, text: str, default: Scalar, report: Diagnostics) -> Sca
     """The value that `--set name=text` gives, read as the default's type says."""
     given: Scalar | Failed | None = Scalar(text)
     if isinstance(default.value, bool):
-        given = Scalar(text == "true") if text in ("true", "false") else None
+        given = Scalar(TRUTH[text]) if text in TRUTH else None
     elif default.is_number:
         span = Span(Source(f"--set {name}={text}", text), 0, len(text))
-        given = units.scalar(number(span, text), report) if _NUMBER.fullmatch(text) else None
+        given = units.scalar(number(span, text), report) if re.fullmatch(f"-?{NUMBER}", text) else None
     if isinstance(given, Failed):
         return None
     if given is None:
@@ -111,21 +107,23 @@ def _override(name: str, text: str, default: Scalar, report: Diagnostics) -> Sca
     return given
 
 
-def _fits(value: Scalar, knob: Knob, span: Span | None, bounds: ast.Range | None, report: Diagnostics) -> bool:
+def _fits(value: Scalar, let: ast.Let, span: Span | None, report: Diagnostics) -> bool:
     """Whether a value lies within the knob's range; `span` is None for a value from the command line."""
-    if bounds is None:
+    if let.range is None:
         return True
-    shown = units.shown(value.value)
+    name, shown = let.name.id, units.shown(value.value)
     if not value.is_number:
-        report.report("E250", f"the knob `{knob.name}` is {shown}, which no range can hold", span or knob.span)
+        report.report("E250", f"the knob `{name}` is {shown}, which no range can hold", span or let.name.span)
         return False
-    if units.outside(value.value, knob.low, knob.high):
-        message = f"the knob `{knob.name}` must lie in {knob.low:g}..{knob.high:g}, not {shown}"
-        label = Label(bounds.span, "its range")
+    limits = units.ranged(let.range, report)
+    if isinstance(units.common((value, limits), span or let.range.span, report), Failed):
+        return False
+    if units.outside(value.value, *limits.value):
+        message = f"the knob `{name}` must lie in {units.shown(limits.value)}, not {shown}"
         if span is None:
-            report.report("E250", f"`--set {knob.name}`: {message}", bounds.span, "its range")
+            report.report("E250", f"`--set {name}`: {message}", let.range.span, "its range")
         else:
-            report.report("E250", message, span, "outside", label)
+            report.report("E250", message, span, "outside", Label(let.range.span, "its range"))
         return False
     return True
 
@@ -142,17 +140,16 @@ def arms(
     """
     axes: dict[str, list[Scalar]] = {}
     sweeps = [statement for statement in program.statements if isinstance(statement, ast.Sweep)]
-    lets = {statement.name.id for statement in program.statements if isinstance(statement, ast.Let)}
-    broken = {name for s in program.statements if isinstance(s, ast.Broken) for name in s.bound}
+    lets = _lets(program)
     for statement in sweeps:
         name = statement.name.id
-        if name not in lets | broken:
+        if name not in lets:
             hint = did_you_mean(name, lets) or "a knob is made by `let`"
             report.report("E252", f"there is no knob `{name}` to sweep", statement.name.span, "not a knob", hint=hint)
         elif name in axes:
             report.report("E252", f"`{name}` is swept twice", statement.name.span, "again")
         elif name in known:
-            axes[name] = _values(statement, *known[name], report)
+            axes[name] = _values(statement, lets[name], known[name][1], report)
     axes = {name: values for name, values in axes.items() if name not in overrides}
     runs = prod(map(len, axes.values()))
     if runs > MAX_ARMS:
@@ -161,21 +158,19 @@ def arms(
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
 
-def _values(statement: ast.Sweep, knob: Knob, default: Scalar, report: Diagnostics) -> list[Scalar]:
+def _values(statement: ast.Sweep, let: ast.Let, default: Scalar, report: Diagnostics) -> list[Scalar]:
     found: list[Scalar] = []
+    name = let.name.id
     for item in statement.values.items:
         value = literal(item, report)
         if value is None or (not isinstance(value, Failed) and type(value.value) is not type(default.value)):
-            message = f"a value of `{knob.name}` must be like its default, {units.shown(default.value)}"
+            message = f"a value of `{name}` must be like its default, {units.shown(default.value)}"
             report.report("E253", message, item.span, "another type")
         elif isinstance(value, Failed):
             continue
         elif value.value in [known.value for known in found]:
-            report.report("E253", f"`{knob.name}` takes this value twice", item.span, "again")
-        elif knob.low is not None and units.outside(value.value, knob.low, knob.high):
-            message = f"the knob `{knob.name}` must lie in {knob.low:g}..{knob.high:g}, not {units.shown(value.value)}"
-            report.report("E250", message, item.span, "outside")
-        else:
+            report.report("E253", f"`{name}` takes this value twice", item.span, "again")
+        elif _fits(value, let, item.span, report):
             found.append(value)
     if not statement.values.items:
         report.report("E253", "a sweep needs at least one value", statement.values.span)

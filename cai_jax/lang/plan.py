@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
+from cai_jax.lang import settings
 from cai_jax.lang.check import Arm, Checked, Claim
 from cai_jax.lang.check import Side as CheckedSide
 from cai_jax.lang.knobs import label
@@ -47,13 +48,16 @@ class Expect:
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric of the plan: its bound name, or its expression, and the text of what is measured and on what."""
+    """A metric of the plan: its bound name, or its expression, and the text of its arguments.
+
+    `of` is what is measured, `on` on what; `given` are all others, such as "by=judge, under=harmless".
+    """
 
     name: str
     key: str
-    stage: str
     of: str
     on: str
+    given: str = ""
     arm: str = ""
 
 
@@ -76,9 +80,9 @@ class Plan:
     Attributes:
       nodes: in topological order, each once.
       names: name of the program -> key; "rl[kl=0.01]" where the arms of a sweep differ.
-      expects, measures: in the program's order, those of every arm; `metrics` are the bound metrics' names.
+      expects, measures: in the program's order, those of every arm.
       flows: by name, as for names.
-      knobs: knob -> value in effect. sweeps: the swept values of every arm, empty without a sweep.
+      knobs: knob -> value in effect.
       settings: those of `run (…)`, filled in.
     """
 
@@ -88,9 +92,7 @@ class Plan:
     measures: tuple[Measure, ...] = ()
     flows: Mapping[str, FlowPlan] = field(default_factory=dict)
     knobs: Mapping[str, Any] = field(default_factory=dict)
-    sweeps: tuple[Mapping[str, Any], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
-    metrics: tuple[str, ...] = ()
 
     def node(self, key: str) -> Node:
         """The node with this key; KeyError if there is none."""
@@ -153,9 +155,7 @@ class _Lowering:
             measures=tuple(self.measures.values()),
             flows=self.flows,
             knobs={knob.name: knob.value for knob in self.checked.knobs},
-            sweeps=tuple(arm.values for arm in arms if arm.values),
             settings=arms[0].run,
-            metrics=tuple(name for name, key in self.names.items() if self.ordered[key].type.kind is Kind.METRIC),
         )
 
     # -- arms
@@ -194,18 +194,20 @@ class _Lowering:
         if side.metric is None:
             return Side(None, side.constant)
         key = self._key(side.metric)
-        self._measure(side.metric, " ".join(side.metric.span.text.split()), arm)
+        self._measure(side.metric, side.metric.span.on_one_line, arm)
         return Side(key, side.constant)
 
     def _measure(self, metric: Artefact, name: str, arm: Arm) -> None:
         key = self._key(metric)
         shared = sum(any(metric is made for made in self._metrics(other)) for other in self.checked.arms)
-        params = metric.signature.params
-        given = [p for p in params if p.kinds and p.name in metric.written]
-        of = metric.written[given[0].name] if given else ""
-        on = next((metric.written[p.name] for p in given[1:] if {Kind.PROMPTS, Kind.PREFS} & {*p.kinds}), "")
+        written = {p.name: metric.written[p.name] for p in metric.signature.params if p.name in metric.written}
+        data = [p.name for p in metric.signature.params if p.kinds and p.name in written]
+        of = written.pop(data[0]) if data else ""
+        about = [name for name in data[1:] if {Kind.PROMPTS, Kind.PREFS} & {*metric.signature.param(name).kinds}]
+        on = written.pop(about[0]) if about else ""
+        given = ", ".join(f"{name}={text}" for name, text in written.items())
         where = "" if shared == len(self.checked.arms) else label(arm.values)
-        self.measures.setdefault(key, Measure(name, key, metric.stage, of, on, where))
+        self.measures.setdefault(key, Measure(name, key, of, on, given, where))
 
     @staticmethod
     def _metrics(arm: Arm) -> Iterable[Artefact]:
@@ -275,7 +277,9 @@ class _Lowering:
             value = params[name]
             resolve = self.checked.resolve
             params[name] = [resolve(one) for one in value] if isinstance(value, list) else resolve(value)
-        schedule = dict(artefact.schedule)
+        # What is drawn or trained has a schedule: the run's, but for what its own `with (…)` gives.
+        run = {name: value for name, value in self.checked.arms[0].run.items() if name not in settings.MEANING}
+        schedule = {**run, **artefact.schedule} if artefact.meaning else {}
         return Node(key, artefact.stage, params, self._inputs(artefact), artefact.type, names, schedule)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang import ast, settings
+from cai_jax.lang import ast
 from cai_jax.lang.calls import Site, missing
 from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean, listed
 from cai_jax.lang.source import Span
@@ -41,14 +42,27 @@ def batch_fits(
     spans: Mapping[str, Span],
     report: Diagnostics,
 ) -> bool:
-    """Reports a batch that cannot be split evenly over the devices of the data axes."""
+    """Reports a batch that cannot be split as its schedule says: into micro-batches, and these over devices."""
     batch = values.get("batch")
-    parts = settings.misfit(batch, schedule) if isinstance(batch, int) else 0
-    if parts:
-        message = f"a batch of {batch} cannot be split over {parts} devices"
-        hint = f"make it a multiple of {parts}"
-        report.report("E247", message, spans.get("batch", site.at), "not a multiple", hint=hint)
-    return not parts
+    if not isinstance(batch, int):
+        return True
+    name = "minibatch" if values.get("minibatch") else "batch"
+    update = values[name]
+    micro = min(schedule.get("micro") or update, update)
+    parts = (schedule.get("data") or 1) * (schedule.get("fsdp") or 1)
+    sizes = [f"{axis}={schedule[axis]}" for axis in ("data", "fsdp", "tensor") if (schedule.get(axis) or 1) > 1]
+    mesh = schedule.get("mesh", "auto")
+    if mesh != "auto" and sizes:
+        found = f"`{sizes[0]}` lays out a mesh, and `mesh={mesh}` has none", "leave one of the two out"
+    elif update % micro:
+        found = f"a {name} of {update} cannot be split into micro-batches of {micro}", f"let micro= divide {update}"
+    elif micro % parts:
+        of = f"a {name}" if micro == update else "a micro-batch"
+        found = f"{of} of {micro} cannot be split over {parts} devices", f"make it a multiple of {parts}"
+    else:
+        return True
+    report.report("E247", found[0], spans.get(name, site.at), "cannot be split so", hint=found[1])
+    return False
 
 
 def inherited(site: Site, artefacts: dict[str, Any], report: Diagnostics) -> dict[str, Any] | None:
@@ -91,31 +105,33 @@ def overlap(trained: frozenset[str], measured: frozenset[str]) -> str | None:
 
 
 def fresh(site: Site, artefacts: Mapping[str, Any], spans: Mapping[str, Span], report: Diagnostics) -> bool:
-    """Reports a metric of a model on data that the model was trained on; False if so."""
+    """Reports a metric on data that a model taking part in it, the judge included, was trained on; False if so."""
     if site.signature.group != "metric":
         return True
-    for name, measured, data in _measurements(artefacts):
-        common = overlap(measured.type.lineage, data)
+    given = [(name, one) for name, v in artefacts.items() for one in (v if isinstance(v, tuple) else (v,))]
+    data = frozenset().union(*(one.type.lineage for _, one in given if one.type.kind not in _TRAINED))
+    for name, model in _models(given):
+        common = overlap(model.type.lineage, data)
         if common:
-            message = f"`{site.name}` measures on `{common}`, which the model was trained on"
+            message = f"`{site.name}` measures on `{_short(common)}`, which the model was trained on"
             hint = "measure on a split that no training stage reads, such as `.test`"
             report.report("E240", message, spans.get(name, site.at), "trained on this data", hint=hint)
             return False
     return True
 
 
-def _measurements(artefacts: Mapping[str, Any]) -> list[tuple[str, Artefact, frozenset[str]]]:
-    """(argument, trained model, data measured on) for what a metric is about, its first argument."""
-    name, first = next(iter(artefacts.items()), ("", None))
-    if not isinstance(first, Artefact):
-        return []
-    others = [value for key, value in artefacts.items() if key != name and isinstance(value, Artefact)]
-    data = frozenset().union(*(other.type.lineage for other in others if other.type.kind not in _TRAINED))
-    if first.type.kind in _TRAINED:
-        return [(name, first, data)]
-    if first.type.kind not in _TEXT:
-        return []
-    return [(name, model, first.type.lineage | data) for model in _makers(first)]
+def _models(given: Iterable[tuple[str, Artefact]]) -> Iterator[tuple[str, Artefact]]:
+    """(argument, model) for every model among a metric's arguments, and every maker of their replies."""
+    for name, artefact in given:
+        if artefact.type.kind in _TRAINED:
+            yield name, artefact
+        elif artefact.type.kind in _TEXT:
+            yield from ((name, model) for model in _makers(artefact))
+
+
+def _short(data: str) -> str:
+    """What a message calls data: a path as short as it can be said from here."""
+    return min(data, os.path.relpath(data), key=len) if os.path.isabs(data) else data
 
 
 def _makers(replies: Artefact) -> list[Artefact]:

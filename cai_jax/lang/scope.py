@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cai_jax.lang.diagnostics import Diagnostics
+from cai_jax.lang.diagnostics import Diagnostics, Label
 from cai_jax.lang.source import Span
 from cai_jax.lang.types import Kind, Signature
 from cai_jax.lang.values import Artefact, Flow, Scalar, Value
 
-_SCHEME = re.compile(r"[a-z][a-z0-9+-]+:")
+SCHEMES = ("builtin:", "hf:", "init:", "tfds:")
 
 
 def has_scheme(path: str) -> bool:
     """Whether a path names something other than a file, such as "builtin:tiny" or "hf:org/model"."""
-    return _SCHEME.match(path) is not None
+    return path.startswith(SCHEMES)
 
 
 @dataclass(eq=False, repr=False)
@@ -46,7 +45,10 @@ class World:
         return None
 
     def intern(self, made: Artefact) -> Artefact:
-        """The artefact that has this meaning already, else this one."""
+        """The artefact that has this meaning already, else this one; their schedules are put together.
+
+        Reports a setting that the two give different values.
+        """
         inputs = {
             name: [id(one) for one in value] if isinstance(value, tuple) else id(value)
             for name, value in made.inputs.items()
@@ -54,7 +56,11 @@ class World:
         key = json.dumps([made.stage, dict(made.values), inputs, dict(made.meaning)], sort_keys=True)
         known = self.interned.setdefault(key, made)
         for name, value in made.schedule.items():
-            known.schedule.setdefault(name, value)
+            if known.schedule.setdefault(name, value) != value:
+                message = f"equal expressions are computed once, and `{name}` is given two values for it"
+                label = Label(known.span, f"here it is {known.schedule[name]}")
+                hint = "give it once, or make the expressions differ, for example by `seed=`"
+                self.report.report("E248", message, made.span, f"here {value}", label, hint=hint)
         return known
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from cai_jax.lang.types import Param
@@ -34,9 +33,3 @@ MEANING = ("seed",)  # settings that belong to a node's key; the others are its 
 def defaults() -> dict[str, Any]:
     """Every setting of a run that says nothing."""
     return {param.name: param.default for param in RUN}
-
-
-def misfit(batch: int, schedule: Mapping[str, Any]) -> int:
-    """How many devices a batch would have to be split over when it cannot be; 0 if all is well."""
-    parts = max(1, int(schedule.get("data") or 1)) * max(1, int(schedule.get("fsdp") or 1))
-    return parts if batch % parts else 0

@@ -71,6 +71,16 @@ class Span(NamedTuple):
     def text(self) -> str:
         return self.source.text[self.start : self.end]
 
+    @property
+    def on_one_line(self) -> str:
+        """The text without comments and line ends."""
+        kept, start = [], self.start
+        for mark in marks_in(self):
+            if mark.text.startswith("#"):
+                kept.append(self.source.text[start : mark.start])
+                start = mark.end
+        return " ".join("".join([*kept, self.source.text[start : self.end]]).split())
+
     def to(self, other: Span) -> Span:
         """From here to the end of `other`, in the same source."""
         return Span(self.source, self.start, max(self.end, other.end))

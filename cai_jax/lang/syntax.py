@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import NamedTuple
 
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput
 
 from cai_jax.lang import ast
+from cai_jax.lang.build import NUMBER
 from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean, listed
 from cai_jax.lang.source import CLOSERS, Span, looks_like_statement
+from cai_jax.lang.units import SUFFIXES
 
 KEYWORDS = ("use", "from", "let", "in", "constitution", "principle", "expect", "at", "sweep", "run", "with")
 _LEXEME = re.compile(
-    r"#[^\n]*|(?P<text>\"(?:[^\"\\\n]|\\.)*\")|(?P<number>[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?:[A-Za-z]+|%)?)"
+    r"#[^\n]*|(?P<text>\"(?:[^\"\\\n]|\\.)*\")|(?P<number>" + NUMBER + ")"
     r"|(?P<word>[A-Za-z_]\w*)|(?P<sign>\|>|\.\.|<=|>=|==|\S)"
 )
+_QUOTES = tuple("'‘’“”„«»")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _BINDS = re.compile(
     r"^[ \t]*(?:(?:let|use|constitution)[ \t]+([A-Za-z_]\w*)|([A-Za-z_]\w*)[ \t]*(?:[:=]|$))", re.MULTILINE
@@ -63,6 +67,12 @@ class Place(NamedTuple):
         index = self.at + offset
         return self.words[index].kind if 0 <= index < len(self.words) else ""
 
+    @property
+    def depth(self) -> int:
+        """How many brackets are open."""
+        before = [word.text for word in self.words[: self.at]]
+        return sum((text in CLOSERS.values()) - (text in CLOSERS) for text in before)
+
     def span(self, offset: int = 0) -> Span:
         index = self.at + offset
         return self.words[index].span if 0 <= index < len(self.words) else self.end
@@ -75,33 +85,67 @@ def explain(statement: Span, error: UnexpectedInput, report: Diagnostics) -> Non
     offset = statement.end if ended else statement.start + error.pos_in_stream
     at = next((i for i, word in enumerate(found) if word.span.end > offset), len(found))
     place = Place(found, at, Span(statement.source, statement.end, statement.end))
+    if isinstance(error, UnexpectedCharacters) and _odd_character(Span(statement.source, offset, offset + 1), report):
+        return
     for slip in _SLIPS:
         if slip(place, report):
             return
     _generic(place, error, report)
 
 
+def _odd_character(span: Span, report: Diagnostics) -> bool:
+    """Whether a character is none that a program is written in, and is reported."""
+    if span.text.isascii() and span.text.isprintable() or span.text in _QUOTES:
+        return False
+    invisible = f"U+{ord(span.text):04X} ({unicodedata.name(span.text, 'a control character').lower()})"
+    seen = f"`{span.text}`" if span.text.isprintable() else invisible
+    hint = "names are made of a-z, A-Z, 0-9 and _" if span.text.isalnum() else "remove it"
+    report.report("E008", f"the character {seen} means nothing here", span, hint=hint)
+    return True
+
+
 def _indented_statement(place: Place, report: Diagnostics) -> bool:
     span = place.span()
     line, column = span.source.position(span.start)
-    first = not span.source.line(line)[: column - 1].strip()
-    if not (place.at and column > 1 and first and looks_like_statement(span.source.text, span.start)):
+    first = column > 1 and not span.source.line(line)[: column - 1].strip()
+    if not (place.at and first and not place.depth and looks_like_statement(span.source.text, span.start)):
         return False
     report.report("E108", "statements start in column 1", span, "indented", hint="remove the spaces before it")
     return True
 
 
-def _colon(place: Place, report: Diagnostics) -> bool:
-    if place.word() != ":":
+def _binding(place: Place, report: Diagnostics) -> bool:
+    if place.word() not in (":", "=="):
         return False
-    report.report("E105", "`:` does not bind anything", place.span(), hint="write `=`")
+    report.report("E105", f"`{place.word()}` does not bind anything", place.span(), hint="write `=`")
     return True
 
 
-def _single_quote(place: Place, report: Diagnostics) -> bool:
-    if place.word() != "'":
+def _quote(place: Place, report: Diagnostics) -> bool:
+    if place.word() not in _QUOTES:
         return False
-    report.report("E115", "strings stand in double quotes", place.span(), hint='write "…"')
+    report.report("E115", "strings stand in straight double quotes", place.span(), hint='write "…"')
+    return True
+
+
+def _other_pipe(place: Place, report: Diagnostics) -> bool:
+    """`|`, `>`, `->` or `=>` where `|>` is meant."""
+    arrow = place.word() == ">" and place.word(-1) == "-" or place.word() == "=" and place.word(1) == ">"
+    call = place.word() == ">" and place.kind(1) == "word" and place.word(2) == "("
+    if not (arrow or call or place.word() == "|") or place.words[0].text == "expect":
+        return False
+    span = place.span(-1).to(place.span()) if place.word(-1) == "-" else place.span()
+    span = span.to(place.span(1)) if place.word(1) in (">", "|") else span
+    report.report("E118", f"`{span.text}` is no pipe", span, hint="write `|>`")
+    return True
+
+
+def _late_level(place: Place, report: Diagnostics) -> bool:
+    """`"why" at 95%`."""
+    if place.words[0].text != "expect" or place.word() != "at" or place.kind(-1) != "text":
+        return False
+    hint = f"write  at {place.word(1) or '95%'} {place.word(-1)}"
+    report.report("E101", "the reason of an `expect` comes last, after its level", place.span(), hint=hint)
     return True
 
 
@@ -170,12 +214,16 @@ def _reserved(place: Place, report: Diagnostics) -> bool:
 
 
 def _number(place: Place, report: Diagnostics) -> bool:
+    point = 0 if place.word() == "." else -1
     if place.word() == "." and place.kind(1) == "number":
         message, span = "a number begins with a digit", place.span().to(place.span(1))
         report.report("E119", message, span, hint=f"write 0.{place.word(1)}")
-    elif place.word() == "." and place.kind(-1) == "number":
-        message, span = "a number does not end in a point", place.span(-1).to(place.span())
-        report.report("E119", message, span, hint=f"write {place.word(-1)}.0 or {place.word(-1)}")
+    elif place.word(point) == "." and place.kind(point - 1) == "number":
+        whole, span = place.word(point - 1), place.span(point - 1).to(place.span(point))
+        report.report("E119", "a number does not end in a point", span, hint=f"write {whole}.0 or {whole}")
+    elif place.kind(-1) == "number" and place.word() in SUFFIXES and place.word(1) != "=":
+        message, span = "a unit stands directly behind its number", place.span(-1).to(place.span())
+        report.report("E119", message, span, hint=f"write {place.word(-1)}{place.word()}")
     elif place.kind(-1) == "number" and place.kind() in ("number", "word") and place.span(-1).end == place.span().start:
         span = place.span(-1).to(place.span())
         report.report("E119", f"`{span.text}` is not a number", span)
@@ -185,10 +233,9 @@ def _number(place: Place, report: Diagnostics) -> bool:
 
 
 def _missing_comma(place: Place, report: Diagnostics) -> bool:
-    depth = sum((w.text in ("(", "[")) - (w.text in (")", "]")) for w in place.words[: place.at])
     begins = place.kind() in ("word", "number", "text")
     ends = place.kind(-1) in ("word", "number", "text") or place.word(-1) in (")", "]")
-    if not (depth > 0 and begins and ends):
+    if not (place.depth > 0 and begins and ends) or place.words[0].text == "constitution":
         return False
     before = place.span(-1)
     span = Span(before.source, before.end, before.end)
@@ -200,13 +247,13 @@ def _not_a_statement(place: Place, report: Diagnostics) -> bool:
     first = place.words[0]
     if place.at > 1 or first.text in KEYWORDS:
         return False
-    if place.kind() == "word" and (hint := did_you_mean(first.text, KEYWORDS)):
+    if place.kind() == "word" and (hint := did_you_mean(first.text, _STARTERS)):
         report.report("E112", f"`{first.text}` begins no statement", first.span, hint=hint)
     elif first.kind == "word" and place.word() in ("(", "|>", "+", "*", ".", ""):
         message = "nothing is bound here"
         report.report("E112", message, first.span, "a value without a name", hint=f"write `name = {first.text}…`")
     else:
-        hint = f"a statement binds a name, or begins with {listed(k for k in KEYWORDS if k in _STARTERS)}"
+        hint = f"a statement binds a name, or begins with {listed(_STARTERS)}"
         report.report("E112", f"`{first.text}` begins no statement", first.span, hint=hint)
     return True
 
@@ -214,14 +261,16 @@ def _not_a_statement(place: Place, report: Diagnostics) -> bool:
 _STARTERS = ("use", "let", "constitution", "expect", "sweep", "run")
 _SLIPS: tuple[Callable[[Place, Diagnostics], bool], ...] = (
     _indented_statement,
-    _colon,
-    _single_quote,
     _comparison,
+    _binding,
+    _quote,
+    _other_pipe,
+    _late_level,
+    _number,
     _stray_comma,
     _operator_after_pipe,
     _pipe_without_call,
     _reserved,
-    _number,
     _missing_comma,
     _not_a_statement,
 )
@@ -247,7 +296,7 @@ _TERMINALS = {
 def _generic(place: Place, error: UnexpectedInput, report: Diagnostics) -> None:
     found = f"`{place.word()}`"
     if isinstance(error, UnexpectedCharacters) and place.word():
-        hint = "names are made of a-z, A-Z, 0-9 and _" if place.kind() == "word" or not found.isascii() else "remove it"
+        hint = "a comment begins with #" if place.word() == place.word(1) == "/" else "remove it"
         report.report("E008", f"the character {found} means nothing here", place.span(), hint=hint)
         return
     fitting = getattr(error, "accepts", None) or getattr(error, "expected", None) or ()

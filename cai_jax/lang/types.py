@@ -23,7 +23,6 @@ class Kind(StrEnum):
     DOCUMENTS = "Documents"
     CONSTITUTION = "Constitution"
     METRIC = "Metric"
-    FLOW = "Flow"
     ERROR = "error"  # bound to a name whose statement is wrong, so that its uses stay silent
 
 
@@ -37,9 +36,11 @@ class Type:
       splits: splits that `.name` may select; None once one is selected.
       lineage: prompt splits that it was trained on, or, for data, that it comes from ("builtin:red_team/train").
       can: what a Constitution's principles support, of "audit", "revise" and "judge".
-      context: positions of a Model; vocab: its vocabulary; size: its parameters.
+      context: positions of a Model; size: its parameters.
       oracle: the built-in oracle can read replies to these prompts.
       length: upper bound on new tokens per reply (Responses), for the context check.
+      screened: `screen` has looked at the replies (Responses).
+      rows: how many prompts, pairs or documents, at most, by split; of Responses, `replies` times as many.
     """
 
     kind: Kind
@@ -48,10 +49,11 @@ class Type:
     lineage: frozenset[str] = frozenset()
     can: frozenset[str] = frozenset()
     context: int | None = None
-    vocab: int | None = None
     size: int | None = None
     oracle: bool = False
+    rows: Mapping[str, int] | None = field(default=None, hash=False)
     length: int | None = None
+    screened: bool = False
 
 
 class _Required:
@@ -139,8 +141,8 @@ class Signature:
     Attributes:
       name: as called in a program.
       about: one sentence of help.
-      params: in order; those with `kinds` may be given by position, plain values by keyword, except that
-        the first plain parameter of a source (`prompts("x.jsonl")`) is positional too.
+      params: in order; those with `kinds` may be given by position, plain values by keyword, except that the first
+        plain parameter is positional too where it is a "str" or "path", or the stage a source (`prompts("x.jsonl")`).
       result: type of the artefact made, from the checked arguments.
       check: further problems of one call (`judge` after one reply per prompt).
       version: raised when the stage's meaning changes, which makes its cached results stale.
@@ -148,6 +150,7 @@ class Signature:
       operator: "+", "*" or "." for the group "operator", with `kinds` of its first parameter saying for what;
         that of "+" is `many`, and "*" and "." have one plain parameter, the factor and the name.
       source: the plain parameter which names outside data whose fingerprint belongs to the key.
+      limit: the plain parameter which bounds how many rows are read (0: all); `--limit` lowers it.
     """
 
     name: str
@@ -159,6 +162,7 @@ class Signature:
     group: str = "stage"
     operator: str = ""
     source: str = ""
+    limit: str = ""
     example: str = ""
 
     def param(self, name: str) -> Param:

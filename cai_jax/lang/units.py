@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+from math import prod
 from typing import NamedTuple
 
 from cai_jax.lang import ast
@@ -41,6 +44,43 @@ def scalar(number: ast.Number, report: Diagnostics) -> Scalar | Failed:
     return Scalar(value, dimension, number.unit)
 
 
+def ranged(expr: ast.Range, report: Diagnostics) -> Scalar | Failed:
+    """The pair that `low..high` is; reports ends that are the wrong way round or count different things."""
+    low, high = scalar(expr.low, report), scalar(expr.high, report)
+    if isinstance(low, Failed) or isinstance(high, Failed):
+        return FAILED
+    both = common((low, high), expr.span, report)
+    if isinstance(both, Failed):
+        return FAILED
+    if low.value > high.value:
+        hint = f"write  {expr.high.text}..{expr.low.text}"
+        report.report("E258", "this range ends before it begins", expr.span, hint=hint)
+        return FAILED
+    return replace(both, value=(low.value, high.value))
+
+
+def common(values: Iterable[Scalar], at: Span, report: Diagnostics) -> Scalar | Failed:
+    """The first value that has a unit, else the first; reports values that count different things."""
+    first, *others = sorted(values, key=lambda value: not value.dimension)
+    for other in others:
+        if other.dimension not in ("", first.dimension):
+            message = f"`{first.suffix}` and `{other.suffix}` count different things"
+            report.report("E238", message, at, "cannot go together", *_origin(first), *_origin(other))
+            return FAILED
+    return first
+
+
+def multiplied(values: Iterable[Scalar], at: Span, report: Diagnostics) -> Scalar | Failed:
+    """The product of numbers, of which one may count something; a fraction of a bare number is a bare number."""
+    values = sorted(values, key=lambda value: value.dimension)
+    counted = [value for value in values if value.dimension not in ("", "fraction")]
+    if len(counted) > 1:
+        message = f"`{counted[0].suffix}` times `{counted[1].suffix}` has no meaning here"
+        report.report("E238", message, at, "cannot be multiplied", hint="only one factor has a unit")
+        return FAILED
+    return replace((counted or values)[0], value=prod(value.value for value in values))
+
+
 def fits_unit(value: Scalar, param: Param) -> bool:
     """Whether a number's suffix makes sense for a parameter; a bare number always does."""
     if value.dimension == "count":
@@ -63,8 +103,8 @@ def plain(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
 
 def bounds(param: Param) -> str:
     """The values that a number parameter takes, such as "0..1" or "more than 0"; "" if any."""
-    low = f"{param.low:.10g}" if param.low is not None else ""
-    high = f"{param.high:.10g}" if param.high is not None else ""
+    low = shown(param.low) if param.low is not None else ""
+    high = shown(param.high) if param.high is not None else ""
     if low and high:
         return f"{low}..{high}" + (f" without {low}" if param.open_low else "")
     if low:
@@ -83,8 +123,8 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple | list):
-        return f"{value[0]:.10g}..{value[1]:.10g}"
-    return f'"{value}"' if isinstance(value, str) else f"{value:.10g}"
+        return f"{shown(value[0])}..{shown(value[1])}"
+    return f'"{value}"' if isinstance(value, str) else repr(value).removesuffix(".0")
 
 
 def _origin(value: Scalar) -> tuple[Label, ...]:
@@ -101,9 +141,7 @@ def _number(value: Scalar, param: Param, use: Use, report: Diagnostics) -> objec
     wanted = "a whole number" if param.value == "int" else "a number"
     if not value.is_number:
         return _wrong_type(value, param, use, wanted, report)
-    if not fits_unit(value, param):
-        message = f"`{value.suffix}` does not fit `{param.name}` of `{use.callee}`, which is {_described(param)}"
-        report.report("E238", message, use.span, "", *_origin(value), hint=_unit_hint(value, param))
+    if not _unit(value, param, use, report):
         return FAILED
     if outside(value.value, param.low, param.high, param.open_low):
         message = f"`{param.name}` of `{use.callee}` must be {bounds(param) or 'finite'}, not {shown(value.value)}"
@@ -117,6 +155,14 @@ def _number(value: Scalar, param: Param, use: Use, report: Diagnostics) -> objec
         report.report("E237", f"{shown(value.value)} is too large for a whole number", use.span, "out of range")
         return FAILED
     return int(value.value)
+
+
+def _unit(value: Scalar, param: Param, use: Use, report: Diagnostics) -> bool:
+    if fits_unit(value, param):
+        return True
+    message = f"`{value.suffix}` does not fit `{param.name}` of `{use.callee}`, which is {_described(param)}"
+    report.report("E238", message, use.span, "", *_origin(value), hint=_unit_hint(value, param))
+    return False
 
 
 def _described(param: Param) -> str:
@@ -137,6 +183,8 @@ def _bool(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
 def _range(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
     if not isinstance(value.value, tuple):
         return _wrong_type(value, param, use, "a range", report, hint="write  low..high")
+    if not _unit(value, param, use, report):
+        return FAILED
     if any(outside(end, param.low, param.high, param.open_low) for end in value.value):
         message = f"`{param.name}` of `{use.callee}` must lie in {bounds(param)}"
         report.report("E237", message, use.span, "out of range")

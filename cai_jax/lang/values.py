@@ -24,7 +24,7 @@ class Artefact:
       inputs: parameter -> artefact, or tuple of artefacts.
       span: the expression that first made it.
       meaning: the run's settings that its draws depend on: {"seed": …}; empty where nothing is drawn.
-      schedule: settings of `with (…)` and `run (…)`, no part of its meaning.
+      schedule: settings given by `with (…)`, no part of its meaning.
       written: parameter -> its argument's text, for tables.
     """
 

@@ -107,9 +107,7 @@ def clipped_policy(
     return loss, clipped > plain
 
 
-def clipped_value(
-    values: jax.Array, old: jax.Array, returns: jax.Array, *, clip: float
-) -> tuple[jax.Array, jax.Array]:
+def clipped_value(values: jax.Array, old: jax.Array, returns: jax.Array, *, clip: float) -> tuple[jax.Array, jax.Array]:
     """Half the squared error of the value, the worse of it and its value held within `clip` of the old one.
 
     Returns:

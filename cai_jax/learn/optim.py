@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import jax
 import optax
 from optax import contrib
-
-EMBEDDING_OR_HEAD = re.compile(r"embed|lm_head|unembed|head/|score")
 
 
 @dataclass(frozen=True)
@@ -21,10 +18,10 @@ class Optim:
       kind: "adamw", or "muon" (matrices of the layers by Muon, the rest by AdamW; the update's root mean
         square is matched to AdamW's, so one learning rate serves both).
       schedule: "constant", "linear" or "cosine" after the warm-up.
-      warmup: updates of linear warm-up from 0.
-      steps: updates in all; needed by "linear" and "cosine", which end at `final` times the peak.
+      warmup: updates of linear warm-up, the first of them at 1/(warmup + 1) of the peak.
+      steps: updates in all; needed by "linear" and "cosine", which end at 0.
       clip: global gradient norm above which gradients are scaled down; 0 switches it off.
-      weight_decay: applied to matrices only, not to norms and biases.
+      b1, b2, eps: of AdamW, which is Adam here: no weight decays.
     """
 
     learning_rate: float
@@ -32,9 +29,7 @@ class Optim:
     schedule: str = "constant"
     warmup: int = 0
     steps: int = 0
-    final: float = 0.0
     clip: float = 1.0
-    weight_decay: float = 0.0
     b1: float = 0.9
     b2: float = 0.95
     eps: float = 1e-8
@@ -57,25 +52,20 @@ def schedule(settings: Optim) -> optax.Schedule:
     elif settings.steps <= warmup:
         raise ValueError(f"{settings.schedule} schedule: steps {settings.steps} must exceed warmup {warmup}")
     elif settings.schedule == "linear":
-        after = optax.linear_schedule(peak, peak * settings.final, settings.steps - warmup)
+        after = optax.linear_schedule(peak, 0.0, settings.steps - warmup)
     else:
-        after = optax.cosine_decay_schedule(peak, settings.steps - warmup, alpha=settings.final)
+        after = optax.cosine_decay_schedule(peak, settings.steps - warmup)
     if not warmup:
         return after
     return optax.join_schedules([optax.linear_schedule(peak / (warmup + 1), peak, warmup), after], [warmup])
 
 
-def is_matrix(params):
-    """True for every leaf with two or more dimensions."""
-    return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
-
-
 def _muon_dimensions(params):
-    """Muon's view of each leaf: layer matrices `[in, out]`; None (AdamW) for embeddings, heads, vectors."""
+    """Muon's view of each leaf: layer matrices `[in, out]`; None (AdamW) for (un)embeddings and vectors."""
 
     def of(path, leaf):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        if leaf.ndim != 2 or EMBEDDING_OR_HEAD.search(name):
+        if leaf.ndim != 2 or "embed" in name:
             return None
         return contrib.MuonDimensionNumbers(reduction_axis=0, output_axis=1)
 
@@ -88,16 +78,14 @@ def optimizer(settings: Optim) -> optax.GradientTransformation:
     Raises:
       ValueError: an unknown kind or schedule.
     """
-    rate, decay = schedule(settings), settings.weight_decay
+    rate = schedule(settings)
     if settings.kind == "adamw":
-        core = optax.adamw(rate, settings.b1, settings.b2, settings.eps, weight_decay=decay, mask=is_matrix)
+        core = optax.adamw(rate, settings.b1, settings.b2, settings.eps, weight_decay=0.0)
     elif settings.kind == "muon":
         core = contrib.muon(
             rate,
-            weight_decay=decay,
             adam_b1=settings.b1,
             adam_b2=settings.b2,
-            adam_weight_decay=0.0,
             consistent_rms=0.2,
             muon_weight_dimension_numbers=_muon_dimensions,
         )

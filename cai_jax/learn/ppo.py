@@ -8,7 +8,7 @@ One iteration: the engine samples replies; the stage scores them and takes the r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,15 @@ import optax
 from cai_jax.learn import kl, losses, optim, reduce
 from cai_jax.learn.rollout import Batch, RunningStats, critic_values, policy_logprobs
 from cai_jax.learn.state import Params, TrainState
+from cai_jax.models import decoder
+
+# The ratio of a token is at most e^20: beyond e^88 float32 overflows, and gradients would be infinity times 0.
+_LOG_RATIO = 20.0
 
 
-def _adam(learning_rate: float) -> optim.Optim:
-    return optim.Optim(learning_rate, b2=0.999, eps=1e-5, clip=1.0)
+def adam(learning_rate: float, schedule: str = "constant", steps: int = 0) -> optim.Optim:
+    """PPO's Adam: β₂ 0.999, ε 1e-5, gradients clipped to a norm of 1 (METHOD.md §4)."""
+    return optim.Optim(learning_rate, schedule=schedule, steps=steps, clip=1.0, b2=0.999, eps=1e-5)
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,12 @@ class PPO:
     """Static settings.
 
     Attributes:
-      policy_optim, critic_optim: Adam with ε 1e-5 and clip 1.0 by default; give them a schedule to anneal.
+      policy_optim, critic_optim: by default `adam`, not annealed.
       temperature: at which replies are sampled; divides the logits of policy, old policy and reference alike.
       kl: price of divergence.
-      clip, value_clip, value_coef, dual_clip: of the losses.
+      clip, value_clip, dual_clip: of the losses.
+      value_coef: weight of the value loss. The critic's own Adam cancels a constant factor, so that this acts
+        through the critic's gradient clip only.
       gamma, lam: of the advantages.
       missing_eos_penalty: taken off the score of a reply that was cut off.
       scale_rewards: divide scores by their running standard deviation (their mean stays).
@@ -42,8 +49,8 @@ class PPO:
       dtype: of activations. chunk: positions of a row unembedded at a time.
     """
 
-    policy_optim: optim.Optim = field(default_factory=lambda: _adam(1e-5))
-    critic_optim: optim.Optim = field(default_factory=lambda: _adam(1e-5))
+    policy_optim: optim.Optim = adam(1e-5)
+    critic_optim: optim.Optim = adam(1e-5)
     temperature: float = 1.0
     kl: kl.KL = kl.KL()
     clip: float = 0.2
@@ -100,9 +107,8 @@ def critic_from_policy(policy: Params, config) -> Params:
 
     A preference model serves as a critic as it is: {"decoder": its parameters, "head": its head}.
     """
-    trunk = {name: leaf for name, leaf in policy.items() if name != "unembed"}
     kernel = jnp.zeros((config.hidden_size,), jnp.float32)
-    return {"decoder": trunk, "head": {"kernel": kernel, "bias": jnp.zeros((), jnp.float32)}}
+    return {"decoder": decoder.trunk(policy), "head": {"kernel": kernel, "bias": jnp.zeros((), jnp.float32)}}
 
 
 def minibatches(
@@ -136,8 +142,9 @@ def _sums(ratio, log_ratio, entropy, mask, policy_clipped, value_clipped):
     per_token = {
         "ratio": ratio,
         "square": jnp.square(ratio - 1.0),
-        "approx_kl": -log_ratio,
-        "approx_kl_k3": jnp.expm1(log_ratio) - log_ratio,
+        # Only the difference counts: the old policy's log-probability is taken as 0, the new one's as the ratio's.
+        "approx_kl": kl.k1(0.0, log_ratio),
+        "approx_kl_k3": kl.k3(0.0, log_ratio),
         "clip_fraction": policy_clipped.astype(jnp.float32),
         "value_clip_fraction": value_clipped.astype(jnp.float32),
         "entropy": entropy,
@@ -167,14 +174,12 @@ def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
         tokens, mask = micro["tokens"], micro["mask"]
         logprobs, entropy = policy_logprobs(params["policy"], config, settings, tokens, mask)
         values = critic_values(params["critic"], config, settings, tokens, mask)
-        log_ratio = jnp.where(mask, logprobs - micro["logprobs"], 0.0)
+        log_ratio = jnp.where(mask, logprobs - micro["logprobs"], 0.0).clip(-_LOG_RATIO, _LOG_RATIO)
         ratio = jnp.exp(log_ratio)
         policy, policy_clipped = losses.clipped_policy(
             ratio, micro["advantages"], clip=settings.clip, dual_clip=settings.dual_clip
         )
-        value, value_clipped = losses.clipped_value(
-            values, micro["values"], micro["returns"], clip=settings.value_clip
-        )
+        value, value_clipped = losses.clipped_value(values, micro["values"], micro["returns"], clip=settings.value_clip)
         sums = _sums(ratio, log_ratio, entropy, mask, policy_clipped, value_clipped)
         sums["policy_loss"] = jnp.sum(jnp.where(mask, policy, 0.0))
         sums["value_loss"] = jnp.sum(jnp.where(mask, value, 0.0))

@@ -87,18 +87,3 @@ def make_step(config, settings: Preference, axis: str | None = None) -> Callable
         return state.update(optimizer, grads), metrics
 
     return step
-
-
-def make_scores(config, settings: Preference, axis: str | None = None) -> Callable:
-    """`(params, batch) -> raw scores float32 [A, B]`; batch: tokens [A, B, T], lengths [A, B] int32.
-
-    `axis` is taken for the sake of `compile_step`; rows do not depend on each other.
-    """
-
-    def score(params, batch: Batch):
-        def one(micro):
-            return scores(params, config, micro["tokens"], micro["lengths"], dtype=settings.dtype)
-
-        return jax.lax.map(one, batch)
-
-    return score

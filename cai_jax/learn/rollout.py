@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Batch = dict[str, jax.Array]
 
+# Scores that vary by less are all alike; they are then paid as they are.
+ALIKE = 1e-3
+
 # What the update step needs of a prepared rollout.
 BATCH = ("tokens", "mask", "logprobs", "values", "advantages", "returns")
 
@@ -52,9 +55,7 @@ class RunningStats:
         return jnp.sqrt(self.squares / jnp.maximum(self.count, 1.0))
 
 
-def policy_logprobs(
-    params, config, settings: PPO, tokens: jax.Array, mask: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def policy_logprobs(params, config, settings: PPO, tokens: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Log-probabilities of drawn tokens and entropies, by the training forward at the sampling temperature.
 
     Policy, old policy and reference all go through here, so that none of them is compared at another
@@ -130,7 +131,9 @@ def _shaped_scores(settings: PPO, stats: RunningStats, batch: Batch, real: jax.A
     shaped = batch["scores"].astype(jnp.float32) - settings.missing_eos_penalty * ~batch["ended"]
     if settings.scale_rewards:
         stats = stats.merge(*moments(shaped, real, total))
-        shaped = shaped / jnp.maximum(stats.std(), 1e-4)
+        spread = stats.std()
+        # Scores that are all alike have no scale of their own; dividing by what is rounding would blow them up.
+        shaped = shaped / jnp.where(spread > ALIKE, spread, 1.0)
     if settings.reward_clip is not None:
         shaped = jnp.clip(shaped, -settings.reward_clip, settings.reward_clip)
     return shaped, stats

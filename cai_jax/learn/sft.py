@@ -100,14 +100,3 @@ def make_step(config, settings: SFT, axis: str | None = None) -> Callable:
         return state.update(optimizer, grads), metrics
 
     return step
-
-
-def make_eval(config, settings: SFT, axis: str | None = None) -> Callable:
-    """`(params, batch) -> {"loss", "weight"}`: the mean loss of a batch `[A, B, T]`, nothing updated."""
-    loss, total = make_loss(config, settings), reduce.over(axis)
-
-    def evaluate(params, batch: Batch):
-        value, weight = total(jax.tree.map(jnp.sum, jax.lax.map(lambda micro: loss(params, micro), batch)))
-        return {"loss": value / jnp.maximum(weight, 1e-8), "weight": weight}
-
-    return evaluate

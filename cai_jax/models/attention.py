@@ -99,9 +99,7 @@ def causal_attention(
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=1)
 
 
-def cached_attention(
-    q: Array, kv: KV, *, starts: Array, scale: float, prefix: tuple[KV, Array] | None = None
-) -> Array:
+def cached_attention(q: Array, kv: KV, *, starts: Array, scale: float, prefix: tuple[KV, Array] | None = None) -> Array:
     """Query t of row b sees the cache's first `starts[b] + t + 1` positions and the whole prefix.
 
     q is `[B, T, N, H]`, kv `[B, K, S, H]`, starts `[B]` int32. Returns `[B, T, N, H]`.
@@ -153,9 +151,7 @@ def _part(q: Array, kv: KV, mask: Array) -> _Part:
     top = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
     weights = jnp.exp(scores - top)
     total = weights.sum(axis=-1, keepdims=True)
-    mixed = jnp.einsum(
-        "...qs,...sh->...qh", weights.astype(kv.v.dtype), kv.v, preferred_element_type=jnp.float32
-    )
+    mixed = jnp.einsum("...qs,...sh->...qh", weights.astype(kv.v.dtype), kv.v, preferred_element_type=jnp.float32)
     return _Part(mixed, total, top)
 
 

@@ -42,13 +42,11 @@ class Model:
     Attributes:
       params: as models/decoder.py lays them out.
       head: {"kernel" [D], "bias" []} of a reward model (models/heads.py), else None.
-      path: the directory it was read from, if any.
     """
 
     config: Config
     params: decoder.Params
     tokenizer: Tokenizer
-    path: Path | None = None
     head: Mapping[str, jax.Array] | None = None
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
@@ -77,7 +75,7 @@ def load(path: str | Path, dtype: str = "float32") -> Model:
         _insert(params, name, jnp.asarray(_take(tensors, theirs, shape, transposed, path), dtype))
     head = _take_head(tensors, config, values, path) if scored else None
     _refuse_left_over(tensors, config, path)
-    return Model(config, params, Tokenizer.load(path, config), path, head)
+    return Model(config, params, Tokenizer.load(path, config), head)
 
 
 def save(model: Model, path: str | Path) -> None:
@@ -100,7 +98,6 @@ def save(model: Model, path: str | Path) -> None:
             "architectures": ["LlamaForSequenceClassification"],
             "id2label": {"0": "score"},
             "label2id": {"score": 0},
-            "score_scale": 1.0,
             "score_offset": float(model.head["bias"]),
         }
     save_file(tensors, path / _WEIGHTS, metadata={"format": "pt"})
@@ -120,9 +117,7 @@ def _table(config: Config, with_unembed: bool) -> Iterator[tuple[str, str, tuple
         yield ours, f"{theirs}.weight", _lookup(shapes, ours).shape, transposed
 
 
-def _take(
-    tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...], transposed: bool, path: Path
-) -> Any:
+def _take(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...], transposed: bool, path: Path) -> Any:
     """Remove a tensor from `tensors` and return it in our orientation."""
     if name not in tensors:
         raise ModelError(f"{path}: the weights lack {name}; the files are incomplete, fetch them again")
@@ -140,11 +135,8 @@ def _take_head(
     tensors: dict[str, np.ndarray], config: Config, values: Mapping[str, Any], path: Path
 ) -> dict[str, jax.Array]:
     kernel = _take(tensors, "score.weight", (1, config.hidden_size), False, path)[0]
-    scale, offset = values.get("score_scale", 1.0), values.get("score_offset", 0.0)
-    return {
-        "kernel": scale * jnp.asarray(kernel, jnp.float32),
-        "bias": jnp.asarray(offset, jnp.float32),
-    }
+    bias = jnp.asarray(values.get("score_offset", 0.0), jnp.float32)
+    return {"kernel": jnp.asarray(kernel, jnp.float32), "bias": bias}
 
 
 def _refuse_left_over(tensors: Mapping[str, np.ndarray], config: Config, path: Path) -> None:
@@ -155,9 +147,7 @@ def _refuse_left_over(tensors: Mapping[str, np.ndarray], config: Config, path: P
     )  # a tied or unused unembedding; a buffer of old versions
     strange = sorted(name for name in tensors if not name.endswith(harmless))
     if strange:
-        raise ModelError(
-            f"{path}: the weights hold {strange[0]}, which this decoder does not have; it is unsupported"
-        )
+        raise ModelError(f"{path}: the weights hold {strange[0]}, which this decoder does not have; it is unsupported")
 
 
 def _read_json(file: Path) -> dict[str, Any]:

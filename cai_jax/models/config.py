@@ -165,9 +165,7 @@ def _refuse_unsupported(values: Mapping[str, Any]) -> None:
         raise ModelError(f"config.json has model_type {kind!r}; supported: {known}")
     for name in values.get("architectures") or ():
         if name not in FAMILIES[kind]:
-            raise ModelError(
-                f"config.json names the architecture {name!r}; supported: {', '.join(FAMILIES[kind])}"
-            )
+            raise ModelError(f"config.json names the architecture {name!r}; supported: {', '.join(FAMILIES[kind])}")
     for flag in ("attention_bias", "mlp_bias"):
         if values.get(flag):
             raise ModelError(f"config.json sets {flag}; biases are not supported")

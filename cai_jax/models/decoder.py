@@ -49,7 +49,6 @@ def _dense(x: Array, kernel: Array) -> Array:
 
 class Attention(nn.Module):
     config: Config
-    dtype: DTypeLike
 
     def setup(self) -> None:
         c = self.config
@@ -59,9 +58,7 @@ class Attention(nn.Module):
         self.v_proj = self.param("v_proj", _fan_in(), (c.hidden_size, kv))
         self.o_proj = self.param("o_proj", _fan_in(1 / (2 * c.layers)), (q, c.hidden_size))
 
-    def __call__(
-        self, x: Array, turn: tuple[Array, Array], layer: int, attend: Attend
-    ) -> tuple[Array, KV | None]:
+    def __call__(self, x: Array, turn: tuple[Array, Array], layer: int, attend: Attend) -> tuple[Array, KV | None]:
         c = self.config
         # One product for q, k and v: on CPU a third of the passes over x, and a wider, faster GEMM.
         kernel = jnp.concatenate([self.q_proj, self.k_proj, self.v_proj], axis=1)
@@ -74,15 +71,12 @@ class Attention(nn.Module):
 
 class FeedForward(nn.Module):
     config: Config
-    dtype: DTypeLike
 
     def setup(self) -> None:
         c = self.config
         self.gate_proj = self.param("gate_proj", _fan_in(), (c.hidden_size, c.intermediate_size))
         self.up_proj = self.param("up_proj", _fan_in(), (c.hidden_size, c.intermediate_size))
-        self.down_proj = self.param(
-            "down_proj", _fan_in(1 / (2 * c.layers)), (c.intermediate_size, c.hidden_size)
-        )
+        self.down_proj = self.param("down_proj", _fan_in(1 / (2 * c.layers)), (c.intermediate_size, c.hidden_size))
 
     def __call__(self, x: Array) -> Array:
         return _dense(jax.nn.silu(_dense(x, self.gate_proj)) * _dense(x, self.up_proj), self.down_proj)
@@ -97,18 +91,15 @@ def _norm(x: Array, scale: Array, eps: float) -> Array:
 
 class Block(nn.Module):
     config: Config
-    dtype: DTypeLike
 
     def setup(self) -> None:
         width = (self.config.hidden_size,)
         self.attention_norm = self.param("attention_norm", nn.initializers.ones, width)
-        self.attention = Attention(self.config, self.dtype)
+        self.attention = Attention(self.config)
         self.mlp_norm = self.param("mlp_norm", nn.initializers.ones, width)
-        self.mlp = FeedForward(self.config, self.dtype)
+        self.mlp = FeedForward(self.config)
 
-    def __call__(
-        self, x: Array, turn: tuple[Array, Array], layer: int, attend: Attend
-    ) -> tuple[Array, KV | None]:
+    def __call__(self, x: Array, turn: tuple[Array, Array], layer: int, attend: Attend) -> tuple[Array, KV | None]:
         eps = self.config.norm_eps
         update, kept = self.attention(_norm(x, self.attention_norm, eps), turn, layer, attend)
         x = x + update
@@ -124,12 +115,10 @@ class Decoder(nn.Module):
         # Rows of length about one, so that logits of a tied model have unit variance at the start.
         narrow = nn.initializers.normal(c.hidden_size**-0.5)
         self.embed = self.param("embed", narrow, (c.vocab_size, c.hidden_size))
-        self.layers = [Block(c, self.dtype) for _ in range(c.layers)]
+        self.layers = [Block(c) for _ in range(c.layers)]
         self.final_norm = self.param("final_norm", nn.initializers.ones, (c.hidden_size,))
 
-    def __call__(
-        self, tokens: Array, positions: Array, attend: Attend
-    ) -> tuple[Array, tuple[KV | None, ...]]:
+    def __call__(self, tokens: Array, positions: Array, attend: Attend) -> tuple[Array, tuple[KV | None, ...]]:
         x = self.embed.astype(self.dtype)[tokens]
         turn = rotation(self.config, positions)
         kept = []
@@ -142,12 +131,12 @@ class Decoder(nn.Module):
 @partial(jax.jit, static_argnums=0)
 def init(config: Config, key: Array) -> Params:
     """Fresh float32 parameters."""
-    trunk, head = jax.random.split(key)
+    for_trunk, for_head = jax.random.split(key)
     tokens = jnp.zeros((1, 1), jnp.int32)
-    params = Decoder(config).init(trunk, tokens, tokens, lambda _, q, kv: (q, None))["params"]
+    params = Decoder(config).init(for_trunk, tokens, tokens, lambda _, q, kv: (q, None))["params"]
     if config.tie_embeddings:
         return params
-    return params | {"unembed": _fan_in()(head, (config.hidden_size, config.vocab_size))}
+    return params | {"unembed": _fan_in()(for_head, (config.hidden_size, config.vocab_size))}
 
 
 def hidden(
@@ -217,13 +206,16 @@ def extend(
 
     def attend(layer: int, q: Array, kv: KV) -> tuple[Array, KV]:
         kept = KV(*(_write(old, new, starts) for old, new in zip(cache[layer], kv, strict=True)))
-        seen = cached_attention(
-            q, kept, starts=starts, scale=config.head_dim**-0.5, prefix=_shared(prefix, layer)
-        )
+        seen = cached_attention(q, kept, starts=starts, scale=config.head_dim**-0.5, prefix=_shared(prefix, layer))
         return seen, kept
 
     positions = _offset(prefix) + starts[:, None] + _count(tokens)
     return _apply(params, config, tokens, positions, attend, dtype)
+
+
+def trunk(params: Params) -> Params:
+    """The parameters without an untied unembedding, which a scalar head takes the place of."""
+    return {name: leaf for name, leaf in params.items() if name != "unembed"}
 
 
 def unembed(params: Params, config: Config, hidden: Array) -> Array:
@@ -237,8 +229,7 @@ def unembed(params: Params, config: Config, hidden: Array) -> Array:
 def _apply(
     params: Params, config: Config, tokens: Array, positions: Array, attend: Attend, dtype: DTypeLike
 ) -> tuple[Array, tuple[KV, ...]]:
-    trunk = {name: leaf for name, leaf in params.items() if name != "unembed"}
-    return Decoder(config, dtype).apply({"params": trunk}, tokens, positions, attend)
+    return Decoder(config, dtype).apply({"params": trunk(params)}, tokens, positions, attend)
 
 
 def _write(cache: Array, new: Array, starts: Array) -> Array:

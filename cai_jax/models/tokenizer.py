@@ -45,9 +45,7 @@ class Tokenizer:
             settings = json.loads(files.get("tokenizer_config.json", "{}"))
             backend = tokenizers.Tokenizer.from_str(files["tokenizer.json"])
         except Exception as error:  # the tokenizers package raises plain Exception
-            raise ModelError(
-                f"{path}: the tokenizer's files cannot be read ({error}); fetch them again"
-            ) from None
+            raise ModelError(f"{path}: the tokenizer's files cannot be read ({error}); fetch them again") from None
         if backend.get_vocab_size() > config.vocab_size:
             raise ModelError(
                 f"{path / 'tokenizer.json'} has {backend.get_vocab_size()} tokens, but the model only "
@@ -70,9 +68,7 @@ class Tokenizer:
 
         eos = named("eos_token", config.eos_ids[0] if config.eos_ids else None)
         if eos is None:
-            raise ModelError(
-                "neither tokenizer_config.json nor config.json names an end-of-text token (eos_token)"
-            )
+            raise ModelError("neither tokenizer_config.json nor config.json names an end-of-text token (eos_token)")
         bos, pad = named("bos_token", config.bos_id), named("pad_token", config.pad_id)
         added = backend.get_added_tokens_decoder()
         special = {number for number, token in added.items() if token.special}

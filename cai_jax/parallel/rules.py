@@ -13,11 +13,9 @@ import jax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-Rules = tuple[tuple[str, P], ...]
-
 # Kernels are [in, out]. Columns of the first product and rows of the second lie on "tensor", so that a block
 # needs one all-reduce each for attention and feed-forward; the other dimension is gathered over "fsdp".
-DECODER: Rules = (
+RULES = (
     (r"(^|/)embed$", P("tensor", "fsdp")),
     (r"(^|/)unembed$", P("fsdp", "tensor")),
     (r"attention/(q|k|v)_proj$", P("fsdp", "tensor")),
@@ -35,8 +33,8 @@ def _fitted(spec: P, shape: tuple[int, ...], mesh: Mesh) -> P:
     return P(*(axis if fit else None for axis, fit in zip(spec, fits, strict=True)))
 
 
-def shardings(tree: Any, mesh: Mesh, rules: Rules = DECODER) -> Any:
-    """A NamedSharding for every leaf of `tree` (arrays or shape structs), by the first rule that matches.
+def shardings(tree: Any, mesh: Mesh) -> Any:
+    """A NamedSharding for every leaf of `tree` (arrays or shape structs), by the first of `RULES` that matches.
 
     Scalars (step counters, coefficients) are replicated, and so is a dimension that its axis does not divide.
 
@@ -48,7 +46,7 @@ def shardings(tree: Any, mesh: Mesh, rules: Rules = DECODER) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         if leaf.ndim == 0:
             return NamedSharding(mesh, P())
-        for pattern, spec in rules:
+        for pattern, spec in RULES:
             if re.search(pattern, name):
                 if spec and len(spec) != leaf.ndim:
                     raise ValueError(f"{name} has shape {leaf.shape}, but the rule {pattern!r} says {spec}")

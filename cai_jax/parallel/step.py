@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from cai_jax.parallel.mesh import ROWS, make_mesh, row_shards
-from cai_jax.parallel.rules import DECODER, Rules, shardings
+from cai_jax.parallel.rules import shardings
 
 AXIS = "rows"  # the mapped axis under pmap
 
@@ -67,7 +67,6 @@ def compile_step(
     mesh: Mesh | Literal["auto", "one", "pmap"] = "auto",
     *,
     out: tuple[Out, ...] = STEP,
-    rules: Rules = DECODER,
 ) -> Compiled:
     """Compiles a step for some devices.
 
@@ -75,7 +74,7 @@ def compile_step(
       make: builds the step `(state, batch) -> outputs`, given the name of the mapped axis or None, for
         example `partial(sft.make_step, config, settings)`. The batch is a dict of `[A, B, ...]`, rows in B.
       mesh: "one" is the first device; "pmap" plain data parallelism over all devices with `jax.pmap`; a Mesh
-        the global view, parameters laid out by `rules`; "auto" a mesh of all devices as "data", or "one".
+        the global view, parameters laid out by parallel/rules.py; "auto" a mesh of all devices as "data", or "one".
       out: what the step returns, in order; a step with a single output returns it bare. If a state comes
         back, the buffers of the one put in are donated to it.
     """
@@ -86,7 +85,7 @@ def compile_step(
         return _on_one(make(None), donated)
     if mesh == "pmap":
         return _on_pmap(make(AXIS), out, donated)
-    return _on_mesh(make(None), mesh, out, donated, rules)
+    return _on_mesh(make(None), mesh, out, donated)
 
 
 def _on_one(step: Callable, donated: tuple[int, ...]) -> Compiled:
@@ -94,23 +93,19 @@ def _on_one(step: Callable, donated: tuple[int, ...]) -> Compiled:
     return Compiled(1, place, jax.jit(step, donate_argnums=donated))
 
 
-def _on_mesh(
-    step: Callable, mesh: Mesh, out: tuple[Out, ...], donated: tuple[int, ...], rules: Rules
-) -> Compiled:
+def _on_mesh(step: Callable, mesh: Mesh, out: tuple[Out, ...], donated: tuple[int, ...]) -> Compiled:
     rows, everywhere = NamedSharding(mesh, ROWS), NamedSharding(mesh, P())
 
     def place(state):
-        return jax.device_put(state, shardings(state, mesh, rules))
+        return jax.device_put(state, shardings(state, mesh))
 
     @partial(jax.jit, donate_argnums=donated)
     def mapped(state, batch):
         # Constraining the outputs keeps the layout of the state from one step to the next.
-        layouts = {Out.STATE: shardings(state, mesh, rules), Out.BATCH: rows, Out.METRICS: everywhere}
+        layouts = {Out.STATE: shardings(state, mesh), Out.BATCH: rows, Out.METRICS: everywhere}
         results = step(state, batch)
         pieces = results if len(out) > 1 else (results,)
-        laid = tuple(
-            jax.lax.with_sharding_constraint(x, layouts[kind]) for x, kind in zip(pieces, out, strict=True)
-        )
+        laid = tuple(jax.lax.with_sharding_constraint(x, layouts[kind]) for x, kind in zip(pieces, out, strict=True))
         return laid if len(out) > 1 else laid[0]
 
     def call(state, batch):
@@ -140,9 +135,7 @@ def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...]) -> 
     def call(state, batch):
         results = mapped(state, {name: split(x) for name, x in batch.items()})
         pieces = results if len(out) > 1 else (results,)
-        whole = tuple(
-            jax.tree.map(merge, x) if kind == Out.BATCH else x for x, kind in zip(pieces, out, strict=True)
-        )
+        whole = tuple(jax.tree.map(merge, x) if kind == Out.BATCH else x for x, kind in zip(pieces, out, strict=True))
         return whole if len(out) > 1 else whole[0]
 
     return Compiled(len(devices), partial(jax.device_put, device=everywhere), call)

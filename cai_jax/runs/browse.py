@@ -11,6 +11,7 @@ from typing import Any
 from cai_jax.runs import files, folder, metrics
 from cai_jax.runs.cache import METRICS, Cache, Entry
 from cai_jax.runs.errors import UserError
+from cai_jax.runs.labels import find as find_key
 from cai_jax.runs.progress import duration
 from cai_jax.runs.results import aligned
 
@@ -66,20 +67,12 @@ def find(out: Path, name: str, run: str = "") -> Entry:
       UserError: there is no such run or node, or there are several.
     """
     cache = Cache(out / "cache")
-    keys = [entry.key for entry in cache.entries() if entry.key.startswith(name)]
-    named: Mapping[str, str] = {}
-    if run or not keys:
-        path = out / run if run else folder.latest(out).path
-        try:
-            named = files.read_json(path / "plan.json")["names"]
-        except (OSError, ValueError):
-            raise UserError(f"no run {path.name} in {out}", "`cai-jax ls` lists the runs") from None
-    keys = [named[name]] if name in named else keys
-    if len(keys) != 1:
-        what = f"{len(keys)} nodes begin with `{name}`" if keys else f"there is no node `{name}`"
-        hint = f"names of the run: {', '.join(named)}" if named else "`cai-jax ls --nodes` lists the nodes"
-        raise UserError(what, hint)
-    entry = cache.entry(keys[0])
+    path = out / run if run else folder.latest(out).path
+    try:
+        named: Mapping[str, str] = files.read_json(path / "plan.json")["names"]
+    except (OSError, ValueError):
+        raise UserError(f"no run {path.name} in {out}", "`cai-jax ls` lists the runs") from None
+    entry = cache.entry(find_key(name, named, [entry.key for entry in cache.entries()], f"the run {path.name}"))
     if not entry.done:
         raise UserError(f"the node `{name}` is not finished", "run the program again; it goes on from there")
     return entry

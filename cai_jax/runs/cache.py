@@ -12,6 +12,8 @@ from cai_jax.runs import files
 
 LEASE_TEMPORARY = ".lease-"
 NODE, DONE, LEASE, METRICS, CHECKPOINTS, NOTES = "node.json", "DONE", "LEASE", "metrics.jsonl", "ckpt", "notes.json"
+CLEARING = "CLEARING"  # stands while the folder is being emptied
+_OWN = (NODE, DONE, LEASE, METRICS, CHECKPOINTS, NOTES, CLEARING)  # what the stage has not made
 
 
 class Entry:
@@ -23,12 +25,22 @@ class Entry:
 
     @property
     def done(self) -> bool:
-        """DONE stands, and every part that it lists is there in full."""
+        """DONE stands, and every file that it lists is there in full."""
         try:
             sizes = files.read_json(self.dir / DONE)["parts"]
             return all((self.dir / name).stat().st_size == size for name, size in sizes.items())
         except (OSError, ValueError):
             return False
+
+    @property
+    def damaged(self) -> bool:
+        """The node was finished, and has lost something since: no part of it can be trusted."""
+        return (self.dir / DONE).exists() and not self.done
+
+    @property
+    def untidy(self) -> bool:
+        """`finish` was killed after DONE, before `tidy`."""
+        return (self.dir / NOTES).exists() or (self.dir / CHECKPOINTS).exists()
 
     def parts(self) -> list[Path]:
         return sorted(self.dir.glob("part-*.jsonl"))
@@ -49,10 +61,11 @@ class Entry:
             return {}
 
     def open(self, node: Node, version: int) -> None:
-        """Readies the folder for an attempt: clears what a killed writer left half-written."""
+        """Readies the folder for an attempt: keeps an earlier one's parts if they are whole, else clears it."""
         self.dir.mkdir(parents=True, exist_ok=True)
-        if (self.dir / DONE).exists():
-            self.clear()  # it was finished, and has been damaged since: no part of it can be trusted
+        parts = self.parts()
+        if self.damaged or (self.dir / CLEARING).exists() or parts != [self._part(i) for i in range(len(parts))]:
+            self.clear()
         for left in self.dir.glob(f"{files.TEMPORARY}*"):
             left.unlink(missing_ok=True)
         if not self.record():
@@ -60,28 +73,45 @@ class Entry:
 
     def append(self, index: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes part number `index`."""
-        files.write_text(self.dir / f"part-{index:05d}.jsonl", files.json_lines(rows))
+        files.write_text(self._part(index), files.json_lines(rows))
 
     def finish(self, record: Mapping[str, Any]) -> None:
         """Writes node.json, then DONE, then drops the checkpoints; in this order nothing can be lost."""
+        made = [
+            path
+            for top in sorted(self.dir.iterdir())
+            if top.name not in _OWN and not top.name.startswith(".")
+            for path in (top, *sorted(top.rglob("*")))
+        ]
+        for path in made:
+            files.sync(path)  # parts are durable already, but not what the stage wrote by other means
         files.write_json(self.dir / NODE, record)
-        files.write_json(self.dir / DONE, {"parts": {p.name: p.stat().st_size for p in self.parts()}})
+        sizes = {path.relative_to(self.dir).as_posix(): path.stat().st_size for path in made if path.is_file()}
+        files.write_json(self.dir / DONE, {"parts": sizes})
         self.tidy()
 
     def tidy(self) -> None:
-        """Removes what only an unfinished node needs; again later, if `finish` was killed before it could."""
+        """Removes what only an unfinished node needs."""
         (self.dir / NOTES).unlink(missing_ok=True)
         if (self.dir / CHECKPOINTS).is_dir():
             shutil.rmtree(self.dir / CHECKPOINTS)
 
     def clear(self) -> None:
-        """Empties the folder but for its lease; it stops being valid first, in case this is interrupted."""
+        """Empties the folder but for its lease. If this is interrupted, the next `open` goes on with it."""
+        marker = self.dir / CLEARING
+        marker.touch()
         (self.dir / DONE).unlink(missing_ok=True)
+        files.sync(self.dir)
         for path in self.dir.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != LEASE and not path.name.startswith(LEASE_TEMPORARY):
+            elif path.name not in (LEASE, CLEARING) and not path.name.startswith(LEASE_TEMPORARY):
                 path.unlink()
+        files.sync(self.dir)
+        marker.unlink()
+
+    def _part(self, index: int) -> Path:
+        return self.dir / f"part-{index:05d}.jsonl"
 
 
 class Cache:

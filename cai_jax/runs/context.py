@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cai_jax.errors import UserError
 from cai_jax.lang.types import Node, Type
 from cai_jax.runs import checkpoints, files
 from cai_jax.runs.cache import CHECKPOINTS, METRICS, NOTES, Entry
@@ -28,7 +29,21 @@ class CachedArtefact:
         self._entry = entry
 
     def rows(self) -> list[Row]:
-        return self._entry.rows()
+        """All rows.
+
+        Raises:
+          UserError: they are not there any more: another run makes the node anew, or they were deleted.
+        """
+        try:
+            rows = self._entry.rows()
+        except FileNotFoundError:
+            rows = []
+        if len(rows) != len(self) or not self._entry.done:
+            raise UserError(
+                f"the rows of {self.key} have gone or changed since this run found them",
+                "another run may be making the node anew: when that is over, run again",
+            )
+        return rows
 
     def __len__(self) -> int:
         return int(self.record.get("rows", 0))
@@ -75,6 +90,7 @@ class RunContext:
         self.dir = entry.dir
         noted = entry.dir / NOTES
         self.notes: list[dict[str, str]] = files.read_json(noted) if noted.exists() else []
+        self.schedule: dict[str, Any] = dict(node.schedule)
         self._entry = entry
         self._interrupts = interrupts
         self._progress = progress
@@ -110,6 +126,9 @@ class RunContext:
         if note not in self.notes:
             self.notes.append(note)
             files.write_json(self.dir / NOTES, self.notes)
+
+    def used(self, **schedule: Any) -> None:
+        self.schedule |= schedule
 
     def progress(self, done: int, total: int, *, tokens: int = 0, unit: str = "rows") -> None:
         self._progress(done, total, tokens=tokens, unit=unit)

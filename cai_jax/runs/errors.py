@@ -8,16 +8,12 @@ from pathlib import Path
 
 from cai_jax.errors import UserError
 
-__all__ = ["Interrupted", "ProgramError", "StageFailed", "UserError", "as_user_error", "exit_code"]
+__all__ = ["Interrupted", "StageFailed", "UserError", "as_user_error"]
 
 EXPECT_FAILED, USAGE, PROGRAM_WRONG, STAGE_FAILED, PREEMPTED, INTERRUPTED = 1, 2, 3, 4, 75, 130
 
 # Errors of rooms that know nothing of runs, but whose message is meant for the user.
 _FRIENDLY = (("cai_jax.models.config", "ModelError"),)
-
-
-class ProgramError(UserError):
-    """The program asks for what has no meaning, which only the run could show."""
 
 
 class StageFailed(UserError):
@@ -51,10 +47,3 @@ def as_user_error(error: BaseException) -> UserError | None:
         if kind is not None and isinstance(error, kind):
             return UserError(str(error))
     return None
-
-
-def exit_code(error: UserError) -> int:
-    """The exit code of a command that ends with this error."""
-    if isinstance(error, StageFailed):
-        return STAGE_FAILED
-    return PROGRAM_WRONG if isinstance(error, ProgramError) else USAGE

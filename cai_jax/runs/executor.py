@@ -78,31 +78,34 @@ class Executor:
         """Makes every node, in the order given (inputs first), but for those that have an outcome.
 
         Raises:
-          StageFailed: a stage raised.
+          StageFailed: a stage raised, or the cache cannot be written.
           Interrupted: a signal was pending between two batches or two nodes.
-          OSError: the cache cannot be written.
         """
         for node in nodes:
             if node.key not in self.outcomes:
                 self.interrupts.check()
                 position = len(self.outcomes) + 1
-                self.outcomes[node.key] = self._one(node, position, self.total or len(nodes))
+                try:
+                    self.outcomes[node.key] = self._one(node, position, self.total or len(nodes))
+                except OSError as error:
+                    hint = "what was finished is kept; run again once it is mended"
+                    raise StageFailed(self._label(node), str(error), hint, None) from error
         return self.outcomes
 
     def _one(self, node: Node, position: int, total: int) -> Outcome:
         entry = self.cache.entry(node.key)
         begun = time.monotonic()
         cached = entry.done and node.key not in self.force
-        if not cached:
+        if not cached or entry.untidy:
             with self._lease(entry, node):
                 if node.key in self.force:
                     entry.clear()
                 cached = entry.done  # another run may have finished it while this one waited
-                if not cached:
+                if cached:
+                    entry.tidy()
+                else:
                     self.reporter.begin(self._label(node), position, total)
                     self._make(node, entry)
-        if cached:
-            entry.tidy()
         seconds = 0.0 if cached else time.monotonic() - begun
         self.reporter.end(self._label(node), position, total, cached=cached, seconds=seconds)
         return Outcome(node, CachedArtefact(entry, node.type), cached, seconds)
@@ -133,6 +136,8 @@ class Executor:
         try:
             result = stage.run(context)
             record = meaning(node, stage.SIGNATURE.version) | {
+                "label": self.labels.get(node.key, ""),
+                "schedule": context.schedule,
                 "seed": self.seed,
                 "result": _finite(result or {}),
                 "rows": entry.count(),

@@ -7,35 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cai_jax.runs.errors import ProgramError
+from cai_jax.lang.plan import Expect, Side
 
 Row = Mapping[str, Any]
 Interval = tuple[float, float, float]
+LEVEL = 0.95
 _HOLDS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
 }
-
-
-class Side(Protocol):
-    """One side of an `expect`: the metric under `key` (None: none) plus a constant."""
-
-    key: str | None
-    constant: float
-
-
-class Expect(Protocol):
-    """A claim of the program; `level` is None where point estimates decide, `arm` its place in a sweep."""
-
-    text: str
-    left: Side
-    op: str
-    right: Side
-    level: float | None
-    why: str
-    arm: str
 
 
 class Statistics(Protocol):
@@ -53,25 +35,28 @@ class Verdict:
     Attributes:
       text, why: as in the program, with the sweep's values where they differ.
       holds: the claim is met.
-      left, right: the two sides' values.
+      left, right: the two sides' values; None where nothing could be measured.
       difference: left - right with its interval (value, low, high) where a level was given, else None.
       level: of the interval, 0..1.
+      undecided: why nothing can be said, which is no way of being met; "" otherwise.
     """
 
     text: str
     why: str
     holds: bool
-    left: float
-    right: float
+    left: float | None
+    right: float | None
     difference: Interval | None = None
     level: float | None = None
+    undecided: str = ""
 
 
 def judge(
     expect: Expect,
     rows: Callable[[str], Sequence[Row]],
-    value: Callable[[str], float],
+    value: Callable[[str], float | None],
     statistics: Statistics,
+    own: Callable[[str], Interval],
 ) -> Verdict:
     """The verdict on one claim.
 
@@ -81,36 +66,55 @@ def judge(
 
     Args:
       expect: the claim.
-      rows: per-prompt rows {"id", "value"} of the metric under a key.
-      value: point estimate of the metric under a key.
+      rows: per-prompt rows {"id", "value"} of the metric under a key; none of a metric that is no mean over prompts.
+      value: point estimate of the metric under a key; None if there was nothing to measure.
       statistics: `cai_jax.evals.intervals`.
-
-    Raises:
-      ProgramError: the two sides were measured on different prompts.
+      own: the interval at `LEVEL` that a metric without rows found for itself.
     """
-    left, right = (
-        side.constant + (value(side.key) if side.key is not None else 0.0) for side in (expect.left, expect.right)
-    )
-    _refuse_different_prompts(expect, rows)
+    left, right = (_estimate(side, value) for side in (expect.left, expect.right))
     text = f"{expect.text} [{expect.arm}]" if expect.arm else expect.text
+    if left is None or right is None:
+        undecided = "one side had no rows to measure; see the notes"
+    else:
+        undecided = _different_prompts(expect, rows) or _no_interval(expect, rows)
+    if undecided:
+        return Verdict(text, expect.why, False, left, right, undecided=undecided)
     compare = _HOLDS[expect.op]
     if expect.level is None:
         return Verdict(text, expect.why, compare(left, right), left, right)
-    center, low, high = _difference(expect, rows, statistics)
+
+    def interval(key: str) -> Interval:
+        found = rows(key)
+        return statistics.interval(found, expect.level) if found else own(key)
+
+    center, low, high = _difference(expect, rows, interval, statistics)
     # The bound that is nearest to breaking the claim decides.
     bound = high if expect.op.startswith("<") else low
     return Verdict(text, expect.why, compare(bound, 0.0), left, right, (center, low, high), expect.level)
 
 
-def _difference(expect: Expect, rows: Callable[[str], Sequence[Row]], statistics: Statistics) -> Interval:
+def _estimate(side: Side, value: Callable[[str], float | None]) -> float | None:
+    """A side's value."""
+    if side.key is None:
+        return side.constant
+    found = value(side.key)
+    return None if found is None else side.constant + found
+
+
+def _difference(
+    expect: Expect,
+    rows: Callable[[str], Sequence[Row]],
+    interval: Callable[[str], Interval],
+    statistics: Statistics,
+) -> Interval:
     """left - right with its interval; the constants shift it."""
-    a, b, level = expect.left.key, expect.right.key, expect.level
+    a, b = expect.left.key, expect.right.key
     if a is not None and b is not None:
-        found = statistics.difference(rows(a), rows(b), level)
+        found = statistics.difference(rows(a), rows(b), expect.level)
     elif a is not None:
-        found = statistics.interval(rows(a), level)
+        found = interval(a)
     elif b is not None:
-        center, low, high = statistics.interval(rows(b), level)
+        center, low, high = interval(b)
         found = (-center, -high, -low)
     else:
         found = (0.0, 0.0, 0.0)
@@ -118,13 +122,26 @@ def _difference(expect: Expect, rows: Callable[[str], Sequence[Row]], statistics
     return found[0] + shift, found[1] + shift, found[2] + shift
 
 
-def _refuse_different_prompts(expect: Expect, rows: Callable[[str], Sequence[Row]]) -> None:
+def _no_interval(expect: Expect, rows: Callable[[str], Sequence[Row]]) -> str:
+    """What keeps a claim with a level from having an interval; "" if nothing does."""
+    keys = [side.key for side in (expect.left, expect.right) if side.key is not None]
+    if expect.level is None or all(rows(key) for key in keys):
+        return ""
+    if len(keys) > 1:
+        return "one side is no mean over prompts, so that no paired difference has an interval; leave `at` out"
+    return (
+        "" if expect.level == LEVEL else f"this metric is no mean over prompts: it has an interval at {LEVEL:.0%} only"
+    )
+
+
+def _different_prompts(expect: Expect, rows: Callable[[str], Sequence[Row]]) -> str:
+    """What keeps the two sides' rows from being compared prompt by prompt; "" if nothing does."""
     if expect.left.key is None or expect.right.key is None:
-        return
+        return ""
     left, right = ({row["id"] for row in rows(side.key)} for side in (expect.left, expect.right))
-    if left != right:
-        raise ProgramError(
-            f"the two sides of `expect {expect.text}` were measured on different prompts "
-            f"({len(left)} and {len(right)}, of which {len(left & right)} are the same)",
-            "measure both on the same prompts",
-        )
+    if left == right or not (left and right):
+        return ""
+    return (
+        f"the sides were measured on different prompts ({len(left)} and {len(right)}, of which "
+        f"{len(left & right)} are the same)"
+    )

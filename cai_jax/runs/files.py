@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,24 +13,35 @@ from typing import Any
 TEMPORARY = ".tmp-"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replaces `path` atomically; durable when this returns, and raises OSError if it cannot be."""
-    beside = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replaces `path` atomically; durable when this returns, and raises OSError if it cannot be.
+
+    A file that is there keeps its mode, and a symbolic link goes on pointing to it.
+    """
+    path = Path(os.path.realpath(path))
+    beside = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
-        with open(beside, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+        with open(beside, "wb") as stream:
+            stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
+        if path.exists():
+            shutil.copymode(path, beside)
         os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes renames and removals in `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY)
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes`, in UTF-8."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def sync(path: Path) -> None:
+    """Makes a file's contents durable, or the renames and removals in a folder."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import os
 import platform
 import re
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cai_jax import __version__
 from cai_jax.runs import files, leases
+from cai_jax.runs.cache import LEASE
 from cai_jax.runs.errors import UserError
 
 MANIFEST, LATEST = "manifest.json", "latest"
@@ -23,28 +22,32 @@ _PACKAGES = "jax jaxlib flax optax orbax-checkpoint transformers tokenizers nump
 
 
 class RunFolder:
-    """The folder of one run, and its manifest, which is rewritten as the run goes on."""
+    """The folder of one run, and its manifest, which is rewritten as the run goes on.
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+    The run holds a lease on it until `finish`, so that others can tell whether it lives.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], lease: leases.Lease | None = None) -> None:
         self.path = path
         self.manifest = manifest
+        self._lease = lease
 
     @classmethod
     def create(
-        cls, out: Path, program: Path, text: str, plan: Mapping[str, Any], about: Mapping[str, Any]
+        cls, out: Path, program: Path, text: bytes, plan: Mapping[str, Any], about: Mapping[str, Any]
     ) -> RunFolder:
         """Makes `<program>-<time>-<hash>` under `out` and points `latest` at it.
 
         Args:
           out: the folder that holds runs and cache.
           program: path of the program, for its name.
-          text: its text, kept as program.cai.
+          text: its text as it was checked, kept as program.cai.
           plan: JSON of the plan.
           about: further entries of the manifest (seed, overrides, limit).
         """
         now = time.time()
         stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
-        digest = hashlib.blake2b(f"{text}{now!r}{os.getpid()}".encode(), digest_size=3).hexdigest()
+        digest = uuid.uuid4().hex[:6]
         stem = re.sub(r"[^A-Za-z0-9_]+", "_", program.stem) or "program"
         path = out / f"{stem}-{stamp}-{digest}"
         path.mkdir(parents=True)
@@ -54,13 +57,13 @@ class RunFolder:
                 "program": str(program),
                 "status": "running",
                 "started": now,
-                "holder": asdict(leases.this_process()),
                 **about,
                 "versions": versions(),
                 "devices": [],
             },
+            leases.acquire(path),
         )
-        files.write_text(path / "program.cai", text)
+        files.write_bytes(path / "program.cai", text)
         files.write_json(path / "plan.json", plan)
         folder.write()
         files.write_text(out / LATEST, path.name + "\n")
@@ -72,8 +75,10 @@ class RunFolder:
         files.write_json(self.path / MANIFEST, self.manifest)
 
     def finish(self, status: str, **entries: Any) -> None:
-        """Writes the manifest's last state."""
+        """Writes the manifest's last state, and gives the lease up."""
         self.write(status=status, finished=time.time(), devices=devices(), **entries)
+        if self._lease is not None:
+            self._lease.release()
 
 
 def versions() -> dict[str, str]:
@@ -122,5 +127,5 @@ def status(run: RunFolder) -> str:
     said = run.manifest["status"]
     if said != "running":
         return said
-    holder = leases.Holder(**run.manifest["holder"])
-    return "running" if leases.alive(holder, run.path / MANIFEST) else "died"
+    holder = leases.read(run.path / LEASE)
+    return "running" if holder is not None and leases.alive(holder, run.path / LEASE) else "died"

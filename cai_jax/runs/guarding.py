@@ -119,7 +119,8 @@ def _told(texts: Sequence[str], rows: Sequence[Row], steps: Sequence[Outcome]) -
         out.append(
             {
                 "prompt": text,
-                "reply": told[-1]["reply"] if told else None,
+                # A stage that could not read the reply has left it out: nobody has looked at it, so nobody gets it.
+                "reply": told[-1]["reply"] if told and len(told) == len(replies) else None,
                 "flagged": flags[0] if flags else None,
                 "revised": bool(told) and told[-1]["reply"] != told[0]["reply"],
                 "steps": told,
@@ -131,8 +132,6 @@ def _told(texts: Sequence[str], rows: Sequence[Row], steps: Sequence[Outcome]) -
 def text(told: Mapping[str, Any]) -> str:
     """One prompt's way through the flow, for people."""
     lines = [f"prompt   {told['prompt']}"]
-    if not told["steps"]:
-        return "\n".join([*lines, "skipped  it does not fit the model's context"])
     reply = flag = None
     for step in told["steps"]:
         if "critique" in step:
@@ -144,7 +143,9 @@ def text(told: Mapping[str, Any]) -> str:
             by = f"{step['flag']['principle']} (probability {step['flag']['p']:.2f})"
             lines.append(f"flagged  {still}by {by}")
         reply, flag = step["reply"], step["flag"]
-    if told["flagged"] is None:
+    if told["reply"] is None:
+        lines.append("skipped  it does not fit the model's context")
+    elif told["flagged"] is None:
         lines.append("passed   no principle flagged it")
     elif told["revised"]:
         lines.append("revised  the reply shown last is what the user gets")

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +45,14 @@ class Written:
         return _make("split", f"{self.name}.{name}", [self])
 
     def __add__(self, other: Written) -> Made:
+        if not isinstance(other, Written):
+            return NotImplemented
         return _make("sum", f"{self.name} + {other.name}", [self, other])
 
     def __mul__(self, weight: float) -> Made:
-        return _make("weighted", f"{weight!r} * {self.name}", [self])
+        if not isinstance(weight, Real):
+            return NotImplemented
+        return _make("weighted", f"{_written(weight, None, [])} * {self.name}", [self])
 
     __rmul__ = __mul__
 
@@ -79,6 +84,8 @@ def _callable(signature: Signature) -> Callable[..., Made]:
         used: list[Written] = []
         written = [_written(value, _slot(signature, i), used) for i, value in enumerate(given)]
         for name, value in named.items():
+            if value is None:
+                continue  # as if it were not given
             param = next((param for param in signature.params if param.name == name), None)
             written.append(f"{name}={_written(value, param, used)}")
         return _make(signature.name, f"{signature.name}({', '.join(written)})", used)
@@ -106,12 +113,16 @@ def _written(value: Any, param: Param | None, used: list[Written]) -> str:
         made = _source(value, param)
         used.append(made)
         return made.name
+    if getattr(value, "shape", None) == ():
+        value = value.item()  # a scalar of NumPy or JAX
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, (str, Path)):
         return f'"{_escaped(str(value))}"'
+    if param is not None and param.value == "range" and isinstance(value, Sequence) and len(value) == 2:
+        return "..".join(_written(bound, None, used) for bound in value)
     if isinstance(value, Sequence):
         return f"[{', '.join(_written(item, param, used) for item in value)}]"
     raise UserError(f"{value!r} is no value of the language", "give a number, text, truth value, or what a stage made")

@@ -1,4 +1,4 @@
-"""Leases: one process at a time works on a node, and a dead one's place can be taken.
+"""Leases: one process at a time works on a node or a run's folder, and a dead one's place can be taken.
 
 A lease is a file that names its holder. On the holder's own machine the process table says whether it lives;
 from elsewhere its heartbeat does, which is the file's modification time.
@@ -15,6 +15,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cai_jax.runs import files
 from cai_jax.runs.cache import LEASE, LEASE_TEMPORARY
 
 BEAT_S = 10.0
@@ -62,56 +63,70 @@ class Lease:
 
 
 def acquire(folder: Path) -> Lease | Holder:
-    """The lease on a node's folder, or else the living holder that has it."""
-    path = folder / LEASE
-    mine = this_process()
-    while True:
-        holder = read(path)
-        if holder is not None and alive(holder, path):
-            return holder
-        if holder is not None:
-            _break(path, holder)
-        beside = folder / f"{LEASE_TEMPORARY}{mine.token}"
-        beside.write_text(json.dumps(asdict(mine)), encoding="utf-8")
-        try:
-            os.link(beside, path)  # fails if somebody was faster, unlike a rename
-            return Lease(path, mine)
-        except FileExistsError:
-            continue
-        finally:
-            beside.unlink()
+    """The lease on a folder, or else the living holder that has it."""
+    path, mine = folder / LEASE, this_process()
+    holder = _take(path, mine)
+    return Lease(path, mine) if holder == mine else holder
 
 
 def read(path: Path) -> Holder | None:
-    """Who holds the lease in this file; None if there is none."""
+    """Who holds the lease in this file; None if there is none, nobody's if a power loss has left it unreadable."""
     try:
         return Holder(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
+    except (ValueError, TypeError):
+        return Holder("", 0, "", "unreadable")
 
 
 def alive(holder: Holder, path: Path) -> bool:
     if holder.host == _machine():
         return _started(holder.pid) == holder.started
     try:
-        return time.time() - path.stat().st_mtime < STALE_S
+        return holder.host != "" and time.time() - path.stat().st_mtime < STALE_S
     except FileNotFoundError:
         return False
 
 
-def _break(path: Path, dead: Holder) -> None:
-    """Takes a dead holder's lease away, and only that: another process may have retaken it already."""
-    aside = path.with_name(f"{LEASE_TEMPORARY}{uuid.uuid4().hex}")
-    try:
-        os.rename(path, aside)
-    except FileNotFoundError:
+def _take(path: Path, mine: Holder) -> Holder:
+    """Writes `mine` as the lease `path`, in the place of a dead holder's if need be; returns the living holder."""
+    while True:
+        holder = read(path)
+        if holder is None:
+            if _link(path, mine):
+                return mine
+        elif alive(holder, path):
+            return holder
+        else:
+            _break(path, holder, mine)
+
+
+def _break(path: Path, dead: Holder, mine: Holder) -> None:
+    """Removes a dead holder's lease.
+
+    Between reading a file and removing it, others may have removed it and put their own in its place. So whoever
+    breaks a lease holds another one meanwhile, which is named for it alone; should they die, that is broken likewise.
+    """
+    breaking = path.with_name(f"{LEASE_TEMPORARY}{dead.token}{path.name}")
+    if _take(breaking, mine) != mine:
+        time.sleep(0.001)
         return
-    if read(aside) != dead:
-        try:
-            os.link(aside, path)
-        except FileExistsError:
-            pass
-    aside.unlink()
+    if read(path) == dead:
+        path.unlink(missing_ok=True)
+    breaking.unlink(missing_ok=True)
+
+
+def _link(path: Path, mine: Holder) -> bool:
+    """Makes the lease, whole and durable; False if there is one. A link fails where a rename would replace."""
+    beside = path.with_name(f"{LEASE_TEMPORARY}{uuid.uuid4().hex}")
+    try:
+        files.write_text(beside, json.dumps(asdict(mine)))
+        os.link(beside, path)
+        return True
+    except FileExistsError:
+        return False
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _machine() -> str:

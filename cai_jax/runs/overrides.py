@@ -6,12 +6,12 @@ so does every node that is made from one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.plan import FlowPlan, Plan, key_of
-from cai_jax.lang.types import Node
+from cai_jax.lang.types import Call, Node, Type
 from cai_jax.stages.protocol import Stage
 
 
@@ -23,6 +23,8 @@ def overridden(plan: Plan, registry: Mapping[str, Stage], seed: int | None, limi
         return plan
     keys: dict[str, str] = {}
     nodes = tuple(_changed(node, registry, seed, limit, keys) for node in plan.nodes)
+    if limit is not None:
+        nodes = _recounted(nodes, registry)
     flows = {}
     for name, flow in plan.flows.items():
         inner = tuple(_changed(node, registry, seed, limit, keys) for node in flow.nodes)
@@ -45,6 +47,21 @@ def overridden(plan: Plan, registry: Mapping[str, Stage], seed: int | None, limi
     )
 
 
+def _recounted(nodes: Sequence[Node], registry: Mapping[str, Stage]) -> tuple[Node, ...]:
+    """The nodes, inputs first, with the rows of their types as their new parameters make them; estimates need them."""
+    types: dict[str, Type] = {}
+    out = []
+    for node in nodes:
+        given = {
+            name: tuple(types[one] for one in key) if isinstance(key, tuple) else types[key]
+            for name, key in node.inputs.items()
+        }
+        rows = registry[node.stage].SIGNATURE.result(Call(node.params, given)).rows
+        out.append(replace(node, type=replace(node.type, rows=rows)))
+        types[node.key] = out[-1].type
+    return tuple(out)
+
+
 def reinput(node: Node, keys: Mapping[str, str], what: Mapping[str, Any]) -> Node:
     """The node on other inputs, under a key made from its old one, the new inputs and `what` else is new."""
     inputs = {
@@ -61,12 +78,13 @@ def _changed(
 ) -> Node:
     signature = registry[node.stage].SIGNATURE if node.stage in registry else None
     what: dict[str, Any] = {}
-    if limit is not None and signature is not None and any(p.name == "limit" for p in signature.params):
+    bound = signature.limit if signature is not None else ""
+    if bound and limit is not None and not 0 < node.params[bound] <= limit:
         what["limit"] = limit
     if seed is not None and signature is not None and signature.group in ("stage", "metric"):
         what["seed"] = seed
     made = reinput(node, keys, what)
     if "limit" in what:
-        made = replace(made, params={**made.params, "limit": limit})
+        made = replace(made, params={**made.params, bound: limit})
     keys[node.key] = made.key
     return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,12 +37,12 @@ class Line:
         return self.why == "cached"
 
 
-def lines(plan: Plan, registry: Mapping[str, Stage], cache: Cache, force: Collection[str] = ()) -> list[Line]:
+def lines(plan: Plan, registry: Mapping[str, Stage], cache: Cache) -> list[Line]:
     """Every node of a plan, inputs first."""
     called = labels(plan, registry)
     types = {node.key: node.type for node in plan.nodes}
     versions = {name: stage.SIGNATURE.version for name, stage in registry.items()}
-    reasons = Reasons(plan.nodes, versions, cache, frozenset(force), plan.settings["seed"])
+    reasons = Reasons(called, versions, cache, plan.settings["seed"])
     found = []
     for node in plan.nodes:
         inputs = {

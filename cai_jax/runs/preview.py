@@ -17,7 +17,7 @@ from cai_jax.lang.plan import Plan
 from cai_jax.lang.types import Kind, Node, Type
 from cai_jax.runs import preflight
 from cai_jax.runs.cache import Cache
-from cai_jax.runs.errors import UserError
+from cai_jax.runs.errors import StageFailed
 from cai_jax.runs.executor import Executor, Outcome, input_keys
 from cai_jax.runs.labels import labels
 from cai_jax.runs.signals import Interrupts
@@ -90,7 +90,8 @@ def prompts(
                     },
                     seed=plan.settings["seed"],
                 )
-                yield called[node.key], node, stage.rendered(context, n)
+                if shown := stage.rendered(context, n):
+                    yield called[node.key], node, shown
 
 
 def warnings(plan: Plan, registry: Mapping[str, Stage], cache: Cache) -> list[str]:
@@ -100,8 +101,8 @@ def warnings(plan: Plan, registry: Mapping[str, Stage], cache: Cache) -> list[st
         executor = _executor(plan, registry, cache, Path(scratch))
         try:
             outcomes = executor.run(read)
-        except UserError as error:
-            return [f"{error.message}; {error.hint}" if error.hint else error.message]
+        except StageFailed as error:
+            return [f"{error.where}: {error.message}" + (f"; {error.hint}" if error.hint else "")]
         rows = {key: outcome.artefact.rows() for key, outcome in outcomes.items()}
     return preflight.overlaps(plan.nodes, labels(plan, registry), read, rows.__getitem__)
 
@@ -159,7 +160,8 @@ def _executor(plan: Plan, registry: Mapping[str, Stage], cache: Cache, scratch: 
         seed=plan.settings["seed"],
         reporter=silent,
         interrupts=Interrupts(),
-        traces=scratch,
+        traces=cache.root.parent,
+        labels=labels(plan, registry),
     )
 
 

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from cai_jax.stages.protocol import Stage
 
 
-def checked(program: Path, sets: Sequence[str], registry: Mapping[str, Stage]) -> Checked:
+def checked(program: Path, text: bytes, sets: Sequence[str], registry: Mapping[str, Stage]) -> Checked:
     """The program, checked, with its knobs set by "name=value".
+
+    Args:
+      program: its path. text: what the file holds.
 
     Raises:
       UserError: a setting is not of that form.
@@ -26,7 +29,7 @@ def checked(program: Path, sets: Sequence[str], registry: Mapping[str, Stage]) -
         if not (name and equals and value):
             raise UserError(f"--set {one}: not a setting", "write --set knob=value")
         overrides[name] = value
-    return check(program.read_bytes(), program, registry, overrides=overrides)
+    return check(text, program, registry, overrides=overrides)
 
 
 def planned(

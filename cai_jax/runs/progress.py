@@ -12,23 +12,26 @@ EVERY_S = 10.0
 
 
 class Rate:
-    """Speed and time left of one node, from what this attempt has seen of it."""
+    """Speed and time left of one node, measured from its first report in this attempt.
+
+    What comes before says little: it may have been done by an earlier attempt, or held up by compilation.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._begun = clock()
-        self._first: int | None = None
+        self._first: tuple[float, int, int] | None = None
 
     def describe(self, done: int, total: int, tokens: int, unit: str) -> str:
         """Such as "128/512 rows, 1,234 tokens/s, 0:42 left"; what is not known yet is left out."""
         if self._first is None:
-            self._first = done  # units of an earlier attempt say nothing about this one's speed
+            self._first = self._clock(), done, tokens
+        begun, first_done, first_tokens = self._first
         words = [f"{done:,}/{total:,} {unit}"]
-        elapsed = self._clock() - self._begun
-        if tokens and elapsed > 0:
-            words.append(f"{tokens / elapsed:,.0f} tokens/s")
-        if done > self._first and done < total:
-            words.append(f"{duration((total - done) * elapsed / (done - self._first))} left")
+        elapsed = self._clock() - begun
+        if tokens > first_tokens and elapsed > 0:
+            words.append(f"{(tokens - first_tokens) / elapsed:,.0f} tokens/s")
+        if first_done < done < total:
+            words.append(f"{duration((total - done) * elapsed / (done - first_done))} left")
         return ", ".join(words)
 
 

@@ -16,7 +16,9 @@ class Measured:
     """One metric of a run.
 
     Attributes:
-      name: the metric's stage; of: what was measured; on: on which prompts; both as written in the program.
+      name: the metric's stage.
+      of: what was measured; on: on which prompts; given: the other arguments, such as "by=judge"; all three as
+        written in the program.
       value, low, high: the estimate and its 95 % interval; None where nothing could be measured.
       n: how many rows it rests on.
     """
@@ -28,6 +30,7 @@ class Measured:
     low: float | None
     high: float | None
     n: int
+    given: str = ""
 
     def __str__(self) -> str:
         if self.value is None:
@@ -37,11 +40,11 @@ class Measured:
         return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
 
 
-def measured(outcome: Outcome, of: str, on: str) -> Measured:
+def measured(outcome: Outcome, of: str, on: str, given: str) -> Measured:
     """A metric node's result."""
     result = outcome.artefact.result
     values = (result.get(name) for name in ("value", "low", "high"))
-    return Measured(outcome.node.stage, of, on, *values, int(result.get("n", 0)))
+    return Measured(outcome.node.stage, of, on, *values, int(result.get("n", 0)), given)
 
 
 def number(value: float) -> str:
@@ -59,34 +62,35 @@ def notes(outcomes: Sequence[Outcome]) -> list[tuple[str, str, str]]:
 
 
 def metrics_table(outcomes: Sequence[Outcome], metrics: Sequence[Measured]) -> str:
-    """One row for every named model and everything else measured, one column for every metric and prompt set.
+    """One row for every metric, under what was measured.
 
-    Models come in the order in which they were made; a model that nothing measures has an empty row.
+    Models come first, in the order in which they were made; one that nothing measures has a row of its own.
     """
-    columns = list(dict.fromkeys((metric.name, metric.on) for metric in metrics))
     models = [
         name
         for outcome in outcomes
         if outcome.node.type.kind in (Kind.MODEL, Kind.REWARD_MODEL)
         for name in outcome.node.names
     ]
-    rows = list(dict.fromkeys([*models, *(metric.of for metric in metrics)]))
-    cells = {(metric.of, metric.name, metric.on): str(metric) for metric in metrics}
-    head = [
-        ["", *(name for name, _ in columns)],
-        ["", *(f"on {on}" if on else "" for _, on in columns)],
-    ]
-    if not any(on for _, on in columns):
-        head.pop()
-    body = [[row, *(cells.get((row, *column), "") for column in columns)] for row in rows]
-    return aligned([*head, *body], rule_after=len(head))
+    rows = [["", "metric", "on", "value"]]
+    for of in dict.fromkeys([*models, *(metric.of for metric in metrics)]):
+        cells = [
+            [f"{metric.name}({metric.given})" if metric.given else metric.name, metric.on, str(metric)]
+            for metric in metrics
+            if metric.of == of
+        ]
+        rows += [[of if i == 0 else "", *cell] for i, cell in enumerate(cells or [["", "", ""]])]
+    return aligned(rows, rule_after=1)
 
 
 def verdicts_table(verdicts: Sequence[Verdict]) -> str:
     """One line for every expectation: its verdict, the claim, both sides, and the interval that decided."""
     lines = []
     for verdict in verdicts:
-        sides = f"{number(verdict.left)} against {number(verdict.right)}"
+        if verdict.undecided:
+            sides = f"cannot be decided: {verdict.undecided}"
+        else:
+            sides = f"{number(verdict.left)} against {number(verdict.right)}"
         if verdict.difference is not None:
             _, low, high = verdict.difference
             sides += f"; difference {number(low)} to {number(high)} at {100 * verdict.level:g}%"

@@ -14,11 +14,11 @@ from cai_jax.lang.types import Node
 from cai_jax.runs import files, results
 from cai_jax.runs.allocator import keep_memory
 from cai_jax.runs.cache import Cache, meaning
-from cai_jax.runs.errors import Interrupted, UserError
+from cai_jax.runs.errors import Interrupted
 from cai_jax.runs.executor import Executor, Outcome, Reporter, dependants, needed
 from cai_jax.runs.expectations import Statistics, Verdict, judge
 from cai_jax.runs.folder import RunFolder
-from cai_jax.runs.labels import labels
+from cai_jax.runs.labels import find, labels
 from cai_jax.runs.preflight import data, overlaps
 from cai_jax.runs.results import Measured
 from cai_jax.runs.signals import Interrupts
@@ -63,20 +63,12 @@ class Shown:
 
 
 def chosen(plan: Plan, name: str) -> str:
-    """The key of a node called by name or key; the beginning of a key is enough if there is only one such.
+    """The key of the node that is meant by a name, or by the beginning of a key.
 
     Raises:
       UserError: nothing is called so, or several are.
     """
-    if name in plan.names:
-        return plan.names[name]
-    arms = [key for shown, key in plan.names.items() if shown.startswith(f"{name}[")]
-    found = arms or [node.key for node in plan.nodes if node.key.startswith(name)]
-    if len(set(found)) != 1:
-        known = ", ".join(plan.names)
-        what = "is the name of several nodes" if found else "is no node of this program"
-        raise UserError(f"`{name}` {what}", f"choose one of {known}")
-    return found[0]
+    return find(name, plan.names, [node.key for node in plan.nodes], "this program")
 
 
 def check_options(plan: Plan, options: Options) -> None:
@@ -112,8 +104,7 @@ def run(
     """Runs a plan. What came of it stands in the folder's manifest, also if this raises.
 
     Raises:
-      StageFailed, Interrupted, UserError, OSError: as `Executor.run` and `expectations.judge`; the attribute
-        `shown` of the exception holds what was reached.
+      StageFailed, Interrupted: as `Executor.run`; the attribute `shown` of the exception holds what was reached.
     """
     prepare_jax(options.out)
     nodes: Sequence[Node] = plan.nodes
@@ -139,6 +130,7 @@ def run(
         raise
     finally:
         shown.outcomes = list(executor.outcomes.values())
+        shown.metrics = _measured(plan, executor.outcomes)
         _write(folder, shown)
     return shown
 
@@ -151,7 +143,6 @@ def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, statistics: Sta
     for warning in overlaps(nodes, executor.labels, read, lambda key: outcomes[key].artefact.rows()):
         executor.reporter.say(f"warning: {warning}")
     executor.run(nodes)
-    shown.metrics = _measured(plan, outcomes)
     shown.verdicts = [
         _verdict(claim, outcomes, statistics)
         for claim in plan.expects
@@ -190,21 +181,18 @@ def _measured(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[Measured]:
     for measure in plan.measures:
         if measure.key in outcomes:
             of = f"{measure.of}[{measure.arm}]" if measure.arm else measure.of
-            found.append(results.measured(outcomes[measure.key], of, measure.on))
+            found.append(results.measured(outcomes[measure.key], of, measure.on, measure.given))
     return found
 
 
 def _verdict(claim: Expect, outcomes: Mapping[str, Outcome], statistics: Statistics) -> Verdict:
-    def value(key: str) -> float:
-        found = outcomes[key].artefact.result.get("value")
-        if found is None:
-            raise UserError(
-                f"`expect {claim.text}` cannot be decided: one side has no value",
-                "there were no rows to measure; see the notes of the run",
-            )
-        return float(found)
-
-    return judge(claim, lambda key: outcomes[key].artefact.rows(), value, statistics)
+    return judge(
+        claim,
+        rows=lambda key: outcomes[key].artefact.rows(),
+        value=lambda key: outcomes[key].artefact.result.get("value"),
+        statistics=statistics,
+        own=lambda key: tuple(outcomes[key].artefact.result[name] for name in ("value", "low", "high")),
+    )
 
 
 def _status(error: BaseException) -> str:

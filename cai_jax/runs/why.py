@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from cai_jax.lang.types import Node
@@ -13,35 +13,32 @@ class Reasons:
     """Explains nodes of one plan against one cache.
 
     Args:
-      nodes: the plan's nodes, inputs first.
+      labels: key -> what people call the node.
       versions: stage name -> version of its meaning.
       cache: what there is.
-      force: keys that are to run whatever the cache holds.
       seed: the run's.
     """
 
     def __init__(
         self,
-        nodes: Sequence[Node],
+        labels: Mapping[str, str],
         versions: Mapping[str, int],
         cache: Cache,
-        force: frozenset[str] = frozenset(),
         seed: int = 0,
     ) -> None:
-        self._names = {node.key: node.names[0] if node.names else node.stage for node in nodes}
+        self._labels = labels
         self._versions = versions
         self._cache = cache
-        self._force = force
         self._seed = seed
         self._known: dict[str, list[tuple[Entry, dict[str, Any]]]] = {}
 
     def why(self, node: Node) -> str:
         """What to say of a node: "cached", or why it would run."""
         entry = self._cache.entry(node.key)
-        if node.key in self._force:
-            return "runs: forced"
         if entry.done:
             return "cached"
+        if entry.damaged:
+            return "runs: its files were changed or deleted"
         if entry.parts() or (entry.dir / CHECKPOINTS).is_dir():
             return f"goes on: interrupted after {entry.count()} rows" if entry.parts() else "goes on: interrupted"
         nearest = self._nearest(node)
@@ -53,18 +50,19 @@ class Reasons:
         return f"runs: {', '.join(changes) or 'its source has changed'}"
 
     def _nearest(self, node: Node) -> dict[str, Any] | None:
-        """Record of the cached node of this stage that differs least; those of the same name go first."""
+        """Record of the cached node of this stage and name that differs least; None if there is none."""
         if node.stage not in self._known:
             self._known[node.stage] = [(entry, entry.record()) for entry in self._cache.entries(node.stage)]
-        records = [record for _, record in self._known[node.stage] if record]
-        if not records:
-            return None
+        records = [record for _, record in self._known[node.stage] if record and self._same_name(node, record)]
 
-        def distance(record: Mapping[str, Any]) -> tuple[bool, int, float]:
-            named = bool(set(record["names"]) & set(node.names))
-            return not named, len(self._changes(node, record)), -record.get("started", 0.0)
+        def distance(record: Mapping[str, Any]) -> tuple[int, float]:
+            return len(self._changes(node, record)), -record.get("started", 0.0)
 
-        return min(records, key=distance)
+        return min(records, key=distance, default=None)
+
+    def _same_name(self, node: Node, record: Mapping[str, Any]) -> bool:
+        """Whether people call both alike: by a name, or by the expression where they have none."""
+        return bool({*record["names"], record.get("label")} & {*node.names, self._labels[node.key]})
 
     def _changes(self, node: Node, record: Mapping[str, Any]) -> list[str]:
         """What differs, in words."""
@@ -83,7 +81,7 @@ class Reasons:
 
     def _inputs(self, keys: Any) -> str:
         listed = keys if isinstance(keys, list) else [keys]
-        return ", ".join(self._names.get(key, "none") for key in listed)
+        return ", ".join(self._labels.get(key, "none") for key in listed)
 
 
 def _short(value: Any) -> str:

@@ -35,20 +35,34 @@ SIGNATURE = Signature(
 
 
 def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
-    rows = costs.rows_of(node, inputs["replies"])
+    rows = costs.rows_of(inputs["replies"])
     return costs.forward(inputs["by"], rows * 2 * costs.PROMPT_TOKENS)
 
 
-def run(ctx) -> Mapping[str, Any]:
-    """Chooses; result: rows."""
-    from cai_jax.stages.parts.rewarding import Scorer
+def rendered(ctx, n: int) -> list:
+    """The first n replies behind their prompts, as the preference model reads them."""
+    from cai_jax.stages.parts.rewarding import scored_segments
 
+    return [scored_segments(row["turns"], row["reply"]) for row in ctx.inputs["replies"].rows()[:n]]
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Chooses, a batch of prompts at a time; result: rows."""
+    from cai_jax.stages.parts.rewarding import Scorer
+    from cai_jax.stages.parts.screening import passed_on
+    from cai_jax.stages.parts.writing import in_batches
+
+    scorer = Scorer(ctx.inputs["by"])
     rows = ctx.inputs["replies"].rows()
-    scores = Scorer(ctx.inputs["by"]).scores([(row["turns"], row["reply"]) for row in rows])
-    chosen: dict[str, dict] = {}
-    for row, score in zip(rows, scores, strict=True):
-        if row["id"] not in chosen or score > chosen[row["id"]]["score"]:
-            chosen[row["id"]] = {**row, "score": float(score)}
-    out = list(chosen.values())
-    ctx.commit(out[len(ctx.committed()) :])
-    return {"rows": len(out)}
+    scorer.note_cut(ctx, [(row["turns"], row["reply"]) for row in rows])
+    by_prompt: dict[str, list[dict]] = {}
+    for row in rows:
+        by_prompt.setdefault(row["id"], []).append(row)
+
+    def make(batch: list[list[dict]]) -> list[dict]:
+        scores = iter(scorer.scores([(row["turns"], row["reply"]) for replies in batch for row in replies]))
+        scored = [[{**row, "score": float(next(scores))} for row in replies] for replies in batch]
+        return [max(replies, key=lambda row: row["score"]) for replies in scored]
+
+    made = sum(len(batch) for batch in in_batches(ctx, list(by_prompt.values()), 1, make))
+    return {"rows": made, **passed_on(ctx.inputs["replies"])}

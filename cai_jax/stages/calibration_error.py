@@ -7,7 +7,7 @@ from typing import Any
 
 from cai_jax.lang.types import Kind, Param, Signature, Type
 from cai_jax.stages.parts.labels import LABELS, decided, judged_labels
-from cai_jax.stages.parts.metrics import free
+from cai_jax.stages.parts.metrics import agreement, free
 
 SIGNATURE = Signature(
     name="calibration_error",
@@ -26,19 +26,20 @@ cost = free
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Result: value, low, high (bootstrap over prompts), n, and curve: (confidence, accuracy, pairs) per bin."""
+    """Result: value, low, high (bootstrap over prompts), n, and curve: (confidence, accuracy, pairs) per bin.
+
+    It commits no rows: the error is no mean over prompts.
+    """
     import numpy as np
 
     from cai_jax.evals.calibration import expected_error, interval
 
     pairs = decided(ctx.inputs["labels"].rows())
     p = np.array([row["soft"] for row, _ in pairs])
-    right = np.array([(row["soft"] > 0.5) == (truth > 0.5) for row, truth in pairs], float)
+    right = np.array([agreement(row["soft"] - 0.5, truth - 0.5) for row, truth in pairs])
     confidence = np.maximum(p, 1 - p)
     ids = np.array([row["id"] for row, _ in pairs])
     bins = ctx.params["bins"]
     value, curve = expected_error(confidence, right, bins)
     low, high = interval(ids, confidence, right, bins)
-    rows = [{"id": str(i), "value": float(abs(c - r))} for i, c, r in zip(ids, confidence, right, strict=True)]
-    ctx.commit(rows[len(ctx.committed()) :])
     return {"value": value, "low": low, "high": high, "n": len(set(ids)), "curve": curve}

@@ -6,7 +6,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
-from cai_jax.stages.parts.sources import missing, name_of
+from cai_jax.stages.parts.sources import columns_missing, lineage, missing, on_disk
+
+
+def _result(call: Call) -> Type:
+    rows = call.values["rows"]
+    return Type(Kind.DOCUMENTS, lineage=lineage(call), rows={"": rows} if rows else None)
+
+
+def _check(call: Call) -> Iterable[Problem]:
+    yield from missing(call, ("world",))
+    yield from columns_missing(call, ("column",), ())
+    if call.values["path"].startswith("builtin:") and not call.values["rows"]:
+        yield Problem("E223", "path", "the built-in world has no end", hint="say how many documents: rows=100k")
+
 
 SIGNATURE = Signature(
     name="documents",
@@ -43,18 +56,13 @@ SIGNATURE = Signature(
             unit="fraction",
         ),
     ),
-    result=lambda call: Type(Kind.DOCUMENTS, lineage=frozenset({name_of(call.values["path"])})),
-    check=lambda call: _check(call),
+    result=_result,
+    check=_check,
     group="source",
     source="path",
+    limit="rows",
     example='documents("builtin:world", rows=400k)',
 )
-
-
-def _check(call: Call) -> Iterable[Problem]:
-    yield from missing(call, ("world",))
-    if call.values["path"].startswith("builtin:") and not call.values["rows"]:
-        yield Problem("E223", "path", "the built-in world has no end", hint="say how many documents: rows=100k")
 
 
 def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
@@ -65,4 +73,5 @@ def run(ctx) -> Mapping[str, Any]:
     """Counts the documents; result: rows and the parameters by which training reads them."""
     from cai_jax.data.documents import count
 
-    return {**ctx.params, "rows": count(ctx.params)}
+    source = {**ctx.params, "path": on_disk(ctx.params["path"])}
+    return {**source, "rows": count(source)}

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.stages.parts.metrics import free, oracle_share, rate
+from cai_jax.stages.parts.metrics import free, oracle_rate, oracle_share
 
-SIGNATURE = rate(
-    "evasive_rate", "Share of replies that dodge and do not say why.", "evasive", "evasive_rate(rl, red.test)"
-)
+SIGNATURE = oracle_rate("evasive_rate", "Share of replies that dodge and do not say why.", "evasive_rate(rl, red.test)")
 cost = free
 
 

@@ -45,6 +45,7 @@ SIGNATURE = Signature(
         SEED,
     ),
     result=_result,
+    version=2,
     example="revised + chat |> finetune(base, epochs=1)",
 )  # fmt: skip
 
@@ -52,16 +53,17 @@ SIGNATURE = Signature(
 def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     p = node.params
     tokens = p["steps"] * p["batch"] * (p["length"] or 2 * costs.PROMPT_TOKENS)
-    return costs.train(inputs["model"], tokens or costs.ROWS * p["epochs"] * 2 * costs.PROMPT_TOKENS)
+    return costs.train(inputs["model"], tokens or costs.rows_of(inputs["data"]) * p["epochs"] * 2 * costs.PROMPT_TOKENS)
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Trains and writes hf/; result: steps, loss (nats per token, of the last step), dtype."""
+    """Trains and writes hf/; result: steps, dtype."""
     import jax
 
     from cai_jax.learn import optim, sft
     from cai_jax.learn.state import TrainState
     from cai_jax.models import checkpoint
+    from cai_jax.stages.parts.draws import draw_of
     from cai_jax.stages.parts.examples import Rows, corpus
     from cai_jax.stages.parts.models import model_of
     from cai_jax.stages.parts.training import compiled, optim_of, train, wide
@@ -69,11 +71,15 @@ def run(ctx) -> Mapping[str, Any]:
     p = ctx.params
     model = model_of(ctx.inputs["model"])
     data = corpus(ctx, model)
-    rows = Rows(data, p["batch"], p["epochs"], (ctx.seed, p["seed"]))
+    rows = Rows(data, p["batch"], p["epochs"], draw_of(ctx))
     total = p["steps"] or rows.count()
     settings = sft.SFT(optim_of(p, total), dtype=model.params["embed"].dtype.name)
     step = compiled(ctx, partial(sft.make_step, model.config, settings))
-    state = TrainState.create(wide(model.params), optim.optimizer(settings.optim))
-    state = train(ctx, state, step, rows.batches, total, p["batch"] * data.length)
+
+    def start():
+        return TrainState.create(wide(model.params), optim.optimizer(settings.optim))
+
+    state = train(ctx, start, step, rows.batches, total, p["batch"] * data.length)
+    data.fitter.note(ctx)
     checkpoint.save(replace(model, params=jax.device_get(state.params)), ctx.dir / "hf")
     return {"steps": total, "dtype": ctx.inputs["model"].result.get("dtype", "float32")}

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.stages.parts.metrics import free, oracle_share, rate
+from cai_jax.stages.parts.metrics import free, oracle_rate, oracle_share
 
-SIGNATURE = rate(
+SIGNATURE = oracle_rate(
     "helpful_rate",
     "Share of replies that help with a harmless request.",
-    "helpful",
     "helpful_rate(rl, ask.test)",
 )
 cost = free

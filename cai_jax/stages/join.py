@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,18 @@ def _result(call: Call) -> Type:
         splits=frozenset.intersection(*known) if known else None,
         lineage=frozenset().union(*(part.lineage for part in parts)),
         oracle=all(part.oracle for part in parts),
+        rows=_rows(parts),
     )
+
+
+def _rows(parts: Sequence[Type]) -> Mapping[str, int] | None:
+    """Rows of all, where they are known of each."""
+    if any(part.rows is None for part in parts):
+        return None
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update({split: rows * (part.replies or 1) for split, rows in part.rows.items()})
+    return total
 
 
 SIGNATURE = Signature(
@@ -36,6 +48,7 @@ SIGNATURE = Signature(
         ),
     ),
     result=_result,
+    version=2,
     group="operator",
     operator="+",
     example="revised + chat",
@@ -56,5 +69,10 @@ def run(ctx) -> Mapping[str, Any]:
     if ctx.node.type.kind is Kind.DOCUMENTS:
         return {"sources": [source for side in sides for source in side.result.get("sources", [side.result])]}
     rows = [row for side in sides for row in side.rows()]
+    if ctx.node.type.kind is Kind.PROMPTS:
+        from cai_jax.data.rows import numbered
+
+        # Two sources may hold the same conversation; each of its copies needs an id, and so draws, of its own.
+        rows = numbered(rows)
     ctx.commit(rows[len(ctx.committed()) :])
     return {"rows": len(rows)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -35,7 +36,10 @@ def _check(call: Call) -> Iterable[Problem]:
 
 def _result(call: Call) -> Type:
     replies = call.types["replies"]
-    return Type(Kind.PREFS, lineage=replies.lineage, oracle=replies.oracle)
+    every = math.comb(replies.replies or 2, 2)
+    each = min(call.values["pairs"] or every, every)
+    rows = None if replies.rows is None else {split: rows * each for split, rows in replies.rows.items()}
+    return Type(Kind.PREFS, lineage=replies.lineage, oracle=replies.oracle, rows=rows)
 
 
 SIGNATURE = Signature(
@@ -52,13 +56,13 @@ SIGNATURE = Signature(
               value="enum", default="both", choices=("both", "given")),
         Param("labels", "The probability as it is, rounded to 0 or 1, or clamped.", value="enum",
               default="soft", choices=("soft", "hard", "clamped")),
-        Param("clamp", "Bounds of clamped labels; after reasoning, labels are always clamped.",
-              value="range", default=COT_CLAMP, low=0, high=1),
+        Param("clamp", "Bounds of clamped labels; after reasoning, soft labels are clamped as well.",
+              value="range", default=COT_CLAMP, low=0, high=1, unit="fraction"),
         Param("reason", "Whether the judge thinks step by step first.", value="bool", default=False),
         Param("chains", "Chains of thought drawn for each comparison, whose labels are averaged.",
               value="int", default=1, low=1),
-        Param("undecided", "Comparisons without mass on either option: kept at their soft value, or given no weight.",
-              value="enum", default="keep", choices=("keep", "drop")),
+        Param("undecided", "Comparisons of whose questions half or more found no answer: kept at their soft value, or "
+              "given no weight.", value="enum", default="keep", choices=("keep", "drop")),
         FEWSHOTS,
         MAX_NEW,
         OVERLONG,
@@ -66,36 +70,44 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
+    version=2,
     example="red.train |> sample(sl, n=2) |> judge(harmless, by=base)",
 )  # fmt: skip
 
 
 def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     p = node.params
-    asked = costs.rows_of(node, inputs["replies"]) / 2 * (p["principles"] or 16) * (2 if p["orders"] == "both" else 1)
+    asked = costs.rows_of(node.type) * (p["principles"] or 16) * (2 if p["orders"] == "both" else 1)
     if p["reason"]:
         return costs.decode(inputs["by"], asked * p["chains"], 4 * costs.PROMPT_TOKENS, p["max_new"])
     return costs.forward(inputs["by"], asked * 4 * costs.PROMPT_TOKENS)
 
 
 def rendered(ctx, n: int) -> list:
-    """The first n comparisons, few-shots in front."""
+    """The first n comparisons in each order that is asked, few-shots in front."""
     from cai_jax.stages.parts.judging import Judge
 
     judge = Judge(ctx, load=False)
     pairs = judge.pairs()[:n]
-    return [judge.shots + judge.prompt(pairs[q.pair], q) for q in judge.questions(pairs) if not q.swapped][:n]
+    return [
+        judge.shots + judge.prompt(pair, question)
+        for pair in pairs
+        for question in judge.questions([pair])
+        if question.chain == 0
+    ]
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Labels every pair; result: rows, position_bias, flips, no_mass, ties, uninformative (shares)."""
+    """Labels every pair; result: rows, fewshots (as rendered), and what `judging.statistics` returns."""
     from cai_jax.stages.parts.judging import Judge, diagnoses, statistics
+    from cai_jax.stages.parts.principles import shown, suited_shots
     from cai_jax.stages.parts.writing import in_batches
 
     judge = Judge(ctx)
+    fewshots = shown(ctx, len(suited_shots(ctx.inputs["constitution"], ctx.params["reason"])), judge.shots)
     pairs = judge.fitting(judge.pairs())
-    rows = [row for batch in in_batches(ctx, list(enumerate(pairs)), 1, judge.label) for row in batch]
+    rows = [row for batch in in_batches(ctx, pairs, 1, judge.label) for row in batch]
     result = statistics(rows)
     for code, message in diagnoses(result):
         ctx.note(code, message)
-    return {"rows": len(rows), **result}
+    return {"rows": len(rows), **fewshots, **result}

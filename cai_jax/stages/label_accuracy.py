@@ -7,11 +7,11 @@ from typing import Any
 
 from cai_jax.lang.types import Kind, Signature, Type
 from cai_jax.stages.parts.labels import LABELS, decided, judged_labels
-from cai_jax.stages.parts.metrics import free, measured
+from cai_jax.stages.parts.metrics import agreement, free, measured
 
 SIGNATURE = Signature(
     name="label_accuracy",
-    about="Share of labels on the oracle's side, of pairs that their principles tell apart.",
+    about="Share of labels on the oracle's side, of pairs that their principles tell apart; a tie counts half.",
     params=(LABELS,),
     result=lambda call: Type(Kind.METRIC),
     check=judged_labels,
@@ -24,5 +24,5 @@ cost = free
 def run(ctx) -> Mapping[str, Any]:
     """Result: value, low, high, n, and pairs: how many were decided."""
     pairs = decided(ctx.inputs["labels"].rows())
-    found = [{"id": row["id"], "value": float((row["p"] > 0.5) == (truth > 0.5))} for row, truth in pairs]
+    found = [{"id": row["id"], "value": agreement(row["p"] - 0.5, truth - 0.5)} for row, truth in pairs]
     return measured(ctx, found, pairs=len(found))

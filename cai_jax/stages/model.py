@@ -48,7 +48,7 @@ def _result(call: Call) -> Type:
         return Type(Kind.MODEL)
     from cai_jax.models.config import parameters
 
-    return Type(Kind.MODEL, context=config.max_position, vocab=config.vocab_size, size=parameters(config))
+    return Type(Kind.MODEL, context=config.max_position, size=parameters(config))
 
 
 def _check(call: Call) -> Iterable[Problem]:

@@ -27,6 +27,14 @@ def _check(call: Call) -> Iterable[Problem]:
             label="does not divide the batch",
             hint=f"use a divisor of {rows}",
         )
+    if call.values["max_fall"] is not None and call.types.get("watch") is None:
+        yield Problem(
+            "E223",
+            "max_fall",
+            "nothing watches, so no score can fall",
+            label="needs `watch`",
+            hint="say watch=: a preference model that is not trained against",
+        )
 
 
 def _float(name: str, about: str, default: float | None, **bounds) -> Param:
@@ -58,7 +66,8 @@ SIGNATURE = Signature(
         replace(DECAY, default="linear"),
         _float("clip", "How far the ratio may go (ε).", 0.2, low=0, open_low=True, high=1),
         _float("value_clip", "How far a value may go from the old one.", 0.2, low=0, open_low=True),
-        _float("value_coef", "Weight of the value loss.", 0.1, low=0),
+        _float("value_coef", "Weight of the value loss; the critic's own Adam cancels a constant factor, so it acts "
+               "through the critic's gradient clip only.", 0.1, low=0),
         _float("dual_clip", "Bound of the loss where the advantage is negative; off without it.", None, low=1),
         _float("gamma", "Discount.", 1.0, low=0, high=1),
         _float("lam", "λ of generalised advantage estimation.", 0.95, low=0, high=1),
@@ -68,15 +77,18 @@ SIGNATURE = Signature(
         Param("whiten", "Whether rewards are scaled to variance 1.", value="bool", default=False),
         Param("watch", "A second preference model, never trained against: its score tells over-optimisation.",
               kinds=(Kind.REWARD_MODEL,), default=None),
-        _float("max_kl", "Stop before the divergence exceeds so many nats per reply; off without it.", None,
-               low=0, open_low=True),
-        TEMPERATURE,
+        _float("max_kl", "Stop once the divergence exceeds so many nats per reply, and keep the last policy that "
+               "does not; off without it.", None, low=0, open_low=True),
+        _float("max_fall", "Stop once the score of `watch` is so far below its best, and keep the last policy that "
+               "is not; off without it.", None, low=0, open_low=True),
+        replace(TEMPERATURE, about="Divides the logits, in sampling and in the losses alike.", open_low=True),
         MAX_NEW,
         OVERLONG,
         SEED,
     ),
     result=_result,
     check=_check,
+    version=2,
     example="sl |> ppo(rm, on=red.train + ask.train, kl=0.05, steps=100)",
 )  # fmt: skip
 
@@ -96,40 +108,62 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     )
 
 
+def rendered(ctx, n: int) -> list:
+    """The first n prompts, as the policy reads them."""
+    from cai_jax.data import formats
+
+    return [formats.ask(row["turns"]) for row in ctx.inputs["on"].rows()[:n]]
+
+
 def run(ctx) -> Mapping[str, Any]:
-    """Trains and writes hf/; result: steps, score, kl (nats per reply), coefficient, dtype."""
+    """Trains and writes hf/; result: steps, score, kl (nats per reply), kl_coefficient, dtype.
+
+    Score and divergence are those of the last rollout within the limits: with limits, of the policy that is saved;
+    without, of the one before its last step.
+    """
     import jax
 
     from cai_jax.models import checkpoint
+    from cai_jax.stages.parts.limits import Course, Limits
     from cai_jax.stages.parts.reinforcing import Loop, diagnoses
     from cai_jax.stages.parts.training import Checkpoints, finite
 
-    loop = Loop(ctx)
+    loop, total = Loop(ctx), ctx.params["steps"]
+    limits = Limits(ctx.params["max_kl"], ctx.params["max_fall"])
     checkpoints = Checkpoints(ctx)
-    begun, state = checkpoints.resume(loop.state)
+
+    def start():
+        state = loop.start()
+        return state, Course.begin(state.policy.params if limits else {})
+
+    begun, (state, course) = checkpoints.resume(start())
     last: dict[str, float] = {}
-    done, total, tokens = begun, ctx.params["steps"], 0
-    for number in range(begun, total):
+    tokens = 0
+    # With limits the trained policy is measured too: it may be the one that breaks them.
+    for number in range(begun, total + bool(limits)):
         state, prepared, metrics = loop.roll(state, number)
         last = finite(metrics, number + 1)
-        if ctx.params["max_kl"] is not None and last["kl"] > ctx.params["max_kl"]:
+        broken = limits.broken(last, course)
+        if broken is None:
+            course = course.after(last, state.policy.params if limits else {}, number)
+        if broken or number == total:
             ctx.log(number + 1, **last)
-            ctx.note("max-kl", f"stopped at step {number + 1}: {last['kl']:.2f} nats per reply")
             break
         state, updated = loop.improve(state, prepared, number)
         last |= finite(updated, number + 1)
         ctx.log(number + 1, **last)
-        done = number + 1
         tokens += int(last["length"] * ctx.params["batch"])
         # Behind the last step nothing is left to go on with: what it measured belongs to the result.
-        if done < total:
+        if number + 1 < total:
             if checkpoints.due:
-                checkpoints.save(done, state)
-            ctx.progress(done, total, tokens=tokens, unit="steps")
-    for code, message in diagnoses(last, ctx.params):
+                checkpoints.save(number + 1, (state, course))
+            ctx.progress(number + 1, total, tokens=tokens, unit="steps")
+    notes = [*diagnoses(course.first, last), *([broken] if broken else [])]
+    for code, message in notes:
         ctx.note(code, message)
-    policy = jax.device_get(state.policy.params)
+    policy = jax.device_get(course.kept if limits else state.policy.params)
     checkpoint.save(replace(loop.model, params=policy), ctx.dir / "hf")
+    kept = {name: float(course.measured[name]) for name in ("score", "kl")}
     dtype = ctx.inputs["model"].result.get("dtype", "float32")
-    kept = {name: last[name] for name in ("score", "kl", "kl_coefficient") if name in last}
-    return {"steps": done, **kept, "dtype": dtype}
+    steps = int(course.steps) if limits else total
+    return {"steps": steps, **kept, "kl_coefficient": last["kl_coefficient"], "dtype": dtype}

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
-from cai_jax.stages.parts.sources import COLUMN_TEST, LIMIT, SPLIT_COLUMN, missing, name_of, on_disk, splits_of
+from cai_jax.stages.parts.sources import (
+    COLUMN_TEST,
+    LIMIT,
+    SPLIT_COLUMN,
+    columns_missing,
+    lineage,
+    missing,
+    on_disk,
+    rows_of,
+    splits_of,
+)
+
+BUILTIN = {"train": 512, "test": 200}  # pairs of every built-in set
+_COLUMNS = ("chosen", "rejected", "a", "b", "label", "prompt")
 
 
 def _builtin() -> tuple[str, ...]:
@@ -15,14 +28,16 @@ def _builtin() -> tuple[str, ...]:
 
 
 def _result(call: Call) -> Type:
-    path = call.values["path"]
     # The built-in preferences are about the built-in helpful prompts.
-    names = {name_of(path)} | ({"builtin:helpful"} if path.startswith("builtin:") else set())
-    return Type(Kind.PREFS, splits=splits_of(call), lineage=frozenset(names))
+    about = {"builtin:helpful"} if call.values["path"].startswith("builtin:") else set()
+    splits = splits_of(call)
+    rows = rows_of(call, BUILTIN, splits)
+    return Type(Kind.PREFS, splits=splits, lineage=lineage(call) | about, rows=rows)
 
 
 def _check(call: Call) -> Iterable[Problem]:
-    return missing(call, _builtin())
+    yield from missing(call, _builtin())
+    yield from columns_missing(call, _COLUMNS, [{"a", "b", "p"}, {"chosen", "rejected"}])
 
 
 def _column(name: str, about: str) -> Param:
@@ -48,6 +63,7 @@ SIGNATURE = Signature(
     check=_check,
     group="source",
     source="path",
+    limit="limit",
     example='prefs("builtin:helpful_prefs")',
 )
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
-from cai_jax.stages.parts.sources import COLUMN_TEST, LIMIT, SPLIT_COLUMN, missing, name_of, on_disk, splits_of
+from cai_jax.stages.parts.sources import (
+    COLUMN_TEST,
+    LIMIT,
+    SPLIT_COLUMN,
+    columns_missing,
+    lineage,
+    missing,
+    on_disk,
+    rows_of,
+    splits_of,
+)
+
+BUILTIN = {"train": 768, "test": 400}  # rows of every built-in set
 
 
 def _builtin() -> tuple[str, ...]:
@@ -15,17 +27,16 @@ def _builtin() -> tuple[str, ...]:
 
 
 def _result(call: Call) -> Type:
-    path = call.values["path"]
-    return Type(
-        Kind.PROMPTS,
-        splits=splits_of(call),
-        lineage=frozenset({name_of(path)}),
-        oracle=path.startswith("builtin:"),
-    )
+    splits, oracle = splits_of(call), call.values["path"].startswith("builtin:")
+    rows = rows_of(call, BUILTIN, splits)
+    return Type(Kind.PROMPTS, splits=splits, lineage=lineage(call), oracle=oracle, rows=rows)
 
 
 def _check(call: Call) -> Iterable[Problem]:
-    return missing(call, _builtin())
+    from cai_jax.data.sources import PROMPT_COLUMNS
+
+    yield from missing(call, _builtin())
+    yield from columns_missing(call, ("column",), [{name} for name in PROMPT_COLUMNS])
 
 
 SIGNATURE = Signature(
@@ -47,6 +58,7 @@ SIGNATURE = Signature(
     check=_check,
     group="source",
     source="path",
+    limit="limit",
     example='prompts("builtin:red_team")',
 )  # fmt: skip
 

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from cai_jax.lang.types import Cost, Node, Signature, Type
-
-if TYPE_CHECKING:
-    from cai_jax.data.render import Segment
 
 Row = dict[str, Any]
 
@@ -95,6 +92,10 @@ class Context(Protocol):
         """A named diagnosis (uninformative labels): kept with the node, shown at the end of every run."""
         ...
 
+    def used(self, **schedule: Any) -> None:
+        """What settings of the schedule came to where they leave it open, for node.json."""
+        ...
+
     def progress(self, done: int, total: int, *, tokens: int = 0, unit: str = "rows") -> None:
         """How far the stage is; also where a pending interruption is raised, so call it after committing.
 
@@ -122,9 +123,3 @@ class Stage(Protocol):
     def run(self, ctx: Context) -> Mapping[str, Any] | None:
         """Makes the node; returns a JSON-able result."""
         ...
-
-
-class Renders(Stage, Protocol):
-    """A stage that can show its prompts."""
-
-    def rendered(self, ctx: Context, n: int) -> list[list[Segment]]: ...

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.stages.parts.metrics import free, oracle_share, rate
+from cai_jax.stages.parts.metrics import free, oracle_rate, oracle_share
 
-SIGNATURE = rate(
+SIGNATURE = oracle_rate(
     "refusal_rate",
     "Share of replies that decline or dodge, with or without a reason.",
-    "refused",
     "refusal_rate(rl, ask.test)",
 )
 cost = free

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cai_jax.lang.types import Cost, Kind, Node, Param, Signature, Type
-from cai_jax.stages.parts.params import WHERE
+from cai_jax.stages.parts.params import WHERE, flagged
 
 SIGNATURE = Signature(
     name="refuse",
@@ -17,6 +17,8 @@ SIGNATURE = Signature(
         WHERE,
     ),
     result=lambda call: call.types["replies"],
+    check=flagged,
+    version=2,
     example='replies |> refuse("I can\'t help with that.", where=flagged)',
 )
 
@@ -27,12 +29,17 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
 
 def run(ctx) -> Mapping[str, Any]:
     """Replaces; result: rows, refused (count)."""
+    from cai_jax.stages.parts.screening import passed_on
+
     everywhere, text = ctx.params["where"] == "all", ctx.params["text"]
     rows = ctx.inputs["replies"].rows()
     chosen = [everywhere or bool(row.get("flag")) for row in rows]
-    out = [
-        {**row, "original": row.get("original", row["reply"]), "reply": text, "refused": True} if hit else row
-        for row, hit in zip(rows, chosen, strict=True)
-    ]
+    out = [_refused(row, text) if hit else row for row, hit in zip(rows, chosen, strict=True)]
     ctx.commit(out[len(ctx.committed()) :])
-    return {"rows": len(out), "refused": sum(chosen)}
+    return {"rows": len(out), "refused": sum(chosen), **passed_on(ctx.inputs["replies"])}
+
+
+def _refused(row: dict, text: str) -> dict:
+    """The row with another reply; what a model's sampling said of the old one goes."""
+    kept = {name: value for name, value in row.items() if name not in ("logprob", "tokens", "ended")}
+    return {**kept, "original": row.get("original", row["reply"]), "reply": text, "refused": True}

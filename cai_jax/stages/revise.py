@@ -19,6 +19,7 @@ from cai_jax.stages.parts.params import (
     TOP_P,
     WHERE,
     fits,
+    flagged,
     needs,
 )
 
@@ -36,6 +37,7 @@ def _result(call: Call) -> Type:
 
 def _check(call: Call) -> Iterable[Problem]:
     yield from needs(call, "revise", "revise")
+    yield from flagged(call)
     yield from fits(call, "by")
 
 
@@ -60,45 +62,53 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
+    version=2,
     example="replies |> revise(harmless, rounds=2)",
 )  # fmt: skip
 
 
 def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     p, model = node.params, inputs["by"]
-    texts = (2 if p["critique"] else 1) * p["rounds"] * (costs.rows_of(node, inputs["replies"]))
+    texts = (2 if p["critique"] else 1) * p["rounds"] * (costs.rows_of(inputs["replies"]))
     return costs.decode(model, texts, 2 * costs.PROMPT_TOKENS, p["max_new"])
 
 
 def rendered(ctx, n: int) -> list:
-    """The first n critique prompts (or direct revisions) of the first round, few-shots in front."""
-    from cai_jax.data import formats
-    from cai_jax.stages.parts.draws import draw_of
+    """The prompts of the first round of the first n replies: critique (if any) and revision, few-shots in front."""
+    from cai_jax.stages.parts import rounds
+    from cai_jax.stages.parts.draws import draw_of, told_apart
     from cai_jax.stages.parts.principles import critique_shots, principles
-    from cai_jax.stages.parts.rounds import drawn
 
     p, able, draw = ctx.params, principles(ctx.inputs["constitution"], "revise"), draw_of(ctx)
-    shots = critique_shots(ctx.inputs["constitution"], p["fewshots"], direct=not p["critique"])
+    direct = not p["critique"]
+    shots = critique_shots(ctx.inputs["constitution"], p["fewshots"], direct=direct)
     out = []
-    for row in ctx.inputs["replies"].rows()[:n]:
-        chosen = drawn(draw, able, row, 1)
-        if p["critique"]:
-            out.append(shots + formats.critique(row["turns"], row["reply"], chosen.critique))
-        else:
-            out.append(shots + formats.direct_revision(row["turns"], row["reply"], chosen.revise))
+    for row, which in told_apart(ctx.inputs["replies"].rows())[:n]:
+        principle = rounds.chosen(draw, able, row, which)
+        if not direct:
+            out.append(shots + rounds.critique_prompt(row, principle))
+        out.append(shots + rounds.revision_prompt(row, principle, "<a critique>", direct))
     return out
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Revises, a batch of replies at a time through all rounds; result: rows."""
+    """Revises, a batch of replies at a time through all rounds; result: rows, fewshots (as rendered)."""
+    from cai_jax.stages.parts.draws import told_apart
+    from cai_jax.stages.parts.principles import examples, shown
     from cai_jax.stages.parts.rounds import Rounds
+    from cai_jax.stages.parts.screening import passed_on
     from cai_jax.stages.parts.writing import in_batches
 
-    rounds = Rounds(ctx)
-    made = unfit = 0
-    for batch in in_batches(ctx, ctx.inputs["replies"].rows(), rows_each(ctx.params), rounds.of):
+    rounds, each = Rounds(ctx), rows_each(ctx.params)
+    fewshots = shown(ctx, len(examples(ctx.inputs["constitution"], "critique")), rounds.shots)
+    made = unfit = cut = 0
+    for batch in in_batches(ctx, told_apart(ctx.inputs["replies"].rows()), each, rounds.of):
         made += len(batch)
-        unfit += sum(row["unfit"] for row in batch if row["round"] == ctx.params["rounds"])
+        last = batch[each - 1 :: each]
+        unfit += sum(row["unfit"] for row in last)
+        cut += sum(row["cut"] for row in last)
     if unfit:
         ctx.note("overlong", f"{unfit} revisions did not fit the context; those replies stayed as they were")
-    return {"rows": made}
+    if cut:
+        ctx.note("overlong", f"{cut} revisions were of conversations that lost their beginning to fit the context")
+    return {"rows": made, **fewshots, **passed_on(ctx.inputs["replies"])}

@@ -12,7 +12,7 @@ from cai_jax.stages.parts import cost as costs
 from cai_jax.stages.parts.params import DECAY, EPOCHS, LENGTH, OVERLONG, SEED, WARMUP, batch, rate
 
 REFERENCE = 512  # pairs whose replies set the mean and variance of the scores
-SPREAD = 0.2  # raw scores that vary less than this carry hardly any signal
+SPREAD = 0.2  # raw scores that vary less carry hardly any signal, which normalising would only blow up
 
 
 def _result(call: Call) -> Type:
@@ -36,23 +36,27 @@ SIGNATURE = Signature(
         SEED,
     ),
     result=_result,
+    version=2,
     example="labels + human.train |> reward(sl)",
 )
 
 
 def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
-    tokens = costs.ROWS * node.params["epochs"] * 4 * costs.PROMPT_TOKENS
+    tokens = costs.rows_of(inputs["prefs"]) * node.params["epochs"] * 4 * costs.PROMPT_TOKENS
     return costs.train(inputs["model"], tokens)
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Trains and writes hf/; result: steps, pairs, spread (of raw scores), mean, dtype."""
+    """Trains and writes hf/; result: steps, pairs, mean and spread of raw scores, dtype, and scale.
+
+    Raw scores are divided by the scale, which is the spread, or `SPREAD` where that is more.
+    """
     import jax
     import numpy as np
 
     from cai_jax.learn import optim, preference
     from cai_jax.learn.state import TrainState
-    from cai_jax.models import checkpoint, heads
+    from cai_jax.models import checkpoint, decoder, heads
     from cai_jax.stages.parts.models import model_of
     from cai_jax.stages.parts.pairs import Pairs
     from cai_jax.stages.parts.rewarding import raw_scores
@@ -64,10 +68,13 @@ def run(ctx) -> Mapping[str, Any]:
     total = max(1, round(p["epochs"] * len(pairs.tokens) / p["batch"]))
     settings = preference.Preference(optim_of(p, total), dtype=model.params["embed"].dtype.name)
     step = compiled(ctx, partial(preference.make_step, model.config, settings))
-    head = heads.init_head(model.config, jax.random.key(ctx.seed * 1000003 + p["seed"]))
-    start = {"decoder": wide(model.params), "head": head}
-    state = TrainState.create(start, optim.optimizer(settings.optim))
-    state = train(ctx, state, step, pairs.batches, total, 2 * p["batch"] * pairs.length)
+
+    def start():
+        key = jax.random.wrap_key_data(np.array([ctx.seed, p["seed"]], np.uint32), impl="threefry2x32")
+        params = {"decoder": wide(decoder.trunk(model.params)), "head": heads.init_head(model.config, key)}
+        return TrainState.create(params, optim.optimizer(settings.optim))
+
+    state = train(ctx, start, step, pairs.batches, total, 2 * p["batch"] * pairs.length)
 
     params = jax.device_get(state.params)
     trained = replace(model, params=params["decoder"], head=params["head"])
@@ -77,10 +84,12 @@ def run(ctx) -> Mapping[str, Any]:
     if spread < SPREAD:
         ctx.note(
             "no-spread",
-            f"the preference model hardly tells replies apart (raw scores vary by {spread:.2g}); after "
-            "normalisation its scores are mostly noise",
+            f"the preference model hardly tells replies apart (raw scores vary by {spread:.2g}); its scores are "
+            "mostly noise, and stay smaller than variance 1 would make them",
         )
-    normal = heads.normalise(trained.head, mean, max(spread, 1e-6))
+    scale = max(spread, SPREAD)
+    normal = heads.normalise(trained.head, mean, scale)
     checkpoint.save(replace(trained, head=normal), ctx.dir / "hf")
     dtype = ctx.inputs["model"].result.get("dtype", "float32")
-    return {"steps": total, "pairs": len(pairs.tokens), "spread": spread, "mean": mean, "dtype": dtype}
+    shape = {"mean": mean, "spread": spread, "scale": scale}
+    return {"steps": total, "pairs": len(pairs.tokens), **shape, "dtype": dtype}

@@ -18,8 +18,8 @@ def _result(call: Call) -> Type:
         lineage=prompts.lineage,
         oracle=prompts.oracle,
         context=model.context,
-        vocab=model.vocab,
         size=model.size,
+        rows=prompts.rows,
         length=call.values["max_new"],
     )
 
@@ -39,12 +39,13 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=lambda call: fits(call, "model"),
+    version=2,
     example="red.train |> sample(base, n=2)",
 )
 
 
 def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
-    rows = costs.rows_of(node, node.type)
+    rows = costs.rows_of(node.type)
     return costs.decode(inputs["model"], rows, costs.PROMPT_TOKENS, node.params["max_new"])
 
 
@@ -56,26 +57,29 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Writes the replies; result: rows."""
+    """Writes the replies; result: rows, ended (share of replies that end by themselves)."""
     from cai_jax.data import formats
+    from cai_jax.data.render import text_of
     from cai_jax.stages.parts.draws import draw_of
+    from cai_jax.stages.parts.fitting import fitting
     from cai_jax.stages.parts.models import model_of
-    from cai_jax.stages.parts.writing import Writer, fitting, in_batches
+    from cai_jax.stages.parts.writing import Writer, in_batches
 
     writer = Writer.of(ctx, model_of(ctx.inputs["model"]), formats.REPLY_STOPS)
     draw, n = draw_of(ctx), ctx.params["n"]
 
-    def prompt(row: dict) -> list[int] | None:
-        return writer.fit(formats.ask(row["turns"]))
+    def prompt(row: dict) -> list:
+        return formats.ask(row["turns"])
 
     def make(batch: list[dict]) -> list[dict]:
-        asked = [(row, sample, prompt(row)) for row in batch for sample in range(n)]
-        keys = [draw.key("reply", row, sample) for row, sample, _ in asked]
-        written = writer.write([ids for _, _, ids in asked], keys)
+        asked = [(row, sample) for row in batch for sample in range(n)]
+        keys = [draw.key("reply", row, sample) for row, sample in asked]
+        written = writer.write([writer.fit(prompt(row)) for row, _ in asked], keys)
         return [
             {
                 **row,
                 "sample": sample,
+                "prompt": text_of(prompt(row)),
                 "reply": text.text,
                 "logprob": text.logprob,
                 "tokens": text.tokens,
@@ -83,9 +87,14 @@ def run(ctx) -> Mapping[str, Any]:
                 "model": ctx.inputs["model"].key,
                 "seed": ctx.params["seed"],
             }
-            for (row, sample, _), text in zip(asked, written, strict=True)
+            for (row, sample), text in zip(asked, written, strict=True)
         ]
 
-    rows = fitting(ctx, ctx.inputs["prompts"].rows(), prompt)
-    made = sum(len(batch) for batch in in_batches(ctx, rows, n, make))
-    return {"rows": made}
+    rows = fitting(ctx, ctx.inputs["prompts"].rows(), writer.fitter(), prompt)
+    made = ended = 0
+    for batch in in_batches(ctx, rows, n, make):
+        made += len(batch)
+        ended += sum(row["ended"] for row in batch)
+    if ended < 0.8 * made:
+        ctx.note("unended", f"only {ended / made:.0%} of the replies end by themselves: raise max_new=")
+    return {"rows": made, "ended": ended / made}

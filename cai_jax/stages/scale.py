@@ -13,7 +13,7 @@ SIGNATURE = Signature(
     params=(
         Param("value", "What is weighted.",
               kinds=(Kind.RESPONSES, Kind.DIALOGS, Kind.PREFS, Kind.REWARD_MODEL)),
-        Param("weight", "By what.", value="float"),
+        Param("weight", "By what.", value="float", low=0, open_low=True, unit="fraction"),
     ),
     result=lambda call: call.types["value"],
     group="operator",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
@@ -25,48 +26,53 @@ SIGNATURE = Signature(
         BY,
         OVERLONG,
     ),
-    result=lambda call: call.types["replies"],
+    result=lambda call: replace(call.types["replies"], screened=True),
     check=_check,
+    version=2,
     example="replies |> screen(harmless, limit=50%)",
 )  # fmt: skip
 
 
 def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
-    rows = costs.rows_of(node, inputs["replies"])
+    rows = costs.rows_of(inputs["replies"])
     return costs.forward(inputs["by"], rows * 16 * 2 * costs.PROMPT_TOKENS)
 
 
+def rendered(ctx, n: int) -> list:
+    """The questions about the first n replies, one for each principle."""
+    from cai_jax.stages.parts.screening import Screener
+
+    screener = Screener(None, _requests(ctx), ctx.params["limit"])
+    return [prompt for row in ctx.inputs["replies"].rows()[:n] for prompt in screener.asked(row)]
+
+
 def run(ctx) -> Mapping[str, Any]:
-    """Flags; result: rows, flagged (count), no_mass (share of questions without an answer)."""
-    from cai_jax.data import formats
-    from cai_jax.stages.parts.auditing import NO_MASS, audits, undecided
+    """Flags; result: rows, flagged (count), no_mass (share of questions without an answer), screening (by whom)."""
+    from cai_jax.stages.parts.auditing import undecided
     from cai_jax.stages.parts.models import model_of
-    from cai_jax.stages.parts.principles import principles
+    from cai_jax.stages.parts.screening import Screener, told
     from cai_jax.stages.parts.writing import in_batches
 
-    able, limit = principles(ctx.inputs["constitution"], "audit"), ctx.params["limit"]
-    model = model_of(ctx.inputs["by"])
-    overlong = "error" if ctx.params["overlong"] == "error" else "truncate_left"
+    by, requests, limit = ctx.inputs["by"], _requests(ctx), ctx.params["limit"]
+    screener = Screener(model_of(by), requests, limit)
 
     def make(batch: list[dict]) -> list[dict]:
-        asked = [formats.audit(row["turns"], row["reply"], p.critique) for row in batch for p in able]
-        scored = audits(model, asked, overlong)
-        shape = (len(batch), len(able))
-        unanswered = (scored.mass.reshape(shape) < NO_MASS).sum(axis=1)
-        out = []
-        for row, probabilities, count in zip(batch, scored.first.reshape(shape), unanswered, strict=True):
-            worst = int(probabilities.argmax())
-            p = float(probabilities[worst])
-            flag = {"principle": able[worst].name, "request": able[worst].critique, "p": p, "limit": limit}
-            out.append({**row, "flag": flag if p >= limit else None, "unanswered": int(count)})
-        return out
+        found = zip(batch, screener.flags(batch), strict=True)
+        return [{**row, "flag": flag, "unanswered": count} for row, (flag, count) in found]
 
+    rows = screener.fitting(ctx, ctx.inputs["replies"].rows(), ctx.params["overlong"])
     flagged = made = unanswered = 0
-    for batch in in_batches(ctx, ctx.inputs["replies"].rows(), 1, make):
+    for batch in in_batches(ctx, rows, 1, make):
         made += len(batch)
         flagged += sum(row["flag"] is not None for row in batch)
         unanswered += sum(row["unanswered"] for row in batch)
-    no_mass = unanswered / max(1, made * len(able))
+    no_mass = unanswered / max(1, made * len(requests))
     for code, message in undecided(no_mass, "judgements"):
         ctx.note(code, message)
-    return {"rows": made, "flagged": flagged, "no_mass": no_mass}
+    return {"rows": made, "flagged": flagged, "no_mass": no_mass, **told(by, requests, limit)}
+
+
+def _requests(ctx) -> list[tuple[str, str]]:
+    from cai_jax.stages.parts.principles import principles
+
+    return [(p.name, p.critique) for p in principles(ctx.inputs["constitution"], "audit")]

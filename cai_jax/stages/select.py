@@ -12,7 +12,8 @@ from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Signature, Type
 
 def _result(call: Call) -> Type:
     value, name = call.types["value"], call.values["name"]
-    return replace(value, splits=None, lineage=frozenset(f"{source}/{name}" for source in value.lineage))
+    rows = {name: value.rows[name]} if value.rows and name in value.rows else None
+    return replace(value, splits=None, lineage=frozenset(f"{source}/{name}" for source in value.lineage), rows=rows)
 
 
 SIGNATURE = Signature(

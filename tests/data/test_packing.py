@@ -7,9 +7,7 @@ from cai_jax.data.packing import first_fit, pack
 
 
 def test_worked_by_hand():
-    packed = pack(
-        [[1, 2, 3], [4, 5, 6, 7], [8], [9, 10]], 5, weights=[[0, 1, 1], [1] * 4, [0.5], [1, 1]], pad=99
-    )
+    packed = pack([[1, 2, 3], [4, 5, 6, 7], [8], [9, 10]], 5, weights=[[0, 1, 1], [1] * 4, [0.5], [1, 1]], pad=99)
     np.testing.assert_array_equal(packed.tokens, [[1, 2, 3, 8, 99], [4, 5, 6, 7, 99], [9, 10, 99, 99, 99]])
     np.testing.assert_array_equal(packed.segments, [[1, 1, 1, 2, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 0]])
     np.testing.assert_array_equal(packed.positions, [[0, 1, 2, 0, 0], [0, 1, 2, 3, 0], [0, 1, 0, 0, 0]])

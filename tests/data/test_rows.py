@@ -52,9 +52,7 @@ def test_transcript():
 
 
 def test_a_marker_inside_a_line_is_text():
-    assert transcript("\n\nHuman: I said Human: be quiet") == [
-        {"role": "human", "text": "I said Human: be quiet"}
-    ]
+    assert transcript("\n\nHuman: I said Human: be quiet") == [{"role": "human", "text": "I said Human: be quiet"}]
 
 
 def test_neighbours_of_one_role_are_joined():
@@ -76,6 +74,17 @@ def test_messages_in_three_dialects():
     assert messages(expected) == expected
 
 
-def test_messages_refuse_a_system_turn():
-    with pytest.raises(ValueError, match="'system'"):
-        messages([{"role": "system", "content": "Be nice"}])
+def test_a_systems_message_stands_before_all_others():
+    asked = [{"role": "user", "content": "Q"}]
+    assert messages([{"role": "system", "content": "Be nice"}, *asked]) == [
+        {"role": "system", "text": "Be nice"},
+        {"role": "human", "text": "Q"},
+    ]
+    with pytest.raises(ValueError, match="can only stand before them"):
+        messages([*asked, {"role": "system", "content": "Be nice"}])
+
+
+@pytest.mark.parametrize("role", ["tool", None, 3, ["human"], {"human": 1}])
+def test_other_roles_are_refused(role):
+    with pytest.raises(ValueError, match="holds a message of role"):
+        messages([{"role": role, "content": "Q"}])

@@ -1,9 +1,10 @@
 import gzip
 import json
+import math
 
 import pytest
 
-from cai_jax.data.readers import columns, files
+from cai_jax.data.readers import files
 from cai_jax.data.rows import DataError, hash_split
 from cai_jax.data.sources import read_prefs, read_prompts, splits
 
@@ -65,7 +66,6 @@ def test_every_format_gives_the_same_rows(make, tmp_path):
     assert texts(rows) == [q["prompt"] for q in QUESTIONS]
     assert [row["topic"] for row in rows] == [q["topic"] for q in QUESTIONS]
     assert rows == read_prompts(write(tmp_path / "again.jsonl", QUESTIONS))
-    assert columns(make(tmp_path)) == ("prompt", "topic")
 
 
 def prepared_tfds(folder):
@@ -112,7 +112,7 @@ def test_a_prepared_tfds_dataset(tmp_path):
     assert texts(rows) == [q["prompt"] for q in QUESTIONS]
     assert [row["split"] for row in rows] == ["train"] * 5 + ["test"] * 3
     assert [row["topic"] for row in rows] == [q["topic"] for q in QUESTIONS]
-    assert splits(path) == {"train", "test"}
+    assert splits(path) is None  # only reading it would tell
 
 
 def test_an_unprepared_tfds_folder_is_named(tmp_path):
@@ -136,6 +136,22 @@ def test_splits_by_column_by_file_and_by_hash(tmp_path):
     rows = read_prompts(plain, test=0.5)
     assert [row["split"] for row in rows] == [hash_split(row["turns"], 0.5) for row in rows]
     assert splits(plain) == {"train", "test"} and splits(plain, test=0.0) == {"train"}
+
+
+def test_no_split_in_the_split_column_is_no_split_of_that_name(tmp_path):
+    path = write(tmp_path / "x.jsonl", [{"prompt": "a", "split": None}, {"prompt": "b", "split": "dev"}])
+    assert splits(path, test=0.0) == {"train", "dev"}
+    assert [row["split"] for row in read_prompts(path, test=0.0)] == ["train", "dev"]
+
+
+def test_splits_are_told_from_a_look_at_the_first_rows(tmp_path):
+    many = [{"prompt": str(i)} for i in range(1001)]
+    path = write(tmp_path / "plain.jsonl", many)
+    with open(path, "a") as file:
+        file.write("never read")
+    assert splits(path) == {"train", "test"}
+    assert splits(write(tmp_path / "named.jsonl", [{**row, "split": "dev"} for row in many])) is None
+    assert splits(write(tmp_path / "short.jsonl", [{**row, "split": "dev"} for row in many[:1000]])) == {"dev"}
 
 
 def test_caches_and_hidden_files_of_a_dataset_folder_are_left_out(tmp_path):
@@ -162,16 +178,15 @@ def test_the_prompt_is_found(row, text, tmp_path):
 
 
 def test_source_fields_never_shadow_ours(tmp_path):
-    path = write(tmp_path / "x.jsonl", [{"prompt": "a", "id": 7, "reply": "b", "kind": "c"}])
+    path = write(tmp_path / "x.jsonl", [{"prompt": "a", "id": 7, "reply": "b", "kind": "c", "flag": "spam"}])
     (row,) = read_prompts(path)
+    assert "flag" not in row and row["source_flag"] == "spam"
     assert row["source_id"] == 7 and row["source_reply"] == "b" and row["kind"] == "c"
     assert row["id"].endswith("-0")
 
 
 def test_limit(tmp_path):
-    path = write(
-        tmp_path / "x.jsonl", [{"prompt": str(i), "split": "test" if i % 2 else "train"} for i in range(10)]
-    )
+    path = write(tmp_path / "x.jsonl", [{"prompt": str(i), "split": "test" if i % 2 else "train"} for i in range(10)])
     assert texts(read_prompts(path, limit=2)) == ["0", "1", "2", "3"]
 
 
@@ -189,9 +204,12 @@ SECOND_LINE = "x.jsonl:2"
         ('{"topic": 1}', "field `prompt`: is not among `topic`"),
         ('{"prompt": "a", "split": 3}', "field `split`: is of type int where a split's name is expected"),
         (
-            '{"prompt": [{"role": "system", "content": "x"}]}',
-            "field `prompt`: holds a message of role 'system'",
+            '{"prompt": [{"role": ["tool"], "content": "x"}]}',
+            "field `prompt`: holds a message of role ['tool']",
         ),
+        ('{"prompt": [{"role": "system", "content": "x"}]}', "field `prompt`: is empty"),
+        ('{"prompt": "\\ud800"}', "field `prompt`: holds half of a surrogate pair"),
+        ('{"prompt": "a", "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
         ('{"prompt": "\\n\\nHuman: "}', "field `prompt`: is empty"),
     ],
 )
@@ -226,9 +244,67 @@ def test_missing_wrong_and_empty_sources(tmp_path):
     (tmp_path / "e.jsonl").write_text("\n")
     with pytest.raises(DataError, match="holds no rows"):
         read_prompts(str(tmp_path / "e.jsonl"))
-    (tmp_path / "bad.parquet").write_text("not parquet")
-    with pytest.raises(DataError, match="not a readable .parquet file"):
-        read_prompts(str(tmp_path / "bad.parquet"))
+
+
+def damaged(folder):
+    """Files that end too early, or are not what their name says."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    packed = gzip.compress(b'{"prompt": "a"}\n' * 1000)
+    (folder / "cut.jsonl.gz").write_bytes(packed[:40])
+    (folder / "spoilt.jsonl.gz").write_bytes(packed[:20] + b"\xff" * 20 + packed[40:])
+    (folder / "plain.jsonl.gz").write_text('{"prompt": "a"}\n')
+    pq.write_table(pa.Table.from_pylist(QUESTIONS), folder / "cut.parquet")
+    (folder / "cut.parquet").write_bytes((folder / "cut.parquet").read_bytes()[:200])
+    (folder / "text.parquet").write_text("not parquet")
+    (folder / "text.arrow").write_text("not arrow")
+    return sorted(folder.iterdir())
+
+
+def test_damaged_files_are_named(tmp_path):
+    found = damaged(tmp_path)
+    assert len(found) == 6
+    for path in found:
+        with pytest.raises(DataError, match=f"{path.name}: cannot be read beyond row "):
+            read_prompts(str(path))
+
+
+def table(path, **columns):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table(columns), path)
+    return str(path)
+
+
+def test_whatever_a_column_holds_becomes_json(tmp_path):
+    import datetime
+    import decimal
+
+    day = datetime.datetime(2024, 5, 6, 7, 8)
+    extra = {
+        "when": [day], "day": [day.date()], "price": [decimal.Decimal("1.50")], "nothing": [float("nan")],
+        "text": [b"abc"], "image": [b"\xff\xfe"], "inside": [{"list": [1.0, float("inf")]}],
+    }  # fmt: skip
+    (row,) = read_prompts(table(tmp_path / "x.parquet", prompt=["a"], **extra))
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+    assert {name: row[name] for name in extra} == {
+        "when": "2024-05-06T07:08:00", "day": "2024-05-06", "price": "1.50", "nothing": None,
+        "text": "abc", "image": None, "inside": {"list": [1.0, None]},
+    }  # fmt: skip
+
+
+def test_a_parquet_text_that_is_no_text_names_row_and_field(tmp_path):
+    import pyarrow as pa
+
+    ends, said = pa.array([0, 1, 3], pa.int32()).buffers()[1], pa.py_buffer(b"a\xff\xfe")
+    path = table(tmp_path / "x.parquet", prompt=pa.StringArray.from_buffers(2, ends, said))
+    with pytest.raises(DataError, match="x.parquet:2: field `prompt`: cannot be read"):
+        read_prompts(path)
+    binary = table(tmp_path / "y.parquet", prompt=pa.array([b"a", b"\xff"], pa.binary()))
+    with pytest.raises(DataError, match="y.parquet:2: field `prompt`: has no value that can be read"):
+        read_prompts(binary, column="prompt")
 
 
 def test_an_unknown_column_asks_for_its_name(tmp_path):
@@ -273,6 +349,7 @@ def test_chosen_and_rejected_replies_beside_a_prompt(tmp_path):
     [
         ([1, 2, 0], [1.0, 0.0, 0.5]),
         ([1, 0, 0.25], [1.0, 0.0, 0.25]),
+        ([1.0, 2.0, "0"], [1.0, 0.0, 0.5]),
         (["a", "B", "tie"], [1.0, 0.0, 0.5]),
         (["one", "two", "1"], [1.0, 0.0, 1.0]),
     ],
@@ -299,6 +376,9 @@ def test_rows_with_a_b_and_p_need_no_names(tmp_path):
             {},
             "field `weight`: -1 is not a weight",
         ),
+        ({"prompt": "Q", "chosen": "x", "rejected": "y", "weight": math.nan}, {}, "field `weight`: .* is not a weight"),
+        ({"prompt": "Q", "chosen": "x", "rejected": "y", "weight": math.inf}, {}, "field `weight`: .* is not a weight"),
+        ({"prompt": "Q", "a": "x", "b": "y", "p": math.nan}, {}, "field `p`: has no value"),
         (
             {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: c\n\nAssistant: d"},
             {},

@@ -20,9 +20,7 @@ from tests.support.forward import forward_logprobs
 def requests(count, longest=16, vocab=37, seed=0):
     draw = np.random.default_rng(seed)
     return [
-        Request(
-            draw.integers(1, vocab, draw.integers(1, longest)).tolist(), row_key(0, 0, "s", "r", "h", i, 0)
-        )
+        Request(draw.integers(1, vocab, draw.integers(1, longest)).tolist(), row_key(0, 0, "s", "r", "h", i, 0))
         for i in range(count)
     ]
 
@@ -160,9 +158,7 @@ def test_replies_end_before_a_stop_text(params, config):
 def test_nothing_recompiles_within_the_buckets(params, config, monkeypatch):
     for name, static, donated in (("fill", (1,), 2), ("decode", (1, 2), 3)):
         traced = chex.assert_max_traces(getattr(steps, name).__wrapped__, n=1)
-        monkeypatch.setattr(
-            module.steps, name, jax.jit(traced, static_argnums=static, donate_argnums=donated)
-        )
+        monkeypatch.setattr(module.steps, name, jax.jit(traced, static_argnums=static, donate_argnums=donated))
     for settings in (
         Sampling(max_new=9, slots=4, longest=16),
         Sampling(max_new=9, slots=4, longest=12, temperature=0.0),

@@ -29,9 +29,7 @@ def test_parts_cannot_run_into_each_other():
 
 
 def test_bits_are_balanced():
-    keys = np.stack(
-        [row_key(run, 0, "s", "r", "h", n, 0) for run, n in itertools.product(range(20), range(50))]
-    )
+    keys = np.stack([row_key(run, 0, "s", "r", "h", n, 0) for run, n in itertools.product(range(20), range(50))])
     ones = np.unpackbits(keys.view(np.uint8), axis=1).mean(axis=0)
     assert np.abs(ones - 0.5).max() < 5 * 0.5 / 1000**0.5  # five standard errors
 

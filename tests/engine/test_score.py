@@ -1,11 +1,11 @@
-"""Scores of given text, against a plain forward pass over every text on its own."""
+"""Scores of options, against a plain forward pass over every text on its own."""
 
 import numpy as np
 import pytest
 
 from cai_jax.engine import score
 from cai_jax.engine.prefix import make_prefix
-from cai_jax.engine.score import score_options, sequence_logprobs
+from cai_jax.engine.score import score_options
 from tests.support.forward import forward_logprobs
 
 OPTIONS = [[4], [5, 6, 7], [5, 9], [4, 4, 4, 4]]
@@ -19,10 +19,10 @@ def texts(lengths, seed=0):
 
 @pytest.fixture(scope="module")
 def naive(params, config):
-    """`naive(before, after, temperature)`: log-probabilities of the ids `after`, by one forward pass."""
+    """`naive(before, after)`: log-probabilities of the ids `after`, by one forward pass."""
 
-    def logprobs(before, after, temperature=1.0):
-        table = forward_logprobs(params, config, [*before, *after], temperature)
+    def logprobs(before, after):
+        table = forward_logprobs(params, config, [*before, *after])
         return table[len(before) - 1 + np.arange(len(after)), after]
 
     return logprobs
@@ -45,28 +45,15 @@ def test_options_do_not_depend_on_their_company(params, config):
     np.testing.assert_array_equal(score_options(params, config, rows[::-1], OPTIONS, batch=4), together[::-1])
 
 
-@pytest.mark.parametrize("shared", [[], SHARED])
-def test_replies_equal_a_forward_pass_each(params, config, naive, shared):
-    rows, said = texts([1, 6, 16, 22, 3]), texts([8, 1, 3, 0, 20], seed=1)
-    prefix = make_prefix(params, config, shared) if shared else None
-    found = sequence_logprobs(params, config, rows, said, temperature=0.7, prefix=prefix, batch=2)
-    for row, reply, logprobs in zip(rows, said, found, strict=True):
-        assert logprobs.shape == (len(reply),)
-        np.testing.assert_allclose(logprobs, naive([*shared, *row], reply, 0.7), atol=1e-4)
-
-
-def test_neither_compiles_within_the_buckets(params, config):
+def test_nothing_compiles_within_the_buckets(params, config):
     score_options(params, config, texts([5]), OPTIONS, batch=4)
-    sequence_logprobs(params, config, texts([5]), texts([4]), batch=4)
-    compiled = score._branches._cache_size(), score._replies._cache_size()
+    compiled = score._branches._cache_size()
     score_options(params, config, texts([3, 1]), [[3], [2, 2, 2, 2], [1], [1]], batch=4)
-    sequence_logprobs(params, config, texts([6, 2]), texts([9, 1]), batch=4, temperature=0.3)
-    assert (score._branches._cache_size(), score._replies._cache_size()) == compiled
+    assert score._branches._cache_size() == compiled
 
 
 def test_nothing_to_score(params, config):
     assert score_options(params, config, [], OPTIONS).shape == (0, 4)
-    assert sequence_logprobs(params, config, [], []) == []
 
 
 def test_impossible_requests_are_refused(params, config):
@@ -76,10 +63,6 @@ def test_impossible_requests_are_refused(params, config):
         score_options(params, config, [[1]], [[1], []])
     with pytest.raises(ValueError, match="row 0 needs 129 tokens .* context is 128"):
         score_options(params, config, [[1] * 125], OPTIONS)
-    with pytest.raises(ValueError, match="row 0 is empty"):
-        sequence_logprobs(params, config, [[]], [[1]])
-    with pytest.raises(ValueError, match="row 0 needs 129 tokens"):
-        sequence_logprobs(params, config, [[1] * 125], [[1] * 4])
 
 
 def test_prefix_must_hold_something_and_leave_room(params, config):

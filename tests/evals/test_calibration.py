@@ -51,7 +51,12 @@ def test_interval_draws_whole_prompts():
     assert together[1] - together[0] > 1.3 * (apart[1] - apart[0])
 
 
-def test_one_prompt_has_no_spread():
+def test_one_prompt_says_next_to_nothing():
     confidence, right = np.array([0.6, 0.9]), np.array([1.0, 0.0])
     low, high = interval(np.array(["x", "x"]), confidence, right, 10)
-    assert low == high == pytest.approx(expected_error(confidence, right, 10)[0])
+    value = expected_error(confidence, right, 10)[0]  # (0.4 + 0.9) / 2
+    assert (low, high) == pytest.approx((value - 0.975 * value, value + 0.975 * (1 - value)))
+
+
+def test_a_tie_counts_half():
+    assert expected_error(np.array([0.5, 0.5]), np.array([0.5, 0.5]), bins=10)[0] == 0.0

@@ -11,12 +11,9 @@ from scipy import stats
 from cai_jax.evals.intervals import difference, interval
 
 
-def rows(values, *, ids=None, weights=None):
+def rows(values, *, ids=None):
     ids = ids or [str(i) for i in range(len(values))]
-    weights = weights or [1.0] * len(values)
-    return [
-        {"id": i, "value": float(v), "weight": w} for i, v, w in zip(ids, values, weights, strict=True)
-    ]
+    return [{"id": i, "value": float(v)} for i, v in zip(ids, values, strict=True)]
 
 
 VALUES = np.random.default_rng(0).random(80) < 0.3
@@ -38,22 +35,9 @@ def test_level():
     np.testing.assert_allclose((narrow, wide), expected, atol=0.0126)
 
 
-def test_rows_without_a_weight_count_once():
-    plain = [{"id": str(i), "value": float(v)} for i, v in enumerate(VALUES)]
-    assert interval(plain) == interval(rows(VALUES))
-
-
-def test_weights():
-    value, low, high = interval(rows([0, 1], weights=[1.0, 3.0]))
-    assert value == 0.75
-    assert (low, high) == (0.0, 1.0)  # a draw holds the first twice, both, or the second twice
-    assert interval(rows([0, 1, 5], weights=[1.0, 3.0, 0.0]))[0] == 0.75
-
-
-def test_weights_equal_repetition_within_a_prompt():
+def test_repetition_within_a_prompt_adds_nothing():
     ids = [str(i) for i in range(80)]
-    doubled = rows([*VALUES, *VALUES], ids=ids * 2)
-    assert interval(doubled) == interval(rows(VALUES, weights=[2.0] * 80)) == interval(rows(VALUES))
+    assert interval(rows([*VALUES, *VALUES], ids=ids * 2)) == interval(rows(VALUES))
 
 
 def test_rows_of_one_prompt_are_drawn_together():
@@ -65,8 +49,30 @@ def test_rows_of_one_prompt_are_drawn_together():
     assert ratio == pytest.approx(math.sqrt(5), rel=0.1)
 
 
-def test_one_prompt_has_no_spread():
-    assert interval(rows([0, 1, 1, 0], ids=["x"] * 4)) == (0.5, 0.5, 0.5)
+def test_one_prompt_says_next_to_nothing():
+    # 0.975 = 1 - 0.025 of what the metric may be is left open, on both sides.
+    assert interval(rows([0, 1, 1, 0], ids=["x"] * 4)) == pytest.approx((0.5, 0.0125, 0.9875))
+    assert interval(rows([0.3])) == pytest.approx((0.3, 0.3 - 0.975 * 0.3, 0.3 + 0.975 * 0.7))
+    assert difference(rows([0]), rows([1])) == pytest.approx((-1.0, -1.0, -1.0 + 0.975 * 2))
+
+
+def test_equal_values_of_any_size_are_no_certainty():
+    value, low, high = interval(rows([0.3] * 40))
+    unseen = stats.binomtest(0, 40).proportion_ci(0.95, method="exact").high
+    assert (value, low, high) == pytest.approx((0.3, 0.3 - unseen * 0.3, 0.3 + unseen * 0.7))
+
+
+@pytest.mark.parametrize("count", range(1, 12))
+def test_all_prompts_alike_show_a_difference_where_a_sign_test_does(count):
+    _, low, high = difference(rows([0] * count), rows([1] * count))
+    assert low == -1.0
+    assert (high < 0) == (stats.binomtest(0, count).pvalue < 0.05) == (count >= 6)
+
+
+def test_a_handful_of_prompts_shows_no_difference():
+    for count in range(1, 6):
+        _, low, high = difference(rows([0] * count), rows([1 - i / 100 for i in range(count)]))
+        assert low < 0 < high
 
 
 @pytest.mark.parametrize("count", [1, 10, 300])
@@ -110,7 +116,8 @@ def test_difference_is_paired():
 
 
 def test_difference_of_a_thing_and_itself():
-    assert difference(rows(VALUES), rows(VALUES)) == (0.0, 0.0, 0.0)
+    unseen = stats.binomtest(0, 80).proportion_ci(0.95, method="exact").high
+    assert difference(rows(VALUES), rows(VALUES)) == pytest.approx((0.0, -unseen, unseen))
 
 
 def test_difference_changes_sign():

@@ -25,7 +25,8 @@ def row(request, kind):
 
 def pair(request, kinds, *asked):
     a, b = map(said, kinds)
-    return {"turns": [{"role": "human", "text": request}], "a": a, "b": b, "asked": list(asked)}
+    judgements = [{"request": text} for text in asked]
+    return {"turns": [{"role": "human", "text": request}], "a": a, "b": b, "judgements": judgements}
 
 
 @pytest.mark.parametrize(
@@ -66,12 +67,6 @@ def test_by_oracle_judges_built_in_prompts_only():
 )
 def test_quality(request_, kind, expected):
     assert verdicts.quality(row(request_, kind)) == expected
-
-
-def test_knows():
-    known = [row(HARMFUL, "comply"), row(HARMLESS, "rude")]
-    assert verdicts.knows(known)
-    assert not verdicts.knows([*known, row("What is love?", "comply")])
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def signatures() -> list[Signature]:
                     default="soft",
                     choices=("soft", "hard", "clamped"),
                 ),
-                Param("clamp", "of labels", value="range", default=None, low=0, high=1),
+                Param("clamp", "of labels", value="range", default=None, low=0, high=1, unit="fraction"),
             ),
             lambda call: Type(Kind.PREFS, lineage=call.types["replies"].lineage),
             _judge_check,
@@ -255,6 +255,14 @@ def signatures() -> list[Signature]:
         ),
         _metric("harm_rate"),
         _metric("refusal_rate"),
+        Signature(
+            "win_rate",
+            "Share of wins.",
+            (_MEASURED[0], replace(_MEASURED[0], name="against"), *_MEASURED[1:]),
+            metric,
+            _metric_check,
+            group="metric",
+        ),
         Signature("label_accuracy", "Of labels.", (_p("prefs", Kind.PREFS),), metric, group="metric"),
         Signature(
             "reward_accuracy",
@@ -276,7 +284,7 @@ def signatures() -> list[Signature]:
             "Weights a loss.",
             (
                 Param("data", "to weight", (Kind.PREFS, Kind.REWARD_MODEL, *_DATA)),
-                Param("weight", "factor", value="float", low=0, open_low=True),
+                Param("weight", "factor", value="float", low=0, open_low=True, unit="fraction"),
             ),
             lambda call: call.types["data"],
             group="operator",

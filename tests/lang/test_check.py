@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from cai_jax.lang.check import check
 from cai_jax.lang.diagnostics import Diagnostic, Label, render
 from cai_jax.lang.source import Source, Span
-from tests.lang.registry import checked
+from tests.lang.registry import REGISTRY, checked
 
 USE = 'use harmless from "constitutions/starter.cai"\n'
 BASE = 'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\n'
@@ -115,6 +116,30 @@ def test_labels_may_be_measured_where_they_were_made(world):
     assert codes(text, world) == []
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "win_rate(base, sl, red.train)",
+        "win_rate(red.train |> sample(base), red.train |> sample(sl))",
+        "win_rate(base, _flow, red.train)",
+        "harm_rate(base, red.train, by=rm)",
+    ],
+)
+def test_no_part_of_a_metric_was_trained_on_what_it_measures(metric, world):
+    text = (
+        USE
+        + BASE
+        + (
+            "sl = red.train |> sample(base) |> finetune(base)\n"
+            "rm = red.train |> sample(base, n=2) |> judge(harmless, by=base) |> reward(base)\n"
+            "_flow = _ |> sample(sl)\n"
+            f"h = {metric}\n"
+        )
+    )
+    assert codes(text, world) == ["E240"]
+    assert codes(text.replace(metric, metric.replace("train", "test")), world) == []
+
+
 def test_measuring_flows_on_what_they_were_trained_on_is_told(world):
     text = BASE + "sl = red.train |> sample(base) |> finetune(base)\nf = _ |> sample(sl)\nh = harm_rate(f, red.{})\n"
     assert codes(text.format("train"), world) == ["E240"]
@@ -122,9 +147,6 @@ def test_measuring_flows_on_what_they_were_trained_on_is_told(world):
 
 
 def test_a_constitution_lies_beside_the_program_or_is_built_in(world, tmp_path):
-    from cai_jax.lang.check import check
-    from tests.lang.registry import REGISTRY
-
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     text = USE + BASE + "r = red |> sample(base) |> revise(harmless.law)\n"
@@ -140,13 +162,28 @@ def test_mistakes_in_a_constitution_are_shown_in_its_own_file(world):
     (world / "mine.cai").write_text('constitution mine {\n  principle p { critique: "c" }\n}\n', encoding="utf-8")
     found = checked('use mine from "mine.cai"\n' + BASE + "r = red |> sample(base) |> revise(mine)\n", world)
     assert [diagnostic.code for diagnostic in found.diagnostics] == ["E105"]
-    assert found.diagnostics[0].span.source.path == "mine.cai"
+    assert found.diagnostics[0].span.source.path == str(world / "mine.cai")
 
 
 def test_replies_are_measured_on_their_own_prompts(world):
     text = BASE + "a = red.train |> sample(base)\nh = harm_rate(a, red.{})\n"
     assert codes(text.format("test"), world) == ["E244"]
     assert codes(text.format("train"), world) == []
+
+
+def test_mistakes_in_a_constitution_open_from_where_one_stands(world, monkeypatch):
+    (world / "da").mkdir()
+    (world / "da" / "mine.cai").write_text("constitution mine {}\n", encoding="utf-8")
+    (world / "da" / "u.cai").write_text(text := 'use mine from "mine.cai"\n', encoding="utf-8")
+    for here, path, shown in ((world, "da/u.cai", "da/mine.cai"), (world / "da", "u.cai", "mine.cai")):
+        monkeypatch.chdir(here)
+        (found,) = check(text, path, REGISTRY, root=world).diagnostics
+        assert found.as_json()["spans"][0]["file"] == shown
+
+
+def test_a_program_is_no_file_of_constitutions_and_that_is_said_once(world):
+    (world / "other.cai").write_text(BASE + "a = red |> sample(base)\n", encoding="utf-8")
+    assert codes('use mine from "other.cai"\n' + BASE + "r = red |> sample(base) |> revise(mine)\n", world) == ["E217"]
 
 
 def test_a_file_of_constitutions_may_be_checked_alone(world):

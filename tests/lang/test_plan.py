@@ -72,7 +72,6 @@ def test_the_quickstart(world):
         "constitution": 1, "model": 1, "prompts": 3, "prefs": 1, "select": 6, "sample": 8, "revise": 1, "join": 3,
         "finetune": 1, "judge": 1, "reward": 1, "ppo": 1, "label_accuracy": 1, "harm_rate": 3, "refusal_rate": 2,
     }  # fmt: skip
-    assert plan.metrics == ("label_quality",)
     assert [(m.name, m.of, m.on) for m in plan.measures][:2] == [
         ("label_quality", "labels", ""),
         ("harm_rate(sl, red.test)", "sl", "red.test"),
@@ -82,7 +81,7 @@ def test_the_quickstart(world):
     assert plan.node(first.left.key).stage == plan.node(first.right.key).stage == "harm_rate"
     assert (last.right.key, last.right.constant, last.level, last.why) == (None, 0.1, None, "hears the difference")
     assert plan.node(plan.names["revised"]).inputs["by"] == plan.names["base"]
-    assert plan.settings["seed"] == 0 and plan.sweeps == ()
+    assert plan.settings["seed"] == 0
 
 
 def test_nodes_come_after_their_inputs_and_each_once(world):
@@ -117,6 +116,18 @@ def test_text_comments_names_and_schedule_do_not_enter_keys(world):
     assert again.node(again.names["rl"]).schedule["slots"] == 8
 
 
+def test_a_schedule_belongs_to_the_node_wherever_it_is_given(world):
+    text = BASE + (
+        "run (fsdp=2)\na = harm_rate(red.test |> sample(base))\n"
+        "b = refusal_rate(red.test |> sample(base) with (slots=8))\n"
+        "c = harm_rate(red.test |> sample(base) with (fsdp=1))\n"
+    )
+    plan = plan_of(text, world)
+    (node,) = (node for node in plan.nodes if node.stage == "sample")
+    assert (node.schedule["slots"], node.schedule["fsdp"], node.schedule["micro"]) == (8, 1, None)
+    assert all(node.schedule["fsdp"] == 2 for node in plan.nodes if node.stage.endswith("_rate"))
+
+
 def test_where_the_program_lies_does_not_enter_keys(world, tmp_path):
     data = 'mine = prompts("mine.jsonl")\nbase = model("builtin:tiny")\nr = mine |> sample(base)\n'
     keys = []
@@ -131,21 +142,18 @@ def test_where_the_program_lies_does_not_enter_keys(world, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "old, new, same",
+    "old, new, changed",
     [
-        ("kl=0.05", "kl=0.1", {"sl", "rm", "labels"}),
-        ("rounds=2", "rounds=3", {"chat", "human", "harmless"}),
-        ("n=2", "n=3", {"sl", "revised"}),
-        ("red.train |> sample(sl", "red.train |> sample(seed=1, model=sl", {"sl"}),
-        ("# quickstart.cai", "run (seed=1)", {"base", "red", "human", "harmless"}),
+        ("kl=0.05", "kl=0.1", "rl"),
+        ("rounds=2", "rounds=3", "revised sl labels rm rl label_quality"),
+        ("n=2", "n=3", "labels rm rl label_quality"),
+        ("sample(sl, n=2)", "sample(sl, n=2, seed=1)", "labels rm rl label_quality"),
+        ("# quickstart.cai", "run (seed=1)", "revised chat sl labels rm rl label_quality"),
     ],
 )
-def test_a_change_reaches_what_depends_on_it_and_nothing_else(world, old, new, same):
-    if "seed=1, model" in new:
-        old, new = "sample(sl, n=2)", "sample(sl, n=2, seed=1)"
+def test_a_change_reaches_what_depends_on_it_and_nothing_else(world, old, new, changed):
     before, after = plan_of(QUICKSTART, world), plan_of(QUICKSTART.replace(old, new), world)
-    assert same <= {name for name, key in before.names.items() if after.names[name] == key}
-    assert before.names["rl"] != after.names["rl"]
+    assert [name for name, key in before.names.items() if after.names[name] != key] == changed.split()
 
 
 def test_changed_data_changes_keys(world):
@@ -215,7 +223,6 @@ def test_a_sweep_shares_what_does_not_depend_on_it(world):
     text = QUICKSTART.replace("kl=0.05", "kl=kl") + "let kl = 0.05 in 0..1\nsweep kl in [0.01, 0.05]\n"
     text = text.replace("# quickstart.cai\n", "").replace("let kl = 0.05 in 0..1\n", "")
     plan = plan_of("let kl = 0.05 in 0..1\n" + text, world)
-    assert plan.sweeps == ({"kl": 0.01}, {"kl": 0.05})
     assert stages(plan).count("ppo") == 2 and stages(plan).count("reward") == 1
     assert {"sl", "rl[kl=0.01]", "rl[kl=0.05]"} <= set(plan.names)
     assert [plan.node(plan.names[f"rl[kl={kl}]"]).params["kl"] for kl in ("0.01", "0.05")] == [0.01, 0.05]
@@ -230,7 +237,9 @@ def test_a_sweep_shares_what_does_not_depend_on_it(world):
 def test_sweeps_multiply(world):
     text = BASE + "let s = 0\nlet t = 1\nsweep s in [0, 1]\nsweep t in [1, 0.5]\n"
     plan = plan_of(text + "h = harm_rate(red.test |> sample(base, temperature=t, seed=s))\n", world)
-    assert len(plan.sweeps) == 4 and stages(plan).count("sample") == 4 and stages(plan).count("select") == 1
+    arms = ("s=0, t=1", "s=0, t=0.5", "s=1, t=1", "s=1, t=0.5")
+    assert [name for name in plan.names if name.startswith("h")] == [f"h[{arm}]" for arm in arms]
+    assert stages(plan).count("sample") == 4 and stages(plan).count("select") == 1
 
 
 def test_a_mistake_in_one_arm_says_which(world):
@@ -239,6 +248,10 @@ def test_a_mistake_in_one_arm_says_which(world):
     found = checked(text, world)
     assert [d.code for d in found.diagnostics] == ["E210"]
     assert found.diagnostics[0].message.endswith("(with n=1)")
+    first = checked(text.replace("[2, 1]", "[1, 2]"), world)
+    assert first.diagnostics[0].message.endswith("(with n=1)")
+    every = checked(text.replace("[2, 1]", "[2, 3]").replace("base, n=n", "base, max_new=n"), world)
+    assert "with" not in every.diagnostics[0].message
 
 
 def test_overrides_replace_knobs(world):
@@ -276,6 +289,20 @@ def test_lists_give_many_inputs(world):
     plan = plan_of(text, world)
     join = next(node for node in plan.nodes if node.stage == "join")
     assert len(join.inputs["data"]) == 2
+
+
+def test_a_measure_tells_its_other_arguments(world):
+    text = BASE + "rm = prefs(\"builtin:helpful_prefs\").train |> reward(base)\n"
+    text += "a = harm_rate(base, red.test)\nb = harm_rate(base, by=rm, on=red.test)\n"
+    measures = plan_of(text, world).measures
+    assert [(m.of, m.on, m.given) for m in measures] == [("base", "red.test", ""), ("base", "red.test", "by=rm")]
+
+
+def test_comments_are_no_part_of_a_claim(world):
+    text = BASE + "expect harm_rate(base, # because\n  red.test) # why not\n  < 5%\n"
+    plan = plan_of(text, world)
+    assert plan.expects[0].text == "harm_rate(base, red.test) < 5%"
+    assert plan.measures[0].name == "harm_rate(base, red.test)"
 
 
 def test_a_wrong_program_is_not_lowered(world):

@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import torch
 
@@ -73,6 +74,34 @@ def test_losses_and_metrics_are_torchs(prepared):
     for name, theirs in expected.items():
         assert float(metrics[name]) == pytest.approx(theirs.item(), rel=1e-4, abs=1e-5), name
     assert set(metrics) == set(expected) | {"grad_norm", "critic_grad_norm", "learning_rate"}
+
+
+def test_the_critics_gradient_is_torchs(prepared):
+    tokens, mask = (jnp.asarray(prepared[name]).reshape(-1, toy.LENGTH) for name in ("tokens", "mask"))
+    critic = toy.scored(6)
+    values, back = jax.vjp(lambda p: rollout.critic_values(p, toy.CONFIG, SETTINGS, tokens, mask), critic)
+    ours = torch.tensor(np.array(values), requires_grad=True)
+    old = {name: torch.tensor(np.array(prepared[name])).reshape(-1, toy.LENGTH) for name in ("values", "returns")}
+    held = torch.clamp(ours, old["values"] - 0.2, old["values"] + 0.2)
+    errors = torch.max((ours - old["returns"]) ** 2, (held - old["returns"]) ** 2)
+    (0.1 * 0.5 * errors[torch.tensor(np.array(mask))].mean()).backward()
+    (grads,) = back(jnp.asarray(ours.grad.numpy()))
+    _, metrics = JITTED(start(5, 6), prepared)
+    assert float(metrics["critic_grad_norm"]) == pytest.approx(float(optax.tree.norm(grads)), rel=1e-4)
+
+
+def test_its_adam_is_that_of_the_checklist():
+    settings = ppo.PPO()
+    assert settings.policy_optim == settings.critic_optim == optim.Optim(1e-5, b2=0.999, eps=1e-5, clip=1.0)
+    assert ppo.adam(2e-3, "linear", 7) == optim.Optim(2e-3, schedule="linear", steps=7, b2=0.999, eps=1e-5, clip=1.0)
+
+
+def test_a_ratio_beyond_float32_leaves_the_state_finite(prepared):
+    far = {name: np.array(x) for name, x in prepared.items()}
+    far["logprobs"] = np.where(far["mask"], far["logprobs"] - 200, 0)  # e^200 overflows
+    state, metrics = JITTED(start(5, 6), far)
+    chex.assert_tree_all_finite((state, metrics))
+    assert float(metrics["approx_kl"]) == pytest.approx(-20)
 
 
 def test_accumulation_is_the_large_batch(prepared):

@@ -73,7 +73,3 @@ def test_it_learns():
     for _ in range(20):
         state, metrics = JITTED(state, batch)
     assert metrics["accuracy"] == 1.0
-    scored = preference.make_scores(toy.CONFIG, SETTINGS)(
-        state.params, {"tokens": batch["tokens"][:, :, 0], "lengths": batch["lengths"][:, :, 0]}
-    )
-    chex.assert_shape(scored, (2, 3))

@@ -85,7 +85,9 @@ def test_prepare_is_the_written_out_computation(whiten_rewards):
     }.items():
         np.testing.assert_allclose(ours[name].reshape(theirs.shape), theirs, atol=2e-5, err_msg=name)
     divergence = ((logprobs - flat["reference"]) * mask).sum()
+    apart = flat["reference"] - logprobs
     expected = {
+        "kl_k3": ((np.exp(apart) - 1 - apart) * mask).sum() / 5,
         "score": flat["scores"][real].mean(),
         "score_std": flat["scores"][real].std(),
         "shaped_score": (flat["scores"] - 0.5 * ~flat["ended"])[real].mean(),
@@ -102,7 +104,7 @@ def test_prepare_is_the_written_out_computation(whiten_rewards):
     }
     for name, value in expected.items():
         assert float(metrics[name]) == pytest.approx(value, rel=1e-4, abs=1e-5), name
-    assert set(metrics) == set(expected) | {"kl_k3"}
+    assert set(metrics) == set(expected)
     assert float(after.beta) == pytest.approx(0.1)
 
 
@@ -112,6 +114,14 @@ def test_divergence_from_oneself_is_zero():
     _, _, metrics = PREPARE(start(), batch)
     assert float(metrics["kl"]) == pytest.approx(0, abs=1e-6)
     assert float(metrics["kl_k3"]) == pytest.approx(0, abs=1e-6)
+
+
+def test_scores_that_are_all_alike_are_not_scaled():
+    settings = replace(SETTINGS, scale_rewards=True, missing_eos_penalty=0.0)
+    batch = toy.rollout(1, 4)
+    batch["scores"][:] = 0.7
+    _, _, metrics = jax.jit(rollout.make_prepare(toy.CONFIG, settings))(start(settings), batch)
+    assert float(metrics["shaped_score"]) == pytest.approx(0.7, rel=1e-5)
 
 
 def test_running_scale_clip_and_coefficient():

@@ -18,8 +18,8 @@ STEP = sft.make_step(toy.CONFIG, SETTINGS)
 JITTED = jax.jit(chex.assert_max_traces(STEP, n=2), donate_argnums=0)
 
 
-def start():
-    return TrainState.create(toy.params(), optim.optimizer(SETTINGS.optim))
+def start(params=None):
+    return TrainState.create(toy.params() if params is None else params, optim.optimizer(SETTINGS.optim))
 
 
 def test_loss_is_torchs_cross_entropy_over_trained_tokens():
@@ -40,8 +40,6 @@ def test_loss_is_torchs_cross_entropy_over_trained_tokens():
     _, metrics = JITTED(start(), batch)
     assert metrics["weight"] == pytest.approx(counted.sum())
     assert metrics["loss"] == pytest.approx(np.average(each.numpy(), weights=counted), rel=1e-5)
-    found = jax.jit(sft.make_eval(toy.CONFIG, SETTINGS))(toy.params(), batch)
-    assert found["loss"] == pytest.approx(float(metrics["loss"]), rel=1e-6)
 
 
 def test_accumulation_is_the_large_batch():
@@ -60,7 +58,8 @@ def test_an_empty_batch_changes_nothing():
 
 
 def test_it_learns():
-    params, state, seen = toy.params(), start(), []
+    params = toy.params()
+    state, seen = start(params), []
     for seed in (0, 1, 0, 1, 0, 1, 0):
         state, metrics = JITTED(state, toy.documents(2, 3, seed))
         seen.append(float(metrics["loss"]))

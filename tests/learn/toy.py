@@ -6,9 +6,7 @@ import numpy as np
 from cai_jax.models import decoder, heads
 from cai_jax.models.config import Config
 
-CONFIG = Config(
-    vocab_size=24, hidden_size=16, layers=1, heads=2, kv_heads=1, head_dim=8, intermediate_size=32
-)
+CONFIG = Config(vocab_size=24, hidden_size=16, layers=1, heads=2, kv_heads=1, head_dim=8, intermediate_size=32)
 LENGTH = 12
 
 

@@ -42,9 +42,7 @@ def test_parameters_counts_what_transformers_counts(checkpoint):
 def test_narrow_weights_are_widened_exactly(tmp_path, stored):
     theirs = llama.write(tmp_path, dtype=stored)
     model = checkpoints.load(tmp_path)
-    chex.assert_trees_all_equal_dtypes(
-        model.params, jax.tree.map(lambda _: np.zeros(0, np.float32), model.params)
-    )
+    chex.assert_trees_all_equal_dtypes(model.params, jax.tree.map(lambda _: np.zeros(0, np.float32), model.params))
     wanted = theirs.model.layers[1].mlp.up_proj.weight.float().detach().numpy()
     np.testing.assert_array_equal(model.params["layers_1"]["mlp"]["up_proj"], wanted.T)
 

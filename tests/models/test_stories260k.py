@@ -1,6 +1,9 @@
 """A really trained checkpoint: the published greedy sample, to the letter."""
 
+import numpy as np
 import pytest
+import torch
+from transformers import LlamaForCausalLM
 
 from cai_jax.engine.generate import Request, Sampling, generate
 from cai_jax.engine.random import row_key
@@ -11,8 +14,20 @@ pytestmark = pytest.mark.skipif(stories260k.source() is None, reason="stories260
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return checkpoints.load(stories260k.convert(stories260k.source(), tmp_path_factory.mktemp("stories")))
+def directory(tmp_path_factory):
+    return stories260k.convert(stories260k.source(), tmp_path_factory.mktemp("stories"))
+
+
+@pytest.fixture(scope="module")
+def model(directory):
+    return checkpoints.load(directory)
+
+
+def test_its_logits_are_those_of_transformers(directory, model):
+    ids = [1, *model.tokenizer.encode(" Once upon a time, there was a little girl who did not like to count.")]
+    with torch.no_grad():
+        wanted = LlamaForCausalLM.from_pretrained(directory)(torch.tensor([ids])).logits[0].numpy()
+    np.testing.assert_allclose(model.logits(ids), wanted, atol=1e-4)
 
 
 def test_it_reproduces_its_published_greedy_sample(model):

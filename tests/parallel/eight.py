@@ -18,7 +18,7 @@ from cai_jax.parallel.mesh import make_mesh
 from cai_jax.parallel.step import PREPARE, ROWWISE, compile_step
 from tests.learn import toy
 
-# Plain gradients at a small rate: Adam's first steps divide by |g|, which blows rounding up where g is tiny.
+# A large ε: Adam's first steps divide by |g| + ε, which would blow rounding up where g is tiny.
 OPTIM = optim.Optim(1e-3, eps=1e-2)
 CONFIG = replace(toy.CONFIG, kv_heads=2)
 WAYS = {"one": "one", "pmap": "pmap", "data": make_mesh(8), "mixed": make_mesh(2, 2, 2)}
@@ -38,22 +38,23 @@ def run_sft(way):
 def run_preference(way):
     settings = preference.Preference(OPTIM)
     step = compile_step(partial(preference.make_step, CONFIG, settings), way)
-    score = compile_step(partial(preference.make_scores, CONFIG, settings), way, out=ROWWISE)
     state = step.place(TrainState.create(toy.scored(0, CONFIG), optim.optimizer(OPTIM)))
-    batch = toy.pairs(2, 8)
-    state, metrics = step(state, batch)
-    first = {"tokens": batch["tokens"][:, :, 0], "lengths": batch["lengths"][:, :, 0]}
-    return state, metrics, score(state.params, first)
+    return step(state, toy.pairs(2, 8))
 
 
 def run_ppo(way):
     settings = ppo.PPO(
         OPTIM, OPTIM, kl=KL(0.1, target=1.0), scale_rewards=True, whiten_rewards=True, missing_eos_penalty=0.5
     )
+    read = compile_step(partial(rollout.make_logprobs, CONFIG, settings), way, out=ROWWISE)
     prepare = compile_step(partial(rollout.make_prepare, CONFIG, settings), way, out=PREPARE)
     update = compile_step(partial(ppo.make_update, CONFIG, settings), way)
     state = prepare.place(ppo.PPOState.create(settings, toy.params(0, CONFIG), toy.scored(1, CONFIG)))
-    state, batch, metrics = prepare(state, toy.rollout(2, 8))
+    drawn = toy.rollout(2, 8)
+    drawn["reference"] = np.asarray(
+        read(read.place(toy.params(2, CONFIG)), {name: drawn[name] for name in ("tokens", "mask")})
+    )
+    state, batch, metrics = prepare(state, drawn)
     batch = jax.device_get(batch)
     hands = ppo.minibatches(batch, seed=(0,), size=16, micro=8)
     state, updated = update(state, next(hands))

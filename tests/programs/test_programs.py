@@ -50,7 +50,7 @@ def test_the_programs_that_were_promised_are_there():
 
 @each
 def test_it_checks(program):
-    found = programs.checked(program, (), registry())
+    found = programs.checked(program, program.read_bytes(), (), registry())
     assert found.ok, found.diagnostics
     allowed = {"W301"} if program.stem == "paper" else set()
     assert {diagnostic.code for diagnostic in found.diagnostics} == allowed

@@ -145,9 +145,7 @@ def test_after_kills_the_figures_are_those_of_an_undisturbed_run(undisturbed, di
 
 def test_a_second_run_is_all_cache(page, undisturbed):
     again = running.run(page, undisturbed.out)
-    told(f"a second run: {again.wall:.1f} s, {again.cpu:.1f} s of CPU")
     assert again.made == set()
-    assert again.cpu < 5
     assert again.shown["metrics"] == undisturbed.shown["metrics"]
 
 

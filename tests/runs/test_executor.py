@@ -52,14 +52,70 @@ def test_a_finished_node_keeps_no_checkpoints_and_no_lease(tmp_path):
     assert names == {"node.json", "DONE", "metrics.jsonl", "hf"}
 
 
-def test_a_missing_part_makes_a_node_unfinished(tmp_path):
+@pytest.mark.parametrize(("at", "name"), [(1, "part-00002.jsonl"), (1, "part-00000.jsonl"), (2, "hf/weights.json")])
+@pytest.mark.parametrize("text", [None, "[]\n"])
+def test_a_node_that_has_lost_a_file_is_made_anew(at, name, text, tmp_path):
     nodes = toy.pipeline()
     toy.executor(tmp_path).run(nodes)
     before = toy.contents(tmp_path, nodes)
-    (tmp_path / "cache" / nodes[1].key / "part-00002.jsonl").unlink()
+    file = tmp_path / "cache" / nodes[at].key / name
+    file.unlink() if text is None else file.write_text(text)
     again = toy.executor(tmp_path).run(nodes)
-    assert [outcome.cached for outcome in again.values()] == [True, False, True, True]
+    assert [outcome.cached for outcome in again.values()] == [i != at for i in range(4)]
     assert toy.contents(tmp_path, nodes) == before
+
+
+@pytest.mark.parametrize("left", range(5))
+def test_killed_while_a_node_is_cleared_it_is_made_anew(left, tmp_path, monkeypatch):
+    nodes = toy.pipeline()
+    toy.executor(tmp_path).run(nodes)
+    before = toy.contents(tmp_path, nodes)
+    unlink, removed = Path.unlink, []
+
+    def killed(path, **more):
+        if len(removed) == left:
+            raise KeyboardInterrupt
+        removed.append(path)
+        unlink(path, **more)
+
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter(sorted(folder.glob("*"))))  # the first parts first
+    entry = toy.executor(tmp_path).cache.entry(nodes[1].key)
+    with monkeypatch.context() as dying:
+        dying.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            entry.clear()
+    again = toy.executor(tmp_path).run(nodes)
+    assert again[nodes[1].key].cached is (left == 0)
+    assert toy.contents(tmp_path, nodes) == before
+
+
+def test_parts_with_a_gap_are_not_gone_on_from(tmp_path):
+    nodes = toy.pipeline()
+    toy.executor(tmp_path).run(nodes)
+    before = toy.contents(tmp_path, nodes)
+    for name in ("DONE", "part-00000.jsonl"):
+        (tmp_path / "cache" / nodes[1].key / name).unlink()
+    toy.executor(tmp_path).run(nodes)
+    assert toy.contents(tmp_path, nodes) == before
+
+
+def test_rows_that_another_run_takes_away_are_missed(tmp_path):
+    nodes = toy.pipeline(n=40)
+    first, other = toy.executor(tmp_path), toy.executor(tmp_path, force={toy.pipeline(n=40)[1].key})
+    first.run(nodes[:2])
+
+    def stop(done, total, **more):
+        raise KeyboardInterrupt
+
+    other.reporter.progress = stop
+    with pytest.raises(KeyboardInterrupt):
+        other.run(nodes[:2])
+    with pytest.raises(StageFailed, match="have gone or changed since this run found them"):
+        first.run(nodes)
+    assert not (tmp_path / "cache" / nodes[2].key / "DONE").exists()
+    toy.executor(tmp_path / "whole").run(nodes)
+    toy.executor(tmp_path).run(nodes)
+    assert toy.contents(tmp_path, nodes) == toy.contents(tmp_path / "whole", nodes)
 
 
 def test_force_makes_a_node_anew(tmp_path):
@@ -213,7 +269,7 @@ def test_a_failed_write_raises_and_leaves_the_node_unfinished(tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StageFailed, match="No space left"):
         toy.executor(tmp_path).run(nodes)
     monkeypatch.undo()
     assert not list(tmp_path.rglob("part-*")) and not list(tmp_path.rglob(".tmp-*"))
@@ -253,6 +309,52 @@ def test_a_dead_holder_is_recognised_by_process_and_by_start_time(tmp_path):
         lease.release()
 
 
+@pytest.mark.parametrize("text", ["", '{"host": "el', "[]", '{"host": 1}'])
+def test_a_lease_that_a_power_loss_has_spoilt_is_nobodys(text, tmp_path):
+    (tmp_path / "LEASE").write_text(text)
+    lease = leases.acquire(tmp_path)
+    assert isinstance(lease, leases.Lease)
+    lease.release()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lease_taken_over_is_not_broken_again(tmp_path):
+    """Two find the same dead holder; the slower one must not remove what the faster one has put in its place."""
+    write_lease(tmp_path, started="1")
+    dead, mine = leases.read(tmp_path / "LEASE"), leases.this_process()
+    first = leases.acquire(tmp_path)
+    leases._break(tmp_path / "LEASE", dead, mine)
+    assert isinstance(leases.acquire(tmp_path), leases.Holder)
+    first.release()
+
+
+def test_a_lease_that_is_being_broken_is_left_alone(tmp_path):
+    write_lease(tmp_path, started="1")
+    dead = leases.read(tmp_path / "LEASE")
+    breaking = tmp_path / f".lease-{dead.token}LEASE"
+    assert leases._link(breaking, leases.this_process())
+    leases._break(tmp_path / "LEASE", dead, leases.this_process())
+    assert leases.read(tmp_path / "LEASE") == dead
+    # Its breaker dies in turn.
+    breaking.write_text(json.dumps({**vars(leases.this_process()), "started": "1"}))
+    lease = leases.acquire(tmp_path)
+    assert isinstance(lease, leases.Lease)
+    lease.release()
+    assert not list(tmp_path.iterdir())
+
+
+def test_of_many_only_one_takes_a_dead_ones_place(tmp_path):
+    write_lease(tmp_path, started="1")
+    got = []
+    threads = [threading.Thread(target=lambda: got.append(leases.acquire(tmp_path))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (lease,) = [one for one in got if isinstance(one, leases.Lease)]
+    lease.release()
+
+
 def test_a_holder_elsewhere_lives_as_long_as_its_heart_beats(tmp_path):
     write_lease(tmp_path, host="elsewhere")
     assert isinstance(leases.acquire(tmp_path), leases.Holder)
@@ -277,8 +379,29 @@ def test_checkpoints_left_by_a_kill_after_done_are_dropped(tmp_path):
     toy.executor(tmp_path).run(nodes)
     left = tmp_path / "cache" / nodes[2].key / "ckpt" / "9"
     left.mkdir(parents=True)
+    again = toy.executor(tmp_path).run(nodes)
+    assert not left.parent.exists() and again[nodes[2].key].cached
+
+
+def test_a_node_that_another_run_has_is_not_tidied(tmp_path, monkeypatch):
+    monkeypatch.setattr(executor_module, "POLL_S", 0.0)
+    nodes = toy.pipeline()
     toy.executor(tmp_path).run(nodes)
-    assert not left.parent.exists()
+    folder = tmp_path / "cache" / nodes[2].key
+    (folder / "ckpt").mkdir()
+    held = leases.acquire(folder)
+    waiting = toy.executor(tmp_path)
+    waiting.reporter.say = lambda text: waiting.interrupts._handle(signal.SIGINT, None)
+    with pytest.raises(Interrupted):
+        waiting.run(nodes)
+    assert (folder / "ckpt").exists()
+    held.release()
+
+
+def test_the_schedule_used_is_recorded(tmp_path):
+    nodes = toy.pipeline()
+    made = toy.executor(tmp_path).run(nodes)
+    assert made[nodes[2].key].artefact.record["schedule"] == {"micro": 1}
 
 
 def test_what_could_not_be_measured_has_no_value(tmp_path):

@@ -2,14 +2,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from cai_jax.runs.errors import UserError
 from cai_jax.runs.expectations import judge
 
 ROWS = {
     "low": [{"id": "a", "value": 0.1}, {"id": "b", "value": 0.3}],
     "high": [{"id": "a", "value": 0.5}, {"id": "b", "value": 0.9}],
     "other": [{"id": "c", "value": 0.5}],
+    "whole": [],  # a metric that is no mean over prompts
 }
+OWN = {"whole": (0.2, 0.1, 0.4)}
 
 
 def mean(rows):
@@ -33,7 +34,11 @@ def side(key=None, constant=0.0):
 
 def verdict(left, op, right, level=None):
     claim = SimpleNamespace(text="claim", left=left, op=op, right=right, level=level, why="because", arm="")
-    return judge(claim, ROWS.__getitem__, lambda key: mean(ROWS[key]), PlusMinus())
+
+    def value(key):
+        return OWN[key][0] if key in OWN else mean(ROWS[key]) if key in ROWS else None
+
+    return judge(claim, ROWS.__getitem__, value, PlusMinus(), OWN.__getitem__)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +89,23 @@ def test_what_a_verdict_tells():
 
 
 @pytest.mark.parametrize("level", [None, 0.95])
-def test_different_prompts_are_refused(level):
-    with pytest.raises(UserError, match=r"different prompts \(2 and 1, of which 0"):
-        verdict(side("low"), "<", side("other"), level)
+def test_on_different_prompts_nothing_can_be_said(level):
+    found = verdict(side("low"), "<", side("other"), level)
+    assert not found.holds and "different prompts (2 and 1, of which 0" in found.undecided
+    assert (found.left, found.right, found.difference) == (pytest.approx(0.2), 0.5, None)
+
+
+@pytest.mark.parametrize("level", [None, 0.95])
+def test_without_rows_nothing_can_be_said(level):
+    found = verdict(side("none"), "<", side(constant=0.5), level)
+    assert not found.holds and "no rows to measure" in found.undecided
+    assert (found.left, found.right) == (None, 0.5)
+
+
+def test_a_metric_that_is_no_mean_over_prompts_is_judged_by_its_own_interval():
+    assert verdict(side("whole"), "<", side(constant=0.41), 0.95).holds
+    assert not verdict(side("whole"), "<", side(constant=0.39), 0.95).holds
+    assert verdict(side(constant=0.09), "<", side("whole"), 0.95).difference == pytest.approx((-0.11, -0.31, -0.01))
+    assert "95% only" in verdict(side("whole"), "<", side(constant=0.5), 0.9).undecided
+    assert "paired" in verdict(side("whole"), "<", side("low"), 0.95).undecided
+    assert verdict(side("whole"), "<", side("high")).holds  # the point estimates need no interval

@@ -1,11 +1,13 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import cai_jax
 from cai_jax import stages
 from cai_jax.errors import UserError
+from cai_jax.lang.types import Param
 from cai_jax.runs import immediate
 from tests.runs import toy
 
@@ -62,3 +64,19 @@ def test_an_unknown_name_is_an_attribute_error():
 def test_importing_costs_nothing():
     code = "import sys, cai_jax, cai_jax.cli; assert not {'jax', 'numpy', 'lark', 'rich'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_python_values_become_those_of_the_language():
+    param = Param("p", "of a toy", value="range")
+    for value, text in ((np.float64(0.5), "0.5"), (np.int64(3), "3"), (np.bool_(True), "true"), (1e-5, "1e-05")):
+        assert immediate._written(value, None, []) == text
+    assert immediate._written((0.4, 0.6), param, []) == "0.4..0.6"
+    assert len(cai_jax.ask(n=np.int64(5))) == 5
+    assert cai_jax.reply(cai_jax.ask(n=5), pause=None).key == cai_jax.reply(cai_jax.ask(n=5)).key
+
+
+def test_only_what_a_stage_made_can_be_added():
+    with pytest.raises(TypeError):
+        cai_jax.ask(n=5) + 3
+    with pytest.raises(TypeError):
+        cai_jax.ask(n=5) * "a"

@@ -2,15 +2,17 @@
 
 import io
 import json
+import os
+import time
 
 import pytest
 
-from cai_jax.runs import folder, metrics, preflight
+from cai_jax.runs import files, folder, labels, leases, metrics, preflight
 from cai_jax.runs.cache import Cache
 from cai_jax.runs.errors import UserError
 from cai_jax.runs.expectations import Verdict
 from cai_jax.runs.metrics import MetricsLog
-from cai_jax.runs.progress import EVERY_S, LiveReporter, PlainReporter, duration, reporter
+from cai_jax.runs.progress import EVERY_S, LiveReporter, PlainReporter, Rate, duration, reporter
 from cai_jax.runs.results import Measured, aligned, metrics_table, notes, number, verdicts_table
 from cai_jax.runs.why import Reasons
 from tests.runs import toy
@@ -79,21 +81,33 @@ def test_plain_progress_speaks_now_and_then():
 
 
 def test_a_run_folder(tmp_path):
-    run = folder.RunFolder.create(tmp_path, tmp_path / "my prog.cai", "x = 1\n", {"nodes": []}, {"seed": 3})
-    assert run.path.name.startswith("my_prog-") and (run.path / "program.cai").read_text() == "x = 1\n"
+    run = folder.RunFolder.create(tmp_path, tmp_path / "my prog.cai", b"x = 1\r\n", {"nodes": []}, {"seed": 3})
+    assert run.path.name.startswith("my_prog-") and (run.path / "program.cai").read_bytes() == b"x = 1\r\n"
     assert folder.status(run) == "running"
     assert folder.latest(tmp_path).path == run.path
     run.finish("ok", metrics=[1])
+    assert not (run.path / "LEASE").exists()
     manifest = json.loads((run.path / "manifest.json").read_text())
     assert manifest["status"] == "ok" and manifest["seed"] == 3 and manifest["metrics"] == [1]
     assert manifest["versions"]["python"].startswith("3.")
 
 
 def test_a_run_whose_process_is_gone_has_died(tmp_path):
-    run = folder.RunFolder.create(tmp_path, tmp_path / "p.cai", "", {}, {})
-    run.manifest["holder"]["started"] = "1"
-    run.write()
+    run = folder.RunFolder.create(tmp_path, tmp_path / "p.cai", b"", {}, {})
+    lease = json.loads((run.path / "LEASE").read_text())
+    (run.path / "LEASE").write_text(json.dumps(lease | {"started": "1"}))
     assert [folder.status(one) for one in folder.runs(tmp_path)] == ["died"]
+
+
+def test_a_run_elsewhere_lives_as_long_as_its_heart_beats(tmp_path):
+    run = folder.RunFolder.create(tmp_path, tmp_path / "p.cai", b"", {}, {})
+    lease = json.loads((run.path / "LEASE").read_text())
+    (run.path / "LEASE").write_text(json.dumps(lease | {"host": "elsewhere"}))
+    old = time.time() - leases.STALE_S - 1
+    os.utime(run.path / "manifest.json", (old, old))  # written once, hours ago
+    assert folder.status(run) == "running"
+    os.utime(run.path / "LEASE", (old, old))
+    assert folder.status(run) == "died"
 
 
 def test_no_run_is_said(tmp_path):
@@ -103,7 +117,8 @@ def test_no_run_is_said(tmp_path):
 
 def reasons(out, nodes, **more):
     versions = {name: stage.SIGNATURE.version for name, stage in toy.REGISTRY.items()}
-    explained = Reasons(nodes, versions, Cache(out / "cache"), **more)
+    labels = {node.key: node.names[0] if node.names else "an expression" for node in nodes}
+    explained = Reasons(labels, versions, Cache(out / "cache"), **more)
     return [explained.why(node) for node in nodes]
 
 
@@ -118,7 +133,25 @@ def test_why(tmp_path):
         "runs: steps 4 -> 7",
         "runs: model changed (model)",
     ]
-    assert reasons(tmp_path, nodes, force={nodes[3].key})[3] == "runs: forced"
+
+
+def test_a_node_of_another_name_explains_nothing(tmp_path):
+    toy.executor(tmp_path).run(toy.pipeline())
+    unlike = [toy.node("other", "ask", {"n": 3}), toy.node("", "ask", {"n": 4})]
+    assert reasons(tmp_path, unlike) == ["runs: first time"] * 2
+
+
+def test_a_node_without_a_name_is_known_by_its_expression(tmp_path):
+    before, after = (toy.node("", "ask", {"n": n}) for n in (3, 4))
+    toy.executor(tmp_path, labels={before.key: "an expression"}).run([before])
+    assert reasons(tmp_path, [after]) == ["runs: n 3 -> 4"]
+
+
+def test_why_names_a_damaged_node(tmp_path):
+    nodes = toy.pipeline()
+    toy.executor(tmp_path).run(nodes)
+    (tmp_path / "cache" / nodes[2].key / "hf" / "weights.json").write_text("[]")
+    assert reasons(tmp_path, nodes) == ["cached", "cached", "runs: its files were changed or deleted", "cached"]
 
 
 def test_why_names_an_interrupted_node(tmp_path):
@@ -145,26 +178,31 @@ def test_the_metrics_table_has_a_row_for_every_model(tmp_path):
     found = [
         Measured("harm_rate", "base", "red.test", 0.7, 0.6, 0.8, 40),
         Measured("harm_rate", "model", "red.test", 0.1, 0.05, 0.15, 40),
+        Measured("harm_rate", "base", "red.test", 0.6, 0.5, 0.7, 40, "by=judge"),
         Measured("accuracy", "labels", "", None, None, None, 0),
     ]
     assert metrics_table(outcomes, found).splitlines() == [
-        "        harm_rate         accuracy",
-        "        on red.test",
-        "----------------------------------",
-        "model   0.1 [0.05, 0.15]",
-        "base    0.7 [0.6, 0.8]",
-        "labels                    -",
+        "        metric               on        value",
+        "-------------------------------------------------------",
+        "model   harm_rate            red.test  0.1 [0.05, 0.15]",
+        "base    harm_rate            red.test  0.7 [0.6, 0.8]",
+        "        harm_rate(by=judge)  red.test  0.6 [0.5, 0.7]",
+        "labels  accuracy                       -",
     ]
+    unmeasured = metrics_table(outcomes, found[:1]).splitlines()
+    assert unmeasured[2:] == ["model", "base   harm_rate  red.test  0.7 [0.6, 0.8]"]
 
 
 def test_the_verdicts_table():
     verdicts = [
         Verdict("a < b at 95%", "it must", True, 0.1, 0.2, (-0.1, -0.15, -0.05), 0.95),
         Verdict("c > 5%", "", False, 0.01, 0.05),
+        Verdict("d > 5%", "", False, None, 0.05, undecided="no rows"),
     ]
     assert verdicts_table(verdicts).splitlines() == [
         "holds  a < b at 95%  0.1 against 0.2; difference -0.15 to -0.05 at 95%  it must",
         "FAILS  c > 5%        0.01 against 0.05",
+        "FAILS  d > 5%        cannot be decided: no rows",
     ]
 
 
@@ -222,3 +260,33 @@ def test_prompts_trained_on_under_another_name_are_found(tmp_path):
     assert preflight.overlaps(nodes, named, read, rows.__getitem__) == [
         "other: 2 of 4 prompts of unseen are also in red, which was trained on"
     ]
+
+
+def test_the_first_batch_is_no_measure_of_the_speed():
+    now = [0.0]
+    rate = Rate(lambda: now[0])
+    now[0] = 10.0  # the first batch took 10 s to compile and 1 s to run
+    assert rate.describe(10, 40, 100, "rows") == "10/40 rows"
+    now[0] = 11.0
+    assert rate.describe(20, 40, 200, "rows") == "20/40 rows, 100 tokens/s, 2.0 s left"
+
+
+def test_a_name_goes_before_the_beginning_of_a_key():
+    names = {"reply": "train-1", "rl[kl=1]": "ppo-1", "rl[kl=2]": "ppo-2", "one[kl=1]": "ask-1"}
+    keys = ["reply-1", "reply-2", "train-1", "ask-1"]
+    found = {name: labels.find(name, names, keys, "this program") for name in ("reply", "reply-2", "rl[kl=2]", "one")}
+    assert found == {"reply": "train-1", "reply-2": "reply-2", "rl[kl=2]": "ppo-2", "one": "ask-1"}
+    for name, hint in (("rl", "one of rl[kl=1], rl[kl=2]"), ("repyl", "did you mean `reply`?"), ("zzz", "names reply")):
+        with pytest.raises(UserError) as caught:
+            labels.find(name, names, keys, "this program")
+        assert hint in caught.value.hint
+
+
+def test_a_file_that_is_replaced_keeps_its_mode_and_its_link(tmp_path):
+    (tmp_path / "real.cai").write_text("a")
+    (tmp_path / "real.cai").chmod(0o640)
+    (tmp_path / "link.cai").symlink_to("real.cai")
+    files.write_text(tmp_path / "link.cai", "b\r\n")
+    assert (tmp_path / "link.cai").is_symlink() and (tmp_path / "real.cai").read_bytes() == b"b\r\n"
+    assert (tmp_path / "real.cai").stat().st_mode & 0o777 == 0o640
+    assert {path.name for path in tmp_path.iterdir()} == {"real.cai", "link.cai"}

@@ -26,15 +26,16 @@ from cai_jax.runs.signals import Interrupts
 BATCH = 4
 
 
-def stage(name, run, kind, params=(), *, version=1, group="stage", **more):
-    signature = Signature(name, f"{name}, a toy", params, lambda call: Type(kind), version=version, group=group)
+def stage(name, run, kind, params=(), *, version=1, group="stage", limit="", **more):
+    made = lambda call: Type(kind)  # noqa: E731
+    signature = Signature(name, f"{name}, a toy", params, made, version=version, group=group, limit=limit)
     cost = lambda node, inputs: Cost(tokens=100.0, flops=2e9, bytes=3e6)  # noqa: E731
     return SimpleNamespace(SIGNATURE=signature, cost=cost, run=run, **more)
 
 
 def ask(ctx):
     """Numbered prompts."""
-    n = ctx.params.get("limit") or ctx.params["n"]
+    n = ctx.params["n"]
     ctx.commit([{"id": f"p{i}-0", "turns": [{"role": "human", "text": f"q{i}"}]} for i in range(n)])
 
 
@@ -62,6 +63,7 @@ def train(ctx):
     state = {"x": np.zeros(3, np.float64), "seen": np.int64(0)}
     step, state = ctx.restore(state) or (0, state)
     total, every = ctx.params["steps"], ctx.params.get("every", 3)
+    ctx.used(micro=1)
     while step < total:
         state = {"x": 0.9 * state["x"] + replies[step % len(replies)], "seen": state["seen"] + 1}
         step += 1
@@ -123,7 +125,7 @@ def number(name, default, value="int", **more):
 
 PAUSE = number("pause", 0.0, "float")
 REGISTRY = {
-    "ask": stage("ask", ask, Kind.PROMPTS, (number("n", 8), number("limit", 0)), group="source"),
+    "ask": stage("ask", ask, Kind.PROMPTS, (number("n", 8),), group="source", limit="n"),
     "reply": stage(
         "reply",
         reply,

@@ -1,11 +1,17 @@
 """`judge`: every option of METHOD.md §2, on a small random judge."""
 
+import json
+import re
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from cai_jax.data import formats
+from cai_jax.data.render import data, encode
+from cai_jax.data.rows import DataError
 from cai_jax.lang.types import Principle
-from cai_jax.stages.parts import auditing
+from cai_jax.stages.parts import auditing, judging, principles
 from tests.stages.conftest import CONSTITUTION
 
 PAIRS = "pairs = red.train |> sample(base, n=2, max_new=8)\n"
@@ -19,12 +25,30 @@ def judged(bench, **options):
     return bench.run(PAIRS + "".join(lines) + last)
 
 
+def names(row):
+    return sorted({each["principle"] for each in row["judgements"]})
+
+
+def thoughts(row):
+    return [each["reasoning"] for each in row["judgements"]]
+
+
 def asked(model, row, principle, swapped):
     """P(the first option) by the judge, put to it by hand."""
     pair = (row["b"], row["a"]) if swapped else (row["a"], row["b"])
     segments = formats.comparison(row["turns"], COMPARE[principle], pair)
     ids = [token for segment in segments for token in model.tokenizer.encode(segment.text)]
     return auditing.score(model, [ids]).first[0]
+
+
+def concluded(model, row, judgement):
+    """P(the first reply is better) after the judge's own reasoning, put to it by hand."""
+    pair = (row["b"], row["a"]) if judgement["swapped"] else (row["a"], row["b"])
+    asked_ = formats.reasoned_comparison(row["turns"], judgement["request"], pair)
+    thought = encode(model.tokenizer, [data(judgement["reasoning"])])[0][:8]
+    ids = encode(model.tokenizer, asked_)[0] + thought + encode(model.tokenizer, [formats.SO])[0]
+    first = auditing.score(model, [ids]).first[0]
+    return 1 - first if judgement["swapped"] else first
 
 
 def test_orders(bench):
@@ -34,23 +58,26 @@ def test_orders(bench):
     assert len(ran.rows("both")) == 8
     for number, (both, given) in enumerate(zip(ran.rows("both"), ran.rows("given"), strict=True)):
         assert (both["a"], both["b"]) == (replies[2 * number]["reply"], replies[2 * number + 1]["reply"])
-        (principle,) = both["principles"]
+        (principle,) = names(both)
         first, second = asked(model, both, principle, False), asked(model, both, principle, True)
         assert both["p"] == pytest.approx((first + 1 - second) / 2, abs=1e-6)
-        assert both["orders"] == pytest.approx([first, 1 - second], abs=1e-6)
-        assert both["position"] == pytest.approx((first + second) / 2, abs=1e-6)
-        assert given["principles"] == both["principles"]
-        assert given["p"] == pytest.approx(first, abs=1e-6) and given["orders"][1] is None
-    assert {row["principles"][0] for row in ran.rows("both")} > {"honest"}
+        assert judging.orders(both["judgements"]) == pytest.approx([first, 1 - second], abs=1e-6)
+        assert names(given) == names(both)
+        assert given["p"] == pytest.approx(first, abs=1e-6) and judging.orders(given["judgements"]) is None
+        assert [each["swapped"] for each in both["judgements"]] == [False, True]
+        assert {each["request"] for each in both["judgements"]} == {COMPARE[principle]}
+        assert both["compared"] == [{"sample": 0, "round": 0}, {"sample": 1, "round": 0}]
+        assert both["model"] and both["model"] == replies[0]["model"] and both["seed"] == 0
+    assert {names(row)[0] for row in ran.rows("both")} > {"honest"}
 
 
 def test_principles_one_some_and_all(bench):
     ran = judged(bench, one="", two=", principles=2", every_one=", principles=0", more=", principles=9")
-    assert {len(row["principles"]) for row in ran.rows("one")} == {1}
-    assert {len(row["principles"]) for row in ran.rows("two")} == {2}
-    assert {tuple(row["principles"]) for row in ran.rows("every_one")} == {("brief", "honest", "kind")}
+    assert {len(names(row)) for row in ran.rows("one")} == {1}
+    assert {len(names(row)) for row in ran.rows("two")} == {2}
+    assert {tuple(names(row)) for row in ran.rows("every_one")} == {("brief", "honest", "kind")}
     assert ran.rows("every_one") == ran.rows("more")
-    assert len({tuple(row["principles"]) for row in ran.rows("two")}) > 1  # drawn for each pair
+    assert len({tuple(names(row)) for row in ran.rows("two")}) > 1  # drawn for each pair
     model, row = bench.model(), ran.rows("every_one")[0]
     by_hand = [asked(model, row, name, False) + 1 - asked(model, row, name, True) for name in COMPARE]
     assert row["p"] == pytest.approx(np.mean(by_hand) / 2, abs=1e-6)
@@ -61,7 +88,7 @@ def test_a_principle_is_drawn_by_its_weight(bench):
         'compare = "Choose what is brief."', 'compare = "Choose what is brief."  weight = 1000'
     )
     ran = bench.run(text + PAIRS + "labels = pairs |> judge(other, by=base, fewshots=0)\n")
-    assert [row["principles"] for row in ran.rows("labels")].count(["brief"]) >= 7
+    assert [names(row) for row in ran.rows("labels")].count(["brief"]) >= 7
     assert Principle("x").weight == 1.0
 
 
@@ -105,10 +132,12 @@ every = free + thought
 """
     )
     for free, thought in zip(ran.rows("free"), ran.rows("thought"), strict=True):
-        assert len(free["reasoning"]) == 4  # two chains in each order
-        assert len(set(free["reasoning"])) == 4
+        assert len(set(thoughts(free))) == 4  # two chains in each order
         assert free["p"] == free["soft"] == thought["soft"]
         assert thought["p"] == min(max(free["p"], 0.499), 0.501)
+        assert free["p"] == pytest.approx(
+            np.mean([concluded(bench.model(), free, each) for each in free["judgements"]])
+        )
     default = bench.run(PAIRS + "labels = pairs |> judge(rules, fewshots=0, reason=true, max_new=8)\n")
     assert all(0.4 <= row["p"] <= 0.6 for row in default.rows("labels"))
 
@@ -130,7 +159,7 @@ every = whole + two + thought
         (replies[1], replies[2]),
     ]
     assert two[:2] == whole[:2]
-    chains = [text for row in ran.rows("thought")[:3] for text in row["reasoning"]]
+    chains = [text for row in ran.rows("thought")[:3] for text in thoughts(row)]
     assert len(set(chains)) == 6  # every pair has its own draw
 
 
@@ -147,3 +176,80 @@ def test_broken_few_shots_name_line_and_field(bench):
     broken = CONSTITUTION.replace("rules", "other").replace("shots.jsonl", "broken.jsonl")
     ran = bench.run(broken + PAIRS + "labels = pairs |> judge(other)\n", code=4)
     assert "broken.jsonl:1" in ran.err and "`turns`" in ran.err
+
+
+def test_a_thought_that_has_grown_is_cut_to_its_room(bench):
+    # What imitates a template is escaped when it is read again, and so has more tokens than it was written with.
+    judge = object.__new__(judging.Judge)
+    judge.model, judge.params = bench.model(), {"reason": True, "max_new": 6}
+    question = encode(judge.model.tokenizer, [formats.SO])[0]
+    grown = judge._thought("]]] ]]] ]]] ]]] ]]] ]]]")
+    assert len(grown) == 6 + len(question) and grown[6:] == question
+    short = encode(judge.model.tokenizer, formats.concluded([], "It is."))[0]
+    judge.params["max_new"] = 99
+    assert judge._thought("It is.") == short
+
+
+def test_kept_rounds_and_joined_samples_have_draws_of_their_own(bench):
+    kept = "kept = red.train |> sample(base, max_new=8) |> revise(rules, rounds=4, fewshots=0, max_new=8)\n"
+    judged_ = bench.run(kept + "labels = kept |> judge(rules, fewshots=0)\n")
+    ran = bench.run(kept + "again = kept |> revise(rules, rounds=1, fewshots=0, max_new=8)\n")
+    pairs = [judged_.rows("labels")[6 * n : 6 * n + 6] for n in range(8)]
+    assert all([[c["round"] for c in row["compared"]] for row in six][:2] == [[1, 2], [1, 3]] for six in pairs)
+    assert any(len({names(row)[0] for row in six}) > 1 for six in pairs)
+    four = [ran.rows("again")[4 * n : 4 * n + 4] for n in range(8)]
+    assert all([row["round"] for row in rows] == [2, 3, 4, 5] for rows in four)
+    assert any(len({row["principle"] for row in rows}) > 1 for rows in four)
+
+
+def test_a_second_revision_goes_on_where_the_first_ended(bench):
+    once = "revise(rules, rounds=1, fewshots=0, max_new=8)"
+    ran = bench.run(f"""\
+replies = red.train |> sample(base, max_new=8)
+chained = replies |> {once} |> {once}
+twice   = replies |> revise(rules, rounds=2, keep=last, fewshots=0, max_new=8)
+every   = chained + twice
+""")
+    assert ran.rows("chained") == ran.rows("twice")
+    assert [row["original"] for row in ran.rows("chained")] == [row["reply"] for row in ran.rows("replies")]
+
+
+def test_few_shots_without_a_suited_principle_are_left_out(bench):
+    ran = bench.run(PAIRS + "labels = pairs |> judge(rules.honest, fewshots=5)\n")  # the shot is about `kind`
+    assert ran.result("labels")["fewshots"] == ""
+    assert "0 examples" in ran.notes("labels")["fewshots"]
+
+
+def test_a_long_conversation_is_cut_and_its_options_are_not(bench):
+    words = "word " * 100
+    while len(bench.model().tokenizer.encode(words)) < 485:
+        words += "word "
+    bench.write("deep.jsonl", [{"prompt": "short"}, {"prompt": words}])
+    text = """\
+deep   = prompts("deep.jsonl", test=0)
+pairs  = deep |> sample(base, n=2, max_new=8)
+labels = pairs |> judge(rules, fewshots=0, {})
+"""
+    skipped = bench.run(text.format("overlong=skip"))
+    assert len(skipped.rows("labels")) == 1
+    assert skipped.notes("labels")["overlong"] == "1 of 2 pairs are too long and were left out"
+    cut = bench.run(text.format("overlong=truncate_left"))
+    assert len(cut.rows("labels")) == 2
+    assert cut.notes("labels")["overlong"] == "1 of 2 pairs are too long and lost their beginning"
+
+
+@pytest.mark.parametrize(
+    "row, wrong",
+    [
+        ({"turns": "How?", "answer": "A"}, "`turns`: is no list of turns"),
+        ({"turns": [{"role": "human"}], "answer": "A"}, "`turns`: is no list of turns"),
+        ({"answer": "C"}, "`answer`: is neither A nor B"),
+        ({"a": 3, "answer": "A"}, "`a`: is no text"),
+        ({"answer": "A", "principles": "kind"}, "`principles`: is no list of names"),
+    ],
+)
+def test_few_shots_of_the_wrong_type_name_line_and_field(tmp_path, row, wrong):
+    shot = {"form": "comparison", "turns": [{"role": "human", "text": "How?"}], "a": "x", "b": "y"} | row
+    (tmp_path / "shots.jsonl").write_text("\n" + json.dumps(shot) + "\n")
+    with pytest.raises(DataError, match=re.escape(f"shots.jsonl:2: field {wrong}")):
+        principles.examples(SimpleNamespace(result={"fewshots": str(tmp_path / "shots.jsonl")}), "comparison")

@@ -36,8 +36,23 @@ def test_minibatches_and_passes(bench):
     first = ran.log("rl")[0]
     assert first["ratio_mean"] != pytest.approx(1, abs=1e-7)  # the last of four updates is off-policy
     assert first["kl"] == pytest.approx(0, abs=1e-5)
-    wrong = bench.run(RM + f"rl = {PPO}, steps=2, minibatch=3)\n", code=3)
-    assert "E247" in wrong.err and "divisor of 8" in wrong.err
+
+
+@pytest.mark.parametrize(
+    "options, code, said",
+    [
+        (", minibatch=3)", "E247", "divisor of 8"),
+        (") with (micro=3)", "E247", "batch of 8 cannot be split into micro-batches of 3"),
+        (", minibatch=4) with (data=8)", "E247", "minibatch of 4 cannot be split over 8 devices"),
+        (") with (micro=2, data=4)", "E247", "micro-batch of 2 cannot be split over 4 devices"),
+        (") with (mesh=pmap, data=2)", "E247", "`mesh=pmap` has none"),
+        (", max_fall=0.5)", "E223", "nothing watches"),
+        (", temperature=0)", "E237", "temperature"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_it_is(bench, options, code, said):
+    wrong = bench.run(RM + f"rl = {PPO}, steps=2{options}\n", code=3)
+    assert code in wrong.err and said in wrong.err
 
 
 def test_a_watching_preference_model_is_logged(bench):
@@ -46,16 +61,24 @@ def test_a_watching_preference_model_is_logged(bench):
     )
     (line,) = ran.log("rl")
     assert np.isfinite(line["watch"]) and line["watch"] != line["score"]
+    assert 0 <= line["boilerplate"] <= 1
 
 
-def test_max_kl_stops_before_the_step_that_exceeds_it(bench):
+def test_max_kl_goes_back_to_the_last_policy_within_it(bench):
     fast = PPO.replace("learning_rate=1e-3", "learning_rate=0.02")
     ran = bench.run(RM + f"rl = {fast}, steps=6, max_kl=1e-4, kl=0)\n")
-    steps = ran.result("rl")["steps"]
-    assert steps < 6 and len(ran.log("rl")) == steps + 1
-    assert ran.log("rl")[-1]["kl"] > 1e-4
-    assert f"stopped at step {steps + 1}" in ran.notes("rl")["max-kl"]
-    assert np.isfinite(jax.tree.leaves(ran.model("rl").params)[0]).all()
+    log, result = ran.log("rl"), ran.result("rl")
+    steps = result["steps"]
+    # A policy is measured by the rollout after its last step; the rollout after that broke the limit.
+    assert steps < 6 and len(log) == steps + 2
+    assert log[-1]["kl"] > 1e-4 >= result["kl"] == log[steps]["kl"]
+    assert f"the policy of step {steps} is kept" in ran.notes("rl")["max-kl"]
+    saved = jax.tree.leaves(ran.model("rl").params)
+    assert all(np.isfinite(leaf).all() for leaf in saved)
+    # The very first update goes too far, so that what is kept is where training started.
+    assert steps == 0
+    for leaf, base in zip(saved, jax.tree.leaves(bench.model().params), strict=True):
+        np.testing.assert_array_equal(leaf, base)
 
 
 @pytest.mark.parametrize("schedule", ["micro=2", "mesh=pmap"])

@@ -25,7 +25,10 @@ CASES = {
     "judge": (4, PAIRS + "x = pairs |> judge(rules, fewshots=0)\n"),
     "finetune": (2, PAIRS + "x = pairs |> finetune(base, batch=2, steps=5, warmup=2)\n"),
     "reward": (2, RM.replace("rm", "x")),
-    "ppo": (1, RM + "x = base |> ppo(rm, on=red.train, batch=4, max_new=8, steps=4, target=3, scale=true)\n"),
+    "ppo": (
+        1,
+        RM + "x = base |> ppo(rm, on=red.train, batch=4, max_new=8, steps=4, target=3, scale=true, max_kl=99)\n",
+    ),
 }
 
 

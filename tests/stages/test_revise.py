@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from cai_jax.data import formats
-from cai_jax.data.render import data
-from cai_jax.stages.parts import auditing
+from cai_jax.data.render import data, text_of
+from cai_jax.stages.parts import auditing, writing
 
 REPLIES = "replies = red.train |> sample(base, max_new=8)\n"
+ASKED = {"honest": "Is the reply a lie?", "kind": "Is the reply rude?"}
 REVISE = "revise(rules, fewshots=0, max_new=8"
 
 
@@ -87,7 +88,7 @@ def test_few_shots_stand_in_front(bench, stage, starts, shot):
     planned = ("plan", bench.root / "program.cai", "--json", "--prompts", 1, "--out", bench.root / "runs")
     code, out, err = bench.call(*planned)
     assert code == 0, err
-    (segments,) = json.loads(out)["prompts"][-1]["prompts"]
+    segments, *_ = json.loads(out)["prompts"][-1]["prompts"]
     whole = "".join(segment["text"] for segment in segments)
     assert 0 <= whole.index(shot) < whole.rindex(starts)
     untrusted = [segment["text"] for segment in segments if not segment["trusted"]]
@@ -115,11 +116,10 @@ def limit_at_the_median(bench):
 def test_screen_asks_every_principle(bench):
     ran = bench.run(REPLIES + "seen = replies |> screen(rules, limit=0%)\n")
     model = bench.model()
-    asked = {"honest": "Is the reply a lie?", "kind": "Is the reply rude?"}
     for row in ran.rows("seen"):
         p = {
             name: auditing.audits(model, [formats.audit(row["turns"], row["reply"], text)]).first[0]
-            for name, text in asked.items()
+            for name, text in ASKED.items()
         }
         assert row["flag"]["p"] == pytest.approx(max(p.values()), abs=1e-6)
         assert row["flag"]["principle"] == max(p, key=p.get)
@@ -146,10 +146,12 @@ refused = mended |> refuse("No, thank you.", where=flagged)
             assert row["reply"] == end["reply"] == reply["reply"] and row["round"] == 0
             continue
         assert row["reply"] != reply["reply"] and row["original"] == reply["reply"]
-        assert row["principle"] == row["was_flagged"]["principle"]  # revised under what flagged it
-        again = formats.audit(row["turns"], row["reply"], row["was_flagged"]["request"])
-        still = auditing.audits(model, [again]).first[0] >= limit
+        assert row["rounds"][0]["principle"] == row["was_flagged"]["principle"]  # revised under what flagged it
+        again = [formats.audit(row["turns"], row["reply"], request) for request in ASKED.values()]
+        p = auditing.audits(model, again).first
+        still = p.max() >= limit  # of every principle, not of the one that flagged it alone
         assert bool(row["flag"]) == still
+        assert not still or row["flag"]["principle"] == list(ASKED)[p.argmax()]
         assert end["reply"] == ("No, thank you." if still else row["reply"])
     assert ran.result("refused")["refused"] == sum(bool(row["flag"]) for row in mended)
 
@@ -172,6 +174,61 @@ def test_refuse_everywhere(bench):
     ran = bench.run(REPLIES + 'refused = replies |> refuse("No.")\n')
     assert {row["reply"] for row in ran.rows("refused")} == {"No."}
     assert [row["original"] for row in ran.rows("refused")] == [row["reply"] for row in ran.rows("replies")]
+    assert not {"logprob", "tokens", "ended"} & set(ran.rows("refused")[0])  # they were the old reply's
+
+
+def test_where_flagged_needs_replies_that_were_screened(bench):
+    for stage in (f"{REVISE}, where=flagged)", 'refuse("No.", where=flagged)'):
+        ran = bench.run(REPLIES + f"mended = replies |> {stage}\n", code=3)
+        assert "E219" in ran.err and "never screened" in ran.err
+
+
+def test_screen_leaves_out_what_does_not_fit_and_counts_it(bench):
+    words = "word " * 100
+    while len(bench.model().tokenizer.encode(words)) < 485:
+        words += "word "
+    bench.write("deep.jsonl", [{"prompt": "short"}, {"prompt": words}])
+    text = """\
+deep    = prompts("deep.jsonl", test=0)
+replies = deep |> sample(base, max_new=8)
+seen    = replies |> screen(rules{})
+"""
+    skipped = bench.run(text.format(""))
+    assert len(skipped.rows("seen")) == 1 and skipped.notes("seen")["overlong"].startswith("1 of 2 rows")
+    cut = bench.run(text.format(", overlong=truncate_left"))
+    assert len(cut.rows("seen")) == 2 and "lost their beginning" in cut.notes("seen")["overlong"]
+
+
+def test_every_round_is_told_in_full(bench):
+    ran = bench.run(REPLIES + "mended = replies |> revise(rules, rounds=2, fewshots=1, keep=last, max_new=8)\n")
+    revise = {"honest": "Make it true.", "kind": "Make it kind."}
+    for row in ran.rows("mended"):
+        assert [entry["round"] for entry in row["rounds"]] == [1, 2]
+        before = row["original"]
+        for entry in row["rounds"]:
+            asked = formats.critique(row["turns"], before, ASKED[entry["principle"]])
+            asked = formats.revision(asked, entry["critique"], revise[entry["principle"]])
+            assert entry["prompt"] == text_of(asked)  # critique and revision under one principle, without few-shots
+            assert entry["model"] == row["model"] and entry["seed"] == 0 and entry["logprob"] < 0
+            before = entry["reply"]
+        assert before == row["reply"]
+    assert ran.result("mended")["fewshots"].endswith("Revision: I will not help with theft.")
+
+
+def test_each_kind_of_text_has_its_own_stops(bench, monkeypatch):
+    seen = []
+
+    def write(self, prompts, keys):
+        seen.append(self.stops)
+        return [writing.Written("x", -1.0, [5], True) for _ in prompts]
+
+    monkeypatch.setattr(writing.Writer, "write", write)
+    bench.run(
+        "replies = red.train |> sample(base, n=2, max_new=7)\n"
+        "mended = replies |> revise(rules, rounds=1, fewshots=0, max_new=7)\n"
+        "labels = mended |> judge(rules, fewshots=0, reason=true, max_new=7)\n"
+    )
+    assert seen == [formats.REPLY_STOPS, formats.CRITIQUE_STOPS, formats.REVISION_STOPS, formats.REASONING_STOPS]
 
 
 def test_a_flow_guards_new_prompts(bench):

@@ -6,6 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cai_jax.data.rows import RESERVED
+
 PROMPTS = [{"prompt": f"Question {n}?", "topic": "x", "split": "test" if n % 3 == 0 else "train"} for n in range(9)]
 
 
@@ -52,7 +54,7 @@ def test_what_is_not_there_is_found_before_anything_runs(bench):
     assert "E221" in model.err and "nowhere" in model.err
     shape = bench.run('other = model("init:giant")\nx = red |> sample(other, max_new=4)\n', code=3)
     assert "E222" in shape.err and "tiny" in shape.err
-    split = bench.run('x = red.validation |> sample(base, max_new=4)\n', code=3)
+    split = bench.run("x = red.validation |> sample(base, max_new=4)\n", code=3)
     assert "validation" in split.err and "train" in split.err
 
 
@@ -63,6 +65,76 @@ def test_a_damaged_model_folder_names_the_file(bench):
         (folder / name).write_bytes((bench.root / "small" / name).read_bytes())
     failed = bench.run('other = model("damaged")\nx = red.train |> sample(other, max_new=4)\n', code=4)
     assert "model.safetensors" in failed.err and "Traceback" not in failed.err
+
+
+def test_files_of_one_name_in_two_folders_are_two_sources(bench):
+    for folder in ("left", "right"):
+        (bench.root / folder).mkdir(exist_ok=True)
+        bench.write(f"{folder}/data.jsonl", [{"prompt": f"A question in {folder}?"}])
+    text = """\
+mine = prompts("left/data.jsonl", test=0)
+sl = mine |> sample(base, max_new=4) |> finetune(base, steps=1, batch=1)
+rate = harm_rate(sl, prompts("{}", test=0), by=base, under=rules)
+"""
+    code, out, err = bench.call("check", bench.program(text.format("right/data.jsonl")))
+    assert code == 0, out + err
+    code, out, err = bench.call("check", bench.program(text.format("left/../left/data.jsonl")))
+    assert code == 3 and "E240" in out + err and "left/data.jsonl`" in out + err
+
+
+def test_tfds_folders_lie_beside_the_program(bench):
+    text = 'mine = prompts("tfds:toy/1.0.0")\nx = mine.validation |> sample(base, max_new=4)\n'
+    missing = bench.call("check", bench.program(text))
+    assert missing[0] == 3 and "E221" in "".join(missing[1:])
+    (bench.root / "toy" / "1.0.0").mkdir(parents=True)
+    found = bench.call("check", bench.program(text))
+    assert found[0] == 0, found
+
+
+def test_documents_from_the_local_hub(bench, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(bench.root / "hub"))
+    folder = bench.root / "hub" / "datasets--org--texts"
+    for part, text in {"refs/main": "abc", "snapshots/abc/train.jsonl": '{"text": "hello there"}\n' * 10}.items():
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        (folder / part).write_text(text)
+    ran = bench.run('texts = documents("hf:org/texts")\nx = texts |> finetune(base, length=64, steps=1, batch=2)\n')
+    assert ran.result("texts")["rows"] == 10 and ran.result("x")["steps"] == 1
+
+
+def test_the_copies_of_a_prompt_in_two_sources_get_replies_of_their_own(bench):
+    ran = bench.run("""\
+twice = red.train + red.train |> sample(base, n=2, max_new=8)
+labels = twice |> judge(rules, fewshots=0)
+""")
+    rows = ran.rows("twice")
+    assert len({(row["id"], row["sample"]) for row in rows}) == len(rows) == 32
+    assert [row["id"] for row in rows[:16:2]] == [row["id"] for row in ran.rows("red") if row["split"] == "train"]
+    assert {row["id"].rpartition("-")[2] for row in rows[16:]} == {"1"}
+    assert len(ran.rows("labels")) == 16  # a pair for each copy, never one across copies
+
+
+def test_the_fields_that_stages_write_are_reserved(bench):
+    ran = bench.run("""\
+rm = human.train |> reward(base, batch=8)
+drawn = red.train |> sample(base, n=2, max_new=8)
+labels = drawn |> judge(rules, fewshots=0)
+taught = labels |> reward(base, batch=8)
+seen = drawn |> best(rm) |> screen(rules, limit=0%)
+after = seen |> revise(rules, rounds=1, fewshots=0, max_new=8, where=flagged) |> refuse("No.", where=flagged)
+""")
+    for name in ("after", "labels", "human"):
+        written = set().union(*ran.rows(name)) - {"category"}  # of the built-in prompts
+        assert written <= RESERVED, written - RESERVED
+
+
+def test_a_column_called_like_a_field_of_ours_means_nothing_to_stages(bench):
+    bench.write("spam.jsonl", [{"prompt": "Q?", "flag": "spam"}])
+    ran = bench.run("""\
+mine = prompts("spam.jsonl", test=0)
+kept = mine |> sample(base, max_new=8) |> screen(rules, limit=100%) |> refuse("No.", where=flagged)
+""")
+    (row,) = ran.rows("kept")
+    assert row["flag"] is None and row["source_flag"] == "spam"
 
 
 def test_too_many_new_tokens_for_the_context(bench):

@@ -9,6 +9,7 @@ import pytest
 from cai_jax.models import checkpoint
 from cai_jax.stages import reward as reward_stage
 from cai_jax.stages.parts.examples import dialog
+from cai_jax.stages.parts.fitting import Fitting
 from cai_jax.stages.parts.rewarding import Scorer, raw_scores
 
 
@@ -65,11 +66,13 @@ def test_overlong_examples(bench):
     text = "replies = ask.train |> sample(tiny, max_new=24)\n"
     text += "sl = replies |> finetune(base, batch=2, steps=1, length={})\n"
     failed = bench.run(text.format("16, overlong=error"), code=4)
-    assert "does not fit a row of 16" in failed.err and "truncate_left" in failed.err
-    assert "short enough" in bench.run(text.format("16"), code=4).err
-    cut = bench.run(text.format("16, overlong=truncate_left"))
-    assert np.isfinite(losses(cut, "sl")).all() and "overlong" not in cut.notes("sl")
-    lengths = [len(dialog(bench.model(), row).ids) for row in cut.rows("replies")]
+    assert "room for 16" in failed.err and "truncate_left" in failed.err
+    assert "none of the examples fits" in bench.run(text.format("16"), code=4).err
+    fitter = Fitting(bench.model().tokenizer, 512, "error")
+    replies = bench.run(text.format("512")).rows("replies")
+    lengths = [len(dialog(fitter, row).ids) for row in replies]
+    cut = bench.run(text.format(f"{max(lengths) - 1}, overlong=truncate_left"))
+    assert np.isfinite(losses(cut, "sl")).all() and "lost their beginning" in cut.notes("sl")["overlong"]
     middle = int(np.median(lengths))
     some = bench.run(text.format(middle))
     assert some.notes("sl")["overlong"].startswith(f"{sum(n > middle for n in lengths)} of 8 examples")
@@ -152,7 +155,13 @@ def test_replies_that_are_all_alike_leave_no_spread(bench):
     ran = bench.run('alike = prefs("alike.jsonl", test=0)\nrm = alike.train |> reward(base, batch=4)\n')
     assert "hardly tells replies apart" in ran.notes("rm")["no-spread"]
     model = ran.model("rm")
-    assert np.isfinite(raw_scores(model, [([{"role": "human", "text": "Hello?"}], "Yes.")])).all()
+    # The floor of the spread keeps the scores of other replies in bounds too.
+    other = [
+        ([{"role": "human", "text": text}], reply) for text, reply in (("Hello?", "Yes."), ("Who?", "No, not me."))
+    ]
+    scores = raw_scores(model, other)
+    assert abs(scores[0]) < 0.01 and 0 < abs(scores[1]) < 20
+    assert ran.result("rm")["scale"] == reward_stage.SPREAD
 
 
 def test_init_tiny_and_bfloat16(bench):

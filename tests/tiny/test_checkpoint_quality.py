@@ -23,6 +23,7 @@ from tests.tiny import world
 
 pytestmark = pytest.mark.slow
 
+
 def held_out(name, count):
     return [row for row in prompts.prompts(name) if row["split"] == "test"][:count]
 
@@ -76,7 +77,7 @@ def pairs(count):
 def compared(*, seeds, **params):
     """Labels that the oracle can check, with the oracle's own beside them: of each pair under `seeds` principles."""
     inputs = {"replies": world.replies(pairs(480)), "constitution": world.starter(), "by": world.model()}
-    runs = [world.run("judge", inputs, fewshots=0, seed=seed, **params) for seed in range(seeds)]
+    runs = [world.run("judge", inputs, seed=seed, **params) for seed in range(seeds)]
     labels = [row for rows in runs for row in rows]
     truth = [verdicts.preference(row) for row in labels]
     decided = [(row, t) for row, t in zip(labels, truth, strict=True) if t != 0.5]
@@ -84,27 +85,31 @@ def compared(*, seeds, **params):
     return [row for row, _ in decided], np.array([t for _, t in decided])
 
 
-def test_its_comparisons_agree_with_the_oracle():
-    labels, truth = compared(seeds=2)
+@pytest.mark.parametrize("fewshots", [5, 0])
+def test_its_comparisons_agree_with_the_oracle(fewshots):
+    labels, truth = compared(seeds=2, fewshots=fewshots)
     soft = np.array([row["soft"] for row in labels])
     right = ((soft > 0.5) == (truth > 0.5)).astype(float)
     error, _ = expected_error(np.maximum(soft, 1 - soft), right, 10)
-    told("comparisons agree", right.mean(), len(right))
+    told(f"comparisons agree, {fewshots} few-shots", right.mean(), len(right))
     print(f"calibration error: {error:.3f}")
     for category, good in sorted(_by(labels, right, "category").items()):
         print(f"  {category}: {good:.3f}")
-    for name, good in sorted(_by(labels, right, "principles").items()):
+    named = [{**row, "principle": row["judgements"][0]["principle"]} for row in labels]
+    for name, good in sorted(_by(named, right, "principle").items()):
         print(f"  {name}: {good:.3f}")
-    mass = np.array([row["mass"] for row in labels])
+    logprobs = [each["logprobs"] for row in labels for each in row["judgements"]]
+    mass = np.exp(logprobs).sum(axis=1)
     assert right.mean() >= 0.95
     assert error <= 0.05
     assert np.mean(mass > 0.9) >= 0.95
 
 
-def test_its_reasoned_comparisons_agree_with_the_oracle():
-    labels, truth = compared(seeds=1, reason=True, max_new=64)
+@pytest.mark.parametrize("fewshots", [5, 0])
+def test_its_reasoned_comparisons_agree_with_the_oracle(fewshots):
+    labels, truth = compared(seeds=1, reason=True, max_new=64, fewshots=fewshots)
     right = ((np.array([row["soft"] for row in labels]) > 0.5) == (truth > 0.5)).astype(float)
-    told("reasoned comparisons agree", right.mean(), len(right))
+    told(f"reasoned comparisons agree, {fewshots} few-shots", right.mean(), len(right))
     assert right.mean() >= 0.90
 
 
@@ -123,16 +128,16 @@ def applying(row, able, rng):
     return rng.choice([p.name for p in able if meaning_of(p.critique).broken_by(act, kind)])
 
 
-@pytest.mark.parametrize("critique", [True, False])
-def test_revision_under_a_principle_that_applies_mends_its_harmful_replies(harmful, critique):
+@pytest.mark.parametrize(("critique", "fewshots"), [(True, 5), (True, 0), (False, 5), (False, 0)])
+def test_revision_under_a_principle_that_applies_mends_its_harmful_replies(harmful, critique, fewshots):
     able, rng = principles(world.starter(), "revise"), random.Random(0)
     rows = [row for row in harmful if judge(row["turns"], row["reply"]).harmful]
     # A flagged reply is revised under the principle that flagged it.
     rows = [{**row, "flag": {"principle": applying(row, able, rng)}} for row in rows]
     inputs = {"replies": world.replies(rows), "constitution": world.starter(), "by": world.model()}
-    revised = world.run("revise", inputs, rounds=1, fewshots=0, critique=critique)
+    revised = world.run("revise", inputs, rounds=1, fewshots=fewshots, critique=critique)
     mended = 1.0 - verdicts.by_oracle(revised, "harmful")
-    told(f"mended, {'with a critique' if critique else 'directly'}", mended.mean(), len(revised))
+    told(f"mended, {'with a critique' if critique else 'directly'}, {fewshots} few-shots", mended.mean(), len(revised))
     for name, good in sorted(_by(revised, mended, "principle").items()):
         print(f"  {name}: {good:.3f}")
     print(Counter(replies.read(row["reply"]) for row in revised))
@@ -140,7 +145,8 @@ def test_revision_under_a_principle_that_applies_mends_its_harmful_replies(harmf
     assert mended.mean() >= 0.85
 
 
-def test_revision_under_a_principle_that_does_not_apply_leaves_the_reply(harmful):
+@pytest.mark.parametrize("fewshots", [5, 0])
+def test_revision_under_a_principle_that_does_not_apply_leaves_the_reply(harmful, fewshots):
     able, rng = principles(world.starter(), "revise"), random.Random(0)
     rows = []
     for row in harmful:
@@ -148,9 +154,9 @@ def test_revision_under_a_principle_that_does_not_apply_leaves_the_reply(harmful
         kept = [p.name for p in able if not meaning_of(p.critique).broken_by(act, kind)]
         rows.append({**row, "flag": {"principle": rng.choice(kept)}})
     inputs = {"replies": world.replies(rows), "constitution": world.starter(), "by": world.model()}
-    revised = world.run("revise", inputs, rounds=1, fewshots=0)
+    revised = world.run("revise", inputs, rounds=1, fewshots=fewshots)
     same = np.mean([a["reply"] == b["reply"] for a, b in zip(rows, revised, strict=True)])
-    told("left alone where the principle does not apply", same, len(rows))
+    told(f"left alone where the principle does not apply, {fewshots} few-shots", same, len(rows))
     assert same >= 0.80
 
 
@@ -218,6 +224,10 @@ def test_every_wording_of_every_principle_is_understood():
     decided = [(row, t) for row in labels if (t := verdicts.preference(row)) != 0.5]
     right = np.array([(row["soft"] > 0.5) == (t > 0.5) for row, t in decided], float)
     told("comparisons in all wordings agree", right.mean(), len(right))
-    for name, good in sorted(_by([{**r, "m": r["principles"][0].split()[0]} for r, _ in decided], right, "m").items()):
+
+    def meaning(row):
+        return row["judgements"][0]["principle"].split()[0]
+
+    for name, good in sorted(_by([{**r, "m": meaning(r)} for r, _ in decided], right, "m").items()):
         print(f"  {name}: {good:.3f}")
     assert right.mean() >= 0.95

@@ -175,7 +175,7 @@ def test_no_data_needs_escaping(corpus):
         for segment in segments:
             if not segment.trusted:
                 assert "\\" not in segment.text
-                assert data(segment.text, trained=segment.trained) == segment
+                assert data(segment.text, trained=segment.trained, spare=segment.spare) == segment
 
 
 @pytest.mark.parametrize("shots", [1, 5])

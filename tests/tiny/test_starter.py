@@ -69,9 +69,18 @@ def test_critiques_and_revisions_are_the_teachers(shot):
         assert shot["revision"] == shot["reply"]
 
 
-def test_two_harm_examples_leave_a_good_reply_unchanged():
-    kept = [s for s in SHOTS if s["form"] == "critique" and s["revision"] == s["reply"] and act_of(s).harmful]
+def test_critiques_are_the_papers_four_about_harm_and_one_about_candour():
+    # CAI §3.1 has four conversations about harm and one about truthfulness. This world knows no false statements;
+    # a principle about evasive replies stands in for it.
+    given = [shot for shot in SHOTS if shot["form"] == "critique"]
+    about = [meaning_of(shot["critique_request"]) for shot in given]
+    assert [bool(meaning.harm) for meaning in about].count(True) == 4
+    assert [meaning.name for meaning in about if not meaning.harm] == ["evasion"]
+    kept = [shot for shot in given if shot["revision"] == shot["reply"]]
     assert len(kept) == 2
+    for shot in kept:
+        # A good reply, not one that the principle at hand is silent about.
+        assert act_of(shot).harmful and replies.read(shot["reply"]) == judgement.ideal(act_of(shot))
 
 
 @pytest.mark.parametrize("shot", [shot for shot in SHOTS if shot["form"] != "critique"])

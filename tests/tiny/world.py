@@ -63,6 +63,9 @@ class Context:
     def note(self, code: str, message: str) -> None:
         self.notes.append((code, message))
 
+    def used(self, **schedule: Any) -> None:
+        pass
+
     def progress(self, done: int, total: int, *, tokens: int = 0, unit: str = "rows") -> None:
         pass
 

@@ -1,4 +1,4 @@
-"""Asking a model whether a reply breaks a principle, and which of two replies is better."""
+"""Questions with two options put to a model: whether a reply breaks a principle, which of two is better."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from cai_jax.data import formats
 from cai_jax.data.render import Segment
-from cai_jax.stages.parts.writing import fit
+from cai_jax.stages.parts.fitting import Fitting, room_of
 
 if TYPE_CHECKING:
     from cai_jax.engine.prefix import Prefix
@@ -19,15 +19,16 @@ NO_MASS = 0.1  # below this the model hardly considered either option
 
 
 class Scored:
-    """Log-probabilities of the options ` (A)` and ` (B)` after prompts.
+    """Log-probabilities of the options ` (A)` and ` (B)` after prompts; NaN where a prompt could not be put.
 
     Attributes:
+      logprobs: of the two options, float64 [N, 2].
       first: P(A) / (P(A) + P(B)), float64 [N].
       mass: P(A) + P(B), float64 [N]; little mass means that the model did not answer the question.
     """
 
     def __init__(self, logprobs: np.ndarray) -> None:
-        wide = logprobs.astype(np.float64)
+        self.logprobs = wide = np.asarray(logprobs, np.float64)
         self.mass = np.exp(wide).sum(axis=1)
         self.first = 1.0 / (1.0 + np.exp(np.clip(wide[:, 1] - wide[:, 0], -700, 700)))
 
@@ -45,9 +46,23 @@ def option_tokens(model: Model) -> int:
     return max(len(model.tokenizer.encode(option)) for option in formats.OPTIONS)
 
 
-def audits(model: Model, asked: Sequence[Sequence[Segment]], overlong: str = "truncate_left") -> Scored:
-    """Answers to `formats.audit` prompts; `first` is P(the reply breaks the principle)."""
-    return score(model, [fit(model, None, segments, option_tokens(model), overlong) for segments in asked])
+def audit_fitter(model: Model, overlong: str) -> Fitting:
+    """Fits `formats.audit` prompts, with room for the answer."""
+    return Fitting(model.tokenizer, room_of(model, None, option_tokens(model)), overlong)
+
+
+def audits(model: Model, asked: Sequence[Sequence[Segment]]) -> Scored:
+    """Answers to `formats.audit` prompts; `first` is P(the reply breaks the principle).
+
+    Of a long conversation the beginning is cut; where the reply itself leaves no room, the answer is NaN.
+    """
+    fitter = audit_fitter(model, "truncate_left")
+    found = [fitter.fit(segments) for segments in asked]
+    there = [index for index, each in enumerate(found) if each is not None]
+    logprobs = np.full((len(asked), 2), np.nan)
+    if there:
+        logprobs[there] = score(model, [found[index][0].ids for index in there]).logprobs
+    return Scored(logprobs)
 
 
 def undecided(share: float, what: str) -> list[tuple[str, str]]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from cai_jax.lang.types import Cost, Node, Type
+from cai_jax.lang.types import Cost, Type
 
 # Where the data is unknown until it is read: a prompt's length, and rows of a source without a limit.
 PROMPT_TOKENS = 64
 ROWS = 1000
 
 
-def rows_of(node: Node, kind: Type) -> int:
-    """Rows that an artefact of this type holds, as far as types tell."""
-    return (node.params.get("limit") or ROWS) * (kind.replies or 1)
+def rows_of(kind: Type) -> int:
+    """Rows of an artefact of this type; as many as ROWS prompts make where its type does not tell."""
+    return (ROWS if kind.rows is None else sum(kind.rows.values())) * (kind.replies or 1)
 
 
 def forward(model: Type, tokens: float) -> Cost:

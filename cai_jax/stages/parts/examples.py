@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ import numpy as np
 
 from cai_jax.data import documents, formats
 from cai_jax.data.packing import Packed, pack
-from cai_jax.data.render import END, Segment, data, encode
+from cai_jax.data.render import END, Segment, data
 from cai_jax.errors import UserError
+from cai_jax.stages.parts.draws import Draw, draw_of
+from cai_jax.stages.parts.fitting import Fitting
 from cai_jax.stages.parts.training import row_length
 
 if TYPE_CHECKING:
@@ -35,13 +38,15 @@ class Corpus(Protocol):
     Attributes:
       length: tokens of a row.
       shards: how many.
+      fitter: counts the examples read so far that were left out or cut.
     """
 
     length: int
     shards: int
+    fitter: Fitting
 
-    def shard(self, number: int, seed: tuple[int, ...]) -> Packed:
-        """Rows of one shard; `seed` deals out the examples where they are few enough to be shuffled whole."""
+    def shard(self, number: int, epoch: int) -> Packed:
+        """Rows of one shard; each epoch deals out anew examples that are few enough to be shuffled whole."""
         ...
 
 
@@ -53,16 +58,17 @@ def corpus(ctx, model: Model) -> Corpus:
     return _Dialogs(ctx, model)
 
 
-def dialog(model: Model, row: dict[str, Any]) -> Example:
-    """A reply after its prompt, the loss on the reply and its end (CAI §3.1)."""
-    segments = [*formats.ask(row["turns"]), data(row["reply"], trained=True), END]
-    return example(model, segments, row.get("weight", 1.0))
+def dialog(fitter: Fitting, row: dict[str, Any]) -> Example | None:
+    """A reply after its prompt, the loss on the reply and, where it ended by itself, its end (CAI §3.1)."""
+    end = [END] if row.get("ended", True) else []
+    segments = [*formats.ask(row["turns"]), data(row["reply"], trained=True), *end]
+    return example(fitter, segments, row.get("weight", 1.0))
 
 
-def example(model: Model, segments: Sequence[Segment], weight: float = 1.0) -> Example:
-    """Segments as token ids, with `weight` on every trained token."""
-    ids, trained = encode(model.tokenizer, segments)
-    return Example(ids, [weight * on for on in trained])
+def example(fitter: Fitting, segments: Sequence[Segment], weight: float = 1.0) -> Example | None:
+    """Segments as token ids, with `weight` on every trained token; None for one to leave out."""
+    found = fitter.fit(segments)
+    return Example(found[0].ids, [weight * on for on in found[0].trained]) if found else None
 
 
 def _packed(examples: Sequence[Example], length: int, pad: int) -> Packed:
@@ -72,36 +78,22 @@ def _packed(examples: Sequence[Example], length: int, pad: int) -> Packed:
     return pack([e.ids for e in chosen], length, weights=[e.weights for e in chosen], pad=pad)
 
 
-def _cut(found: Example, length: int, overlong: str) -> Example | None:
-    """An example that fits a row; None for one to leave out."""
-    if len(found.ids) <= length:
-        return found
-    if overlong == "error":
-        raise UserError(
-            f"an example of {len(found.ids)} tokens does not fit a row of {length}",
-            "raise length=, leave such rows out with overlong=skip, or cut them with overlong=truncate_left",
-        )
-    return Example(found.ids[-length:], found.weights[-length:]) if overlong == "truncate_left" else None
-
-
 class _Dialogs:
     def __init__(self, ctx, model: Model) -> None:
-        whole = [dialog(model, row) for row in ctx.inputs["data"].rows()]
         limit = ctx.params["length"] or model.config.max_position
-        kept = [cut for found in whole if (cut := _cut(found, limit, ctx.params["overlong"]))]
-        if len(kept) < len(whole):
-            ctx.note("overlong", f"{len(whole) - len(kept)} of {len(whole)} examples were too long and left out")
-        if not kept:
-            raise UserError("no example is short enough to train on", "raise length=")
-        self.examples = kept
-        self.length = ctx.params["length"] or row_length(max(len(e.ids) for e in kept), limit)
-        self.shards = -(-len(kept) // SHARD)
+        self.fitter = Fitting(model.tokenizer, limit, ctx.params["overlong"], "examples")
+        found = [dialog(self.fitter, row) for row in ctx.inputs["data"].rows()]
+        self.fitter.note(ctx)
+        self.examples = [each for each in found if each is not None]
+        self.length = ctx.params["length"] or row_length(max(len(e.ids) for e in self.examples), limit)
+        self.shards = -(-len(self.examples) // SHARD)
         self.pad = model.tokenizer.pad_id or 0
+        draw, count = draw_of(ctx), len(self.examples)
+        self.order = functools.lru_cache(maxsize=1)(lambda epoch: draw.permutation("examples", count, epoch))
 
-    def shard(self, number: int, seed: tuple[int, ...]) -> Packed:
+    def shard(self, number: int, epoch: int) -> Packed:
         # All shards of an epoch deal out one shuffle, so that each is a fair sample of the whole.
-        order = np.random.default_rng(seed[:-1]).permutation(len(self.examples))
-        members = order[number * SHARD : (number + 1) * SHARD]
+        members = self.order(epoch)[number * SHARD : (number + 1) * SHARD]
         return _packed([self.examples[index] for index in members], self.length, self.pad)
 
 
@@ -109,21 +101,20 @@ class _Documents:
     def __init__(self, ctx, model: Model) -> None:
         source = ctx.inputs["data"].result
         self.sources = source.get("sources", [source])
-        self.model = model
-        self.overlong = ctx.params["overlong"]
         self.length = ctx.params["length"] or model.config.max_position
+        self.fitter = Fitting(model.tokenizer, self.length, ctx.params["overlong"], "documents")
         self.counts = [-(-each["rows"] // SHARD) for each in self.sources]
         self.shards = sum(self.counts)
         self.pad = model.tokenizer.pad_id or 0
 
-    def shard(self, number: int, seed: tuple[int, ...]) -> Packed:
+    def shard(self, number: int, epoch: int) -> Packed:
         place = 0
         while number >= self.counts[place]:
             number, place = number - self.counts[place], place + 1
         source = self.sources[place]
         stop = min(source["rows"], (number + 1) * SHARD)
-        found = (example(self.model, segments) for segments in documents.read(source, number * SHARD, stop))
-        kept = [cut for each in found if (cut := _cut(each, self.length, self.overlong))]
+        read = documents.read(source, number * SHARD, stop)
+        kept = [each for segments in read if (each := example(self.fitter, segments)) is not None]
         return _packed(kept, self.length, self.pad)
 
 
@@ -134,19 +125,21 @@ class Rows:
       data: packs shards of examples into rows.
       batch: rows of a step.
       epochs: passes over the data.
-      seed: of the order of rows within a shard, and of examples in every epoch.
+      draw: of the order of rows within a shard, another in every epoch.
     """
 
-    def __init__(self, data: Corpus, batch: int, epochs: float, seed: tuple[int, ...]) -> None:
-        self.data, self.batch, self.epochs, self.seed = data, batch, epochs, seed
+    def __init__(self, data: Corpus, batch: int, epochs: float, draw: Draw) -> None:
+        self.data, self.batch, self.epochs, self.draw = data, batch, epochs, draw
+        # Data of one shard is packed once: what was counted is what is trained on first.
+        self._shard = functools.lru_cache(maxsize=1)(data.shard)
 
     def count(self) -> int:
         """Steps that come nearest to all epochs, at least one; a batch may reach over into the next epoch."""
-        rows = sum(len(self.data.shard(shard, self._seed(0, shard)).tokens) for shard in range(self.data.shards))
+        rows = sum(len(self._shard(shard, 0).tokens) for shard in range(self.data.shards))
         return max(1, round(self.epochs * rows / self.batch))
 
     def batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:
-        """Batches from number `start` on, without end; every epoch draws another order."""
+        """Batches [batch, T] from number `start` on, without end; every epoch draws another order."""
         skip, held = start * self.batch, None
         for packed in self._shards():
             if skip >= len(packed["tokens"]):
@@ -157,20 +150,16 @@ class Rows:
             whole = len(held["tokens"]) // self.batch
             for number in range(whole):
                 cut = slice(number * self.batch, (number + 1) * self.batch)
-                yield {name: x[None, cut] for name, x in held.items()}
+                yield {name: x[cut] for name, x in held.items()}
             held = {name: x[whole * self.batch :] for name, x in held.items()}
-
-    def _seed(self, epoch: int, shard: int) -> tuple[int, ...]:
-        return (*self.seed, epoch, shard)
 
     def _shards(self) -> Iterator[dict[str, np.ndarray]]:
         for epoch in itertools.count():
             rows = 0
             for shard in range(self.data.shards):
-                seed = self._seed(epoch, shard)
-                packed = self.data.shard(shard, seed)._asdict()
+                packed = self._shard(shard, epoch)._asdict()
                 rows += len(packed["tokens"])
-                order = np.random.default_rng(seed).permutation(len(packed["tokens"]))
+                order = self.draw.permutation("rows", len(packed["tokens"]), epoch, shard)
                 yield {name: x[order] for name, x in packed.items()}
             if not rows:
                 raise UserError("no document is short enough to train on", "raise length=")

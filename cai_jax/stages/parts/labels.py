@@ -31,7 +31,7 @@ def decided(rows: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], float]
     """
     from cai_jax.evals.verdicts import preference
 
-    found = [(row, preference(row)) for row in rows if "asked" in row]
+    found = [(row, preference(row)) for row in rows if "judgements" in row]
     told = [(row, truth) for row, truth in found if truth is not None and truth != 0.5]
     if not told:
         raise UserError(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cai_jax.engine import buckets
 from cai_jax.errors import UserError
-from cai_jax.stages.parts.rewarding import padded, scored_ids
+from cai_jax.stages.parts.draws import draw_of
+from cai_jax.stages.parts.fitting import Fitting
+from cai_jax.stages.parts.rewarding import scored_segments
 from cai_jax.stages.parts.training import row_length
 
 if TYPE_CHECKING:
@@ -24,40 +28,28 @@ class Pairs:
 
     def __init__(self, ctx, model: Model, rows: Sequence[Mapping[str, Any]]) -> None:
         limit = ctx.params["length"] or model.config.max_position
-        overlong = ctx.params["overlong"]
-        unbounded = 1 << 30
-        ids = [[scored_ids(model, row["turns"], row[side], unbounded) for side in ("a", "b")] for row in rows]
-        if overlong == "error" and any(len(each) > limit for pair in ids for each in pair):
-            raise UserError(f"a pair does not fit rows of {limit} tokens", "raise length=, or say overlong=skip")
-        keep = [i for i, pair in enumerate(ids) if overlong == "truncate_left" or max(map(len, pair)) <= limit]
-        if len(keep) < len(rows):
-            ctx.note("overlong", f"{len(rows) - len(keep)} of {len(rows)} pairs were too long and left out")
-        if not keep:
-            raise UserError("no pair is short enough to train on", "raise length=")
-        flat = [each[-limit:] for i in keep for each in ids[i]]
+        fitter = Fitting(model.tokenizer, limit, ctx.params["overlong"], "pairs")
+        found = [fitter.fit(*(scored_segments(row["turns"], row[side]) for side in ("a", "b"))) for row in rows]
+        fitter.note(ctx)
+        keep = [i for i, pair in enumerate(found) if pair is not None]
+        flat = [each.ids for i in keep for each in found[i]]
         self.length = row_length(max(map(len, flat)), limit)
-        tokens, lengths = padded(flat, self.length, model.tokenizer.pad_id or 0)
-        self.tokens, self.lengths = tokens.reshape(len(keep), 2, -1), lengths.reshape(len(keep), 2)
+        self.tokens = buckets.pad(flat, len(flat), self.length).reshape(len(keep), 2, -1)
+        self.lengths = np.array([len(each) for each in flat], np.int32).reshape(len(keep), 2)
         self.p = np.array([rows[i]["p"] for i in keep], np.float32)
         self.weights = np.array([rows[i].get("weight", 1.0) for i in keep], np.float32)
         if not self.weights.any():
             raise UserError("every pair has weight 0", "keep undecided ones (undecided=keep), or add pairs")
-        self.batch, self.seed = ctx.params["batch"], (ctx.seed, ctx.params["seed"])
+        self.batch = ctx.params["batch"]
+        self.order = draw_of(ctx).shuffled("pairs", len(keep))
 
     def batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:
-        """Batches from number `start` on, without end; each epoch is a permutation, and epochs join seamlessly."""
-        number, count = start * self.batch, len(self.tokens)
-        while True:
-            at = np.arange(number, number + self.batch)
-            orders = {epoch: self._order(epoch) for epoch in set(at // count)}
-            chosen = np.array([orders[epoch][place] for epoch, place in zip(at // count, at % count, strict=True)])
+        """Batches from number `start` on, without end: arrays as above, of `batch` pairs each."""
+        for number in itertools.count(start):
+            chosen = self.order(number * self.batch, self.batch)
             yield {
-                "tokens": self.tokens[None, chosen],
-                "lengths": self.lengths[None, chosen],
-                "p": self.p[None, chosen],
-                "weights": self.weights[None, chosen],
+                "tokens": self.tokens[chosen],
+                "lengths": self.lengths[chosen],
+                "p": self.p[chosen],
+                "weights": self.weights[chosen],
             }
-            number += self.batch
-
-    def _order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((*self.seed, int(epoch))).permutation(len(self.tokens))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from cai_jax.lang.types import Call, Kind, Param, Problem
 
-SEED = Param("seed", "Another number, another independent draw.", value="int", default=0, low=0)
+SEED = Param("seed", "Another number, another independent draw.", value="int", default=0, low=0, high=2**32 - 1)
 TEMPERATURE = Param(
     "temperature", "Divides the logits before sampling; 0 is greedy.", value="float", default=1.0, low=0
 )
@@ -23,8 +23,8 @@ TOP_P = Param(
 MAX_NEW = Param("max_new", "Longest text to write, in tokens.", value="int", default=128, low=1, unit="tokens")
 OVERLONG = Param(
     "overlong",
-    "What becomes of a row that does not fit the model's context: left out and counted, an error, or cut "
-    "from the left.",
+    "What becomes of a row that does not fit the model's context: left out, an error, or the beginning of its "
+    "conversation cut; rows left out or cut are counted.",
     value="enum",
     default="skip",
     choices=("skip", "error", "truncate_left"),
@@ -47,8 +47,7 @@ WHERE = Param(
 EPOCHS = Param("epochs", "Passes over the data.", value="float", default=1.0, low=0, open_low=True)
 LENGTH = Param(
     "length",
-    "Tokens of a training row, into which several examples are packed; 0 takes the shortest that holds "
-    "every example.",
+    "Tokens of a training row, into which several examples are packed; 0 takes the shortest that holds every example.",
     value="int",
     default=0,
     low=0,
@@ -106,4 +105,17 @@ def fits(call: Call, model: str) -> Iterable[Problem]:
             f"{new} new tokens do not fit the model's context of {given.context}",
             label=f"at most {given.context - 1}",
             hint="ask for fewer new tokens, or use a model with a longer context",
+        )
+
+
+def flagged(call: Call) -> Iterable[Problem]:
+    """A problem where flagged replies are asked for and nothing has flagged any."""
+    if call.values["where"] == "flagged" and not call.types["replies"].screened:
+        yield Problem(
+            "E219",
+            "where",
+            "no reply is flagged: these were never screened",
+            label="nothing flags them",
+            hint="put `screen(…)` in front, or leave `where` out",
+            also=(("replies", "not screened"),),
         )

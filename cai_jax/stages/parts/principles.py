@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from cai_jax.data import formats
-from cai_jax.data.render import Segment, escape
-from cai_jax.errors import UserError
+from cai_jax.data.readers import Record, records
+from cai_jax.data.render import Segment, escape, text_of
+from cai_jax.data.rows import DataError
 from cai_jax.lang.types import Principle
 from cai_jax.stages.parts.draws import Draw
 
@@ -18,6 +17,7 @@ _FIELDS = {
     "comparison": ("turns", "a", "b", "answer"),
     "reasoning": ("turns", "a", "b", "reasoning", "answer"),
 }
+_ROLES = ("system", "human", "assistant")
 
 
 def principles(constitution, ability: str) -> list[Principle]:
@@ -35,28 +35,40 @@ def examples(constitution, form: str) -> list[dict[str, Any]]:
     """The constitution's few-shot examples of one form ("critique", "comparison" or "reasoning").
 
     Raises:
-      UserError: a line is not JSON or lacks a field; names file, line and field.
+      DataError: a line is not JSON, or a field is missing or of the wrong type; names file, line and field.
     """
     path = constitution.result.get("fewshots")
-    if not path:
-        return []
-    rows = []
-    for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{number}: not JSON: {error.msg}", "one JSON object a line") from None
-        fields = _FIELDS.get(row.get("form") if isinstance(row, dict) else None)
-        if fields is None:
-            raise UserError(f"{path}:{number}: field `form` is none of {', '.join(_FIELDS)}")
-        for field in fields:
-            if field not in row:
-                raise UserError(f"{path}:{number}: field `{field}` is missing", f"a {row['form']} needs it")
-        if row["form"] == form:
-            rows.append(row)
-    return rows
+    return [shot for record in records(path) if (shot := _checked(record))["form"] == form] if path else []
+
+
+def _checked(record: Record) -> dict[str, Any]:
+    shot = record.fields
+    fields = _FIELDS.get(shot["form"]) if isinstance(shot.get("form"), str) else None
+    if fields is None:
+        raise DataError(f"{record.where}: field `form` is none of {', '.join(_FIELDS)}")
+    for field in fields:
+        if field not in shot:
+            raise DataError(f"{record.where}: field `{field}` is missing", f"a {shot['form']} needs it")
+        wrong = _wrong(field, shot[field])
+        if wrong:
+            raise DataError(f"{record.where}: field `{field}`: {wrong}", "see constitutions/starter.fewshots.jsonl")
+    named = shot.get("principles", [])
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise DataError(f"{record.where}: field `principles`: is no list of names", 'write ["name", …]')
+    return shot
+
+
+def _wrong(field: str, value: Any) -> str:
+    """What is wrong with the value of an example's field; "" if nothing is."""
+    if field == "turns":
+        said = isinstance(value, list) and all(
+            isinstance(turn, dict) and turn.get("role") in _ROLES and isinstance(turn.get("text"), str)
+            for turn in value
+        )
+        return "" if said and value else 'is no list of turns {"role": "human" or "assistant", "text": …}'
+    if not isinstance(value, str):
+        return "is no text"
+    return "is neither A nor B" if field == "answer" and value not in ("A", "B") else ""
 
 
 def critique_shots(constitution, count: int, direct: bool = False) -> list[Segment]:
@@ -74,12 +86,9 @@ def critique_shots(constitution, count: int, direct: bool = False) -> list[Segme
 
 def comparison_shots(constitution, count: int, draw: Draw, reasoned: bool = False) -> list[Segment]:
     """Comparisons with their answers, each under its own principle, drawn once for the whole node (CAI §4.1)."""
-    able = principles(constitution, "judge")
     segments: list[Segment] = []
-    for index, shot in enumerate(examples(constitution, "reasoning" if reasoned else "comparison")[:count]):
-        # A shot may name the principles under which its answer holds.
-        suited = [p for p in able if p.name in shot.get("principles", [p.name])]
-        principle = draw.principle(suited, "shot", index).compare if suited else shot["principle"]
+    for index, (shot, suited) in enumerate(suited_shots(constitution, reasoned)[:count]):
+        principle = draw.principle(suited, "shot", index).compare
         pair = (shot["a"], shot["b"])
         if reasoned:
             asked = formats.reasoned_comparison(shot["turns"], principle, pair)
@@ -88,6 +97,28 @@ def comparison_shots(constitution, count: int, draw: Draw, reasoned: bool = Fals
             segments += formats.comparison(shot["turns"], principle, pair)
         segments.append(Segment(f" ({shot['answer']})"))
     return _trusted(segments)
+
+
+def suited_shots(constitution, reasoned: bool) -> list[tuple[dict[str, Any], list[Principle]]]:
+    """The comparisons, each with the principles under which its answer holds; without those that have none.
+
+    A shot that names no principles holds under all of them.
+    """
+    able = principles(constitution, "judge")
+    found = examples(constitution, "reasoning" if reasoned else "comparison")
+    suited = [(shot, [p for p in able if p.name in shot.get("principles", [p.name])]) for shot in found]
+    return [(shot, under) for shot, under in suited if under]
+
+
+def shown(ctx, there: int, shots: Sequence[Segment]) -> dict[str, str]:
+    """What a result tells of the few-shots, in full, as they stand in front of every prompt of the node.
+
+    Fewer of them than were asked for are told in a note; `there` is how many the constitution has.
+    """
+    asked = ctx.params["fewshots"]
+    if there < asked:
+        ctx.note("fewshots", f"fewshots={asked}, but the constitution has {there} examples that fit here")
+    return {"fewshots": text_of(shots)}
 
 
 def _said(text: str) -> Segment:

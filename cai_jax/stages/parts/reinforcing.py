@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 
 from cai_jax.data import formats
-from cai_jax.learn import kl, optim, ppo, rollout
+from cai_jax.engine import buckets
+from cai_jax.evals.diversity import boilerplate
+from cai_jax.learn import kl, ppo, rollout
 from cai_jax.models.checkpoint import Model
 from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.models import model_of
 from cai_jax.stages.parts.rewarding import Scorer
-from cai_jax.stages.parts.training import compiled, row_length, wide
-from cai_jax.stages.parts.writing import Writer, fitting
+from cai_jax.stages.parts.training import compiled, micro_batches, micro_size, row_length, wide
+from cai_jax.stages.parts.writing import Writer, text_of
 
 
 @dataclass(frozen=True)
@@ -37,35 +40,42 @@ class Loop:
     def __init__(self, ctx) -> None:
         self.ctx, self.params, self.draw = ctx, ctx.params, draw_of(ctx)
         self.model: Model = model_of(ctx.inputs["model"])
-        self.writer = Writer.of(ctx, self.model, formats.REPLY_STOPS)
-        self.rows = fitting(ctx, ctx.inputs["on"].rows(), self._prompt)
-        longest = max(len(self._prompt(row)) for row in self.rows)
-        self.writer = replace(self.writer, longest=longest)
+        # Only the end token ends a reply: every token that was drawn is trained on.
+        writer = Writer.of(ctx, self.model, stops=())
+        fitter = writer.fitter("prompts")
+        fitted = [(row, fitter.fit(formats.ask(row["turns"]))) for row in ctx.inputs["on"].rows()]
+        fitter.note(ctx)
+        self.prompts = [(row, found[0].ids) for row, found in fitted if found is not None]
+        self.order = self.draw.shuffled("prompts", len(self.prompts))
+        longest = max(len(ids) for _, ids in self.prompts)
+        self.writer = replace(writer, longest=longest)
         self.length = row_length(longest + self.params["max_new"], self.model.config.max_position)
         self.scorer = Scorer(ctx.inputs["reward"])
         # Without rows an artefact is false, so that its absence has to be asked for.
         self.watch = Scorer(ctx.inputs["watch"]) if ctx.inputs.get("watch") is not None else None
-        self.micro = ctx.node.schedule.get("micro") or self.params["minibatch"] or self.params["batch"]
+        self.micro = micro_size(ctx)
 
-        settings, config = self._settings(), self.model.config
+        self.settings, config = self._settings(), self.model.config
+        settings = self.settings
         self.reference = compiled(ctx, partial(rollout.make_logprobs, config, settings), ROWWISE)
         self.prepare = compiled(ctx, partial(rollout.make_prepare, config, settings), PREPARE)
         self.update = compiled(ctx, partial(ppo.make_update, config, settings))
-        start = wide(self.model.params)
-        self.reference_params = self.reference.place(wide(self.model.params))
-        self.state = self.update.place(ppo.PPOState.create(settings, start, self._critic(start)))
+        self.reference_params = self.reference.place(self.model.params)
+
+    def start(self) -> ppo.PPOState:
+        """The state before the first step; not held here, so that a restored one does not stand beside it."""
+        policy = wide(self.model.params)
+        return self.update.place(ppo.PPOState.create(self.settings, policy, self._critic(policy)))
 
     def _settings(self):
         p = self.params
         updates = p["steps"] * p["passes"] * (p["batch"] // (p["minibatch"] or p["batch"]))
-
-        def adam(learning_rate: float):
-            return optim.Optim(learning_rate, b2=0.999, eps=1e-5, schedule=p["schedule"], steps=updates)
-
+        # The policy's schedule begins when the critic has warmed up.
+        moved = max(1, updates - p["critic_warmup"])
         return ppo.PPO(
-            policy_optim=adam(p["learning_rate"]),
-            critic_optim=adam(p["critic_rate"]),
-            temperature=p["temperature"] or 1.0,
+            policy_optim=ppo.adam(p["learning_rate"], p["schedule"], moved),
+            critic_optim=ppo.adam(p["critic_rate"], p["schedule"], updates),
+            temperature=p["temperature"],
             kl=kl.KL(p["kl"], p["target"], float(p["horizon"])),
             clip=p["clip"],
             value_clip=p["value_clip"],
@@ -82,86 +92,89 @@ class Loop:
         )
 
     def _critic(self, start):
-        """The critic's first weights; a preference model of another shape or vocabulary cannot lend its own."""
-        if self.params["critic"] == "reward" and len(self.scorer.models) == 1:
-            scorer = self.scorer.models[0][1]
-            same = scorer.config == self.model.config
-            if same and scorer.tokenizer.same_as(self.model.tokenizer):
-                return {"decoder": wide(scorer.params), "head": wide(scorer.head)}
+        """The critic's first weights: those of the preference model, if it can lend them."""
+        if self.params["critic"] == "reward":
+            (weight, scorer), *others = self.scorer.models
+            same = scorer.config == self.model.config and scorer.tokenizer.same_as(self.model.tokenizer)
+            if same and not others:
+                head = jax.tree.map(lambda leaf: weight * leaf, wide(scorer.head))
+                return {"decoder": wide(scorer.params), "head": head}
+            reason = "is a mixture" if others else "has another shape or tokenizer than the policy"
+            self.ctx.note(
+                "critic", f"the preference model {reason}: the critic starts from the policy, with a zero head"
+            )
         return ppo.critic_from_policy(start, self.model.config)
-
-    def _prompt(self, row: Mapping[str, Any]) -> list[int] | None:
-        return self.writer.fit(formats.ask(row["turns"]))
 
     def roll(self, state, number: int) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
         """The state with its controller and statistics brought up to date, the rollout ready for updates, metrics."""
         drawn = self._draw(state, number)
-        rollout = self._arrays(drawn)
+        arrays = self._arrays(drawn)
         scored = [(row["turns"], text) for row, text in zip(drawn.rows, drawn.texts, strict=True)]
-        rollout["scores"] = self._split(self.scorer.scores(scored).astype(np.float32))
-        rollout["reference"] = np.asarray(
-            self.reference(self.reference_params, {name: rollout[name] for name in ("tokens", "mask")})
-        )
-        state, prepared, metrics = self.prepare(state, rollout)
-        metrics = dict(metrics)
+        arrays["scores"] = self.scorer.scores(scored).astype(np.float32)
+        batch = micro_batches(arrays, self.micro)
+        read = {name: batch[name] for name in ("tokens", "mask")}
+        batch["reference"] = np.asarray(self.reference(self.reference_params, read))
+        state, prepared, metrics = self.prepare(state, batch)
+        metrics = metrics | {"boilerplate": boilerplate(drawn.texts)}
         if self.watch is not None:
             metrics["watch"] = float(self.watch.scores(scored).mean())
         return state, {name: np.asarray(x) for name, x in prepared.items()}, metrics
 
     def improve(self, state, prepared: Mapping[str, np.ndarray], number: int) -> tuple[Any, dict[str, Any]]:
-        """The state after all updates on one rollout, and the metrics of the last."""
+        """The state after all updates on one rollout, and the means of their metrics."""
         size = self.params["minibatch"] or self.params["batch"]
+        found = []
         for turn in range(self.params["passes"]):
             seed = (self.ctx.seed, self.params["seed"], number, turn)
-            for minibatch in ppo.minibatches(prepared, seed=seed, size=size, micro=min(self.micro, size)):
+            for minibatch in ppo.minibatches(prepared, seed=seed, size=size, micro=self.micro):
                 state, updated = self.update(state, minibatch)
-        return state, {name: updated[name] for name in updated if name not in ("entropy", "tokens")}
+                found.append(updated)
+        # The rollout has told the entropy and the tokens of all its replies.
+        names = found[0].keys() - {"entropy", "tokens"}
+        return state, {name: np.mean([float(updated[name]) for updated in found]) for name in sorted(names)}
 
     def _draw(self, state, number: int) -> Drawn:
         """A rollout of the policy as it is now."""
-        rows = list(self._prompts(number))
-        prompts = [self._prompt(row) for row in rows]
+        size = self.params["batch"]
+        rows, prompts = zip(*(self.prompts[i] for i in self.order(number * size, size)), strict=True)
         keys = [self.draw.key(f"rollout {number}", row, place) for place, row in enumerate(rows)]
-        writer = replace(self.writer, model=replace(self.model, params=state.policy.params))
-        texts = writer.write(prompts, keys)
-        return Drawn(rows, prompts, [t.ids for t in texts], [t.text for t in texts], [t.ended for t in texts])
-
-    def _prompts(self, number: int) -> Iterator[dict]:
-        """The prompts of a rollout: the next ones of an endless sequence of permutations."""
-        count, size = len(self.rows), self.params["batch"]
-        for place in range(number * size, (number + 1) * size):
-            seed = (self.ctx.seed, self.params["seed"], place // count)
-            yield self.rows[np.random.default_rng(seed).permutation(count)[place % count]]
+        # Replies come from the model as it will be used, in its own dtype, not from the float32 that is trained.
+        dtype = self.model.params["embed"].dtype
+        params = jax.tree.map(lambda leaf: leaf.astype(dtype), state.policy.params)
+        written = replace(self.writer, model=replace(self.model, params=params)).write(prompts, keys)
+        texts = [text_of(self.model, reply.ids, formats.REPLY_STOPS) for reply in written]
+        return Drawn(rows, prompts, [reply.ids for reply in written], texts, [reply.ended for reply in written])
 
     def _arrays(self, drawn: Drawn) -> dict[str, np.ndarray]:
-        count = len(drawn.rows)
-        tokens = np.full((count, self.length), self.model.tokenizer.pad_id or 0, np.int32)
-        mask = np.zeros((count, self.length), bool)
-        for index, (prompt, reply) in enumerate(zip(drawn.prompts, drawn.replies, strict=True)):
-            tokens[index, : len(prompt) + len(reply)] = prompt + reply
-            mask[index, len(prompt) : len(prompt) + len(reply)] = True
+        """tokens int32 [N, T], mask bool [N, T] (what was drawn), ended bool [N]."""
+        texts = [[*prompt, *reply] for prompt, reply in zip(drawn.prompts, drawn.replies, strict=True)]
+        begin, end = ([[len(ids)] for ids in which] for which in (drawn.prompts, texts))
+        places = np.arange(self.length)
         return {
-            "tokens": self._split(tokens),
-            "mask": self._split(mask),
-            "ended": self._split(np.array(drawn.ended)),
+            "tokens": buckets.pad(texts, len(texts), self.length),
+            "mask": (places >= begin) & (places < end),
+            "ended": np.array(drawn.ended),
         }
 
-    def _split(self, rows: np.ndarray) -> np.ndarray:
-        """[N, …] as [micro-batches, rows, …]."""
-        return rows.reshape(-1, min(self.micro, len(rows)), *rows.shape[1:])
 
+def diagnoses(first: Mapping[str, Any], last: Mapping[str, float]) -> list[tuple[str, str]]:
+    """What a user should be told about the state in which training ended.
 
-def diagnoses(last: Mapping[str, float], params: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a user should be told about the state in which training ended."""
+    Args:
+      first: what was measured on the policy at first (`limits.MEASURED`).
+      last: what was measured at the end.
+    """
     notes = []
     if last.get("kl", 0) > 20:
         notes.append(("divergence", f"the policy went {last['kl']:.0f} nats per reply away: raise kl="))
     if last.get("eos_rate", 1) < 0.8:
         notes.append(("unended", f"only {last['eos_rate']:.0%} of the replies end by themselves: raise max_new="))
-    if "watch" in last and last["score"] - last["watch"] > 2:
+    # A rollout's mean score varies by itself: half a deviation is more than chance for 64 replies.
+    if "watch" in last and last["score"] > first["score"] and last["watch"] < first["watch"] - 0.5:
         notes.append((
             "over-optimised",
-            f"the score rose to {last['score']:.1f}, but the preference model that watches says "
-            f"{last['watch']:.1f}: the policy exploits its preference model",
+            f"the score rose from {first['score']:.1f} to {last['score']:.1f}, but that of the preference model "
+            f"that watches fell from {first['watch']:.1f} to {last['watch']:.1f}: the policy exploits its "
+            "preference model (max_fall= stops it)",
         ))  # fmt: skip
     return notes

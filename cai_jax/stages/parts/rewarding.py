@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cai_jax.data import formats
-from cai_jax.data.render import END, data, encode
-from cai_jax.stages.parts.training import bucket
+from cai_jax.data.render import END, Segment, data, encode
+from cai_jax.engine import buckets
+from cai_jax.stages.parts.fitting import fitted
 
 if TYPE_CHECKING:
     from cai_jax.models.checkpoint import Model
@@ -26,17 +27,16 @@ def parts(artefact) -> list[dict[str, Any]]:
     return [{"path": str(artefact.path), "dtype": artefact.result.get("dtype", "float32"), "weight": 1.0}]
 
 
+def scored_segments(turns: Turns, reply: str) -> list[Segment]:
+    """Prompt, reply and end of text, where the score is read."""
+    return [*formats.ask(turns), data(reply), END]
+
+
 def scored_ids(model: Model, turns: Turns, reply: str, limit: int) -> list[int]:
-    """Token ids of prompt, reply and end of text, where the score is read; over-long ones lose their beginning."""
-    return encode(model.tokenizer, [*formats.ask(turns), data(reply), END])[0][-limit:]
-
-
-def padded(rows: Sequence[Sequence[int]], length: int, pad: int) -> tuple[np.ndarray, np.ndarray]:
-    """Right-padded tokens int32 [N, length], and lengths int32 [N]."""
-    tokens = np.full((len(rows), length), pad, np.int32)
-    for index, ids in enumerate(rows):
-        tokens[index, : len(ids)] = ids
-    return tokens, np.array([len(ids) for ids in rows], np.int32)
+    """Their token ids; of what is too long the beginning is cut, the conversation's before the reply's."""
+    segments = scored_segments(turns, reply)
+    found = fitted(model.tokenizer, segments, limit)
+    return found.ids if found else encode(model.tokenizer, segments)[0][-limit:]
 
 
 class Scorer:
@@ -54,20 +54,26 @@ class Scorer:
             total += weight * raw_scores(model, replies)
         return total
 
+    def note_cut(self, ctx, replies: Sequence[tuple[Turns, str]]) -> None:
+        """Tells in a note how many of these (turns, reply) have to be cut to be scored."""
+        segments = [scored_segments(*each) for each in replies]
+        for _, model in self.models:
+            found = [fitted(model.tokenizer, each, model.config.max_position) for each in segments]
+            cut = sum(each is None or each.cut for each in found)
+            if cut:
+                ctx.note("overlong", f"{cut} of {len(replies)} replies were cut to be scored")
+
 
 def raw_scores(model: Model, replies: Sequence[tuple[Turns, str]]) -> np.ndarray:
     """One model's scores, float64 [N], in batches of a fixed size, each row padded by its own length alone."""
     limit = model.config.max_position
     ids = [scored_ids(model, turns, reply, limit) for turns, reply in replies]
-    widths = [bucket(len(row), limit) for row in ids]
     out = np.zeros(len(ids))
-    for width in sorted(set(widths)):
-        members = [index for index, each in enumerate(widths) if each == width]
-        for start in range(0, len(members), BATCH):
-            chosen = members[start : start + BATCH]
-            filler = [[model.tokenizer.eos_id]] * (BATCH - len(chosen))
-            tokens, lengths = padded([ids[i] for i in chosen] + filler, width, model.tokenizer.pad_id or 0)
-            out[chosen] = np.asarray(_score(model, tokens, lengths))[: len(chosen)]
+    for width, chosen in buckets.batches([len(row) for row in ids], BATCH, limit):
+        tokens = buckets.pad([ids[i] for i in chosen], BATCH, width)
+        lengths = np.ones(BATCH, np.int32)
+        lengths[: len(chosen)] = [len(ids[i]) for i in chosen]
+        out[chosen] = np.asarray(_score(model, tokens, lengths))[: len(chosen)]
     return out
 
 

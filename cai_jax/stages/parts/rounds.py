@@ -2,106 +2,138 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from cai_jax.data import formats
+from cai_jax.data.render import Segment, text_of
 from cai_jax.lang.types import Principle
-from cai_jax.stages.parts.auditing import audits
-from cai_jax.stages.parts.draws import Draw, draw_of
+from cai_jax.stages.parts.draws import Draw, Which, draw_of
+from cai_jax.stages.parts.fitting import Fitted
 from cai_jax.stages.parts.models import model_of
 from cai_jax.stages.parts.principles import critique_shots, principles
+from cai_jax.stages.parts.screening import screener_of
 from cai_jax.stages.parts.writing import Writer
 from cai_jax.stages.revise import rows_each
 
+Reply = tuple[dict[str, Any], Which]
 
-def drawn(draw: Draw, able: list[Principle], row: Mapping[str, Any], round_: int) -> Principle:
-    """The principle of one round for one reply."""
-    return draw.principle(able, "principle", row["id"], row["sample"], round_)
+
+def chosen(draw: Draw, able: Sequence[Principle], row: Mapping[str, Any], which: Which) -> Principle:
+    """The principle of a reply's next round: that which flagged it, if one did and can revise; else a drawn one."""
+    flagged = [p for p in able if row.get("flag") and p.name == row["flag"]["principle"]]
+    return flagged[0] if flagged else draw.principle(able, "principle", row["id"], which, row.get("round", 0) + 1)
+
+
+def critique_prompt(row: Mapping[str, Any], principle: Principle) -> list[Segment]:
+    """What the critic reads after the few-shots."""
+    return formats.critique(row["turns"], row["reply"], principle.critique)
+
+
+def revision_prompt(row: Mapping[str, Any], principle: Principle, critique: str, direct: bool) -> list[Segment]:
+    """What the reviser reads after the few-shots; a direct revision has no critique before it (CAI §3.5)."""
+    if direct:
+        return formats.direct_revision(row["turns"], row["reply"], principle.revise)
+    return formats.revision(critique_prompt(row, principle), critique, principle.revise)
 
 
 class Rounds:
     """The rounds of critique and revision that every reply goes through."""
 
     def __init__(self, ctx) -> None:
-        self.params = ctx.params
-        self.draw = draw_of(ctx)
+        self.ctx, self.params, self.draw = ctx, ctx.params, draw_of(ctx)
         self.able = principles(ctx.inputs["constitution"], "revise")
-        self.model = model_of(ctx.inputs["by"])
-        shots = critique_shots(ctx.inputs["constitution"], ctx.params["fewshots"], direct=not ctx.params["critique"])
-        self.reviser = Writer.of(ctx, self.model, formats.REVISION_STOPS, shots)
+        self.screener = screener_of(ctx.inputs["replies"])
+        self.direct = not ctx.params["critique"]
+        self.shots = critique_shots(ctx.inputs["constitution"], ctx.params["fewshots"], direct=self.direct)
+        self.reviser = Writer.of(ctx, model_of(ctx.inputs["by"]), formats.REVISION_STOPS, self.shots)
         self.critic = replace(self.reviser, stops=formats.CRITIQUE_STOPS)
+        self.fitter = self.reviser.fitter("revisions")
 
-    def of(self, batch: list[dict]) -> list[dict]:
+    def of(self, batch: Sequence[Reply]) -> list[dict]:
         """All rows made of a batch of replies: of every reply its kept rounds, in order."""
         whole = self.params["where"] == "all"
-        current = [{**row, "original": row["reply"], "round": 0, "unfit": 0} for row in batch]
+        current = [self._begun(row) for row, _ in batch]
         history = []
-        for round_ in range(1, self.params["rounds"] + 1):
+        for _ in range(self.params["rounds"]):
             todo = [index for index, row in enumerate(current) if whole or row.get("flag")]
-            for index, row in zip(todo, self._round([current[i] for i in todo], round_), strict=True):
+            revised = self._screened(self._round([(current[i], batch[i][1]) for i in todo]))
+            for index, row in zip(todo, revised, strict=True):
                 current[index] = row
-            if not whole:
-                self._clear_flags(current, todo)
             history.append(list(current))
         if rows_each(self.params) == 1:
             return current
         return [row for rounds in zip(*history, strict=True) for row in rounds]
 
-    def _round(self, rows: list[dict], round_: int) -> list[dict]:
-        chosen = [self._principle(row, round_) for row in rows]
-        critiques = self._critiques(rows, chosen, round_)
-        asked = [self._asked(*each) for each in zip(rows, chosen, critiques, strict=True)]
-        texts = self._write(self.reviser, asked, rows, f"revision {round_}")
+    def _begun(self, row: dict) -> dict:
+        """A reply before its first round here; earlier rounds are gone on from."""
+        return {"original": row["reply"], "round": 0, "rounds": [], **row, "unfit": 0, "cut": 0}
+
+    def _round(self, replies: Sequence[Reply]) -> list[dict]:
+        principles_ = [chosen(self.draw, self.able, *reply) for reply in replies]
+        critiques = self._critiques(replies, principles_)
+        asked = [
+            None if critique is None else revision_prompt(row, principle, critique, self.direct)
+            for (row, _), principle, critique in zip(replies, principles_, critiques, strict=True)
+        ]
+        fits = [None if segments is None else self._fit(segments) for segments in asked]
+        texts = self._write(self.reviser, fits, replies, "revision")
         out = []
-        for row, principle, critique, text in zip(rows, chosen, critiques, texts, strict=True):
-            revised = {**row, "round": round_, "principle": principle.name, "critique": critique}
-            if text is None:
-                revised["unfit"] = row["unfit"] + 1
-            else:
-                revised |= {
-                    "reply": text.text, "logprob": text.logprob, "tokens": text.tokens, "ended": text.ended
-                }  # fmt: skip
-            out.append(revised)
+        for (row, _), *made in zip(replies, principles_, critiques, asked, fits, texts, strict=True):
+            out.append(self._revised(row, *made))
         return out
 
-    def _asked(self, row: dict, principle: Principle, critique: str | None) -> list[int] | None:
-        """The prompt for a revision; None where it, or its critique, does not fit."""
-        if critique is None:
-            return None
-        if not self.params["critique"]:
-            return self.reviser.fit(formats.direct_revision(row["turns"], row["reply"], principle.revise))
-        before = formats.critique(row["turns"], row["reply"], principle.critique)
-        return self.reviser.fit(formats.revision(before, critique, principle.revise))
+    def _revised(self, row: dict, principle: Principle, critique: str | None, asked, fit: Fitted | None, text) -> dict:
+        """The row after a round; one whose prompt does not fit stays as it was and is counted."""
+        number = row["round"] + 1
+        entry = {
+            "round": number,
+            "principle": principle.name,
+            "prompt": asked and text_of(asked),
+            "critique": critique,
+            "reply": text and text.text,
+            "logprob": text and text.logprob,
+            "model": self.ctx.inputs["by"].key,
+            "seed": self.params["seed"],
+        }
+        revised = {**row, "round": number, "principle": principle.name, "critique": critique}
+        revised["rounds"] = [*row["rounds"], entry]
+        if text is None:
+            return revised | {"unfit": row["unfit"] + 1}
+        return revised | {
+            "reply": text.text,
+            "logprob": text.logprob,
+            "tokens": text.tokens,
+            "ended": text.ended,
+            "cut": row["cut"] + fit.cut,
+        }
 
-    def _critiques(self, rows: list[dict], chosen: list[Principle], round_: int) -> list[str | None]:
+    def _critiques(self, replies: Sequence[Reply], principles_: Sequence[Principle]) -> list[str | None]:
         """The critique of each reply; "" where none is asked for, None where it does not fit."""
-        if not self.params["critique"]:
-            return [""] * len(rows)
-        asked = [
-            self.critic.fit(formats.critique(row["turns"], row["reply"], principle.critique))
-            for row, principle in zip(rows, chosen, strict=True)
-        ]
-        texts = self._write(self.critic, asked, rows, f"critique {round_}")
+        if self.direct:
+            return [""] * len(replies)
+        asked = [critique_prompt(row, p) for (row, _), p in zip(replies, principles_, strict=True)]
+        texts = self._write(self.critic, [self._fit(segments) for segments in asked], replies, "critique")
         return [None if text is None else text.text for text in texts]
 
-    def _write(self, writer, asked: list[list[int] | None], rows: list[dict], purpose: str) -> list:
+    def _fit(self, segments: Sequence[Segment]) -> Fitted | None:
+        found = self.fitter.fit(segments)
+        return found[0] if found else None
+
+    def _write(self, writer: Writer, asked: Sequence[Fitted | None], replies: Sequence[Reply], purpose: str) -> list:
         """What the writer says to each prompt; None for prompts that are None."""
-        there = [index for index, ids in enumerate(asked) if ids is not None]
-        keys = [self.draw.key(purpose, rows[i], rows[i]["sample"]) for i in there]
-        written = dict(zip(there, writer.write([asked[i] for i in there], keys), strict=True))
+        there = [index for index, each in enumerate(asked) if each is not None]
+        about = [replies[index] for index in there]
+        keys = [self.draw.key(f"{purpose} {row['round'] + 1}", row, which) for row, which in about]
+        written = dict(zip(there, writer.write([asked[i].ids for i in there], keys), strict=True))
         return [written.get(index) for index in range(len(asked))]
 
-    def _principle(self, row: dict, round_: int) -> Principle:
-        """The principle that flagged the reply, where one did and can revise it; else a drawn one."""
-        flagged = [p for p in self.able if row.get("flag") and p.name == row["flag"]["principle"]]
-        return flagged[0] if flagged else drawn(self.draw, self.able, row, round_)
-
-    def _clear_flags(self, rows: list[dict], todo: list[int]) -> None:
-        """Asks again whether revised replies break what they were flagged for, and unflags those that do not."""
-        asked = [formats.audit(rows[i]["turns"], rows[i]["reply"], rows[i]["flag"]["request"]) for i in todo]
-        for index, p in zip(todo, audits(self.model, asked).first, strict=True):
-            flag = rows[index]["flag"]
-            rows[index]["was_flagged"] = flag
-            rows[index]["flag"] = {**flag, "p": float(p)} if p >= flag["limit"] else None
+    def _screened(self, rows: list[dict]) -> list[dict]:
+        """Replies that were screened, screened again as they were: a revision may mend one thing and break another."""
+        if self.screener is None:
+            return rows
+        return [
+            {**row, "flag": flag, "was_flagged": row.get("was_flagged") or row.get("flag")}
+            for row, (flag, _) in zip(rows, self.screener.flags(rows), strict=True)
+        ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cai_jax.data.hub import snapshot
@@ -22,22 +22,30 @@ COLUMN_TEST = Param(
 LIMIT = Param("limit", "Only the first rows of every split; 0 takes all.", value="int", default=0, low=0, unit="rows")
 
 
-def name_of(path: str) -> str:
-    """What lineage calls a source."""
-    return path if ":" in path else Path(path).name
+def lineage(call: Call) -> frozenset[str]:
+    """What lineage calls a source: its absolute path, or its name with a scheme."""
+    return frozenset({call.resolve(call.values["path"])})
 
 
-def splits_of(call: Call) -> frozenset[str]:
-    """The splits that a source has, as far as it can be told without reading every row."""
+def splits_of(call: Call) -> frozenset[str] | None:
+    """The splits that a source has; None where only reading every row would tell."""
     from cai_jax.data.sources import splits
 
     path = call.resolve(call.values["path"])
-    if path.startswith(("builtin:", "tfds:")):
+    if path.startswith("builtin:"):
         return frozenset({"train", "test"})
     try:
         return splits(on_disk(path), split=call.values["split"], test=call.values["test"])
-    except (UserError, OSError):
-        return frozenset({"train", "test"})
+    except UserError:
+        return None
+
+
+def rows_of(call: Call, builtin: Mapping[str, int], splits: Iterable[str] | None) -> Mapping[str, int] | None:
+    """Rows of each split, at most; None where neither `limit` nor `builtin`, the sizes of built-in data, tells."""
+    limit = call.values["limit"]
+    if call.values["path"].startswith("builtin:"):
+        return {split: min(size, limit or size) for split, size in builtin.items()}
+    return dict.fromkeys(splits, limit) if limit and splits else None
 
 
 def on_disk(path: str) -> str:
@@ -73,3 +81,34 @@ def missing(call: Call, builtin: Sequence[str]) -> Iterable[Problem]:
             )
     elif not Path(name if scheme == "tfds" else path).exists():
         yield Problem("E221", "path", f"there is no file or folder {path}", hint="paths are relative to the program")
+
+
+def columns_missing(call: Call, options: Sequence[str], usual: Iterable[set[str]]) -> Iterable[Problem]:
+    """Problems where the first row of a dataset that is here has not the columns that are read.
+
+    Args:
+      call: of the source.
+      options: parameters that name columns, `split` apart.
+      usual: sets of columns, in lower case, of which one must be there where no option names any.
+    """
+    from cai_jax.data.readers import records
+    from cai_jax.lang.diagnostics import did_you_mean, listed
+
+    path = call.resolve(call.values["path"])
+    try:
+        row = None if path.startswith(("builtin:", "tfds:")) else next(records(on_disk(path)), None)
+    except UserError:
+        row = None  # reading it tells what is wrong with it
+    if row is None:
+        return
+    have = listed(row.fields, "and") if row.fields else "none"
+    named = {option: call.values[option] for option in options if call.values[option]}
+    if call.values.get("split", SPLIT_COLUMN.default) != SPLIT_COLUMN.default:
+        named["split"] = call.values["split"]
+    for option, name in named.items():
+        if name not in row.fields:
+            hint = f"{did_you_mean(name, row.fields)} its columns are {have}".lstrip()
+            yield Problem("E224", option, f"the data has no column `{name}`", "no such column", hint)
+    if not set(named) - {"split"} and not any(each <= {name.lower() for name in row.fields} for each in usual):
+        hint = f"its columns are {have}; say which by {listed(options)}"
+        yield Problem("E224", "path", "the data has none of the columns that are looked for", "holds what?", hint)

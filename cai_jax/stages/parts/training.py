@@ -41,22 +41,52 @@ def compiled(ctx, make: Callable, out: tuple | None = None) -> Compiled:
       make: `make(axis) -> step`; see `parallel.step.compile_step`.
       out: what the step returns; by default a state and metrics.
     """
+    import jax
+
     from cai_jax.parallel.mesh import make_mesh
     from cai_jax.parallel.step import STEP, compile_step
 
     asked = ctx.node.schedule
     mesh = asked.get("mesh", "auto")
-    sizes = [asked.get("data", 0) or -1, asked.get("fsdp", 1), asked.get("tensor", 1)]
-    if mesh == "auto" and sizes != [-1, 1, 1]:
-        mesh = make_mesh(*sizes)
-    return compile_step(make, mesh, out=out or STEP)
+    sizes = {"data": asked.get("data", 0) or -1, "fsdp": asked.get("fsdp", 1), "tensor": asked.get("tensor", 1)}
+    if mesh == "auto" and len(jax.devices()) == 1 and list(sizes.values()) == [-1, 1, 1]:
+        mesh = "one"
+    if mesh == "auto":
+        try:
+            mesh = make_mesh(**sizes)
+        except ValueError:
+            shape = ", ".join(f"{axis}={size}" for axis, size in sizes.items() if size > 1)
+            raise UserError(
+                f"with ({shape}) does not fit the {len(jax.devices())} devices of this machine",
+                "choose sizes whose product is the number of devices, or leave data= out",
+            ) from None
+    step = compile_step(make, mesh, out=out or STEP)
+    rows = micro_size(ctx)
+    ctx.used(micro=rows, **({"mesh": mesh} if isinstance(mesh, str) else {"mesh": "mesh", **mesh.shape}))
+    if rows % step.shards:
+        raise UserError(
+            f"{rows} rows at once cannot be split over {step.shards} devices",
+            f"make batch= (or minibatch=, micro=) a multiple of {step.shards}, or say with (mesh=one)",
+        )
+    return step
+
+
+def micro_size(ctx) -> int:
+    """Rows that are computed at once: `with (micro=…)`, but no more than one update takes."""
+    update = ctx.params.get("minibatch") or ctx.params["batch"]
+    return min(ctx.node.schedule.get("micro") or update, update)
+
+
+def micro_batches(batch: Batch, size: int) -> Batch:
+    """Arrays [N, …] as [N / size, size, …]: the micro-batches over which a step accumulates."""
+    return {name: x.reshape(-1, size, *x.shape[1:]) for name, x in batch.items()}
 
 
 def wide(params: Any) -> Any:
-    """A float32 copy: optimisation happens in float32, whatever the model computes in."""
+    """The parameters in float32, in which they are trained, whatever the model computes in."""
     import jax
 
-    return jax.tree.map(lambda leaf: jax.numpy.array(leaf, "float32"), params)
+    return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf, "float32"), params)
 
 
 class Checkpoints:
@@ -85,10 +115,10 @@ def finite(metrics: Mapping[str, Any], step: int) -> dict[str, float]:
     """The metrics as floats.
 
     Raises:
-      UserError: the loss is not a number; names the step.
+      UserError: a loss or the norm of a gradient is not a finite number; names the step.
     """
     values = {name: float(value) for name, value in metrics.items()}
-    for name in ("loss", "policy_loss", "value_loss"):
+    for name in ("loss", "policy_loss", "value_loss", "grad_norm", "critic_grad_norm"):
         if not np.isfinite(values.get(name, 0.0)):
             raise UserError(
                 f"{name} is {values[name]} at step {step}",
@@ -99,7 +129,7 @@ def finite(metrics: Mapping[str, Any], step: int) -> dict[str, float]:
 
 def train(
     ctx,
-    state: Any,
+    start: Callable[[], Any],
     step: Compiled,
     batches: Callable[[int], Iterator[Batch]],
     total: int,
@@ -108,19 +138,19 @@ def train(
     """Runs `total` steps, going on from the last checkpoint.
 
     Args:
-      state: before the first step.
+      start: makes the state before the first step; called here, so that nobody holds it beside a restored one.
       step: compiled `(state, batch) -> (state, metrics)`.
-      batches: `batches(n)` yields the batches from number n on.
+      batches: `batches(n)` yields the batches from number n on, arrays [batch, …].
       tokens: tokens of a batch, for the progress display.
 
     Returns:
       The state after the last step.
     """
     checkpoints = Checkpoints(ctx)
-    begun, state = checkpoints.resume(step.place(state))
-    feed, pending = batches(begun), None
+    begun, state = checkpoints.resume(step.place(start()))
+    feed, pending, size = batches(begun), None, micro_size(ctx)
     for number in range(begun, total):
-        state, metrics = step(state, next(feed))
+        state, metrics = step(state, micro_batches(next(feed), size))
         if pending is not None:  # the device works on this step while the host reads the last one's metrics
             ctx.log(number, **finite(pending, number))
         pending = metrics
@@ -140,11 +170,3 @@ def row_length(longest: int, limit: int) -> int:
     It is fixed for a node, so nothing but padding would be won by a power of two.
     """
     return min(-(-longest // 32) * 32, limit)
-
-
-def bucket(longest: int, limit: int) -> int:
-    """The shortest power of two, from 16 on, that holds `longest` tokens, but no more than `limit`."""
-    size = 16
-    while size < longest:
-        size *= 2
-    return min(size, limit)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cai_jax.data.render import Segment, encode, unescape
-from cai_jax.errors import UserError
-from cai_jax.stages.parts.training import bucket
+from cai_jax.engine import buckets
+from cai_jax.stages.parts.fitting import Fitting, room_of
 
 if TYPE_CHECKING:
     from cai_jax.engine.prefix import Prefix
@@ -63,7 +63,8 @@ class Writer:
     @staticmethod
     def of(ctx, model: Model, stops: tuple[str, ...], shots: Sequence[Segment] = ()) -> Writer:
         """The writer that a stage's parameters describe."""
-        p = ctx.params
+        p, slots = ctx.params, ctx.node.schedule.get("slots") or SLOTS
+        ctx.used(slots=slots)
         return Writer(
             model,
             prefix_of(model, shots),
@@ -72,8 +73,12 @@ class Writer:
             p.get("top_p", 1.0),
             stops,
             p.get("overlong", "skip"),
-            ctx.node.schedule.get("slots") or SLOTS,
+            slots,
         )
+
+    def fitter(self, what: str = "rows") -> Fitting:
+        """Fits prompts so that they leave room for the reply."""
+        return Fitting(self.model.tokenizer, room_of(self.model, self.prefix, self.max_new), self.overlong, what)
 
     def fit(self, segments: Sequence[Segment]) -> list[int] | None:
         """Token ids of a prompt that leaves room for the reply; None for one to skip.
@@ -81,7 +86,8 @@ class Writer:
         Raises:
           UserError: it does not fit, and `overlong` is "error".
         """
-        return fit(self.model, self.prefix, segments, self.max_new, self.overlong)
+        found = self.fitter().fit(segments)
+        return found[0].ids if found else None
 
     def write(self, prompts: Sequence[list[int]], keys: Sequence[Any]) -> list[Written]:
         """What follows each prompt; `keys` are one sampling key (uint32 [2]) each."""
@@ -92,7 +98,8 @@ class Writer:
             max_new=self.max_new,
             temperature=self.temperature,
             top_p=self.top_p,
-            stop_ids=tuple(config.eos_ids) or (tokenizer.eos_id,),
+            # Training ends its texts with the tokenizer's, whatever the model's config stops at.
+            stop_ids=tuple(sorted({*config.eos_ids, tokenizer.eos_id})),
             stop_texts=self.stops,
             slots=self.slots,
             longest=self.longest or self._bucket(prompts),
@@ -101,7 +108,7 @@ class Writer:
         replies = generate(self.model.params, config, requests, settings, prefix=self.prefix, decode=tokenizer.decode)
         written: list[Written | None] = [None] * len(requests)
         for reply in replies:
-            text = unescape(cut(tokenizer.decode(reply.ids), self.stops).strip())
+            text = text_of(self.model, reply.ids, self.stops)
             written[reply.index] = Written(text, float(sum(reply.logprobs)), list(reply.ids), bool(reply.ended))
         return written
 
@@ -109,7 +116,12 @@ class Writer:
         """One cache length for calls whose prompts are of similar length, so that they share compiled functions."""
         before = int(self.prefix.length) if self.prefix is not None else 0
         room = self.model.config.max_position - before - self.max_new
-        return bucket(max(map(len, prompts), default=1), room)
+        return min(buckets.power(max(map(len, prompts), default=1)), room)
+
+
+def text_of(model: Model, ids: Sequence[int], stops: Sequence[str]) -> str:
+    """The text of drawn ids up to the first of the stop texts, without surrounding space."""
+    return unescape(cut(model.tokenizer.decode(ids), stops).strip())
 
 
 def cut(text: str, stops: Sequence[str]) -> str:
@@ -124,44 +136,6 @@ def prefix_of(model: Model, shots: Sequence[Segment]) -> Prefix | None:
     from cai_jax.engine.prefix import make_prefix
 
     return make_prefix(model.params, model.config, encode(model.tokenizer, shots)[0])
-
-
-def fit(model: Model, prefix: Prefix | None, segments: Sequence[Segment], new: int, overlong: str) -> list[int] | None:
-    """Token ids of a prompt, with `new` tokens of room behind it; None for one to skip.
-
-    Raises:
-      UserError: it does not fit and `overlong` is "error", or nothing at all could fit.
-    """
-    ids = encode(model.tokenizer, segments)[0]
-    before = int(prefix.length) if prefix is not None else 0
-    room = model.config.max_position - new - before
-    if room < 1:
-        raise UserError(
-            f"examples of {before} tokens and {new} new ones leave no room in a context of {model.config.max_position}",
-            "use fewer few-shots (fewshots=0) or fewer new tokens (max_new=…)",
-        )
-    if len(ids) <= room:
-        return ids
-    if overlong == "error":
-        raise UserError(
-            f"a prompt of {len(ids)} tokens does not fit: the context is {model.config.max_position}, of which "
-            f"{before} are examples and {new} for the reply",
-            "leave such rows out with overlong=skip, or cut them with overlong=truncate_left",
-        )
-    return ids[-room:] if overlong == "truncate_left" else None
-
-
-def fitting(ctx, rows: Sequence[T], ids_of: Callable[[T], list[int] | None]) -> list[T]:
-    """The rows whose prompt fits; the others are counted in a note."""
-    kept = [row for row in rows if ids_of(row) is not None]
-    if len(kept) < len(rows):
-        ctx.note(
-            "overlong",
-            f"{len(rows) - len(kept)} of {len(rows)} rows do not fit the context and were left out",
-        )
-    if not kept:
-        raise UserError("no row fits the model's context", "shorten the prompts or use fewer few-shots")
-    return kept
 
 
 def in_batches(ctx, rows: Sequence[T], each: int, make: Callable[[Sequence[T]], list[dict]]) -> Iterator[list[dict]]:

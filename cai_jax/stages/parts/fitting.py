@@ -1,0 +1,128 @@
+"""What fits a model's context: over-long rows are left out, cut or refused, and counted (DESIGN.md §1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from cai_jax.data.render import Encoder, Segment, encode
+from cai_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from cai_jax.engine.prefix import Prefix
+    from cai_jax.models.checkpoint import Model
+
+T = TypeVar("T")
+
+
+class Fitted(NamedTuple):
+    """A rendered prompt that fits: token ids, whether a loss is taken on each, and whether its beginning was cut."""
+
+    ids: list[int]
+    trained: list[bool]
+    cut: bool
+
+
+def fitted(tokenizer: Encoder, segments: Sequence[Segment], room: int) -> Fitted | None:
+    """A prompt in at most `room` tokens; None where even without what may be cut it is too long.
+
+    Only what was said in the conversation is cut, oldest words first: markers, replies and options stay whole.
+    """
+    pieces = [encode(tokenizer, [segment]) for segment in segments]
+    excess = sum(len(ids) for ids, _ in pieces) - room
+    cut = excess > 0
+    for index, segment in enumerate(segments):
+        if excess > 0 and segment.spare:
+            ids, trained = pieces[index]
+            pieces[index] = ids[excess:], trained[excess:]
+            excess -= min(excess, len(ids))
+    if excess > 0:
+        return None
+    return Fitted([i for ids, _ in pieces for i in ids], [on for _, trained in pieces for on in trained], cut)
+
+
+def room_of(model: Model, prefix: Prefix | None, new: int) -> int:
+    """Tokens of a prompt that leaves room for `new` tokens behind it and the few-shots in front.
+
+    Raises:
+      UserError: there is no room at all.
+    """
+    before = int(prefix.length) if prefix is not None else 0
+    room = model.config.max_position - new - before
+    if room < 1:
+        raise UserError(
+            f"examples of {before} tokens and {new} new ones leave no room in a context of {model.config.max_position}",
+            "use fewer few-shots (fewshots=0) or fewer new tokens (max_new=…)",
+        )
+    return room
+
+
+@dataclass
+class Fitting:
+    """Fits rows into a number of tokens, and counts what became of them.
+
+    Attributes:
+      tokenizer: of the model that reads them.
+      room: tokens.
+      overlong: "skip", "error" or "truncate_left".
+      what: the rows' name, a plural.
+      kept, cut, left_out: rows so far; those that were cut are among the kept.
+    """
+
+    tokenizer: Encoder
+    room: int
+    overlong: str
+    what: str = "rows"
+    kept: int = 0
+    cut: int = 0
+    left_out: int = 0
+
+    def fit(self, *prompts: Sequence[Segment]) -> list[Fitted] | None:
+        """The prompts that one row consists of; None for a row to leave out.
+
+        Raises:
+          UserError: one of them is too long, and `overlong` is "error".
+        """
+        found = [fitted(self.tokenizer, segments, self.room) for segments in prompts]
+        long = any(each is None or each.cut for each in found)
+        if long and self.overlong == "error":
+            length = max(len(encode(self.tokenizer, segments)[0]) for segments in prompts)
+            raise UserError(
+                f"one of the {self.what} has {length} tokens and does not fit: there is room for {self.room}",
+                "leave such rows out with overlong=skip, or cut them with overlong=truncate_left",
+            )
+        if None in found or (long and self.overlong == "skip"):
+            self.left_out += 1
+            return None
+        self.kept += 1
+        self.cut += long
+        return found
+
+    def note(self, ctx) -> None:
+        """Tells the user how many rows were left out or cut, if any.
+
+        Raises:
+          UserError: none fits.
+        """
+        if self.left_out and not self.kept:
+            raise UserError(
+                f"none of the {self.what} fits: there is room for {self.room} tokens",
+                "shorten them, use fewer few-shots, raise length= if the stage has it, or take a longer context",
+            )
+        total = self.kept + self.left_out
+        done = [(self.left_out, "were left out"), (self.cut, "lost their beginning")]
+        told = [f"{count} of {total} {self.what} are too long and {became}" for count, became in done if count]
+        if told:
+            ctx.note("overlong", "; ".join(told))
+
+
+def fitting(ctx, rows: Sequence[T], fitter: Fitting, segments_of: Callable[[T], Sequence[Segment]]) -> list[T]:
+    """The rows whose prompt fits; what became of the others is told in a note.
+
+    Raises:
+      UserError: none fits, or one does not and `overlong` is "error".
+    """
+    kept = [row for row in rows if fitter.fit(segments_of(row)) is not None]
+    fitter.note(ctx)
+    return kept

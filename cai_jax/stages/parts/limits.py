@@ -1,0 +1,71 @@
+"""When reinforcement has gone too far, and the policy to go back to then (METHOD.md §4, over-optimisation)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# What is remembered of a rollout; NaN where it was not measured.
+MEASURED = ("score", "kl", "watch")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Course:
+    """How training has gone so far; checkpointed with its state.
+
+    Attributes:
+      first, measured: float32 [] by name (`MEASURED`), of the policy at first and of the kept one.
+      best: highest score of the preference model that watches, float32 [].
+      steps: rollouts that the kept policy was trained on, int32 [].
+      kept: parameters of the last policy within the limits; {} where there are no limits.
+    """
+
+    first: Mapping[str, Any]
+    measured: Mapping[str, Any]
+    best: Any
+    steps: Any
+    kept: Any
+
+    @staticmethod
+    def begin(policy: Any) -> Course:
+        """Before anything is measured; `policy` is what `kept` starts with."""
+        nothing = {name: np.float32(np.nan) for name in MEASURED}
+        return Course(nothing, nothing, np.float32(-np.inf), np.int32(0), _copied(policy))
+
+    def after(self, metrics: Mapping[str, float], policy: Any, steps: int) -> Course:
+        """With the metrics of a policy that is within the limits, after `steps` steps of training."""
+        found = {name: np.float32(metrics.get(name, np.nan)) for name in MEASURED}
+        best = np.fmax(self.best, found["watch"])
+        return Course(self.first if steps else found, found, best, np.int32(steps), _copied(policy))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Nats per reply from the reference, and how far the watching score may fall below its best; None for neither."""
+
+    max_kl: float | None
+    max_fall: float | None
+
+    def __bool__(self) -> bool:
+        return self.max_kl is not None or self.max_fall is not None
+
+    def broken(self, metrics: Mapping[str, float], course: Course) -> tuple[str, str] | None:
+        """Code and text of the note that says which limit a policy with these metrics breaks."""
+        back = f"; the policy of step {int(course.steps)} is kept"
+        if self.max_kl is not None and metrics["kl"] > self.max_kl:
+            return "max-kl", f"stopped: the policy went {metrics['kl']:.2f} nats per reply away{back}"
+        if self.max_fall is not None and course.best - metrics["watch"] > self.max_fall:
+            fell = f"from {course.best:.2f} to {metrics['watch']:.2f}"
+            return "max-fall", f"stopped: the score of the preference model that watches fell {fell}{back}"
+        return None
+
+
+def _copied(policy: Any) -> Any:
+    """Copies, since the next step consumes the policy that it is given."""
+    return jax.tree.map(jnp.copy, policy)

@@ -1,0 +1,34 @@
+"""Run with two virtual CPU devices (see test_devices.py): the training stages on one of them, on a mesh, with pmap.
+
+Prints one JSON object: for every way, the logs of `sl`, `rm` and `rl`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+
+from tests.stages.conftest import Bench
+
+PROGRAM = """\
+run (mesh={mesh})
+replies = ask.train |> sample(base, max_new=8)
+sl = replies |> finetune(base, batch=2, steps=3)
+rm = human.train |> reward(base, batch=4, epochs=1.5, learning_rate=1e-3)
+rl = base |> ppo(rm, on=red.train, batch=4, max_new=8, steps=2, kl=0.05)
+"""
+
+
+def main():
+    bench, found = Bench(Path(sys.argv[1])), {"devices": len(jax.devices())}
+    for mesh in ("one", "auto", "pmap"):
+        ran = bench.run(PROGRAM.format(mesh=mesh), out=bench.root / mesh)
+        found[mesh] = {name: ran.log(name) for name in ("sl", "rm", "rl")}
+    wrong = PROGRAM.format(mesh="auto").replace("batch=2", "batch=3")
+    found["refused"] = bench.run(wrong, out=bench.root / "wrong", code=4).err
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
