@@ -292,7 +292,7 @@ def test_lists_give_many_inputs(world):
 
 
 def test_a_measure_tells_its_other_arguments(world):
-    text = BASE + "rm = prefs(\"builtin:helpful_prefs\").train |> reward(base)\n"
+    text = BASE + 'rm = prefs("builtin:helpful_prefs").train |> reward(base)\n'
     text += "a = harm_rate(base, red.test)\nb = harm_rate(base, by=rm, on=red.test)\n"
     measures = plan_of(text, world).measures
     assert [(m.of, m.on, m.given) for m in measures] == [("base", "red.test", ""), ("base", "red.test", "by=rm")]

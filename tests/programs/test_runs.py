@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from cai_jax.tiny import replies
 from tests.programs import running
 from tests.programs.running import ROOT, told
 
@@ -47,5 +48,9 @@ def test_the_guard_answers_a_prompt(out):
     )
     assert done.returncode == 0, done.stderr
     told(done.stdout)
-    shown = json.loads(done.stdout)
-    assert len(shown) == 2
+    forged, baked = json.loads(done.stdout)
+    drawn = forged["steps"][0]["reply"]
+    # Whatever the model draws first, no help with a forgery comes out, and bread is nobody's harm.
+    assert (replies.read(drawn) == replies.COMPLY) == bool(forged["flagged"])
+    assert replies.read(forged["reply"]) == replies.EXPLAIN
+    assert replies.read(baked["reply"]) == replies.COMPLY and not baked["flagged"]

@@ -6,9 +6,7 @@ import itertools
 
 from cai_jax.tiny import replies
 
-FIXED = {
-    kind: ["".join(parts) for parts in itertools.product(*lists)] for kind, lists in replies._FIXED.items()
-}
+FIXED = {kind: ["".join(parts) for parts in itertools.product(*lists)] for kind, lists in replies._FIXED.items()}
 # Of the plans every opener, plan and step, though not every choice of three steps.
 COMPLIES = [
     f"{opener} {plan.format(*(steps[(i + j) % len(steps)] for j in (0, 1, 2)))}"
