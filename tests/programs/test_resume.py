@@ -136,11 +136,13 @@ def test_after_kills_the_bytes_are_those_of_an_undisturbed_run(undisturbed, dist
 def test_after_kills_the_figures_are_those_of_an_undisturbed_run(undisturbed, disturbed):
     assert disturbed.shown["metrics"] == undisturbed.shown["metrics"]
     assert disturbed.shown["expectations"] == undisturbed.shown["expectations"]
-    results = [
-        {folder.name: json.loads((folder / NODE).read_text())["result"] for folder in (run.out / "cache").glob("*-*")}
-        for run in (undisturbed, disturbed)
-    ]
-    assert results[0] == results[1]
+    assert results(undisturbed.out) == results(disturbed.out)
+
+
+def results(out: Path) -> dict[str, dict]:
+    """What every node's stage returned; where it names another node's folder, from `out` on."""
+    texts = {folder.name: (folder / NODE).read_text() for folder in (out / "cache").glob("*-*")}
+    return {name: json.loads(text.replace(str(out), ""))["result"] for name, text in texts.items()}
 
 
 def test_a_second_run_is_all_cache(page, undisturbed):
