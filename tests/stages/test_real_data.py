@@ -97,7 +97,9 @@ def test_labels_and_preferences_are_sane(page):
     p = np.array([row["p"] for row in labels])
     assert len(labels) >= 40 and ((0 <= p) & (p <= 1)).all()
     assert abs(p.mean() - 0.5) < 0.2  # both orders are asked: a preference for a position cancels
-    assert all(0 <= row["mass"] <= 1 for row in labels) and 0 <= result["flips"] <= 1
+    judgements = [each for row in labels for each in row["judgements"]]
+    assert len(judgements) == 2 * len(labels) and 0 <= result["flips"] <= 1
+    assert all(np.exp(each["logprobs"]).sum() <= 1 + 1e-4 for each in judgements)
     assert {row["p"] for row in ran.rows("human")} == {1.0}  # chosen is named first
     assert {row["p"] for row in ran.rows("votes")} == {0.0, 1.0}
     assert {row["split"] for row in ran.rows("human")} == {"train", "test"}
