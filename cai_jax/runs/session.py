@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -188,7 +189,8 @@ def _measured(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[Measured]:
 def _verdict(claim: Expect, outcomes: Mapping[str, Outcome], statistics: Statistics) -> Verdict:
     return judge(
         claim,
-        rows=lambda key: outcomes[key].artefact.rows(),
+        # A claim asks for them more than once, and every time they are read from disk.
+        rows=functools.cache(lambda key: outcomes[key].artefact.rows()),
         value=lambda key: outcomes[key].artefact.result.get("value"),
         statistics=statistics,
         own=lambda key: tuple(outcomes[key].artefact.result[name] for name in ("value", "low", "high")),

@@ -7,7 +7,7 @@ from typing import Any
 
 from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Signature, Type
 from cai_jax.stages.parts import cost as costs
-from cai_jax.stages.parts.params import MAX_NEW, OVERLONG, SEED, TEMPERATURE, TOP_P, fits
+from cai_jax.stages.parts.params import SAMPLING, fits
 
 
 def _result(call: Call) -> Type:
@@ -31,11 +31,7 @@ SIGNATURE = Signature(
         Param("prompts", "What to reply to.", kinds=(Kind.PROMPTS,)),
         Param("model", "Who replies.", kinds=(Kind.MODEL,)),
         Param("n", "Replies to each prompt.", value="int", default=1, low=1),
-        TEMPERATURE,
-        TOP_P,
-        MAX_NEW,
-        OVERLONG,
-        SEED,
+        *SAMPLING,
     ),
     result=_result,
     check=lambda call: fits(call, "model"),

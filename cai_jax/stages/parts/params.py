@@ -44,6 +44,7 @@ WHERE = Param(
     default="all",
     choices=("all", "flagged"),
 )
+SAMPLING = (TEMPERATURE, TOP_P, MAX_NEW, OVERLONG, SEED)  # of stages that write with a model
 EPOCHS = Param("epochs", "Passes over the data.", value="float", default=1.0, low=0, open_low=True)
 LENGTH = Param(
     "length",
