@@ -23,8 +23,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from cai_jax.models.attention import KV, Prefix, cached_attention, causal_attention, rotate, rotation
+from cai_jax.models.attention import KV, Prefix, attention
 from cai_jax.models.config import Config
+from cai_jax.models.rotary import rotate, rotation
 
 Params = Mapping[str, Any]
 
@@ -158,7 +159,7 @@ def hidden(
         positions = _count(tokens)
 
     def attend(_: int, q: Array, kv: KV) -> tuple[Array, None]:
-        return causal_attention(q, kv, segments=segments, scale=config.head_dim**-0.5), None
+        return attention(q, kv, groups=segments, scale=config.head_dim**-0.5), None
 
     return _apply(params, config, tokens, positions, attend, dtype)[0]
 
@@ -177,13 +178,13 @@ def prefill(
 
     Returns hidden states `[B, T, D]` (final norm applied; meaningless at padding) and per layer the keys
     and values `[B, K, T, H]`. positions `[B, T]` int32 count from the end of the prefix, by default
-    0, 1, ...; branches `[B, T]` int32 marks alternative continuations (attention.causal_attention).
+    0, 1, ...; branches `[B, T]` int32 marks alternative continuations (`attention`, groups).
     """
     positions = _count(tokens) if positions is None else positions
 
     def attend(layer: int, q: Array, kv: KV) -> tuple[Array, KV]:
         shared, scale = _shared(prefix, layer), config.head_dim**-0.5
-        return causal_attention(q, kv, branches=branches, scale=scale, prefix=shared), kv
+        return attention(q, kv, groups=branches, scale=scale, prefix=shared), kv
 
     return _apply(params, config, tokens, _offset(prefix) + positions, attend, dtype)
 
@@ -206,7 +207,7 @@ def extend(
 
     def attend(layer: int, q: Array, kv: KV) -> tuple[Array, KV]:
         kept = KV(*(_write(old, new, starts) for old, new in zip(cache[layer], kv, strict=True)))
-        seen = cached_attention(q, kept, starts=starts, scale=config.head_dim**-0.5, prefix=_shared(prefix, layer))
+        seen = attention(q, kept, starts=starts, scale=config.head_dim**-0.5, prefix=_shared(prefix, layer))
         return seen, kept
 
     positions = _offset(prefix) + starts[:, None] + _count(tokens)
