@@ -245,8 +245,8 @@ def _count(tokens: Array) -> Array:
 
 
 def _offset(prefix: Prefix | None) -> Array | int:
-    return 0 if prefix is None else prefix.length
+    return 0 if prefix is None else prefix.end()
 
 
-def _shared(prefix: Prefix | None, layer: int) -> tuple[KV, Array] | None:
-    return None if prefix is None else (prefix.layers[layer], prefix.length)
+def _shared(prefix: Prefix | None, layer: int) -> tuple[tuple[KV, Array], ...]:
+    return () if prefix is None else prefix.parts(layer)

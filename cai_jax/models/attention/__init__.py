@@ -13,14 +13,26 @@ __all__ = ["KV", "Prefix", "attention"]
 
 
 class Prefix(NamedTuple):
-    """Keys and values of a text that every row sees before its own, stored once.
+    """Keys and values of a text that stands before the rows, computed once.
 
-    layers holds k and v `[K, P, H]` per layer; of the P positions the first `length` (int32 scalar) are
-    real, so that prefixes of one bucket share a compiled function.
+    A prefix of all rows holds k and v `[K, P, H]` per layer, of whose P positions the first `length` (int32 scalar)
+    are real, so that prefixes of one bucket share a compiled function. One for each row holds `[B, K, P, H]` and
+    `length` `[B]`. `before` is the prefix that this one stands behind, if any.
     """
 
     layers: tuple[KV, ...]
     length: Array
+    before: Prefix | None = None
+
+    def parts(self, layer: int) -> tuple[tuple[KV, Array], ...]:
+        """One layer's keys and values with their lengths, in the order of the text: `prefix` of `attention`."""
+        earlier = () if self.before is None else self.before.parts(layer)
+        return (*earlier, (self.layers[layer], self.length))
+
+    def end(self) -> Array:
+        """Tokens in all, which is the position of a row's first token: int32 `[]`, or `[B, 1]` to add to `[B, T]`."""
+        own = self.length[:, None] if self.length.ndim else self.length
+        return own if self.before is None else self.before.end() + own
 
 
 def attention(
@@ -33,7 +45,7 @@ def attention(
     positions: Array | None = None,
     window: int | None = None,
     softcap: float | None = None,
-    prefix: tuple[KV, Array] | None = None,
+    prefix: tuple[tuple[KV, Array], ...] = (),
 ) -> Array:
     """Softmax attention with a float32 softmax; every query sees itself, earlier keys of its row, and the prefix.
 
@@ -49,7 +61,8 @@ def attention(
         there is a window. By default their places.
       window: a query sees the last so many positions only, its own included (sliding window); None: all.
       softcap: scores become `softcap * tanh(score / softcap)` (Gemma 2); None: as they are.
-      prefix: one layer's keys and values `[K, P, H]`, with how many of the P are real (int32 scalar).
+      prefix: one layer of what stands before the row (`Prefix.parts`): keys and values `[K, P, H]` or `[B, K, P, H]`
+        with how many of the P are real (int32 `[]` or `[B]`).
 
     Returns:
       `[B, T, N, H]`, in the dtype of the values.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from jax import Array
 
 from cai_jax.models.attention.keys import KV
 
-# Added to the scores of forbidden positions. Finite, so that a row of nothing but padding has no NaN.
+# Score of a forbidden position. Finite, so that a row of nothing but padding has no NaN.
 MASKED = -1e30
 
 # Query rows that share one static range of keys; smaller blocks skip more of the causal triangle's empty
@@ -28,95 +29,33 @@ def attention(
     positions: Array | None,
     window: int | None,
     softcap: float | None,
-    prefix: tuple[KV, Array] | None,
+    prefix: tuple[tuple[KV, Array], ...],
 ) -> Array:
     """See `cai_jax.models.attention.attention`."""
-    length, size = q.shape[1], kv.k.shape[2]
-    where = jnp.broadcast_to(jnp.arange(size), (1, size)) if positions is None else positions
-    seen = _Seen(scale, window, softcap, prefix)
+    rules = _Rules(scale, window, softcap)
+    size = kv.k.shape[2]
+    where = jnp.arange(size)[None] if positions is None else positions
     if starts is not None:
-        places = starts[:, None] + jnp.arange(length)
-        return _attend(q, kv, places, jnp.arange(size), groups, where, seen)
+        places = starts[:, None] + jnp.arange(q.shape[1])
+        return rules.attend(q, kv, places, groups, where, prefix)
     outputs = []
-    block = max(_BLOCK, -(-length // _BLOCKS))
-    for start in range(0, length, block):
-        end = min(start + block, length)
-        # Behind a window nothing is seen; places and positions agree unless positions are given.
+    block = max(_BLOCK, -(-size // _BLOCKS))
+    for start in range(0, size, block):
+        end = min(start + block, size)
+        # What lies behind the window is not even looked at, where places are positions.
         first = 0 if window is None or positions is not None else max(0, start - window + 1)
-        some = KV(kv.k[:, :, first:end], kv.v[:, :, first:end])
-        places = jnp.arange(start, end)[None]
-        cut = None if groups is None else groups[:, first:end]
-        outputs.append(
-            _attend(q[:, start:end], some, places, jnp.arange(first, end), cut, where[:, first:end], seen, first)
-        )
+        seen = KV(kv.k[:, :, first:end], kv.v[:, :, first:end])
+        places = jnp.arange(start - first, end - first)[None]
+        some = None if groups is None else groups[:, first:end]
+        outputs.append(rules.attend(q[:, start:end], seen, places, some, where[:, first:end], prefix))
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=1)
-
-
-class _Seen(NamedTuple):
-    """What all blocks of queries have in common; see `cai_jax.models.attention.attention`."""
-
-    scale: float
-    window: int | None
-    softcap: float | None
-    prefix: tuple[KV, Array] | None
-
-
-def _attend(
-    q: Array,
-    kv: KV,
-    places: Array,
-    keys: Array,
-    groups: Array | None,
-    positions: Array,
-    seen: _Seen,
-    first: int = 0,
-) -> Array:
-    """Softmax over [prefix | kv]: queries at `places` `[B or 1, T]` among the keys numbered `keys` `[S]`.
-
-    groups and positions `[B or 1, S]` are the keys'; the first key's number is `first`.
-    """
-    batch, length, heads, width = q.shape
-    kv_heads = kv.k.shape[1]
-    group = heads // kv_heads
-    mask = keys <= places[:, :, None]
-
-    def own(table: Array) -> Array:
-        """The entries of `[B or 1, S]` that belong to the queries: `[B, T]`."""
-        rows = max(table.shape[0], places.shape[0])
-        spread = (jnp.broadcast_to(x, (rows, *x.shape[1:])) for x in (table, places - first))
-        return jnp.take_along_axis(*spread, axis=1)
-
-    if groups is not None:
-        mask = mask & ((groups[:, None] == own(groups)[:, :, None]) | (groups[:, None] == 0))
-    if seen.window is not None:
-        mine = own(positions)
-        mask = mask & (mine[:, :, None] - positions[:, None] < seen.window)
-    # The query heads of a group become rows of one GEMM against the keys that they share.
-    q = (q * seen.scale).reshape(batch, length, kv_heads, group, width).transpose(0, 2, 3, 1, 4)
-    q = q.reshape(batch, kv_heads, group * length, width)
-    part = _part(q, kv, jnp.tile(mask, (1, group, 1))[:, None], seen.softcap)
-    if seen.prefix is not None:
-        shared, real = seen.prefix
-        before = jnp.arange(shared.k.shape[1])
-        visible = before < real
-        if seen.window is not None:
-            visible = visible & (real + mine[:, :, None] - before < seen.window)
-            visible = jnp.broadcast_to(visible, (batch, length, before.size))
-            visible = jnp.tile(visible, (1, group, 1)).reshape(-1, before.size)
-        # So do all rows of the batch against the prefix.
-        tall = q.swapaxes(0, 1).reshape(kv_heads, -1, width)
-        found = _part(tall, shared, visible, seen.softcap)
-        found = (leaf.reshape(kv_heads, batch, group * length, -1).swapaxes(0, 1) for leaf in found)
-        part = _merge(part, _Part(*found))
-    out = (part.mixed / part.total).astype(kv.v.dtype).reshape(batch, kv_heads, group, length, width)
-    return out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)
 
 
 class _Part(NamedTuple):
     """Softmax over some of the keys, not divided yet; float32.
 
-    mixed `[..., Q, H]` is the weighted sum of values, total `[..., Q, 1]` the sum of weights, and top
-    `[..., Q, 1]` the largest score.
+    mixed `[B, K, Q, H]` is the weighted sum of values, total `[B, K, Q, 1]` the sum of weights, and top
+    `[B, K, Q, 1]` the largest score.
     """
 
     mixed: Array
@@ -124,20 +63,90 @@ class _Part(NamedTuple):
     top: Array
 
 
-def _part(q: Array, kv: KV, mask: Array, softcap: float | None) -> _Part:
-    """Queries `[..., Q, H]` on keys `[..., S, H]`, where mask `[..., Q, S]` allows.
+@dataclass(frozen=True)
+class _Rules:
+    """What holds for all queries of a layer; see `cai_jax.models.attention.attention`."""
 
-    Dividing by the total afterwards, in the narrow result, saves a pass over the wide weights.
-    """
-    scores = jnp.einsum("...qh,...sh->...qs", q, kv.k, preferred_element_type=jnp.float32)
-    if softcap is not None:
-        scores = softcap * jnp.tanh(scores / softcap)
-    scores = jnp.where(mask, scores, MASKED)
-    top = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
-    weights = jnp.exp(scores - top)
-    total = weights.sum(axis=-1, keepdims=True)
-    mixed = jnp.einsum("...qs,...sh->...qh", weights.astype(kv.v.dtype), kv.v, preferred_element_type=jnp.float32)
-    return _Part(mixed, total, top)
+    scale: float
+    window: int | None
+    softcap: float | None
+
+    def attend(
+        self,
+        q: Array,
+        kv: KV,
+        places: Array,
+        groups: Array | None,
+        positions: Array,
+        prefix: tuple[tuple[KV, Array], ...],
+    ) -> Array:
+        """Softmax over [prefix | kv] of queries that stand at `places` `[B or 1, T]` among the keys.
+
+        groups and positions `[B or 1, S]` are those of the keys.
+        """
+        batch, length, heads, width = q.shape
+        kv_heads = kv.k.shape[1]
+        group = heads // kv_heads
+        mask = jnp.arange(kv.k.shape[2]) <= places[:, :, None]
+        if groups is not None:
+            mask = mask & ((groups[:, None] == _own(groups, places)[:, :, None]) | (groups[:, None] == 0))
+        own = None
+        if self.window is not None:
+            own = _own(positions, places)[:, :, None]
+            mask = mask & (own - positions[:, None] < self.window)
+        # The query heads of a group become rows of one GEMM against the keys that they share.
+        q = (q * self.scale).reshape(batch, length, kv_heads, group, width).transpose(0, 2, 3, 1, 4)
+        q = q.reshape(batch, kv_heads, group * length, width)
+        part = self.part(q, kv, jnp.tile(mask, (1, group, 1))[:, None])
+        behind = 0  # tokens between a part of the prefix and the row
+        for shared, real in reversed(prefix):
+            part = _merge(part, self.before(q, shared, real, own, behind))
+            behind = behind + real
+        out = (part.mixed / part.total).astype(kv.v.dtype).reshape(batch, kv_heads, group, length, width)
+        return out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)
+
+    def before(self, q: Array, kv: KV, real: Array, own: Array | None, behind: Array | int) -> _Part:
+        """Queries `[B, K, group * T, H]` on a part of the prefix, `behind` tokens before the row.
+
+        own `[B or 1, T, 1]` are the queries' positions, where there is a window.
+        """
+        batch, kv_heads, rows, width = q.shape
+        keys = jnp.arange(kv.k.shape[-2])
+        mask = keys < jnp.reshape(real, (-1, 1, 1))
+        if self.window is not None:
+            distance = own + jnp.reshape(real + behind, (-1, 1, 1)) - keys
+            mask = mask & (distance < self.window)
+            mask = jnp.tile(mask, (1, rows // mask.shape[1], 1))
+        if kv.k.ndim == 4:
+            return self.part(q, kv, mask[:, None])
+        # All rows of the batch become one GEMM against what they share.
+        tall = q.swapaxes(0, 1).reshape(kv_heads, 1, batch * rows, width)
+        if mask.shape[1] > 1:
+            mask = jnp.broadcast_to(mask, (batch, rows, keys.size)).reshape(1, batch * rows, keys.size)
+        found = self.part(tall, KV(kv.k[:, None], kv.v[:, None]), mask[:, None])
+        return _Part(*(leaf.reshape(kv_heads, batch, rows, -1).swapaxes(0, 1) for leaf in found))
+
+    def part(self, q: Array, kv: KV, mask: Array) -> _Part:
+        """Queries `[..., Q, H]` on keys `[..., S, H]`, where mask `[..., Q, S]` allows.
+
+        Dividing by the total afterwards, in the narrow result, saves a pass over the wide weights.
+        """
+        scores = jnp.einsum("...qh,...sh->...qs", q, kv.k, preferred_element_type=jnp.float32)
+        if self.softcap is not None:
+            scores = self.softcap * jnp.tanh(scores / self.softcap)
+        scores = jnp.where(mask, scores, MASKED)
+        top = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
+        weights = jnp.exp(scores - top)
+        total = weights.sum(axis=-1, keepdims=True)
+        mixed = jnp.einsum("...qs,...sh->...qh", weights.astype(kv.v.dtype), kv.v, preferred_element_type=jnp.float32)
+        return _Part(mixed, total, top)
+
+
+def _own(table: Array, places: Array) -> Array:
+    """The entries of table `[B or 1, S]` at places `[B or 1, T]`: `[B or 1, T]`."""
+    rows = max(table.shape[0], places.shape[0])
+    spread = (jnp.broadcast_to(x, (rows, x.shape[1])) for x in (table, places))
+    return jnp.take_along_axis(*spread, axis=1)
 
 
 def _merge(a: _Part, b: _Part) -> _Part:
