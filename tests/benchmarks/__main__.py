@@ -11,14 +11,17 @@ import click
 
 from tests.benchmarks.figures import table
 
-NAMES = ("check", "quickstart")
+NAMES = ("check", "quickstart", "sampling", "critique", "judging", "logprobs", "sft", "gpu")
 
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
 @click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 def main(names: tuple[str, ...], as_json: bool) -> None:
-    """Runs the benchmarks NAMES, or all."""
+    """Runs the benchmarks NAMES, or all.
+
+    google-tunix takes part where the Python that TUNIX_PYTHON names has it, or this one.
+    """
     figures = []
     for name in names or NAMES:
         click.echo(f"{name} …", err=True)

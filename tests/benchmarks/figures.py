@@ -17,7 +17,8 @@ class Figure:
     Attributes:
       work: what was done.
       what: what was measured of it.
-      values: every measurement; the median is the figure, the extremes are its spread.
+      values: every measurement; the median is the figure, the extremes are its spread. None where `what` says
+        why nothing was measured.
       unit: of the values; "" for a ratio.
       target: what is asked of the median, as "<= 2" or ">= 1.5"; "" where nothing is.
     """
@@ -29,13 +30,13 @@ class Figure:
     target: str = ""
 
     @property
-    def median(self) -> float:
-        return statistics.median(self.values)
+    def median(self) -> float | None:
+        return statistics.median(self.values) if self.values else None
 
     @property
     def reached(self) -> bool | None:
-        """Whether the median meets the target; None without one."""
-        if not self.target:
+        """Whether the median meets the target; None without either."""
+        if not self.target or not self.values:
             return None
         sign, bound = self.target.split()
         return self.median <= float(bound) if sign == "<=" else self.median >= float(bound)
@@ -60,8 +61,15 @@ def table(figures: Sequence[Figure]) -> str:
     lines = ["| work | measured | median | spread | target | reached |", "|---|---|---|---|---|---|"]
     for each in figures:
         unit = f" {each.unit}" if each.unit else ""
-        spread = f"{min(each.values):.3g} to {max(each.values):.3g}" if len(each.values) > 1 else "one run"
+        median = f"{each.median:.3g}{unit}" if each.values else ""
+        spread = _spread(each.values)
         reached = {None: "", True: "yes", False: "no"}[each.reached]
-        cells = (each.work, each.what, f"{each.median:.3g}{unit}", spread, each.target, reached)
+        cells = (each.work, each.what, median, spread, each.target, reached)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    if len(values) > 1:
+        return f"{min(values):.3g} to {max(values):.3g}"
+    return "one run" if values else "not run"
