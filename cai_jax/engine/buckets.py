@@ -14,6 +14,12 @@ def power(size: int) -> int:
     return max(_SMALLEST, 1 << (size - 1).bit_length())
 
 
+def quarter(size: int) -> int:
+    """The smallest of 16, 20, 24, 28, 32, 40, … (four to an octave) that holds `size`: a fifth is padding at most."""
+    step = power(size) // 8
+    return max(_SMALLEST, -(-size // step) * step)
+
+
 def batches(lengths: Sequence[int], size: int, limit: int | None = None) -> list[tuple[int, list[int]]]:
     """Numbers of rows in batches of at most `size`, each with the width to which its rows are padded.
 

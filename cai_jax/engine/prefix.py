@@ -1,4 +1,4 @@
-"""Text that all rows of a node share, such as few-shots, read once and attended by every row."""
+"""Texts that stand before rows, read once and attended by every row that continues them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,27 @@ from cai_jax.models.attention import KV, Prefix
 from cai_jax.models.config import Config
 
 
-def make_prefix(params: decoder.Params, config: Config, ids: Sequence[int]) -> Prefix:
+def make_prefix(params: decoder.Params, config: Config, ids: Sequence[int], before: Prefix | None = None) -> Prefix:
     """Keys and values of `ids` for `prefix=` of this package's functions; the rows continue after them.
 
-    Stored padded to a power of two, so that prefixes of similar length share compiled functions. Raises
-    ValueError if `ids` is empty or fills the model's context.
+    Stored padded to a power of two, so that prefixes of similar length share compiled functions; `before` is what
+    they stand behind themselves. Raises ValueError if `ids` is empty or fills the model's context.
     """
     if not ids:
         raise ValueError("a prefix needs at least one token; pass prefix=None for none")
-    if len(ids) >= config.max_position:
-        raise ValueError(f"the prefix has {len(ids)} tokens, but the model's context is {config.max_position}")
-    tokens = buckets.pad([ids], 1, buckets.power(len(ids)))
-    return Prefix(_read(params, config, tokens), jnp.asarray(len(ids), jnp.int32))
+    room = config.max_position - length_of(before)
+    if len(ids) >= room:
+        raise ValueError(f"the prefix has {len(ids)} tokens, but the model's context is {room}")
+    rows = read(params, config, buckets.pad([ids], 1, buckets.power(len(ids))), before)
+    return Prefix(jax.tree.map(lambda leaf: leaf[0], rows), jnp.asarray(len(ids), jnp.int32), before)
+
+
+def length_of(prefix: Prefix | None) -> int:
+    """Tokens of a prefix that all rows share; 0 without one."""
+    return 0 if prefix is None else int(prefix.end())
 
 
 @partial(jax.jit, static_argnums=1)
-def _read(params: decoder.Params, config: Config, tokens: Array) -> tuple[KV, ...]:
-    _, layers = decoder.prefill(params, config, tokens, dtype=params["embed"].dtype)
-    return jax.tree.map(lambda leaf: leaf[0], layers)
+def read(params: decoder.Params, config: Config, tokens: Array, prefix: Prefix | None) -> tuple[KV, ...]:
+    """Keys and values `[R, K, T, H]` per layer of rows int32 `[R, T]` behind a prefix."""
+    return decoder.prefill(params, config, tokens, prefix=prefix, dtype=params["embed"].dtype)[1]

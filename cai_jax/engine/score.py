@@ -1,12 +1,15 @@
-"""Log-probabilities of options after a prompt. No decoding.
+"""Log-probabilities of options after prompts. No decoding, and what prompts begin with in common is read once.
 
-Dimensions: R rows at once, T padded tokens, M options, L tokens of the longest option, V vocabulary.
+Dimensions: R rows at once, T padded tokens, M options, E tokens behind every row, Q questions, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +17,10 @@ import numpy as np
 from jax import Array
 
 from cai_jax.engine import buckets
+from cai_jax.engine.prefix import length_of, make_prefix, read
+from cai_jax.engine.tree import Node, grow
 from cai_jax.models import decoder
-from cai_jax.models.attention import Prefix
+from cai_jax.models.attention import KV, Prefix
 from cai_jax.models.config import Config
 
 
@@ -26,83 +31,170 @@ def score_options(
     options: Sequence[Sequence[int]],
     *,
     prefix: Prefix | None = None,
-    batch: int = 32,
+    batch: int = 64,
 ) -> np.ndarray:
     """Log-probability of every option after every row, float32 `[len(rows), len(options)]`.
 
-    Summed over an option's tokens. One prefill: the options stand behind the row as branches that see the
-    row but not each other. `batch` rows run at once, remainders padded. Raises ValueError for an empty row or
-    option, or a row beyond the model's context.
+    Summed over an option's tokens. Rows are read as a tree: a conversation, or a principle behind it, is computed
+    once for all the rows that go on from it (engine/tree.py). The options stand behind each row as branches that
+    see the row but not each other. Up to `batch` rows run at once. The same arguments give the same bits; in other
+    company a row's sums may differ in their last bits. Raises ValueError for an empty row or option, or a row
+    beyond the model's context.
     """
     if not options or not all(options):
         raise ValueError("every option needs at least one token")
-    most = max(len(option) for option in options)
-    _check_rows(config, rows, prefix, most)
-    tail = [token for option in options for token in option]
-    shape = np.array([len(option) for option in options], np.int32)
+    _check_rows(config, rows, prefix, max(len(option) for option in options))
     result = np.zeros((len(rows), len(options)), np.float32)
-    for width, chosen in buckets.batches([len(row) + len(tail) for row in rows], batch):
-        table = buckets.pad([[*rows[index], *tail] for index in chosen], batch, width)
-        lengths = _lengths([len(rows[index]) for index in chosen], batch)
-        scores = _branches(params, config, most, table, lengths, shape, prefix)
-        result[chosen] = np.asarray(scores)[: len(chosen)]
+    scorer = _Scorer(params, config, rows, _Tail.of(options), batch)
+    for node, scores in scorer.run(grow(rows), prefix):
+        result[node.rows] = scores
     return result
 
 
-@partial(jax.jit, static_argnums=(1, 2))
-def _branches(
+class _Tail(NamedTuple):
+    """What stands behind every row, and which predictions make up an option's log-probability.
+
+    tokens, groups, offsets: int32 `[E]`: the tokens that the options begin with in common (group 0), then the rest
+    of option 1, 2, …, each less its last token, which predicts nothing; offsets count from the row's end.
+    sources int32 `[Q]` are the offsets in `tokens` of the predicting tokens, -1 for the row's last; targets int32
+    `[Q]` what they predict; member float32 `[Q, M]` to which options a prediction belongs.
+    """
+
+    tokens: np.ndarray
+    groups: np.ndarray
+    offsets: np.ndarray
+    sources: np.ndarray
+    targets: np.ndarray
+    member: np.ndarray
+
+    @staticmethod
+    def of(options: Sequence[Sequence[int]]) -> _Tail:
+        shared = os.path.commonprefix([list(option) for option in options])
+        size, every = len(shared), range(len(options))
+        fed = [(token, 0, place) for place, token in enumerate(shared)]
+        asked = [(place - 1, token, every) for place, token in enumerate(shared)]
+        for number, option in enumerate(options):
+            rest, source = option[size:], size - 1
+            for place, token in enumerate(rest):
+                asked.append((source, token, [number]))
+                source = len(fed)
+                if place < len(rest) - 1:
+                    fed.append((token, number + 1, size + place))
+        columns = np.array(fed, np.int32).reshape(-1, 3).T
+        member = np.zeros((len(asked), len(options)), np.float32)
+        for number, (_, _, of) in enumerate(asked):
+            member[number, list(of)] = 1.0
+        sources, targets = (np.array([each[i] for each in asked], np.int32) for i in (0, 1))
+        return _Tail(*columns, sources, targets, member)
+
+
+@dataclass(frozen=True)
+class _Level:
+    """Nodes of one batch, read: their keys and values `[R, K, T, H]` per layer, and their lengths int32 `[R]`."""
+
+    layers: tuple[KV, ...]
+    lengths: np.ndarray
+
+
+# A node with, for every level above it, its ancestor's row there.
+_Placed = tuple[Node, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """Walks the trees depth first, a batch of nodes at a time, so that few nodes' keys and values are held."""
+
+    params: decoder.Params
+    config: Config
+    rows: Sequence[Sequence[int]]
+    tail: _Tail
+    batch: int
+
+    def run(self, nodes: list[Node], prefix: Prefix | None) -> Iterator[tuple[Node, np.ndarray]]:
+        """Leaves with their scores `[M]`."""
+        while len(nodes) == 1 and nodes[0].children:
+            (root,) = nodes
+            prefix = make_prefix(self.params, self.config, self._ids(root), prefix)
+            nodes = root.children
+        yield from self._below([(node, ()) for node in nodes], (), prefix)
+
+    def _below(
+        self, placed: list[_Placed], levels: tuple[_Level, ...], prefix: Prefix | None
+    ) -> Iterator[tuple[Node, np.ndarray]]:
+        leaves = [each for each in placed if not each[0].children]
+        for some, table, lengths, chain in self._batches(leaves, levels, prefix, self.tail.tokens.size):
+            scores = np.asarray(_score(self.params, self.config, table, lengths, self.tail, *chain))
+            yield from ((node, scores[row]) for row, (node, _) in enumerate(some))
+        inner = [each for each in placed if each[0].children]
+        for some, table, lengths, chain in self._batches(inner, levels, prefix, 0):
+            level = _Level(_read(self.params, self.config, table, *chain), lengths)
+            children = [(child, (*path, row)) for row, (node, path) in enumerate(some) for child in node.children]
+            yield from self._below(children, (*levels, level), prefix)
+
+    def _batches(self, placed: list[_Placed], levels: tuple[_Level, ...], prefix: Prefix | None, behind: int):
+        """Nodes in batches: the nodes, their tokens `[R, T]`, lengths `[R]`, and what stands before them."""
+        order = sorted(placed, key=lambda each: each[0].size)
+        for start in range(0, len(order), self.batch):
+            some = order[start : start + self.batch]
+            height = min(self.batch, buckets.power(len(some)))
+            width = buckets.quarter(some[-1][0].size + behind)
+            table = buckets.pad([self._ids(node) for node, _ in some], height, width)
+            # A row of padding counts as one token long, so that it has a last one.
+            lengths = np.ones(height, np.int32)
+            lengths[: len(some)] = [node.size for node, _ in some]
+            paths = np.zeros((len(levels), height), np.int32)
+            paths[:, : len(some)] = np.array([path for _, path in some], np.int32).reshape(len(some), -1).T
+            yield some, table, lengths, (tuple((each.layers, each.lengths) for each in levels), paths, prefix)
+
+    def _ids(self, node: Node) -> Sequence[int]:
+        return self.rows[node.rows[0]][node.start : node.stop]
+
+
+def _chain(levels: Sequence[tuple[tuple[KV, ...], Array]], paths: Array, prefix: Prefix | None) -> Prefix | None:
+    """What stands before each row of a batch: its ancestors, behind the prefix of all."""
+    for (layers, lengths), path in zip(levels, paths, strict=True):
+        prefix = Prefix(jax.tree.map(lambda leaf, path=path: leaf[path], layers), jnp.asarray(lengths)[path], prefix)
+    return prefix
+
+
+@partial(jax.jit, static_argnums=1)
+def _read(params, config: Config, table: Array, levels, paths: Array, prefix: Prefix | None) -> tuple[KV, ...]:
+    return read(params, config, table, _chain(levels, paths, prefix))
+
+
+@partial(jax.jit, static_argnums=1)
+def _score(
     params: decoder.Params,
     config: Config,
-    most: int,
     table: Array,
     lengths: Array,
-    shape: Array,
+    tail: _Tail,
+    levels: Sequence[tuple[tuple[KV, ...], Array]],
+    paths: Array,
     prefix: Prefix | None,
 ) -> Array:
-    """Scores of all options: table `[R, T]` holds rows of `lengths` `[R]`, all options behind each.
-
-    shape `[M]` counts each option's tokens. Returns float32 `[R, M]`.
-    """
-    rows = jnp.arange(table.shape[0])[:, None, None]
-    offsets = jnp.cumsum(shape) - shape
-    # Of a column: how far behind its row's end it stands, in which option, and at which token of that.
-    beyond = jnp.arange(table.shape[1]) - lengths[:, None]
-    option = jnp.sum(beyond[:, :, None] >= offsets, axis=-1)
-    within = beyond - offsets[jnp.maximum(option - 1, 0)]
-    positions = jnp.where(option > 0, lengths[:, None] + within, jnp.arange(table.shape[1]))
+    """Scores float32 `[R, M]` of all options behind the rows of `lengths` `[R]` in table `[R, T]`."""
+    rows, columns = jnp.arange(table.shape[0])[:, None], jnp.arange(table.shape[1])
+    places = lengths[:, None] + jnp.arange(tail.tokens.size)
+    table = table.at[rows, places].set(tail.tokens)
+    groups = jnp.zeros_like(table).at[rows, places].set(tail.groups)
+    positions = jnp.broadcast_to(columns, table.shape).at[rows, places].set(lengths[:, None] + tail.offsets)
     hidden, _ = decoder.prefill(
         params,
         config,
         table,
         positions=positions,
-        branches=option,
-        prefix=prefix,
+        branches=groups,
+        prefix=_chain(levels, paths, prefix),
         dtype=params["embed"].dtype,
     )
-    # Token 0 of an option is predicted at the row's last token, the others at the option's previous one.
-    step = jnp.arange(most)
-    target = lengths[:, None, None] + offsets[:, None] + step
-    source = jnp.where(step == 0, lengths[:, None, None] - 1, target - 1)
-    real = step < shape[:, None]
-    target = jnp.minimum(target, table.shape[1] - 1)
-    source = jnp.minimum(source, table.shape[1] - 1)
-    logprobs = _picked(params, config, hidden[rows, source], table[rows, target])
-    return jnp.sum(jnp.where(real, logprobs, 0.0), axis=-1)
-
-
-def _picked(params: decoder.Params, config: Config, hidden: Array, tokens: Array) -> Array:
-    """Log-probability of tokens `[...]` after hidden `[..., D]`."""
-    logprobs = jax.nn.log_softmax(decoder.unembed(params, config, hidden), axis=-1)
-    return jnp.take_along_axis(logprobs, tokens[..., None], axis=-1)[..., 0]
-
-
-def _lengths(lengths: list[int], batch: int) -> np.ndarray:
-    """int32 `[batch]`; a row of padding counts as one token long, so that it has a last one."""
-    return np.array(lengths + [1] * (batch - len(lengths)), np.int32)
+    logits = decoder.unembed(params, config, hidden[rows, lengths[:, None] + tail.sources])
+    logprobs = jnp.take_along_axis(logits, tail.targets[None, :, None], axis=-1)[..., 0]
+    return (logprobs - jax.nn.logsumexp(logits, axis=-1)) @ tail.member
 
 
 def _check_rows(config: Config, rows: Sequence[Sequence[int]], prefix: Prefix | None, extra: int) -> None:
-    shared = 0 if prefix is None else int(prefix.length)
+    shared = length_of(prefix)
     for index, row in enumerate(rows):
         if not row:
             raise ValueError(f"row {index} is empty; it needs at least one token")

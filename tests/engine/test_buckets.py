@@ -9,3 +9,8 @@ def test_widths_are_powers_of_two_up_to_the_limit():
     assert buckets.batches(lengths, 2) == [(16, [0, 2]), (16, [5]), (32, [3]), (128, [1, 4])]
     assert buckets.batches(lengths, 8, limit=100) == [(16, [0, 2, 5]), (32, [3]), (100, [1, 4])]
     assert buckets.batches([], 8) == []
+
+
+def test_quarters_pad_a_fifth_at_most():
+    assert [buckets.quarter(n) for n in (1, 16, 17, 21, 33, 64, 65, 97)] == [16, 16, 20, 24, 40, 64, 80, 112]
+    assert all(size <= buckets.quarter(size) < 1.25 * size for size in range(17, 2000))

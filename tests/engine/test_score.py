@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cai_jax.engine import score
+from cai_jax.engine import buckets, score
 from cai_jax.engine.prefix import make_prefix
 from cai_jax.engine.score import score_options
 from tests.support.forward import forward_logprobs
@@ -38,18 +38,57 @@ def test_options_equal_a_forward_pass_each(params, config, naive, shared):
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
-def test_options_do_not_depend_on_their_company(params, config):
-    rows = texts([5, 9, 17, 4, 12, 8, 3])
-    together = score_options(params, config, rows, OPTIONS, batch=4)
-    np.testing.assert_array_equal(score_options(params, config, rows[2:], OPTIONS, batch=4), together[2:])
-    np.testing.assert_array_equal(score_options(params, config, rows[::-1], OPTIONS, batch=4), together[::-1])
+@pytest.mark.parametrize("options", [[[4, 5, 6], [4, 7, 6]], [[4], [4, 4]], [[8, 9], [8, 9]], [[3]]])
+def test_options_that_begin_alike(params, config, naive, options):
+    rows = texts([3, 9, 14])
+    wanted = [[naive(row, option).sum() for option in options] for row in rows]
+    np.testing.assert_allclose(score_options(params, config, rows, options), wanted, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def comparisons():
+    """Questions about 3 conversations under 4 principles in 2 orders, one of them twice."""
+    conversations, principles, (first, second) = texts([20, 13, 31]), texts([14, 17, 12, 15], seed=1), texts([9, 12], 2)
+    head = list(range(20, 33))
+    orders = ([*first, *second], [*second, *first])
+    rows = [[*head, *talk, *p, *order] for talk in conversations for p in principles for order in orders]
+    return [*rows, rows[5]]
+
+
+@pytest.mark.parametrize("batch", [1, 4, 64])
+def test_shared_beginnings_change_no_score(params, config, naive, comparisons, batch):
+    prefix = make_prefix(params, config, SHARED)
+    found = score_options(params, config, comparisons, OPTIONS, prefix=prefix, batch=batch)
+    wanted = [[naive([*SHARED, *row], option).sum() for option in OPTIONS] for row in comparisons]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_shared_beginnings_are_read_once(params, config, comparisons, monkeypatch):
+    read = []
+    pad = buckets.pad
+    monkeypatch.setattr(buckets, "pad", lambda rows, *size: read.append(sum(map(len, rows))) or pad(rows, *size))
+    score_options(params, config, comparisons, OPTIONS)
+    # The head, 3 conversations, 12 principles behind them, 24 orders of the two replies.
+    assert sum(read) == 13 + (20 + 13 + 31) + 3 * (14 + 17 + 12 + 15) + 24 * 21
+
+
+def test_the_same_questions_give_the_same_bits(params, config, comparisons):
+    found = [score_options(params, config, comparisons, OPTIONS, batch=4) for _ in range(2)]
+    np.testing.assert_array_equal(*found)
+
+
+def test_company_changes_rounding_at_most(params, config, comparisons):
+    together = score_options(params, config, comparisons, OPTIONS, batch=4)
+    alone = [score_options(params, config, [row], OPTIONS, batch=4)[0] for row in comparisons]
+    np.testing.assert_allclose(alone, together, atol=1e-5)
 
 
 def test_nothing_compiles_within_the_buckets(params, config):
     score_options(params, config, texts([5]), OPTIONS, batch=4)
-    compiled = score._branches._cache_size()
-    score_options(params, config, texts([3, 1]), [[3], [2, 2, 2, 2], [1], [1]], batch=4)
-    assert score._branches._cache_size() == compiled
+    compiled = score._score._cache_size()
+    other = [[3], [2, 2, 2], [1, 1], [9, 2, 2, 2]]
+    score_options(params, config, texts([3, 1]), other, batch=4)
+    assert score._score._cache_size() == compiled
 
 
 def test_nothing_to_score(params, config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +19,10 @@ MASKED = -1e30
 # half, larger ones make fewer, wider products.
 _BLOCK = 128
 _BLOCKS = 8
+
+# Queries of a block against keys that all rows share, and queries of a row from which on rows are taken one by one.
+_TALL = 512
+_LONG = 32
 
 
 def attention(
@@ -97,33 +102,58 @@ class _Rules:
         # The query heads of a group become rows of one GEMM against the keys that they share.
         q = (q * self.scale).reshape(batch, length, kv_heads, group, width).transpose(0, 2, 3, 1, 4)
         q = q.reshape(batch, kv_heads, group * length, width)
-        part = self.part(q, kv, jnp.tile(mask, (1, group, 1))[:, None])
-        behind = 0  # tokens between a part of the prefix and the row
-        for shared, real in reversed(prefix):
-            part = _merge(part, self.before(q, shared, real, own, behind))
-            behind = behind + real
+        mask = jnp.broadcast_to(mask, (batch, *mask.shape[1:]))
+        shared = [(keys, real) for keys, real in prefix if keys.k.ndim == 3]
+        ends = list(itertools.accumulate((real for _, real in prefix), initial=0))
+        for (keys, real), begin in zip(reversed(prefix[len(shared) :]), reversed(ends[len(shared) : -1]), strict=True):
+            before = self.visible(keys, real, own, ends[-1] - begin)
+            mask = jnp.concatenate([jnp.broadcast_to(before, (*mask.shape[:2], before.shape[2])), mask], axis=2)
+            kv = jax.tree.map(lambda one, other: jnp.concatenate([one, other], axis=2), keys, kv)
+        part = self.own(q, kv, mask, by_row=length >= _LONG and bool(prefix))
+        for (keys, real), begin in zip(shared, ends, strict=False):
+            part = _merge(part, self.shared(q, keys, self.visible(keys, real, own, ends[-1] - begin)))
         out = (part.mixed / part.total).astype(kv.v.dtype).reshape(batch, kv_heads, group, length, width)
         return out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)
 
-    def before(self, q: Array, kv: KV, real: Array, own: Array | None, behind: Array | int) -> _Part:
-        """Queries `[B, K, group * T, H]` on a part of the prefix, `behind` tokens before the row.
+    def visible(self, kv: KV, real: Array, own: Array | None, ahead: Array | int) -> Array:
+        """Which keys of a part of the prefix are seen: `[1 or B, 1 or T, P]`.
 
-        own `[B or 1, T, 1]` are the queries' positions, where there is a window.
+        own `[B or 1, T, 1]` are the queries' positions, where there is a window; position 0 stands `ahead` tokens
+        behind the part's first.
         """
-        batch, kv_heads, rows, width = q.shape
         keys = jnp.arange(kv.k.shape[-2])
         mask = keys < jnp.reshape(real, (-1, 1, 1))
-        if self.window is not None:
-            distance = own + jnp.reshape(real + behind, (-1, 1, 1)) - keys
-            mask = mask & (distance < self.window)
-            mask = jnp.tile(mask, (1, rows // mask.shape[1], 1))
-        if kv.k.ndim == 4:
-            return self.part(q, kv, mask[:, None])
-        # All rows of the batch become one GEMM against what they share.
-        tall = q.swapaxes(0, 1).reshape(kv_heads, 1, batch * rows, width)
+        if self.window is None:
+            return mask
+        return mask & (own + jnp.reshape(ahead, (-1, 1, 1)) - keys < self.window)
+
+    def own(self, q: Array, kv: KV, mask: Array, by_row: bool) -> _Part:
+        """Queries `[B, K, group * T, H]` on keys of their row `[B, K, S, H]`, where mask `[B, T, S]` allows.
+
+        Row by row, the scores stay in the processor's cache; differentiated, a loop would cost more than it saves.
+        """
+        group = q.shape[2] // mask.shape[1]
+        if not by_row:
+            return self.part(q, kv, jnp.tile(mask, (1, group, 1))[:, None])
+        return jax.lax.map(lambda row: self.part(row[0], row[1], jnp.tile(row[2], (group, 1))), (q, kv, mask))
+
+    def shared(self, q: Array, kv: KV, mask: Array) -> _Part:
+        """Queries `[B, K, group * T, H]` on keys that all rows share `[K, P, H]`: one GEMM of all rows.
+
+        mask is `[1 or B, 1 or T, P]`. Long products are taken some hundred queries at a time, whose scores stay in
+        the processor's cache instead of making several trips to memory.
+        """
+        batch, kv_heads, rows, width = q.shape
+        tall = q.swapaxes(0, 1).reshape(kv_heads, batch * rows, width)
         if mask.shape[1] > 1:
-            mask = jnp.broadcast_to(mask, (batch, rows, keys.size)).reshape(1, batch * rows, keys.size)
-        found = self.part(tall, KV(kv.k[:, None], kv.v[:, None]), mask[:, None])
+            mask = jnp.tile(jnp.broadcast_to(mask, (batch, *mask.shape[1:])), (1, rows // mask.shape[1], 1))
+        mask = mask.reshape(-1, mask.shape[2])
+        blocks, left = divmod(batch * rows, _TALL)
+        if blocks < 2 or left or len(mask) > 1:
+            found = self.part(tall, kv, mask)
+        else:
+            by_head = (tall.reshape(kv_heads, blocks, _TALL, width), kv)
+            found = jax.lax.map(lambda h: jax.lax.map(lambda some: self.part(some, h[1], mask), h[0]), by_head)
         return _Part(*(leaf.reshape(kv_heads, batch, rows, -1).swapaxes(0, 1) for leaf in found))
 
     def part(self, q: Array, kv: KV, mask: Array) -> _Part:

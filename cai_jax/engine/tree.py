@@ -1,0 +1,62 @@
+"""Which beginnings rows have in common, found from their token ids. Imports no JAX."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+# A shared run of fewer tokens is computed again: a level of its own would cost more than it saves.
+LEAST = 12
+
+
+@dataclass(eq=False)
+class Node:
+    """A run of tokens behind its parent's.
+
+    Attributes:
+      start, stop: the run's place in each of its rows.
+      rows: numbers of the rows that go through it; a leaf has the equal rows that end in it.
+      children: what goes on behind it; none for a leaf.
+    """
+
+    start: int
+    stop: int
+    rows: list[int]
+    children: list[Node] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+
+def grow(rows: Sequence[Sequence[int]], least: int = LEAST) -> list[Node]:
+    """The trees whose leaves are `rows`: what several rows begin with stands in them once.
+
+    Every leaf has at least one token of its own, so that its last hidden state is computed. The trees, and the
+    children of a node, are in the order of their first rows, whatever the others are.
+    """
+    order = sorted(range(len(rows)), key=lambda number: tuple(rows[number]))
+    return sorted(_split(rows, order, 0, least), key=lambda node: node.rows[0])
+
+
+def _split(rows: Sequence[Sequence[int]], sorted_: list[int], start: int, least: int) -> list[Node]:
+    """The nodes at `start` over the rows numbered `sorted_`, which are equal so far."""
+    pending, nodes = [sorted_] if sorted_ else [], []
+    while pending:
+        some = pending.pop()
+        first, last = rows[some[0]], rows[some[-1]]
+        if first == last:  # sorted, so all between are equal too
+            nodes.append(Node(start, len(first), sorted(some)))
+            continue
+        common = start + len(os.path.commonprefix([first[start:], last[start:]]))
+        # Of sorted rows the first is the shortest if the others begin with it: its last token stays its own.
+        stop = min(common, len(first) - 1)
+        if stop - start >= least:
+            children = sorted(_split(rows, some, stop, least), key=lambda child: child.rows[0])
+            nodes.append(Node(start, stop, sorted(some), children))
+            continue
+        by_next = itertools.groupby(some, key=lambda number: rows[number][common : common + 1])
+        pending += [list(group) for _, group in by_next]
+    return nodes
