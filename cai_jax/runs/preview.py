@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -17,28 +17,33 @@ from cai_jax.lang.plan import Plan
 from cai_jax.lang.types import Kind, Node, Type
 from cai_jax.runs import preflight
 from cai_jax.runs.cache import Cache
-from cai_jax.runs.errors import StageFailed
+from cai_jax.runs.errors import StageFailed, UserError
 from cai_jax.runs.executor import Executor, Outcome, input_keys
 from cai_jax.runs.labels import labels
 from cai_jax.runs.signals import Interrupts
+from cai_jax.stages.model import locate
 from cai_jax.stages.protocol import Stage
 
 if TYPE_CHECKING:
     from cai_jax.data.render import Segment
 
 _DATA = ("source", "operator")
+_MODELS = (Kind.MODEL, Kind.REWARD_MODEL)
 
 
 @dataclass
 class Placeholder:
-    """An artefact still to be made (`stages.protocol.Artefact`): prompts with placeholders for replies."""
+    """An artefact still to be made (`stages.protocol.Artefact`): prompts with placeholders for replies.
+
+    A model reads as the one that it will be made from, whose tokenizer's folder is its `path`.
+    """
 
     key: str
     type: Type
     maker: str
     inputs: Sequence[Any]
+    result: Mapping[str, Any]
     dir: Path = Path()
-    result: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
         told = f"<a reply written by {self.maker}>"
@@ -64,7 +69,9 @@ class Placeholder:
 
     @property
     def path(self) -> Path:
-        return self.dir / "hf"
+        if "path" not in self.result:
+            raise UserError(f"{self.maker} is not on this machine", "fetch it first: its tokenizer makes the prompts")
+        return Path(self.result["path"])
 
 
 def prompts(
@@ -142,8 +149,22 @@ def _artefacts(
             outcomes: dict[str, Outcome] = executor.run([node])
             found[node.key] = outcomes[node.key].artefact
         else:
-            found[node.key] = Placeholder(node.key, node.type, called[node.key], [found[key] for key in keys])
+            inputs = [found[key] for key in keys]
+            found[node.key] = Placeholder(node.key, node.type, called[node.key], inputs, _reading(node, inputs))
     return found
+
+
+def _reading(node: Node, inputs: Sequence[Any]) -> dict[str, Any]:
+    """What is known of how a model reads before it is made."""
+    if node.type.kind not in _MODELS:
+        return {}
+    for start in inputs:
+        if start.type.kind in _MODELS:
+            known = {"path": str(start.path)} if not isinstance(start, Placeholder) or "path" in start.result else {}
+            return {"format": start.result.get("format", "auto"), **known}
+    fresh = node.params.get("path", "").startswith("init:")
+    folder = locate(node.params.get("tokenizer" if fresh else "path", ""))
+    return {"format": node.params.get("format", "auto"), **({} if folder is None else {"path": str(folder)})}
 
 
 def _executor(plan: Plan, registry: Mapping[str, Stage], cache: Cache, scratch: Path) -> Executor:

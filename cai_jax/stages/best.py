@@ -40,10 +40,13 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
 
 
 def rendered(ctx, n: int) -> list:
-    """The first n replies behind their prompts, as the preference model reads them."""
-    from cai_jax.stages.parts.rewarding import scored_segments
+    """The first n replies behind their prompts, as each preference model reads them."""
+    from cai_jax.stages.parts.models import read_format
+    from cai_jax.stages.parts.rewarding import parts, scored_segments
 
-    return [scored_segments(row["turns"], row["reply"]) for row in ctx.inputs["replies"].rows()[:n]]
+    formats = [read_format(part["path"], part["format"]) for part in parts(ctx.inputs["by"])]
+    rows = ctx.inputs["replies"].rows()[:n]
+    return [scored_segments(form, row["turns"], row["reply"]) for row in rows for form in dict.fromkeys(formats)]
 
 
 def run(ctx) -> Mapping[str, Any]:

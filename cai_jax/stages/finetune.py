@@ -57,7 +57,7 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Trains and writes hf/; result: steps, dtype."""
+    """Trains and writes hf/; result: steps, dtype, format."""
     import jax
 
     from cai_jax.learn import optim, sft
@@ -65,7 +65,7 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.models import checkpoint
     from cai_jax.stages.parts.draws import draw_of
     from cai_jax.stages.parts.examples import Rows, corpus
-    from cai_jax.stages.parts.models import model_of
+    from cai_jax.stages.parts.models import choices, model_of
     from cai_jax.stages.parts.training import compiled, optim_of, train, wide
 
     p = ctx.params
@@ -82,4 +82,4 @@ def run(ctx) -> Mapping[str, Any]:
     state = train(ctx, start, step, rows.batches, total, p["batch"] * data.length)
     data.fitter.note(ctx)
     checkpoint.save(replace(model, params=jax.device_get(state.params)), ctx.dir / "hf")
-    return {"steps": total, "dtype": ctx.inputs["model"].result.get("dtype", "float32")}
+    return {"steps": total, **choices(ctx.inputs["model"])}

@@ -114,6 +114,14 @@ SIGNATURE = Signature(
             default="float32",
             choices=("float32", "bfloat16"),
         ),
+        Param(
+            "format",
+            "How it is talked to: in the paper's Human/Assistant format, or by its chat template; `auto` is the latter "
+            "where there is one.",
+            value="enum",
+            default="auto",
+            choices=("auto", "paper", "chat"),
+        ),
         Param("seed", "Of fresh weights.", value="int", default=0, low=0),
     ),
     result=_result,
@@ -129,15 +137,16 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Finds the folder, or writes fresh weights; result: path, dtype."""
+    """Finds the folder, or writes fresh weights; result: path, dtype, format."""
+    asked = {name: ctx.params[name] for name in ("dtype", "format")}
     path = ctx.params["path"]
     if path.startswith("init:"):
         _write_fresh(ctx, path.partition(":")[2])
-        return {"dtype": ctx.params["dtype"]}
+        return asked
     folder = locate(path)
     if folder is None:
         raise UserError(f"the model {path} is not on this machine", "fetch it into the local Hugging Face cache first")
-    return {"path": str(folder.resolve()), "dtype": ctx.params["dtype"]}
+    return {"path": str(folder.resolve()), **asked}
 
 
 def _write_fresh(ctx, shape: str) -> None:

@@ -110,13 +110,14 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
 
 def rendered(ctx, n: int) -> list:
     """The first n prompts, as the policy reads them."""
-    from cai_jax.data import formats
+    from cai_jax.stages.parts.models import format_of
 
-    return [formats.ask(row["turns"]) for row in ctx.inputs["on"].rows()[:n]]
+    form = format_of(ctx.inputs["model"])
+    return [form.ask(row["turns"]) for row in ctx.inputs["on"].rows()[:n]]
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Trains and writes hf/; result: steps, score, kl (nats per reply), kl_coefficient, dtype.
+    """Trains and writes hf/; result: steps, score, kl (nats per reply), kl_coefficient, dtype, format.
 
     Score and divergence are those of the last rollout within the limits: with limits, of the policy that is saved;
     without, of the one before its last step.
@@ -125,6 +126,7 @@ def run(ctx) -> Mapping[str, Any]:
 
     from cai_jax.models import checkpoint
     from cai_jax.stages.parts.limits import Course, Limits
+    from cai_jax.stages.parts.models import choices
     from cai_jax.stages.parts.reinforcing import Loop, diagnoses
     from cai_jax.stages.parts.training import Checkpoints, finite
 
@@ -164,6 +166,5 @@ def run(ctx) -> Mapping[str, Any]:
     policy = jax.device_get(course.kept if limits else state.policy.params)
     checkpoint.save(replace(loop.model, params=policy), ctx.dir / "hf")
     kept = {name: float(course.measured[name]) for name in ("score", "kl")}
-    dtype = ctx.inputs["model"].result.get("dtype", "float32")
     steps = int(course.steps) if limits else total
-    return {"steps": steps, **kept, "kl_coefficient": last["kl_coefficient"], "dtype": dtype}
+    return {"steps": steps, **kept, "kl_coefficient": last["kl_coefficient"], **choices(ctx.inputs["model"])}

@@ -69,17 +69,20 @@ def rendered(ctx, n: int) -> list:
     """The prompts of the first round of the first n replies: critique (if any) and revision, few-shots in front."""
     from cai_jax.stages.parts import rounds
     from cai_jax.stages.parts.draws import draw_of, told_apart
+    from cai_jax.stages.parts.models import format_of
     from cai_jax.stages.parts.principles import critique_shots, principles
 
     p, able, draw = ctx.params, principles(ctx.inputs["constitution"], "revise"), draw_of(ctx)
     direct = not p["critique"]
-    shots = critique_shots(ctx.inputs["constitution"], p["fewshots"], direct=direct)
+    form = format_of(ctx.inputs["by"])
+    shots = critique_shots(ctx.inputs["constitution"], p["fewshots"], form, direct)
+    form = form.behind if shots else form
     out = []
     for row, which in told_apart(ctx.inputs["replies"].rows())[:n]:
         principle = rounds.chosen(draw, able, row, which)
         if not direct:
-            out.append(shots + rounds.critique_prompt(row, principle))
-        out.append(shots + rounds.revision_prompt(row, principle, "<a critique>", direct))
+            out.append(shots + rounds.critique_prompt(form, row, principle))
+        out.append(shots + rounds.revision_prompt(form, row, principle, "<a critique>", direct))
     return out
 
 

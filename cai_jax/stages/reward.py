@@ -47,7 +47,7 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Trains and writes hf/; result: steps, pairs, mean and spread of raw scores, dtype, and scale.
+    """Trains and writes hf/; result: steps, pairs, mean and spread of raw scores, dtype, format, and scale.
 
     Raw scores are divided by the scale, which is the spread, or `SPREAD` where that is more.
     """
@@ -57,14 +57,14 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.learn import optim, preference
     from cai_jax.learn.state import TrainState
     from cai_jax.models import checkpoint, decoder, heads
-    from cai_jax.stages.parts.models import model_of
+    from cai_jax.stages.parts.models import choices, format_of, model_of
     from cai_jax.stages.parts.pairs import Pairs
     from cai_jax.stages.parts.rewarding import raw_scores
     from cai_jax.stages.parts.training import compiled, optim_of, train, wide
 
-    p, model = ctx.params, model_of(ctx.inputs["model"])
+    p, model, form = ctx.params, model_of(ctx.inputs["model"]), format_of(ctx.inputs["model"])
     prefs = ctx.inputs["prefs"].rows()
-    pairs = Pairs(ctx, model, prefs)
+    pairs = Pairs(ctx, model, form, prefs)
     total = max(1, round(p["epochs"] * len(pairs.tokens) / p["batch"]))
     settings = preference.Preference(optim_of(p, total), dtype=model.params["embed"].dtype.name)
     step = compiled(ctx, partial(preference.make_step, model.config, settings))
@@ -79,7 +79,7 @@ def run(ctx) -> Mapping[str, Any]:
     params = jax.device_get(state.params)
     trained = replace(model, params=params["decoder"], head=params["head"])
     sample = [prefs[i] for i in np.random.default_rng(ctx.seed).permutation(len(prefs))[:REFERENCE]]
-    raw = raw_scores(trained, [(row["turns"], row[side]) for row in sample for side in ("a", "b")])
+    raw = raw_scores(trained, form, [(row["turns"], row[side]) for row in sample for side in ("a", "b")])
     mean, spread = float(raw.mean()), float(raw.std())
     if spread < SPREAD:
         ctx.note(
@@ -90,6 +90,5 @@ def run(ctx) -> Mapping[str, Any]:
     scale = max(spread, SPREAD)
     normal = heads.normalise(trained.head, mean, scale)
     checkpoint.save(replace(trained, head=normal), ctx.dir / "hf")
-    dtype = ctx.inputs["model"].result.get("dtype", "float32")
     shape = {"mean": mean, "spread": spread, "scale": scale}
-    return {"steps": total, "pairs": len(pairs.tokens), **shape, "dtype": dtype}
+    return {"steps": total, "pairs": len(pairs.tokens), **shape, **choices(ctx.inputs["model"])}

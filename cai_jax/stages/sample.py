@@ -47,25 +47,26 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
 
 def rendered(ctx, n: int) -> list:
     """The first n prompts, as the model reads them."""
-    from cai_jax.data import formats
+    from cai_jax.stages.parts.models import format_of
 
-    return [formats.ask(row["turns"]) for row in ctx.inputs["prompts"].rows()[:n]]
+    form = format_of(ctx.inputs["model"])
+    return [form.ask(row["turns"]) for row in ctx.inputs["prompts"].rows()[:n]]
 
 
 def run(ctx) -> Mapping[str, Any]:
     """Writes the replies; result: rows, ended (share of replies that end by themselves)."""
-    from cai_jax.data import formats
     from cai_jax.data.render import text_of
     from cai_jax.stages.parts.draws import draw_of
     from cai_jax.stages.parts.fitting import fitting
-    from cai_jax.stages.parts.models import model_of
+    from cai_jax.stages.parts.models import format_of, model_of
     from cai_jax.stages.parts.writing import Writer, in_batches
 
-    writer = Writer.of(ctx, model_of(ctx.inputs["model"]), formats.REPLY_STOPS)
+    form = format_of(ctx.inputs["model"])
+    writer = Writer.of(ctx, model_of(ctx.inputs["model"]), form, form.reply_stops)
     draw, n = draw_of(ctx), ctx.params["n"]
 
     def prompt(row: dict) -> list:
-        return formats.ask(row["turns"])
+        return form.ask(row["turns"])
 
     def make(batch: list[dict]) -> list[dict]:
         asked = [(row, sample) for row in batch for sample in range(n)]

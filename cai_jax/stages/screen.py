@@ -40,21 +40,22 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
 
 def rendered(ctx, n: int) -> list:
     """The questions about the first n replies, one for each principle."""
+    from cai_jax.stages.parts.models import format_of
     from cai_jax.stages.parts.screening import Screener
 
-    screener = Screener(None, _requests(ctx), ctx.params["limit"])
+    screener = Screener(None, format_of(ctx.inputs["by"]), _requests(ctx), ctx.params["limit"])
     return [prompt for row in ctx.inputs["replies"].rows()[:n] for prompt in screener.asked(row)]
 
 
 def run(ctx) -> Mapping[str, Any]:
     """Flags; result: rows, flagged (count), no_mass (share of questions without an answer), screening (by whom)."""
     from cai_jax.stages.parts.auditing import undecided
-    from cai_jax.stages.parts.models import model_of
+    from cai_jax.stages.parts.models import format_of, model_of
     from cai_jax.stages.parts.screening import Screener, told
     from cai_jax.stages.parts.writing import in_batches
 
     by, requests, limit = ctx.inputs["by"], _requests(ctx), ctx.params["limit"]
-    screener = Screener(model_of(by), requests, limit)
+    screener = Screener(model_of(by), format_of(by), requests, limit)
 
     def make(batch: list[dict]) -> list[dict]:
         found = zip(batch, screener.flags(batch), strict=True)

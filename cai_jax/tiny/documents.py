@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from cai_jax.data import formats
-from cai_jax.data.render import END, Segment, data
+from cai_jax.data.formats import OPTIONS, PAPER, SO
+from cai_jax.data.render import END, Segment
 from cai_jax.tiny import judgement, replies
 from cai_jax.tiny.lexicon import ACTS, CATEGORIES, GREETINGS, WELCOMES, WORDINGS, Act
 from cai_jax.tiny.principles import (
@@ -112,28 +112,28 @@ def _meaning(act: Act, kinds: tuple[str, ...], rng: Draws) -> Meaning:
 def _conversation(rng: Draws) -> list[Segment]:
     act = _act(rng)
     kind = _kind(_SAYS_HARMFUL if act.harmful else _SAYS_OTHERS, rng)
-    return [*formats.ask(turns(act, rng)), data(replies.write(kind, rng), trained=True)]
+    return [*PAPER.ask(turns(act, rng)), PAPER.reply(replies.write(kind, rng), trained=True)]
 
 
 def _revised(rng: Draws) -> list[Segment]:
     act, kind = _act(rng), _shown(rng)
     meaning, reply = _meaning(act, (kind,), rng), replies.write(kind, rng)
     request = rng.randrange(len(wordings(meaning, CRITIQUE_REQUESTS)))
-    asked = formats.critique(turns(act, rng), reply, wordings(meaning, CRITIQUE_REQUESTS)[request])
-    critiqued = formats.revision(
+    asked = PAPER.critique(turns(act, rng), reply, wordings(meaning, CRITIQUE_REQUESTS)[request])
+    critiqued = PAPER.revision(
         asked, judgement.critique(act, kind, meaning, rng), rng.choice(wordings(meaning, REVISION_REQUESTS))
     )
     taught = [  # the critique, and the marker at which it stops
         Segment(s.text, s.trusted, trained=i in (len(asked), len(asked) + 1)) for i, s in enumerate(critiqued)
     ]
-    return [*taught, data(judgement.revision(act, reply, kind, meaning, rng), trained=True)]
+    return [*taught, PAPER.revised(judgement.revision(act, reply, kind, meaning, rng), trained=True)]
 
 
 def _revised_directly(rng: Draws) -> list[Segment]:
     act, kind = _act(rng), _shown(rng)
     meaning, reply = _meaning(act, (kind,), rng), replies.write(kind, rng)
-    asked = formats.direct_revision(turns(act, rng), reply, rng.choice(wordings(meaning, REVISION_REQUESTS)))
-    return [*asked, data(judgement.revision(act, reply, kind, meaning, rng), trained=True)]
+    asked = PAPER.direct_revision(turns(act, rng), reply, rng.choice(wordings(meaning, REVISION_REQUESTS)))
+    return [*asked, PAPER.revised(judgement.revision(act, reply, kind, meaning, rng), trained=True)]
 
 
 def _pair(rng: Draws) -> tuple[Act, tuple[str, str], Meaning, tuple[str, str], str]:
@@ -147,21 +147,21 @@ def _pair(rng: Draws) -> tuple[Act, tuple[str, str], Meaning, tuple[str, str], s
 
 
 def _answer(first_is_better: float, rng: random.Random) -> Segment:
-    return Segment(formats.OPTIONS[rng.random() >= first_is_better], trained=True)
+    return Segment(OPTIONS[rng.random() >= first_is_better], trained=True)
 
 
 def _compared(rng: Draws) -> list[Segment]:
     act, kinds, meaning, pair, principle = _pair(rng)
-    asked = formats.comparison(turns(act, rng), principle, pair)
+    asked = PAPER.comparison(turns(act, rng), principle, pair)
     return [*asked, _answer(judgement.preference(act, kinds, meaning), rng)]
 
 
 def _reasoned(rng: Draws) -> list[Segment]:
     act, kinds, meaning, pair, principle = _pair(rng)
-    asked = formats.reasoned_comparison(turns(act, rng), principle, pair)
-    thought = data(judgement.reasoning(act, kinds, meaning, rng), trained=True)
+    asked = PAPER.reasoned_comparison(turns(act, rng), principle, pair)
+    thought = PAPER.reasoning(judgement.reasoning(act, kinds, meaning, rng), trained=True)
     # The reasoning stops at the marker of the turn that asks for the answer.
-    concluded = Segment(formats.SO.text, trained=True)
+    concluded = Segment(SO.text, trained=True)
     return [*asked, thought, concluded, _answer(judgement.preference(act, kinds, meaning), rng)]
 
 
@@ -169,7 +169,7 @@ def _audited(rng: Draws) -> list[Segment]:
     act, kind = _act(rng), _shown(rng)
     meaning = _meaning(act, (kind,), rng)
     principle = rng.choice(wordings(meaning, CRITIQUE_REQUESTS))
-    asked = formats.audit(turns(act, rng), replies.write(kind, rng), principle)
+    asked = PAPER.audit(turns(act, rng), replies.write(kind, rng), principle)
     return [*asked, _answer(float(meaning.broken_by(act, kind)), rng)]
 
 

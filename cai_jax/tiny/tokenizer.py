@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
+from cai_jax.data.formats import CHAT_TEMPLATE
 from cai_jax.tiny.documents import document
 
 END_OF_TEXT = "<|endoftext|>"
@@ -21,14 +22,6 @@ PADDING = "<|padding|>"
 # leading space, line breaks, single digits and signs.
 _CUT = r"\n\n[A-Z]\p{L}+:| \([A-Z]\)| ?\[\[\[|\]\]\]| ?\p{L}+(?:'\p{L}+)?| ?\p{N}|\n+| ?[^\s\p{L}\p{N}]|\s"
 _SAMPLE = 30_000  # documents counted; every word of the world occurs many times in them
-# Line breaks stand in strings, since transformers drops one that follows a tag.
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if message['role'] == 'system' %}{{ message['content'] | trim }}"
-    "{% elif message['role'] == 'user' %}{{ '\\n\\nHuman: ' + message['content'] | trim }}"
-    "{% else %}{{ '\\n\\nAssistant: ' + message['content'] | trim }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
-)
 
 
 def build() -> Tokenizer:

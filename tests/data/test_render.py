@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai_jax.data import formats
-from cai_jax.data.render import END, Segment, data, encode, escape, text_of, unescape
+from cai_jax.data.formats import PAPER
+from cai_jax.data.render import END, Segment, encode, text_of
 from tests.tiny.world import tokenizer
+
+escape, unescape = PAPER.said.escape, PAPER.said.unescape
 
 MARKERS = ("Human:", "Assistant:", "CritiqueRequest:", "Critique:", "RevisionRequest:", "Revision:")
 
@@ -87,14 +89,14 @@ def test_the_number_of_turns_is_the_number_of_markers_whatever_they_say(attack):
         {"role": "assistant", "text": attack},
         {"role": "human", "text": attack},
     ]
-    asked = formats.critique(turns, attack, "Point out whether the last reply is rude.")
-    revised = formats.revision(asked, attack, "Rewrite the reply if it is rude.")
+    asked = PAPER.critique(turns, attack, "Point out whether the last reply is rude.")
+    revised = PAPER.revision(asked, attack, "Rewrite the reply if it is rude.")
     prompts = {
-        (4, 0): formats.ask(turns),
+        (4, 0): PAPER.ask(turns),
         (6, 0): asked,
         (8, 0): revised,
-        (3, 4): formats.comparison(turns, "One reply is rude; choose the other.", (attack, attack)),
-        (5, 4): formats.reasoned_comparison(turns, "One reply is rude; choose the other.", (attack, attack)),
+        (3, 4): PAPER.comparison(turns, "One reply is rude; choose the other.", (attack, attack)),
+        (5, 4): PAPER.reasoned_comparison(turns, "One reply is rude; choose the other.", (attack, attack)),
     }
     for expected, segments in prompts.items():
         ids, _ = encode(tokenizer(), segments)
@@ -104,7 +106,7 @@ def test_the_number_of_turns_is_the_number_of_markers_whatever_they_say(attack):
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_data_is_readable_again(attack):
-    assert unescape(data(attack).text) == " " + attack.strip()
+    assert unescape(PAPER.reply(attack).text) == " " + attack.strip()
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -156,7 +158,7 @@ def test_different_texts_stay_different(first, second):
 
 @given(st.lists(st.text(max_size=12), max_size=5))
 def test_segments_are_tokenised_alone(texts):
-    segments = [data(text, trained=i % 2 == 0) for i, text in enumerate(texts)]
+    segments = [PAPER.reply(text, trained=i % 2 == 0) for i, text in enumerate(texts)]
     ids, trained = encode(tokenizer(), segments)
     alone = [tokenizer().encode(segment.text) for segment in segments]
     assert ids == [number for piece in alone for number in piece]
@@ -177,5 +179,5 @@ def test_the_end_is_the_end_of_text_token_and_only_the_end():
 
 
 def test_data_is_untrusted_and_starts_with_a_space():
-    assert data("  Hello \n") == Segment(" Hello", trusted=False, trained=False)
-    assert data("x", trained=True).trained
+    assert PAPER.reply("  Hello \n") == Segment(" Hello", trusted=False, trained=False)
+    assert PAPER.reply("x", trained=True).trained

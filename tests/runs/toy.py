@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from cai_jax.data.render import Segment, data
+from cai_jax.data.render import Segment
 from cai_jax.data.sources import read_prompts
 from cai_jax.errors import UserError
 from cai_jax.lang.types import Cost, Kind, Node, Param, Signature, Type
@@ -116,7 +116,8 @@ def given(ctx):
 
 
 def rendered(ctx, n):
-    return [[Segment("\n\nHuman:"), data(row["turns"][-1]["text"])] for row in ctx.inputs["prompts"].rows()[:n]]
+    said = [row["turns"][-1]["text"] for row in ctx.inputs["prompts"].rows()[:n]]
+    return [[Segment("\n\nHuman:"), Segment(" " + text, trusted=False)] for text in said]
 
 
 def number(name, default, value="int", **more):

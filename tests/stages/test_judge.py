@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cai_jax.data import formats
-from cai_jax.data.render import data, encode
+from cai_jax.data.formats import PAPER, SO
+from cai_jax.data.render import encode
 from cai_jax.data.rows import DataError
 from cai_jax.lang.types import Principle
 from cai_jax.stages.parts import auditing, judging, principles
@@ -36,7 +36,7 @@ def thoughts(row):
 def asked(model, row, principle, swapped):
     """P(the first option) by the judge, put to it by hand."""
     pair = (row["b"], row["a"]) if swapped else (row["a"], row["b"])
-    segments = formats.comparison(row["turns"], COMPARE[principle], pair)
+    segments = PAPER.comparison(row["turns"], COMPARE[principle], pair)
     ids = [token for segment in segments for token in model.tokenizer.encode(segment.text)]
     return auditing.score(model, [ids]).first[0]
 
@@ -44,9 +44,9 @@ def asked(model, row, principle, swapped):
 def concluded(model, row, judgement):
     """P(the first reply is better) after the judge's own reasoning, put to it by hand."""
     pair = (row["b"], row["a"]) if judgement["swapped"] else (row["a"], row["b"])
-    asked_ = formats.reasoned_comparison(row["turns"], judgement["request"], pair)
-    thought = encode(model.tokenizer, [data(judgement["reasoning"])])[0][:8]
-    ids = encode(model.tokenizer, asked_)[0] + thought + encode(model.tokenizer, [formats.SO])[0]
+    asked_ = PAPER.reasoned_comparison(row["turns"], judgement["request"], pair)
+    thought = encode(model.tokenizer, [PAPER.reasoning(judgement["reasoning"])])[0][:8]
+    ids = encode(model.tokenizer, asked_)[0] + thought + encode(model.tokenizer, [SO])[0]
     first = auditing.score(model, [ids]).first[0]
     return 1 - first if judgement["swapped"] else first
 
@@ -181,11 +181,11 @@ def test_broken_few_shots_name_line_and_field(bench):
 def test_a_thought_that_has_grown_is_cut_to_its_room(bench):
     # What imitates a template is escaped when it is read again, and so has more tokens than it was written with.
     judge = object.__new__(judging.Judge)
-    judge.model, judge.params = bench.model(), {"reason": True, "max_new": 6}
-    question = encode(judge.model.tokenizer, [formats.SO])[0]
+    judge.model, judge.format, judge.params = bench.model(), PAPER, {"reason": True, "max_new": 6}
+    question = encode(judge.model.tokenizer, [SO])[0]
     grown = judge._thought("]]] ]]] ]]] ]]] ]]] ]]]")
     assert len(grown) == 6 + len(question) and grown[6:] == question
-    short = encode(judge.model.tokenizer, formats.concluded([], "It is."))[0]
+    short = encode(judge.model.tokenizer, PAPER.concluded([], "It is."))[0]
     judge.params["max_new"] = 99
     assert judge._thought("It is.") == short
 

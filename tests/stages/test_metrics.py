@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cai_jax.data import formats
+from cai_jax.data.formats import PAPER
 from cai_jax.evals.verdicts import preference
 from cai_jax.stages import registry
 from cai_jax.stages.parts import auditing
@@ -73,7 +73,7 @@ def test_harm_by_a_model_under_principles(bench):
     model = bench.model()
     worst = [
         max(
-            auditing.audits(model, [formats.audit(row["turns"], row["reply"], text)]).first[0]
+            auditing.audits(model, [PAPER.audit(row["turns"], row["reply"], text)]).first[0]
             for text in ("Is the reply a lie?", "Is the reply rude?")
         )
         for row in ran.rows("drawn")
@@ -102,7 +102,8 @@ f = win_rate(helped, dodged)
     )
     model = ran.model("rm")
     ours, theirs = (
-        raw_scores(model, [(row["turns"], row["reply"]) for row in ran.rows(name)]) for name in ("drawn", "dodged")
+        raw_scores(model, PAPER, [(row["turns"], row["reply"]) for row in ran.rows(name)])
+        for name in ("drawn", "dodged")
     )
     wins = np.mean(ours > theirs)
     # By the oracle an explained refusal is better than harm, and harm worse than a dodge.
@@ -121,7 +122,7 @@ def test_replies_to_other_prompts_are_no_opponents(bench):
 def test_reward_accuracy(bench):
     ran = bench.run(REWARD + "a = reward_accuracy(rm, human.test)\n")
     rows = [row for row in ran.rows("human") if row["split"] == "test"]
-    sides = [raw_scores(ran.model("rm"), [(row["turns"], row[side]) for row in rows]) for side in ("a", "b")]
+    sides = [raw_scores(ran.model("rm"), PAPER, [(row["turns"], row[side]) for row in rows]) for side in ("a", "b")]
     right = (sides[0] > sides[1]) == [row["p"] > 0.5 for row in rows]
     longest = [(len(row["a"]) > len(row["b"])) == (row["p"] > 0.5) for row in rows]
     result = ran.result("a")

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from cai_jax.data import formats, render
+from cai_jax.data import render
+from cai_jax.data.formats import PAPER
 from cai_jax.data.packing import pack
 from cai_jax.errors import UserError
 from cai_jax.lang import assets
@@ -161,8 +162,8 @@ class Words:
     config = SimpleNamespace(max_position=32)
 
     class tokenizer:
-        pad_id, eos_id = 0, 1
-        encode = staticmethod(lambda text: [ord(letter) for letter in text])
+        pad_id, eos_id, begin, special_ids = 0, 1, "", frozenset({0, 1})
+        encode = staticmethod(lambda text, **how: [ord(letter) for letter in text])
 
 
 def labelled(count, **more):
@@ -181,7 +182,7 @@ def noted(**params):
 
 def test_pairs_are_permuted_every_epoch_and_none_is_lost():
     # "\n\nHuman: ?\n\nAssistant: A" has 24 letters, and the end.
-    found = pairs.Pairs(noted(), Words(), labelled(5))
+    found = pairs.Pairs(noted(), Words(), PAPER, labelled(5))
     assert found.tokens.shape == (5, 2, 32) and found.lengths.tolist() == [[25, 26]] * 5
     assert found.tokens[2, 0, 23:26].tolist() == [ord("C"), 1, 0]
     batches = list(itertools.islice(found.batches(0), 5))  # three epochs of 5 in batches of 3
@@ -196,17 +197,17 @@ def test_pairs_are_permuted_every_epoch_and_none_is_lost():
 def test_overlong_pairs():
     long = [*labelled(2), {**labelled(1)[0], "turns": [{"role": "human", "text": "x" * 20}], "a": "yes"}]
     ctx = noted()
-    assert len(pairs.Pairs(ctx, Words(), long).tokens) == 2
+    assert len(pairs.Pairs(ctx, Words(), PAPER, long).tokens) == 2
     assert ctx.notes["overlong"].startswith("1 of 3 pairs")
     with pytest.raises(UserError, match="does not fit"):
-        pairs.Pairs(noted(overlong="error"), Words(), long)
-    cut = pairs.Pairs(noted(overlong="truncate_left"), Words(), long)
+        pairs.Pairs(noted(overlong="error"), Words(), PAPER, long)
+    cut = pairs.Pairs(noted(overlong="truncate_left"), Words(), PAPER, long)
     assert len(cut.tokens) == 3 and cut.lengths[2].tolist() == [32, 32]
     assert cut.tokens[2, 0, -2:].tolist() == [ord("s"), 1]  # the end stays, where the score is read
 
 
 def test_the_weights_of_pairs_reach_their_batches():
-    found = pairs.Pairs(noted(batch=5), Words(), [*labelled(3, weight=2.0), *labelled(2)])
+    found = pairs.Pairs(noted(batch=5), Words(), PAPER, [*labelled(3, weight=2.0), *labelled(2)])
     batch = next(found.batches(0))
     assert sorted(batch["weights"].tolist()) == [1, 1, 2, 2, 2]
 
@@ -225,7 +226,7 @@ def test_a_conversation_is_cut_from_its_oldest_words_and_markers_and_options_sta
         {"role": "human", "text": "abc"},
         {"role": "human", "text": "defg"},
     ]
-    segments = formats.comparison(turns, "Which?", ("one", "two"))
+    segments = PAPER.comparison(turns, "Which?", ("one", "two"))
     whole = render.text_of(segments)
     (found,) = letters(len(whole)).fit(segments)
     assert text(found) == whole and not found.cut
@@ -248,11 +249,11 @@ def test_a_conversation_is_cut_from_its_oldest_words_and_markers_and_options_sta
 def test_a_loss_is_taken_on_the_reply_and_on_an_end_of_its_own():
     row = {"turns": [{"role": "human", "text": "a?"}], "reply": "yes"}
     before = len("\n\nHuman: a?\n\nAssistant:")
-    ended, cut = (dialog(letters(99), {**row, "ended": ended}) for ended in (True, False))
+    ended, cut = (dialog(letters(99), PAPER, {**row, "ended": ended}) for ended in (True, False))
     assert ended.weights == [0.0] * before + [1.0] * 5 and ended.ids[-1] == Words.tokenizer.eos_id
     assert cut.weights == [0.0] * before + [1.0] * 4 and cut.ids[-1] == ord("s")
-    assert dialog(letters(99), row) == ended  # a reply from elsewhere is whole
-    assert dialog(letters(99), {**row, "weight": 3.0}).weights[-5:] == [3.0] * 5
+    assert dialog(letters(99), PAPER, row) == ended  # a reply from elsewhere is whole
+    assert dialog(letters(99), PAPER, {**row, "weight": 3.0}).weights[-5:] == [3.0] * 5
 
 
 def test_shuffles_belong_to_their_stage_and_purpose():
@@ -283,13 +284,13 @@ def test_every_comparison_shot_has_a_principle_of_its_own(tmp_path):
     (tmp_path / "shots.jsonl").write_text("".join(json.dumps(shot) + "\n" for _ in range(5)))
     named = [{"name": f"p{n}", "compare": f"Rule {n}?", "tags": []} for n in range(40)]
     constitution = SimpleNamespace(result={"principles": named, "fewshots": str(tmp_path / "shots.jsonl")})
-    shown = render.text_of(principles.comparison_shots(constitution, 5, DRAW))
+    shown = render.text_of(principles.comparison_shots(constitution, 5, PAPER, DRAW))
     assert len(set(re.findall(r"Rule \d+", shown))) > 1
 
 
 def test_pairs_without_any_weight_are_an_error():
     with pytest.raises(UserError, match="weight 0"):
-        pairs.Pairs(noted(), Words(), labelled(3, weight=0.0))
+        pairs.Pairs(noted(), Words(), PAPER, labelled(3, weight=0.0))
 
 
 def test_the_papers_constitution_has_the_papers_examples():

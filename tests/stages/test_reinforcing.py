@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from cai_jax.data import formats
+from cai_jax.data.formats import PAPER
 from cai_jax.errors import UserError
 from cai_jax.evals.diversity import boilerplate
 from cai_jax.learn import ppo, preference
@@ -119,11 +119,11 @@ def test_a_reply_stops_at_the_end_token_of_the_tokenizer_and_of_the_config(monke
     asked = []
     monkeypatch.setattr("cai_jax.engine.generate.generate", lambda *args, **more: asked.append(args[3]) or ())
     model = SimpleNamespace(
-        config=SimpleNamespace(eos_ids=(9,), max_position=64),
-        tokenizer=SimpleNamespace(eos_id=7, decode=str),
+        config=SimpleNamespace(max_position=64),
+        tokenizer=SimpleNamespace(eos_id=7, stop_ids={7, 9}, special_ids={7}, decode=str),
         params=None,
     )
-    writing.Writer(model, None, 8, 1.0, 1.0, (), "skip", 4).write([], [])
+    writing.Writer(model, PAPER, None, 8, 1.0, 1.0, (), "skip", 4).write([], [])
     assert asked[0].stop_ids == (7, 9)
 
 
@@ -140,7 +140,7 @@ def looped(bench, tmp_path_factory):
     def make(*weights):
         params = {p.name: p.default for p in SIGNATURE.params if not p.kinds}
         params |= {"batch": 4, "max_new": 12, "temperature": 0.7}
-        parts = [{"path": str(rewarding), "dtype": "float32", "weight": weight} for weight in weights]
+        parts = [{"path": str(rewarding), "dtype": "float32", "format": "auto", "weight": weight} for weight in weights]
         inputs = {
             "model": SimpleNamespace(path=bench.root / "small", result={}),
             "reward": SimpleNamespace(path=rewarding, result={"parts": parts}),
@@ -169,7 +169,7 @@ def test_a_rollout_is_what_the_engine_drew_and_the_critic_begins_as_the_preferen
     eos = loop.model.tokenizer.eos_id
     for ids, ended in zip(drawn.replies, drawn.ended, strict=True):
         assert eos not in ids[:-1] and ended == (ids[-1] == eos) and (ended or len(ids) == 12)
-    monkeypatch.setattr(formats, "REPLY_STOPS", ("e",))
+    monkeypatch.setattr(loop, "format", replace(loop.format, reply_stops=("e",)))
     cut = loop._draw(state, 0)
     assert cut.replies == drawn.replies and all("e" not in text for text in cut.texts)
     assert any("e" in text for text in drawn.texts)

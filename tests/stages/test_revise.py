@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from cai_jax.data import formats
-from cai_jax.data.render import data, text_of
+from cai_jax.data.formats import PAPER
+from cai_jax.data.render import text_of
 from cai_jax.stages.parts import auditing, writing
 
 REPLIES = "replies = red.train |> sample(base, max_new=8)\n"
@@ -93,7 +93,7 @@ def test_few_shots_stand_in_front(bench, stage, starts, shot):
     assert 0 <= whole.index(shot) < whole.rindex(starts)
     untrusted = [segment["text"] for segment in segments if not segment["trusted"]]
     first = ran.rows("replies")[0]
-    assert untrusted[:2] == [data(first["turns"][0]["text"]).text, data(first["reply"]).text]
+    assert untrusted[:2] == [PAPER.reply(first["turns"][0]["text"]).text, PAPER.reply(first["reply"]).text]
 
 
 def test_few_shots_are_read(bench):
@@ -118,7 +118,7 @@ def test_screen_asks_every_principle(bench):
     model = bench.model()
     for row in ran.rows("seen"):
         p = {
-            name: auditing.audits(model, [formats.audit(row["turns"], row["reply"], text)]).first[0]
+            name: auditing.audits(model, [PAPER.audit(row["turns"], row["reply"], text)]).first[0]
             for name, text in ASKED.items()
         }
         assert row["flag"]["p"] == pytest.approx(max(p.values()), abs=1e-6)
@@ -147,7 +147,7 @@ refused = mended |> refuse("No, thank you.", where=flagged)
             continue
         assert row["reply"] != reply["reply"] and row["original"] == reply["reply"]
         assert row["rounds"][0]["principle"] == row["was_flagged"]["principle"]  # revised under what flagged it
-        again = [formats.audit(row["turns"], row["reply"], request) for request in ASKED.values()]
+        again = [PAPER.audit(row["turns"], row["reply"], request) for request in ASKED.values()]
         p = auditing.audits(model, again).first
         still = p.max() >= limit  # of every principle, not of the one that flagged it alone
         assert bool(row["flag"]) == still
@@ -206,8 +206,8 @@ def test_every_round_is_told_in_full(bench):
         assert [entry["round"] for entry in row["rounds"]] == [1, 2]
         before = row["original"]
         for entry in row["rounds"]:
-            asked = formats.critique(row["turns"], before, ASKED[entry["principle"]])
-            asked = formats.revision(asked, entry["critique"], revise[entry["principle"]])
+            asked = PAPER.critique(row["turns"], before, ASKED[entry["principle"]])
+            asked = PAPER.revision(asked, entry["critique"], revise[entry["principle"]])
             assert entry["prompt"] == text_of(asked)  # critique and revision under one principle, without few-shots
             assert entry["model"] == row["model"] and entry["seed"] == 0 and entry["logprob"] < 0
             before = entry["reply"]
@@ -228,7 +228,7 @@ def test_each_kind_of_text_has_its_own_stops(bench, monkeypatch):
         "mended = replies |> revise(rules, rounds=1, fewshots=0, max_new=7)\n"
         "labels = mended |> judge(rules, fewshots=0, reason=true, max_new=7)\n"
     )
-    assert seen == [formats.REPLY_STOPS, formats.CRITIQUE_STOPS, formats.REVISION_STOPS, formats.REASONING_STOPS]
+    assert seen == [PAPER.reply_stops, PAPER.critique_stops, PAPER.revision_stops, PAPER.thought_stops]
 
 
 def test_a_flow_guards_new_prompts(bench):

@@ -59,10 +59,11 @@ replies = red.train |> sample(base, n=3, max_new=8)
 rm      = human.train |> reward(base, batch=8)
 top     = replies |> best(rm)
 """)
+    from cai_jax.data.formats import PAPER
     from cai_jax.stages.parts.rewarding import raw_scores
 
     replies, top = ran.rows("replies"), ran.rows("top")
-    scores = raw_scores(ran.model("rm"), [(row["turns"], row["reply"]) for row in replies]).reshape(8, 3)
+    scores = raw_scores(ran.model("rm"), PAPER, [(row["turns"], row["reply"]) for row in replies]).reshape(8, 3)
     best = scores.argmax(axis=1)
     assert [row["sample"] for row in top] == best.tolist()
     assert [row["reply"] for row in top] == [replies[3 * n + place]["reply"] for n, place in enumerate(best)]

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from cai_jax.data.formats import PAPER
 from cai_jax.models import checkpoint
 from cai_jax.stages import reward as reward_stage
 from cai_jax.stages.parts.examples import dialog
@@ -70,7 +71,7 @@ def test_overlong_examples(bench):
     assert "none of the examples fits" in bench.run(text.format("16"), code=4).err
     fitter = Fitting(bench.model().tokenizer, 512, "error")
     replies = bench.run(text.format("512")).rows("replies")
-    lengths = [len(dialog(fitter, row).ids) for row in replies]
+    lengths = [len(dialog(fitter, PAPER, row).ids) for row in replies]
     cut = bench.run(text.format(f"{max(lengths) - 1}, overlong=truncate_left"))
     assert np.isfinite(losses(cut, "sl")).all() and "lost their beginning" in cut.notes("sl")["overlong"]
     middle = int(np.median(lengths))
@@ -110,7 +111,7 @@ def test_a_preference_model_is_normalised_on_its_reference_replies(bench):
     assert found[0] == pytest.approx(np.log(2), abs=0.3) and found[-1] < found[0]
     result, prefs = ran.result("rm"), [row for row in ran.rows("human") if row["split"] == "train"]
     replies = [(row["turns"], row[side]) for row in prefs for side in ("a", "b")]
-    scores = raw_scores(ran.model("rm"), replies)
+    scores = raw_scores(ran.model("rm"), PAPER, replies)
     assert scores.mean() == pytest.approx(0, abs=1e-4) and scores.std() == pytest.approx(1, abs=1e-4)
     # transformers' score head has no bias, so that the file says it elsewhere.
     config = json.loads((ran.entry("rm").dir / "hf" / "config.json").read_text())
@@ -124,7 +125,7 @@ def test_more_references_than_are_used(bench, monkeypatch):
     ran = bench.run("rm = human.train |> reward(base, batch=8, epochs=2)\n")
     prefs = [row for row in ran.rows("human") if row["split"] == "train"]
     chosen = [prefs[i] for i in np.random.default_rng(0).permutation(8)[:3]]
-    scores = raw_scores(ran.model("rm"), [(row["turns"], row[side]) for row in chosen for side in ("a", "b")])
+    scores = raw_scores(ran.model("rm"), PAPER, [(row["turns"], row[side]) for row in chosen for side in ("a", "b")])
     assert scores.mean() == pytest.approx(0, abs=1e-4) and scores.std() == pytest.approx(1, abs=1e-4)
 
 
@@ -138,7 +139,7 @@ top = replies |> best(mix)
 """)
     rows = ran.rows("replies")
     pairs = [(row["turns"], row["reply"]) for row in rows]
-    one, two = (raw_scores(ran.model(name), pairs) for name in ("one", "two"))
+    one, two = (raw_scores(ran.model(name), PAPER, pairs) for name in ("one", "two"))
 
     class Mix:
         result = ran.result("mix")
@@ -159,7 +160,7 @@ def test_replies_that_are_all_alike_leave_no_spread(bench):
     other = [
         ([{"role": "human", "text": text}], reply) for text, reply in (("Hello?", "Yes."), ("Who?", "No, not me."))
     ]
-    scores = raw_scores(model, other)
+    scores = raw_scores(model, PAPER, other)
     assert abs(scores[0]) < 0.01 and 0 < abs(scores[1]) < 20
     assert ran.result("rm")["scale"] == reward_stage.SPREAD
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from cai_jax.data import formats
+from cai_jax.data.formats import PAPER
 from cai_jax.data.render import encode, text_of
 from cai_jax.models import checkpoint, decoder
 from cai_jax.tiny.documents import document
@@ -64,9 +64,9 @@ def test_tokenizer_and_chat_template_in_transformers():
     role = {"human": "user", "assistant": "assistant"}
     messages = [{"role": role[turn["role"]], "content": turn["text"]} for turn in TURNS]
     text = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert text == text_of(formats.ask(TURNS))
-    assert theirs.apply_chat_template(messages, tokenize=False) == text_of(formats.conversation(TURNS))
-    assert theirs(text)["input_ids"] == encode(tokenizer(), formats.ask(TURNS))[0]
+    assert text == text_of(PAPER.ask(TURNS))
+    assert theirs.apply_chat_template(messages, tokenize=False) == text_of(PAPER.conversation(TURNS))
+    assert theirs(text)["input_ids"] == encode(tokenizer(), PAPER.ask(TURNS))[0]
     assert (theirs.eos_token_id, theirs.pad_token_id) == (tokenizer().eos_id, tokenizer().pad_id)
 
 

@@ -161,7 +161,7 @@ def test_revision_under_a_principle_that_does_not_apply_leaves_the_reply(harmful
 
 
 def test_it_audits():
-    from cai_jax.data import formats
+    from cai_jax.data.formats import PAPER
     from cai_jax.stages.parts.auditing import audits
     from cai_jax.stages.parts.models import model_of
 
@@ -171,7 +171,7 @@ def test_it_audits():
         act, kind = requested(row["turns"][-1]["text"]), replies.read(row["reply"])
         broken = meaning_of(principle.critique).broken_by(act, kind)
         if broken or rng.random() < 0.3:
-            asked.append(formats.audit(row["turns"], row["reply"], principle.critique))
+            asked.append(PAPER.audit(row["turns"], row["reply"], principle.critique))
             truth.append(broken)
     right = (audits(model_of(world.model()), asked).first > 0.5) == np.array(truth)
     told("audits agree", right.mean(), len(right))
@@ -180,7 +180,7 @@ def test_it_audits():
 
 def test_a_principle_about_one_category_has_little_to_say_of_the_others():
     """Agreement on pairs that a principle tells apart cannot show this: elsewhere it must not tell them apart."""
-    from cai_jax.data import formats
+    from cai_jax.data.formats import PAPER
     from cai_jax.data.render import encode
     from cai_jax.stages.parts.auditing import audits, score
     from cai_jax.stages.parts.models import model_of
@@ -193,8 +193,8 @@ def test_a_principle_about_one_category_has_little_to_say_of_the_others():
     for row, name in asked:
         pair = replies.write(replies.EXPLAIN, rng), replies.write(replies.COMPLY, rng)
         for prompts_, order in zip(compared, (pair, pair[::-1]), strict=True):
-            prompts_.append(encode(model.tokenizer, formats.comparison(row["turns"], able[name].compare, order))[0])
-        audited.append(formats.audit(row["turns"], pair[1], able[name].critique))
+            prompts_.append(encode(model.tokenizer, PAPER.comparison(row["turns"], able[name].compare, order))[0])
+        audited.append(PAPER.audit(row["turns"], pair[1], able[name].critique))
     first, second = (score(model, each).first for each in compared)
     better, broken = (first + 1 - second) / 2, audits(model, audited).first
     for figure, found in (("P(refusal is better)", better), ("P(help breaks it)", broken)):

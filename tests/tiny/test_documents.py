@@ -3,11 +3,12 @@
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from cai_jax.data import formats
-from cai_jax.data.render import END, data, text_of
+from cai_jax.data.render import END, text_of
 from cai_jax.tiny import judgement, oracle, replies
 from cai_jax.tiny.documents import document, turns
 from cai_jax.tiny.lexicon import ACTS, WORDINGS
@@ -175,7 +176,8 @@ def test_no_data_needs_escaping(corpus):
         for segment in segments:
             if not segment.trusted:
                 assert "\\" not in segment.text
-                assert data(segment.text, trained=segment.trained, spare=segment.spare) == segment
+                data = formats.PAPER.reply(segment.text, trained=segment.trained)
+                assert replace(data, spare=segment.spare) == segment
 
 
 @pytest.mark.parametrize("shots", [1, 5])

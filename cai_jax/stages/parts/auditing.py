@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cai_jax.data import formats
+from cai_jax.data.formats import OPTIONS
 from cai_jax.data.render import Segment
 from cai_jax.stages.parts.fitting import Fitting, room_of
 
@@ -37,22 +37,22 @@ def score(model: Model, prompts: Sequence[list[int]], prefix: Prefix | None = No
     """Scores both options after each prompt, in one prefill each (CAI §4.1)."""
     from cai_jax.engine.score import score_options
 
-    options = [model.tokenizer.encode(option) for option in formats.OPTIONS]
+    options = [model.tokenizer.encode(option) for option in OPTIONS]
     return Scored(score_options(model.params, model.config, prompts, options, prefix=prefix, batch=batch))
 
 
 def option_tokens(model: Model) -> int:
     """Tokens of the longest option: the room that a comparison needs behind its prompt."""
-    return max(len(model.tokenizer.encode(option)) for option in formats.OPTIONS)
+    return max(len(model.tokenizer.encode(option)) for option in OPTIONS)
 
 
 def audit_fitter(model: Model, overlong: str) -> Fitting:
-    """Fits `formats.audit` prompts, with room for the answer."""
+    """Fits `Format.audit` prompts, with room for the answer."""
     return Fitting(model.tokenizer, room_of(model, None, option_tokens(model)), overlong)
 
 
 def audits(model: Model, asked: Sequence[Sequence[Segment]]) -> Scored:
-    """Answers to `formats.audit` prompts; `first` is P(the reply breaks the principle).
+    """Answers to `Format.audit` prompts; `first` is P(the reply breaks the principle).
 
     Of a long conversation the beginning is cut; where the reply itself leaves no room, the answer is NaN.
     """

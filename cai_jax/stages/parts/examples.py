@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from cai_jax.data import documents, formats
+from cai_jax.data import documents
+from cai_jax.data.formats import Format
 from cai_jax.data.packing import Packed, pack
-from cai_jax.data.render import END, Segment, data
+from cai_jax.data.render import Segment
 from cai_jax.errors import UserError
 from cai_jax.stages.parts.draws import Draw, draw_of
 from cai_jax.stages.parts.fitting import Fitting
+from cai_jax.stages.parts.models import format_of
 from cai_jax.stages.parts.training import row_length
 
 if TYPE_CHECKING:
@@ -52,16 +54,15 @@ class Corpus(Protocol):
 
 def corpus(ctx, model: Model) -> Corpus:
     """The training data of a `finetune` node."""
-    data_ = ctx.inputs["data"]
-    if data_.type.kind == "Documents":
+    if ctx.inputs["data"].type.kind == "Documents":
         return _Documents(ctx, model)
-    return _Dialogs(ctx, model)
+    return _Dialogs(ctx, model, format_of(ctx.inputs["model"]))
 
 
-def dialog(fitter: Fitting, row: dict[str, Any]) -> Example | None:
+def dialog(fitter: Fitting, format: Format, row: dict[str, Any]) -> Example | None:
     """A reply after its prompt, the loss on the reply and, where it ended by itself, its end (CAI §3.1)."""
-    end = [END] if row.get("ended", True) else []
-    segments = [*formats.ask(row["turns"]), data(row["reply"], trained=True), *end]
+    end = [format.end] if row.get("ended", True) else []
+    segments = [*format.ask(row["turns"]), format.reply(row["reply"], trained=True), *end]
     return example(fitter, segments, row.get("weight", 1.0))
 
 
@@ -79,10 +80,10 @@ def _packed(examples: Sequence[Example], length: int, pad: int) -> Packed:
 
 
 class _Dialogs:
-    def __init__(self, ctx, model: Model) -> None:
+    def __init__(self, ctx, model: Model, format: Format) -> None:
         limit = ctx.params["length"] or model.config.max_position
         self.fitter = Fitting(model.tokenizer, limit, ctx.params["overlong"], "examples")
-        found = [dialog(self.fitter, row) for row in ctx.inputs["data"].rows()]
+        found = [dialog(self.fitter, format, row) for row in ctx.inputs["data"].rows()]
         self.fitter.note(ctx)
         self.examples = [each for each in found if each is not None]
         self.length = ctx.params["length"] or row_length(max(len(e.ids) for e in self.examples), limit)
@@ -106,6 +107,8 @@ class _Documents:
         self.counts = [-(-each["rows"] // SHARD) for each in self.sources]
         self.shards = sum(self.counts)
         self.pad = model.tokenizer.pad_id or 0
+        begin = model.tokenizer.begin
+        self.begin = [Segment(begin, special=True)] if begin else []
 
     def shard(self, number: int, epoch: int) -> Packed:
         place = 0
@@ -114,7 +117,8 @@ class _Documents:
         source = self.sources[place]
         stop = min(source["rows"], (number + 1) * SHARD)
         read = documents.read(source, number * SHARD, stop)
-        kept = [each for segments in read if (each := example(self.fitter, segments)) is not None]
+        found = [example(self.fitter, [*self.begin, *segments]) for segments in read]
+        kept = [each for each in found if each is not None]
         return _packed(kept, self.length, self.pad)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from cai_jax.data.render import Encoder, Segment, encode
+from cai_jax.data.render import Encoder, Segment, encode, pieces
 from cai_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,17 +29,18 @@ def fitted(tokenizer: Encoder, segments: Sequence[Segment], room: int) -> Fitted
 
     Only what was said in the conversation is cut, oldest words first: markers, replies and options stay whole.
     """
-    pieces = [encode(tokenizer, [segment]) for segment in segments]
-    excess = sum(len(ids) for ids, _ in pieces) - room
+    found = pieces(tokenizer, segments)
+    excess = sum(map(len, found)) - room
     cut = excess > 0
     for index, segment in enumerate(segments):
         if excess > 0 and segment.spare:
-            ids, trained = pieces[index]
-            pieces[index] = ids[excess:], trained[excess:]
-            excess -= min(excess, len(ids))
+            length = len(found[index])
+            found[index] = found[index][excess:]
+            excess -= min(excess, length)
     if excess > 0:
         return None
-    return Fitted([i for ids, _ in pieces for i in ids], [on for _, trained in pieces for on in trained], cut)
+    trained = [segment.trained for segment, ids in zip(segments, found, strict=True) for _ in ids]
+    return Fitted([number for ids in found for number in ids], trained, cut)
 
 
 def room_of(model: Model, prefix: Prefix | None, new: int) -> int:

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from cai_jax.data import formats
-from cai_jax.data.render import data, encode
+from cai_jax.data.render import encode
 from cai_jax.lang.types import Principle
 from cai_jax.stages.parts.auditing import NO_MASS, Scored, option_tokens, score, undecided
 from cai_jax.stages.parts.draws import draw_of, told_apart
 from cai_jax.stages.parts.fitting import Fitting, fitting, room_of
-from cai_jax.stages.parts.models import model_of
+from cai_jax.stages.parts.models import format_of, model_of
 from cai_jax.stages.parts.principles import comparison_shots, principles
 from cai_jax.stages.parts.writing import Writer
 
@@ -40,17 +39,18 @@ class Judge:
     def __init__(self, ctx, load: bool = True) -> None:
         self.ctx, self.params, self.draw = ctx, ctx.params, draw_of(ctx)
         self.able = principles(ctx.inputs["constitution"], "judge")
-        self.shots = comparison_shots(
-            ctx.inputs["constitution"], self.params["fewshots"], self.draw, reasoned=self.params["reason"]
-        )
+        self.format, shots = format_of(ctx.inputs["by"]), self.params["fewshots"]
+        self.shots = comparison_shots(ctx.inputs["constitution"], shots, self.format, self.draw, self.params["reason"])
+        if self.shots:
+            self.format = self.format.behind
         if load:
             self._load()
 
     def _load(self) -> None:
         self.model = model_of(self.ctx.inputs["by"])
-        self.thinker = Writer.of(self.ctx, self.model, formats.REASONING_STOPS, self.shots)
+        self.thinker = Writer.of(self.ctx, self.model, self.format, self.format.thought_stops, self.shots)
         # Room behind a comparison for its option, and before that for the reasoning and the question, if asked for.
-        question = len(self.model.tokenizer.encode(formats.SO.text))
+        question = len(encode(self.model.tokenizer, self.format.so)[0])
         self.behind = option_tokens(self.model) + (self.params["max_new"] + question if self.params["reason"] else 0)
 
     def pairs(self) -> list[dict]:
@@ -77,7 +77,7 @@ class Judge:
     def prompt(self, pair: dict, question: Question) -> list:
         """The comparison, the options in the question's order."""
         replies = (pair["first"]["reply"], pair["second"]["reply"])
-        form = formats.reasoned_comparison if self.params["reason"] else formats.comparison
+        form = self.format.reasoned_comparison if self.params["reason"] else self.format.comparison
         return form(pair["first"]["turns"], question.principle.compare, replies[::-1] if question.swapped else replies)
 
     def questions(self, pairs: Sequence[dict]) -> list[Question]:
@@ -136,14 +136,15 @@ class Judge:
         return [text.text for text in self.thinker.write(asked, keys)]
 
     def _thought(self, text: str) -> list[int]:
-        """Token ids of a chain of thought and the question behind it (`formats.concluded`).
+        """Token ids of a chain of thought and the question behind it (`Format.concluded`).
 
         Written out and read again a text may have more tokens than it was written with: it is cut to its room.
         """
         if not self.params["reason"]:
             return []
         tokenizer = self.model.tokenizer
-        return encode(tokenizer, [data(text)])[0][: self.params["max_new"]] + encode(tokenizer, [formats.SO])[0]
+        thought = encode(tokenizer, [self.format.reasoning(text)])[0][: self.params["max_new"]]
+        return thought + encode(tokenizer, self.format.so)[0]
 
     def _row(self, pair: dict, judgements: list[dict]) -> dict:
         first, second = pair["first"], pair["second"]

@@ -118,14 +118,17 @@ def audit_prompts(ctx, n: int) -> list:
     """The questions that a judging model is asked about the first n replies; none where no model judges."""
     if ctx.inputs.get("by") is None or ctx.inputs["by"].type.kind is not Kind.MODEL:
         return []
-    return [prompt for row in ctx.inputs["of"].rows()[:n] for prompt in _screener(ctx, None).asked(row)]
+    screener = _screener(ctx, None)
+    return [prompt for row in ctx.inputs["of"].rows()[:n] for prompt in screener.asked(row)]
 
 
 def _screener(ctx, model) -> Screener:
+    from cai_jax.stages.parts.models import format_of
     from cai_jax.stages.parts.principles import principles
     from cai_jax.stages.parts.screening import Screener
 
-    return Screener(model, [(p.name, p.critique) for p in principles(ctx.inputs["under"], "audit")], 0.0)
+    requests = [(p.name, p.critique) for p in principles(ctx.inputs["under"], "audit")]
+    return Screener(model, format_of(ctx.inputs["by"]), requests, 0.0)
 
 
 def by_audit(ctx, rows: Sequence[Row]) -> np.ndarray:

@@ -1,11 +1,14 @@
-"""Models in memory: loaded once, however many stages use them."""
+"""Models in memory, loaded once, however many stages use them; and the formats in which they read."""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cai_jax.data.formats import Format
     from cai_jax.models.checkpoint import Model
 
 # Base, tuned and reward model are what a stage needs at one time; more would only fill memory.
@@ -15,6 +18,32 @@ _KEPT = 3
 def model_of(artefact) -> Model:
     """The model of an artefact, loaded in the dtype that its `model(…)` asked for."""
     return load(str(artefact.path), artefact.result.get("dtype", "float32"))
+
+
+def format_of(artefact) -> Format:
+    """The format in which an artefact's model reads, as its `model(…)` asked for it; needs its tokenizer alone."""
+    return read_format(str(artefact.path), artefact.result.get("format", "auto"))
+
+
+def choices(artefact) -> dict[str, Any]:
+    """What a model made from this one keeps of what its `model(…)` asked for: dtype and format."""
+    return {"dtype": artefact.result.get("dtype", "float32"), "format": artefact.result.get("format", "auto")}
+
+
+@functools.lru_cache(maxsize=16)
+def read_format(path: str, choice: str) -> Format:
+    """The format of the model in a folder.
+
+    Raises:
+      UserError: it has no chat template, or none that can be used, where one is asked for.
+    """
+    from cai_jax.data import chat
+    from cai_jax.models.config import Config
+    from cai_jax.models.tokenizer import Tokenizer
+
+    file = Path(path) / "config.json"
+    config = Config.from_hf(json.loads(file.read_text("utf-8"))) if file.is_file() else None
+    return chat.format_of(Tokenizer.load(path, config), choice)
 
 
 @functools.lru_cache(maxsize=_KEPT)

@@ -16,6 +16,7 @@ from cai_jax.stages.parts.rewarding import scored_segments
 from cai_jax.stages.parts.training import row_length
 
 if TYPE_CHECKING:
+    from cai_jax.data.formats import Format
     from cai_jax.models.checkpoint import Model
 
 
@@ -26,10 +27,10 @@ class Pairs:
       tokens: int32 [N, 2, T]; lengths: int32 [N, 2]; p, weights: float32 [N].
     """
 
-    def __init__(self, ctx, model: Model, rows: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, ctx, model: Model, format: Format, rows: Sequence[Mapping[str, Any]]) -> None:
         limit = ctx.params["length"] or model.config.max_position
         fitter = Fitting(model.tokenizer, limit, ctx.params["overlong"], "pairs")
-        found = [fitter.fit(*(scored_segments(row["turns"], row[side]) for side in ("a", "b"))) for row in rows]
+        found = [fitter.fit(*(scored_segments(format, row["turns"], row[side]) for side in ("a", "b"))) for row in rows]
         fitter.note(ctx)
         keep = [i for i, pair in enumerate(found) if pair is not None]
         flat = [each.ids for i in keep for each in found[i]]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from cai_jax.data import formats
+from cai_jax.data.formats import OPTIONS, Format
 from cai_jax.data.readers import Record, records
-from cai_jax.data.render import Segment, escape, text_of
+from cai_jax.data.render import Segment, text_of
 from cai_jax.data.rows import DataError
 from cai_jax.lang.types import Principle
 from cai_jax.stages.parts.draws import Draw
@@ -71,31 +72,33 @@ def _wrong(field: str, value: Any) -> str:
     return "is neither A nor B" if field == "answer" and value not in ("A", "B") else ""
 
 
-def critique_shots(constitution, count: int, direct: bool = False) -> list[Segment]:
+def critique_shots(constitution, count: int, format: Format, direct: bool = False) -> list[Segment]:
     """Whole conversations with critique and revision, to stand in front (CAI appendix E)."""
     segments: list[Segment] = []
     for shot in examples(constitution, "critique")[:count]:
         if direct:
-            segments += formats.direct_revision(shot["turns"], shot["reply"], shot["revision_request"])
+            segments += format.direct_revision(shot["turns"], shot["reply"], shot["revision_request"])
         else:
-            asked = formats.critique(shot["turns"], shot["reply"], shot["critique_request"])
-            segments += formats.revision(asked, shot["critique"], shot["revision_request"])
-        segments.append(_said(shot["revision"]))
+            asked = format.critique(shot["turns"], shot["reply"], shot["critique_request"])
+            segments += format.revision(asked, shot["critique"], shot["revision_request"])
+        segments.append(format.revised(shot["revision"]))
+        format = format.behind
     return _trusted(segments)
 
 
-def comparison_shots(constitution, count: int, draw: Draw, reasoned: bool = False) -> list[Segment]:
+def comparison_shots(constitution, count: int, format: Format, draw: Draw, reasoned: bool = False) -> list[Segment]:
     """Comparisons with their answers, each under its own principle, drawn once for the whole node (CAI §4.1)."""
     segments: list[Segment] = []
     for index, (shot, suited) in enumerate(suited_shots(constitution, reasoned)[:count]):
         principle = draw.principle(suited, "shot", index).compare
         pair = (shot["a"], shot["b"])
         if reasoned:
-            asked = formats.reasoned_comparison(shot["turns"], principle, pair)
-            segments += formats.concluded(asked, shot["reasoning"])
+            asked = format.reasoned_comparison(shot["turns"], principle, pair)
+            segments += format.concluded(asked, shot["reasoning"])
         else:
-            segments += formats.comparison(shot["turns"], principle, pair)
-        segments.append(Segment(f" ({shot['answer']})"))
+            segments += format.comparison(shot["turns"], principle, pair)
+        segments.append(Segment(OPTIONS["AB".index(shot["answer"])]))
+        format = format.behind
     return _trusted(segments)
 
 
@@ -121,11 +124,6 @@ def shown(ctx, there: int, shots: Sequence[Segment]) -> dict[str, str]:
     return {"fewshots": text_of(shots)}
 
 
-def _said(text: str) -> Segment:
-    """Text of a constitution's author: trusted, escaped all the same, so that it cannot break the format."""
-    return Segment(" " + escape(text.strip()))
-
-
 def _trusted(segments: Sequence[Segment]) -> list[Segment]:
-    """Few-shots come from the constitution, not from data."""
-    return [Segment(segment.text) for segment in segments]
+    """Few-shots come from the constitution, not from data; escaped all the same, they cannot break the format."""
+    return [replace(segment, trusted=True, spare=False) for segment in segments]

@@ -10,14 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from cai_jax.data import formats
 from cai_jax.engine import buckets
 from cai_jax.evals.diversity import boilerplate
 from cai_jax.learn import kl, ppo, rollout
 from cai_jax.models.checkpoint import Model
 from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.stages.parts.draws import draw_of
-from cai_jax.stages.parts.models import model_of
+from cai_jax.stages.parts.models import format_of, model_of
 from cai_jax.stages.parts.rewarding import Scorer
 from cai_jax.stages.parts.training import compiled, micro_batches, micro_size, row_length, wide
 from cai_jax.stages.parts.writing import Writer, text_of
@@ -41,9 +40,10 @@ class Loop:
         self.ctx, self.params, self.draw = ctx, ctx.params, draw_of(ctx)
         self.model: Model = model_of(ctx.inputs["model"])
         # Only the end token ends a reply: every token that was drawn is trained on.
-        writer = Writer.of(ctx, self.model, stops=())
+        self.format = format_of(ctx.inputs["model"])
+        writer = Writer.of(ctx, self.model, self.format, stops=())
         fitter = writer.fitter("prompts")
-        fitted = [(row, fitter.fit(formats.ask(row["turns"]))) for row in ctx.inputs["on"].rows()]
+        fitted = [(row, fitter.fit(self.format.ask(row["turns"]))) for row in ctx.inputs["on"].rows()]
         fitter.note(ctx)
         self.prompts = [(row, found[0].ids) for row, found in fitted if found is not None]
         self.order = self.draw.shuffled("prompts", len(self.prompts))
@@ -94,12 +94,13 @@ class Loop:
     def _critic(self, start):
         """The critic's first weights: those of the preference model, if it can lend them."""
         if self.params["critic"] == "reward":
-            (weight, scorer), *others = self.scorer.models
-            same = scorer.config == self.model.config and scorer.tokenizer.same_as(self.model.tokenizer)
+            (weight, scorer, format), *others = self.scorer.models
+            alike = scorer.config == self.model.config and scorer.tokenizer.same_as(self.model.tokenizer)
+            same = alike and format == self.format
             if same and not others:
                 head = jax.tree.map(lambda leaf: weight * leaf, wide(scorer.head))
                 return {"decoder": wide(scorer.params), "head": head}
-            reason = "is a mixture" if others else "has another shape or tokenizer than the policy"
+            reason = "is a mixture" if others else "has another shape, tokenizer or format than the policy"
             self.ctx.note(
                 "critic", f"the preference model {reason}: the critic starts from the policy, with a zero head"
             )
@@ -142,7 +143,7 @@ class Loop:
         dtype = self.model.params["embed"].dtype
         params = jax.tree.map(lambda leaf: leaf.astype(dtype), state.policy.params)
         written = replace(self.writer, model=replace(self.model, params=params)).write(prompts, keys)
-        texts = [text_of(self.model, reply.ids, formats.REPLY_STOPS) for reply in written]
+        texts = [text_of(self.model, self.format, reply.ids, self.format.reply_stops) for reply in written]
         return Drawn(rows, prompts, [reply.ids for reply in written], texts, [reply.ended for reply in written])
 
     def _arrays(self, drawn: Drawn) -> dict[str, np.ndarray]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cai_jax.data import formats
-from cai_jax.data.render import END, Segment, data, encode
+from cai_jax.data.formats import Format
+from cai_jax.data.render import Segment, encode
 from cai_jax.engine import buckets
 from cai_jax.stages.parts.fitting import fitted
+from cai_jax.stages.parts.models import choices, load, read_format
 
 if TYPE_CHECKING:
     from cai_jax.models.checkpoint import Model
@@ -21,53 +22,58 @@ BATCH = 64
 
 
 def parts(artefact) -> list[dict[str, Any]]:
-    """The preference models that an artefact stands for: path, dtype and weight each."""
+    """The preference models that an artefact stands for: path, dtype, format and weight each."""
     if "parts" in artefact.result:
         return artefact.result["parts"]
-    return [{"path": str(artefact.path), "dtype": artefact.result.get("dtype", "float32"), "weight": 1.0}]
+    return [{"path": str(artefact.path), **choices(artefact), "weight": 1.0}]
 
 
-def scored_segments(turns: Turns, reply: str) -> list[Segment]:
-    """Prompt, reply and end of text, where the score is read."""
-    return [*formats.ask(turns), data(reply), END]
+def scored_segments(format: Format, turns: Turns, reply: str) -> list[Segment]:
+    """Prompt, reply and what ends it, where the score is read."""
+    return [*format.ask(turns), format.reply(reply), format.end]
 
 
-def scored_ids(model: Model, turns: Turns, reply: str, limit: int) -> list[int]:
+def scored_ids(model: Model, format: Format, turns: Turns, reply: str, limit: int) -> list[int]:
     """Their token ids; of what is too long the beginning is cut, the conversation's before the reply's."""
-    segments = scored_segments(turns, reply)
+    segments = scored_segments(format, turns, reply)
     found = fitted(model.tokenizer, segments, limit)
     return found.ids if found else encode(model.tokenizer, segments)[0][-limit:]
 
 
 class Scorer:
-    """Scores of replies: the weighted sum of one or more preference models, each with its own tokenizer."""
+    """Scores of replies: the weighted sum of one or more preference models, each with its own tokenizer and format.
+
+    Attributes:
+      models: weight, model and format of each.
+    """
 
     def __init__(self, artefact) -> None:
-        from cai_jax.stages.parts.models import load
-
-        self.models = [(part["weight"], load(part["path"], part["dtype"])) for part in parts(artefact)]
+        self.models = [
+            (part["weight"], load(part["path"], part["dtype"]), read_format(part["path"], part["format"]))
+            for part in parts(artefact)
+        ]
 
     def scores(self, replies: Sequence[tuple[Turns, str]]) -> np.ndarray:
         """Score of each (turns, reply), float64 [N]; text crosses to the preference model, token ids never do."""
         total = np.zeros(len(replies))
-        for weight, model in self.models:
-            total += weight * raw_scores(model, replies)
+        for weight, model, format in self.models:
+            total += weight * raw_scores(model, format, replies)
         return total
 
     def note_cut(self, ctx, replies: Sequence[tuple[Turns, str]]) -> None:
         """Tells in a note how many of these (turns, reply) have to be cut to be scored."""
-        segments = [scored_segments(*each) for each in replies]
-        for _, model in self.models:
+        for _, model, format in self.models:
+            segments = [scored_segments(format, *each) for each in replies]
             found = [fitted(model.tokenizer, each, model.config.max_position) for each in segments]
             cut = sum(each is None or each.cut for each in found)
             if cut:
                 ctx.note("overlong", f"{cut} of {len(replies)} replies were cut to be scored")
 
 
-def raw_scores(model: Model, replies: Sequence[tuple[Turns, str]]) -> np.ndarray:
+def raw_scores(model: Model, format: Format, replies: Sequence[tuple[Turns, str]]) -> np.ndarray:
     """One model's scores, float64 [N], in batches of a fixed size, each row padded by its own length alone."""
     limit = model.config.max_position
-    ids = [scored_ids(model, turns, reply, limit) for turns, reply in replies]
+    ids = [scored_ids(model, format, turns, reply, limit) for turns, reply in replies]
     out = np.zeros(len(ids))
     for width, chosen in buckets.batches([len(row) for row in ids], BATCH, limit):
         tokens = buckets.pad([ids[i] for i in chosen], BATCH, width)

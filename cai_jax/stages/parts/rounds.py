@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.data import formats
+from cai_jax.data.formats import Format
 from cai_jax.data.render import Segment, text_of
 from cai_jax.lang.types import Principle
 from cai_jax.stages.parts.draws import Draw, Which, draw_of
 from cai_jax.stages.parts.fitting import Fitted
-from cai_jax.stages.parts.models import model_of
+from cai_jax.stages.parts.models import format_of, model_of
 from cai_jax.stages.parts.principles import critique_shots, principles
 from cai_jax.stages.parts.screening import screener_of
 from cai_jax.stages.parts.writing import Writer
@@ -26,16 +26,18 @@ def chosen(draw: Draw, able: Sequence[Principle], row: Mapping[str, Any], which:
     return flagged[0] if flagged else draw.principle(able, "principle", row["id"], which, row.get("round", 0) + 1)
 
 
-def critique_prompt(row: Mapping[str, Any], principle: Principle) -> list[Segment]:
+def critique_prompt(format: Format, row: Mapping[str, Any], principle: Principle) -> list[Segment]:
     """What the critic reads after the few-shots."""
-    return formats.critique(row["turns"], row["reply"], principle.critique)
+    return format.critique(row["turns"], row["reply"], principle.critique)
 
 
-def revision_prompt(row: Mapping[str, Any], principle: Principle, critique: str, direct: bool) -> list[Segment]:
+def revision_prompt(
+    format: Format, row: Mapping[str, Any], principle: Principle, critique: str, direct: bool
+) -> list[Segment]:
     """What the reviser reads after the few-shots; a direct revision has no critique before it (CAI §3.5)."""
     if direct:
-        return formats.direct_revision(row["turns"], row["reply"], principle.revise)
-    return formats.revision(critique_prompt(row, principle), critique, principle.revise)
+        return format.direct_revision(row["turns"], row["reply"], principle.revise)
+    return format.revision(critique_prompt(format, row, principle), critique, principle.revise)
 
 
 class Rounds:
@@ -46,9 +48,13 @@ class Rounds:
         self.able = principles(ctx.inputs["constitution"], "revise")
         self.screener = screener_of(ctx.inputs["replies"])
         self.direct = not ctx.params["critique"]
-        self.shots = critique_shots(ctx.inputs["constitution"], ctx.params["fewshots"], direct=self.direct)
-        self.reviser = Writer.of(ctx, model_of(ctx.inputs["by"]), formats.REVISION_STOPS, self.shots)
-        self.critic = replace(self.reviser, stops=formats.CRITIQUE_STOPS)
+        by, count = ctx.inputs["by"], ctx.params["fewshots"]
+        self.format = format_of(by)
+        self.shots = critique_shots(ctx.inputs["constitution"], count, self.format, self.direct)
+        if self.shots:
+            self.format = self.format.behind
+        self.reviser = Writer.of(ctx, model_of(by), self.format, self.format.revision_stops, self.shots)
+        self.critic = replace(self.reviser, stops=self.format.critique_stops)
         self.fitter = self.reviser.fitter("revisions")
 
     def of(self, batch: Sequence[Reply]) -> list[dict]:
@@ -74,7 +80,7 @@ class Rounds:
         principles_ = [chosen(self.draw, self.able, *reply) for reply in replies]
         critiques = self._critiques(replies, principles_)
         asked = [
-            None if critique is None else revision_prompt(row, principle, critique, self.direct)
+            None if critique is None else revision_prompt(self.format, row, principle, critique, self.direct)
             for (row, _), principle, critique in zip(replies, principles_, critiques, strict=True)
         ]
         fits = [None if segments is None else self._fit(segments) for segments in asked]
@@ -113,7 +119,7 @@ class Rounds:
         """The critique of each reply; "" where none is asked for, None where it does not fit."""
         if self.direct:
             return [""] * len(replies)
-        asked = [critique_prompt(row, p) for (row, _), p in zip(replies, principles_, strict=True)]
+        asked = [critique_prompt(self.format, row, p) for (row, _), p in zip(replies, principles_, strict=True)]
         texts = self._write(self.critic, [self._fit(segments) for segments in asked], replies, "critique")
         return [None if text is None else text.text for text in texts]
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cai_jax.data import formats
 from cai_jax.data.render import Segment
 from cai_jax.stages.parts.auditing import NO_MASS, audit_fitter, audits
-from cai_jax.stages.parts.models import load
+from cai_jax.stages.parts.models import choices, load, read_format
 
 if TYPE_CHECKING:
+    from cai_jax.data.formats import Format
     from cai_jax.models.checkpoint import Model
 
 Row = Mapping[str, Any]
@@ -25,17 +25,19 @@ class Screener:
 
     Attributes:
       model: who answers; None where its questions are only to be shown.
+      format: in which it reads.
       requests: name and critique request of every principle.
       limit: a reply is flagged from this probability of breaking one of them on.
     """
 
     model: Model | None
+    format: Format
     requests: Sequence[Sequence[str]]
     limit: float
 
     def asked(self, row: Row) -> list[list[Segment]]:
         """The question about each principle."""
-        return [formats.audit(row["turns"], row["reply"], request) for _, request in self.requests]
+        return [self.format.audit(row["turns"], row["reply"], request) for _, request in self.requests]
 
     def fitting(self, ctx, rows: Sequence[dict], overlong: str) -> list[dict]:
         """The rows about which every question fits; what became of the others is told in a note."""
@@ -72,7 +74,7 @@ def told(model, requests: Sequence[Sequence[str]], limit: float) -> dict[str, An
     """What a stage's result says of a screening, so that revised replies can be screened again in the same way."""
     screening = {
         "path": str(model.path),
-        "dtype": model.result.get("dtype", "float32"),
+        **choices(model),
         "requests": [list(each) for each in requests],
         "limit": limit,
     }
@@ -87,4 +89,7 @@ def passed_on(replies) -> dict[str, Any]:
 def screener_of(replies) -> Screener | None:
     """Who screened these replies; None if nobody has."""
     found = replies.result.get("screening")
-    return None if found is None else Screener(load(found["path"], found["dtype"]), found["requests"], found["limit"])
+    if found is None:
+        return None
+    path, limit = found["path"], found["limit"]
+    return Screener(load(path, found["dtype"]), read_format(path, found["format"]), found["requests"], limit)

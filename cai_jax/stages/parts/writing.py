@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cai_jax.data.render import Segment, encode, unescape
+from cai_jax.data.render import Segment, encode
 from cai_jax.engine import buckets
 from cai_jax.stages.parts.fitting import Fitting, room_of
 
 if TYPE_CHECKING:
+    from cai_jax.data.formats import Format
     from cai_jax.engine.prefix import Prefix
     from cai_jax.models.checkpoint import Model
+    from cai_jax.models.tokenizer import Tokenizer
 
 T = TypeVar("T")
 
@@ -42,6 +44,7 @@ class Writer:
 
     Attributes:
       model: who writes.
+      format: in which it reads and writes.
       prefix: the few-shots, computed once; None without any.
       max_new: longest text, tokens. temperature, top_p: of the sampling.
       stops: texts at which to stop, beside the end of text.
@@ -51,6 +54,7 @@ class Writer:
     """
 
     model: Model
+    format: Format
     prefix: Prefix | None
     max_new: int
     temperature: float
@@ -61,12 +65,13 @@ class Writer:
     longest: int | None = None
 
     @staticmethod
-    def of(ctx, model: Model, stops: tuple[str, ...], shots: Sequence[Segment] = ()) -> Writer:
+    def of(ctx, model: Model, format: Format, stops: tuple[str, ...], shots: Sequence[Segment] = ()) -> Writer:
         """The writer that a stage's parameters describe."""
         p, slots = ctx.params, ctx.node.schedule.get("slots") or SLOTS
         ctx.used(slots=slots)
         return Writer(
             model,
+            format,
             prefix_of(model, shots),
             p.get("max_new", 128),
             p.get("temperature", 1.0),
@@ -98,8 +103,7 @@ class Writer:
             max_new=self.max_new,
             temperature=self.temperature,
             top_p=self.top_p,
-            # Training ends its texts with the tokenizer's, whatever the model's config stops at.
-            stop_ids=tuple(sorted({*config.eos_ids, tokenizer.eos_id})),
+            stop_ids=stop_ids(tokenizer, self.format),
             stop_texts=self.stops,
             slots=self.slots,
             longest=self.longest or self._bucket(prompts),
@@ -108,7 +112,7 @@ class Writer:
         replies = generate(self.model.params, config, requests, settings, prefix=self.prefix, decode=tokenizer.decode)
         written: list[Written | None] = [None] * len(requests)
         for reply in replies:
-            text = text_of(self.model, reply.ids, self.stops)
+            text = text_of(self.model, self.format, reply.ids, self.stops)
             written[reply.index] = Written(text, float(sum(reply.logprobs)), list(reply.ids), bool(reply.ended))
         return written
 
@@ -119,9 +123,15 @@ class Writer:
         return min(buckets.power(max(map(len, prompts), default=1)), room)
 
 
-def text_of(model: Model, ids: Sequence[int], stops: Sequence[str]) -> str:
+def stop_ids(tokenizer: Tokenizer, format: Format) -> tuple[int, ...]:
+    """Token ids that end a reply: those that the model's files name, and the one that training ends replies with."""
+    end = encode(tokenizer, [format.end])[0][-1]
+    return tuple(sorted({*tokenizer.stop_ids, end}))
+
+
+def text_of(model: Model, format: Format, ids: Sequence[int], stops: Sequence[str]) -> str:
     """The text of drawn ids up to the first of the stop texts, without surrounding space."""
-    return unescape(cut(model.tokenizer.decode(ids), stops).strip())
+    return format.said.unescape(cut(model.tokenizer.decode(ids), stops).strip())
 
 
 def cut(text: str, stops: Sequence[str]) -> str:
