@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,27 +12,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from jax.sharding import Sharding
+from jax.typing import ArrayLike
 
-from cai_jax.models import decoder
+from cai_jax.models import decoder, layout, tensorfile
 from cai_jax.models.config import Config, ModelError
+from cai_jax.models.families import FAMILIES
+from cai_jax.models.layout import HEAD, Slices, Stored
+from cai_jax.models.tensorfile import Tensor
 from cai_jax.models.tokenizer import Tokenizer
 
-_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
-
-# Our name within a block, transformers' name within a layer, and whether the kernel is transposed there.
-_BLOCK = (
-    ("attention_norm", "input_layernorm", False),
-    ("mlp_norm", "post_attention_layernorm", False),
-    ("attention/q_proj", "self_attn.q_proj", True),
-    ("attention/k_proj", "self_attn.k_proj", True),
-    ("attention/v_proj", "self_attn.v_proj", True),
-    ("attention/o_proj", "self_attn.o_proj", True),
-    ("mlp/gate_proj", "mlp.gate_proj", True),
-    ("mlp/up_proj", "mlp.up_proj", True),
-    ("mlp/down_proj", "mlp.down_proj", True),
-)
+# Says where leaves lie: a tree of shapes and dtypes -> a tree of shardings (parallel/rules.py has one).
+Shardings = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,152 +40,183 @@ class Model:
     tokenizer: Tokenizer
     head: Mapping[str, jax.Array] | None = None
 
-    def logits(self, ids: Sequence[int]) -> np.ndarray:
-        """Next-token logits `[T, V]` float32 after each of `ids` (T of them)."""
+    def logits(self, ids: ArrayLike | Sequence[Sequence[int]]) -> np.ndarray:
+        """Next-token logits `[B, T, V]` float32 after each of `ids` `[B, T]`.
+
+        ids may also be rows of different lengths, of which T is the longest; behind a row's end its logits mean
+        nothing. Raises ValueError if ids are not rows, or a row is longer than the model's context.
+        """
+        if self.head is not None:
+            raise ValueError("a reward model has a score and no logits")
+        rows = [np.asarray(row, np.int32) for row in ids]
+        if not rows or any(row.ndim != 1 for row in rows):
+            raise ValueError("ids are rows of token ids, [B, T]; one row is [[…]]")
+        longest = max(map(len, rows))
+        if longest > self.config.max_position:
+            raise ValueError(f"a row has {longest} tokens, but the model's context is {self.config.max_position}")
         # Padded behind, which no token sees, so that few lengths are compiled.
-        tokens = np.zeros((1, 1 << (len(ids) - 1).bit_length()), np.int32)
-        tokens[0, : len(ids)] = ids
-        return np.asarray(_logits(self.params, self.config, tokens))[0, : len(ids)]
+        tokens = np.zeros((len(rows), 1 << max(longest - 1, 0).bit_length()), np.int32)
+        for padded, row in zip(tokens, rows, strict=True):
+            padded[: len(row)] = row
+        last = np.array([[max(len(row) - 1, 0)] for row in rows])
+        positions = np.minimum(np.arange(tokens.shape[1]), last)  # padding must not make a row count as longer
+        return np.asarray(_logits(self.params, self.config, tokens, positions))[:, :longest]
+
+    def save(self, path: str | Path) -> None:
+        """See `save`."""
+        save(self, path)
 
 
-def load(path: str | Path, dtype: str = "float32") -> Model:
+def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None = None) -> Model:
     """Read config.json, the safetensors weights and the tokenizer of a model directory.
 
-    Weights are converted to `dtype`, whatever they are stored in. Raises ModelError, which names the file and
-    the cure, if anything is missing, cut off, of another shape, or of an unsupported architecture.
+    Weights are converted to `dtype`, whatever they are stored in. With `shardings`, given the tree of parameters as
+    shapes, every leaf goes straight into its place, and a process reads the parts of its own devices only. The host
+    never holds more than the weights and, for a moment, a copy of one tensor.
+
+    Raises:
+      ModelError: anything is missing, cut off, of another shape, or of an unsupported architecture; it names the file
+        and the cure.
     """
     path = Path(path)
     if not path.is_dir():
-        raise ModelError(f"{path} is not a directory; a model is one, with config.json and {_WEIGHTS}")
-    values = _read_json(path / "config.json")
+        raise ModelError(f"{path} is not a directory; a model is one, with config.json and model.safetensors")
+    values = tensorfile.read_json(path / "config.json")
     config = Config.from_hf(values)
-    tensors = _read_tensors(path)
-    scored = "score.weight" in tensors
-    params: dict[str, Any] = {}
-    for name, theirs, shape, transposed in _table(config, with_unembed=not scored):
-        _insert(params, name, jnp.asarray(_take(tensors, theirs, shape, transposed, path), dtype))
-    head = _take_head(tensors, config, values, path) if scored else None
-    _refuse_left_over(tensors, config, path)
-    return Model(config, params, Tokenizer.load(path, config), head)
+    tokenizer = Tokenizer.load(path, config)
+    files = tensorfile.tensors(path)
+    scored = HEAD in files
+    abstract = _abstract(config, dtype, scored)
+    shapes = {name: leaf.shape for name, leaf in abstract.items()}
+    places = {each.name: each for each in layout.stored(config, shapes)}
+    found = _matched(files, places, config, path)
+    where = None if shardings is None else _flat(shardings(_nested(abstract)))
+    leaves: dict[str, jax.Array] = {}
+    # The largest first: the copy of it that the host holds meanwhile adds to few others.
+    for name in sorted(places, key=lambda name: -np.prod(places[name].shape)):
+        for leaf in places[name].leaves:
+            read = partial(_read, found[name], places[name], leaf, abstract[leaf])
+            leaves[leaf] = _placed(read, abstract[leaf], None if where is None else where[leaf])
+    params = _nested(leaves)
+    head = params.pop("head", None)
+    if head is not None:
+        head["bias"] = jnp.asarray(values.get("score_offset", 0.0), jnp.float32)
+    return Model(config, params, tokenizer, head)
 
 
 def save(model: Model, path: str | Path) -> None:
     """Write `model` as a directory that `load` and transformers read; config.json comes last.
 
-    A head is written as transformers' LlamaForSequenceClassification has it; its bias, for which there is no
-    place there, goes into config.json as "score_offset", which transformers ignores.
+    One tensor at a time is copied to the host. A head is written as transformers' …ForSequenceClassification has it;
+    its bias, for which there is no place there, goes into config.json as "score_offset", which transformers ignores.
     """
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     scored = model.head is not None
-    tensors = {}
-    for name, theirs, _, transposed in _table(model.config, with_unembed=not scored):
-        leaf = np.asarray(_lookup(model.params, name))
-        tensors[theirs] = np.ascontiguousarray(leaf.T if transposed else leaf)
-    values = model.config.to_hf() | {"torch_dtype": str(tensors["model.norm.weight"].dtype)}
+    params = dict(decoder.trunk(model.params) if scored else model.params)
+    leaves = _flat(params | ({"head": {"kernel": model.head["kernel"]}} if scored else {}))
+    places = layout.stored(model.config, {name: leaf.shape for name, leaf in leaves.items()})
+    tensorfile.write(path, [_written(each, leaves) for each in places])
+    values = model.config.to_hf() | {"torch_dtype": str(model.params["embed"].dtype)}
     if scored:
-        tensors["score.weight"] = np.asarray(model.head["kernel"])[None]
         values |= {
-            "architectures": ["LlamaForSequenceClassification"],
+            "architectures": [FAMILIES[model.config.family].scored],
             "id2label": {"0": "score"},
             "label2id": {"score": 0},
             "score_offset": float(model.head["bias"]),
         }
-    save_file(tensors, path / _WEIGHTS, metadata={"format": "pt"})
     model.tokenizer.save(path)
     (path / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 
 
-def _table(config: Config, with_unembed: bool) -> Iterator[tuple[str, str, tuple[int, ...], bool]]:
-    """(our path, transformers' name, our shape, transposed there) of every tensor."""
-    shapes = jax.eval_shape(lambda: decoder.init(config, jax.random.key(0)))
-    names = [("embed", "model.embed_tokens", False), ("final_norm", "model.norm", False)]
-    for i in range(config.layers):
-        names += [(f"layers_{i}/{ours}", f"model.layers.{i}.{theirs}", turn) for ours, theirs, turn in _BLOCK]
-    if with_unembed and not config.tie_embeddings:
-        names.append(("unembed", "lm_head", True))
-    for ours, theirs, transposed in names:
-        yield ours, f"{theirs}.weight", _lookup(shapes, ours).shape, transposed
+def _written(stored: Stored, leaves: Mapping[str, Any]) -> tensorfile.Written:
+    def make() -> np.ndarray:
+        return stored.joined({name: np.asarray(leaves[name]) for name in stored.leaves})
+
+    return tensorfile.Written(stored.name, stored.shape, np.dtype(leaves[stored.leaves[0]].dtype), make)
 
 
-def _take(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...], transposed: bool, path: Path) -> Any:
-    """Remove a tensor from `tensors` and return it in our orientation."""
-    if name not in tensors:
-        raise ModelError(f"{path}: the weights lack {name}; the files are incomplete, fetch them again")
-    tensor = tensors.pop(name)
-    found, asked = list(tensor.shape), list(shape[::-1] if transposed else shape)
-    if found != asked:
-        raise ModelError(
-            f"{path}: {name} has shape {found}, but config.json asks for {asked}; the two files belong to "
-            "different models"
-        )
-    return tensor.T if transposed else tensor
+def _abstract(config: Config, dtype: str, scored: bool) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of all leaves, by path; the head's is float32."""
+    tree = jax.eval_shape(lambda: decoder.init(config, jax.random.key(0)))
+    shapes = {name: leaf.shape for name, leaf in _flat(decoder.trunk(tree) if scored else tree).items()}
+    abstract = {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in shapes.items()}
+    if scored:
+        abstract["head/kernel"] = jax.ShapeDtypeStruct((config.hidden_size,), jnp.float32)
+    return abstract
 
 
-def _take_head(
-    tensors: dict[str, np.ndarray], config: Config, values: Mapping[str, Any], path: Path
-) -> dict[str, jax.Array]:
-    kernel = _take(tensors, "score.weight", (1, config.hidden_size), False, path)[0]
-    bias = jnp.asarray(values.get("score_offset", 0.0), jnp.float32)
-    return {"kernel": jnp.asarray(kernel, jnp.float32), "bias": bias}
-
-
-def _refuse_left_over(tensors: Mapping[str, np.ndarray], config: Config, path: Path) -> None:
-    """A tensor that nothing reads means another architecture than config.json claims."""
-    harmless = (
-        "lm_head.weight",
-        "rotary_emb.inv_freq",
-    )  # a tied or unused unembedding; a buffer of old versions
-    strange = sorted(name for name in tensors if not name.endswith(harmless))
+def _matched(
+    files: Mapping[str, Tensor], places: Mapping[str, Stored], config: Config, path: Path
+) -> dict[str, Tensor]:
+    """The file's tensor for every name; refuses what is missing, misshapen or left over."""
+    family = FAMILIES[config.family]
+    if not any(name.startswith(family.prefix) for name in files):  # a model saved without its head
+        files = {name if name in places else family.prefix + name: tensor for name, tensor in files.items()}
+    if "lm_head.weight" in files:  # so transformers 5 calls it in every family
+        files = {**files, f"{family.unembed}.weight": files["lm_head.weight"]}
+    for name, stored in places.items():
+        if name not in files:
+            raise ModelError(f"{path}: the weights lack {name}; the files are incomplete, fetch them again")
+        if files[name].shape != stored.shape:
+            raise ModelError(
+                f"{path}: {name} has shape {list(files[name].shape)}, but config.json asks for {list(stored.shape)}; "
+                "the two files belong to different models"
+            )
+    # A tied or unused unembedding, and tables that old versions saved beside the weights.
+    harmless = ("lm_head.weight", "embed_out.weight", "rotary_emb.inv_freq", "masked_bias", "attn.bias")
+    harmless += ("attention.bias",)
+    strange = sorted(name for name in files if name not in places and not name.endswith(harmless))
     if strange:
         raise ModelError(f"{path}: the weights hold {strange[0]}, which this decoder does not have; it is unsupported")
+    return {name: files[name] for name in places}
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{file} does not exist; a model directory has one") from None
-    except ValueError as error:
-        raise ModelError(f"{file} is not valid JSON ({error}); fetch it again") from None
+def _read(tensor: Tensor, stored: Stored, leaf: str, like: jax.ShapeDtypeStruct, index: Slices) -> np.ndarray:
+    """`index` of a leaf, read from its part of the file and converted on the way."""
+    ends = tuple(slice(*each.indices(size)[:2]) for each, size in zip(index, like.shape, strict=True))
+    out = np.empty([each.stop - each.start for each in ends], like.dtype)
+    # As the file has it: rows of the file become rows of this view.
+    table = (
+        out.T if stored.transposed else out if out.ndim == 2 else out[:, None] if len(stored.shape) == 1 else out[None]
+    )
+    rows, columns = stored.where(leaf, ends)
+    for done, chunk in tensor.chunks(rows, columns):
+        table[done : done + len(chunk)] = chunk
+    return out
 
 
-def _read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of the directory's safetensors file, or of its shards."""
-    if (path / _WEIGHTS).exists():
-        names = [_WEIGHTS]
-    elif (path / _INDEX).exists():
-        names = sorted(set(_read_json(path / _INDEX).get("weight_map", {}).values()))
-    else:
-        raise ModelError(
-            f"{path / _WEIGHTS} does not exist; weights in another format are converted with transformers' "
-            "save_pretrained"
-        )
-    tensors: dict[str, np.ndarray] = {}
-    for name in names:
-        try:
-            with safe_open(path / name, "np") as file:
-                tensors |= {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        except FileNotFoundError:
-            raise ModelError(f"{path / name} does not exist, but {_INDEX} lists it; fetch it") from None
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{path / name} is cut off or damaged ({error}); fetch it again") from None
-    return tensors
+def _placed(read: Callable[[Slices], np.ndarray], like: jax.ShapeDtypeStruct, sharding: Sharding | None) -> jax.Array:
+    if sharding is None:
+        return jnp.asarray(read((slice(None),) * len(like.shape)))
+    parts: dict[str, np.ndarray] = {}  # devices that hold the same part share one reading of it
+
+    def part(index: Slices) -> np.ndarray:
+        key = str(index)
+        if key not in parts:
+            parts[key] = read(index)
+        return parts[key]
+
+    return jax.make_array_from_callback(like.shape, sharding, part)
 
 
-def _lookup(tree: Mapping[str, Any], name: str) -> Any:
-    for part in name.split("/"):
-        tree = tree[part]
+def _flat(tree: Any) -> dict[str, Any]:
+    """Leaves by path, as in "layers_0/mlp/up_proj"."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, leaf in leaves.items():
+        *parents, last = name.split("/")
+        inner = tree
+        for part in parents:
+            inner = inner.setdefault(part, {})
+        inner[last] = leaf
     return tree
 
 
-def _insert(tree: dict[str, Any], name: str, leaf: Any) -> None:
-    *parents, last = name.split("/")
-    for part in parents:
-        tree = tree.setdefault(part, {})
-    tree[last] = leaf
-
-
 @partial(jax.jit, static_argnums=1)
-def _logits(params: decoder.Params, config: Config, tokens: jax.Array) -> jax.Array:
-    return decoder.unembed(params, config, decoder.hidden(params, config, tokens))
+def _logits(params: decoder.Params, config: Config, tokens: jax.Array, positions: jax.Array) -> jax.Array:
+    return decoder.unembed(params, config, decoder.hidden(params, config, tokens, positions=positions))

@@ -3,30 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
+from cai_jax.models import families, rope
+from cai_jax.models.errors import ModelError
+from cai_jax.models.families import FAMILIES, Family
 
-class ModelError(ValueError):
-    """A model that cannot be used; the message names the file or value at fault and the cure."""
+__all__ = ["ACTIVATIONS", "Config", "ModelError", "parameters"]
+
+# transformers' names of the activations that the decoder computes, and what it computes.
+ACTIVATIONS = {
+    "silu": "silu",
+    "swish": "silu",
+    "relu": "relu",
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+}
 
 
 @dataclass(frozen=True)
 class Config:
-    """Static shape of a decoder of the Llama architecture; hashable, so that jit may close over it.
+    """Static shape of a decoder; hashable, so that jit may close over it. By default the Llama architecture.
 
     Attributes:
       vocab_size: V, rows of the embedding.
       hidden_size: D, width of the residual stream.
       layers: number of blocks.
       heads: N, query heads; kv_heads: K, key/value heads, a divisor of N.
-      head_dim: H, width of one head; even, because of the rotary pairs.
-      intermediate_size: F, width of the gated feed-forward layer.
-      rope_theta: base of the rotary frequencies; rope_scaling: the "llama3" stretch, if any.
-      norm_eps: added to the mean square in RMSNorm.
+      head_dim: H, width of one head.
+      intermediate_size: F, width of the feed-forward layer.
+      rope_theta: base of the rotary frequencies; rope_scaling: their stretch, if any.
+      norm_eps: added to the mean square or variance in norms.
       tie_embeddings: the unembedding is the embedding transposed.
       max_position: context, in tokens.
       bos_id, pad_id: None where the model has none; eos_ids: any of them ends a reply.
+      family: row of models/families.py, for the names in files.
+      activation: of the feed-forward layer, as transformers calls it; gated: the layer is down(act(gate) * up).
+      norm: "rms", "rms_plus_one" (the weight is a difference from one) or "layer" (with a bias).
+      placement: a block's norms stand before attention and feed-forward ("pre"), behind ("post"), or "sandwich".
+      parallel: attention and feed-forward read the same residual stream.
+      qk_norm: norm of queries and keys, over each "head" or the whole "width" of all heads.
+      qkv_bias, out_bias, mlp_bias: of attention's inputs, of its output, and of the feed-forward layer.
+      learned_positions: an embedding of positions instead of the rotary one.
+      rotary_fraction: of each head's channels that are turned.
+      local_rope_theta: rope_theta of layers with a window, not stretched; None: as in the others.
+      windows: by layer, how many positions a token sees, itself included; None: all. Empty where no layer has one.
+      query_scalar: scores are divided by its root; None: head_dim.
+      attention_softcap, logit_softcap: c of c * tanh(x / c); None: none.
+      scale_embeddings: by the root of D.
     """
 
     vocab_size: int
@@ -37,144 +65,202 @@ class Config:
     head_dim: int
     intermediate_size: int
     rope_theta: float = 10000.0
-    rope_scaling: RopeScaling | None = None
+    rope_scaling: rope.Scaling | None = None
     norm_eps: float = 1e-5
     tie_embeddings: bool = True
     max_position: int = 2048
     bos_id: int | None = None
     eos_ids: tuple[int, ...] = ()
     pad_id: int | None = None
+    family: str = "llama"
+    activation: str = "silu"
+    gated: bool = True
+    norm: str = "rms"
+    placement: str = "pre"
+    parallel: bool = False
+    qk_norm: str | None = None
+    qkv_bias: bool = False
+    out_bias: bool = False
+    mlp_bias: bool = False
+    learned_positions: bool = False
+    rotary_fraction: float = 1.0
+    local_rope_theta: float | None = None
+    windows: tuple[int | None, ...] = ()
+    query_scalar: float | None = None
+    attention_softcap: float | None = None
+    logit_softcap: float | None = None
+    scale_embeddings: bool = False
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
             raise ModelError(f"{self.heads} heads cannot share {self.kv_heads} key/value heads evenly")
-        if self.head_dim % 2:
-            raise ModelError(f"head_dim is {self.head_dim}; rotary embedding needs an even number")
+        if not self.learned_positions and (self.rotary_dim % 2 or not self.rotary_dim):
+            raise ModelError(f"{self.rotary_dim} channels of a head are rotary; they are turned in pairs")
+        if self.activation not in ACTIVATIONS:
+            raise ModelError(f"the activation {self.activation!r} is unknown; supported: {', '.join(ACTIVATIONS)}")
+        if self.windows and len(self.windows) != self.layers:
+            raise ModelError(f"{len(self.windows)} windows are given for {self.layers} layers")
+
+    @property
+    def rotary_dim(self) -> int:
+        """Channels of a head that the rotary embedding turns; the first ones."""
+        return int(self.head_dim * self.rotary_fraction)
+
+    @property
+    def attention_scale(self) -> float:
+        """Factor of the attention scores."""
+        return (self.query_scalar or self.head_dim) ** -0.5
+
+    def window(self, layer: int) -> int | None:
+        """How many positions a token sees in this layer, itself included; None: all."""
+        return self.windows[layer] if self.windows else None
 
     @classmethod
     def from_hf(cls, values: Mapping[str, Any]) -> Config:
         """Read the fields of a `config.json`; raises ModelError for what this decoder cannot do."""
-        _refuse_unsupported(values)
-        try:
-            heads = values["num_attention_heads"]
-            eos = values.get("eos_token_id")
-            rope = _rope_parameters(values)
-            return cls(
-                vocab_size=values["vocab_size"],
-                hidden_size=values["hidden_size"],
-                layers=values["num_hidden_layers"],
-                heads=heads,
-                kv_heads=values.get("num_key_value_heads") or heads,
-                head_dim=values.get("head_dim") or values["hidden_size"] // heads,
-                intermediate_size=values["intermediate_size"],
-                rope_theta=float(rope.get("rope_theta", 10000.0)),
-                rope_scaling=RopeScaling.from_hf(rope),
-                norm_eps=values.get("rms_norm_eps", 1e-6),
-                tie_embeddings=values.get("tie_word_embeddings", False),
-                max_position=values.get("max_position_embeddings", 2048),
-                bos_id=values.get("bos_token_id"),
-                eos_ids=tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,),
-                pad_id=values.get("pad_token_id"),
-            )
-        except KeyError as missing:
-            raise ModelError(f"config.json lacks {missing}") from None
-
-    def to_hf(self) -> dict[str, Any]:
-        """The `config.json` that transformers reads back as the same decoder."""
-        rope = {"rope_type": "default"} if self.rope_scaling is None else self.rope_scaling.to_hf()
-        return {
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "vocab_size": self.vocab_size,
-            "hidden_size": self.hidden_size,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads,
-            "head_dim": self.head_dim,
-            "intermediate_size": self.intermediate_size,
-            "hidden_act": "silu",
-            "attention_bias": False,
-            "mlp_bias": False,
-            # transformers 4 reads rope_theta and rope_scaling, transformers 5 rope_parameters.
-            "rope_theta": self.rope_theta,
-            "rope_scaling": None if self.rope_scaling is None else rope,
-            "rope_parameters": {**rope, "rope_theta": self.rope_theta},
-            "rms_norm_eps": self.norm_eps,
-            "tie_word_embeddings": self.tie_embeddings,
-            "max_position_embeddings": self.max_position,
-            "bos_token_id": self.bos_id,
-            "eos_token_id": self.eos_ids[0] if len(self.eos_ids) == 1 else list(self.eos_ids) or None,
-            "pad_token_id": self.pad_id,
-            "torch_dtype": "float32",
-        }
-
-
-@dataclass(frozen=True)
-class RopeScaling:
-    """The frequency stretch of Llama 3.1 and later ("llama3" in transformers)."""
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_max_position: int
-
-    @classmethod
-    def from_hf(cls, rope: Mapping[str, Any]) -> RopeScaling | None:
-        """None for the plain rotary embedding; raises ModelError for any other stretch than llama3's."""
-        kind = rope.get("rope_type") or rope.get("type") or "default"
-        if kind == "default":
-            return None
-        if kind != "llama3":
-            raise ModelError(f"config.json asks for rotary scaling {kind!r}; only 'llama3' is supported")
+        kind = values.get("model_type")
+        if kind not in FAMILIES:
+            raise ModelError(f"config.json has model_type {kind!r}; supported: {', '.join(FAMILIES)}")
+        family = FAMILIES[kind]
+        values = _lifted(family, families.settings(family, values))
+        _refuse_unsupported(family, values)
+        found = dict(family.fixed)
+        found |= {name: values[key] for name, key in family.keys.items() if values.get(key) is not None}
+        _derive(found, family, values)
+        _check(found, family)
+        found |= {name: float(found[name]) for name in ("rope_theta", "local_rope_theta") if name in found}
         return cls(
-            factor=float(rope["factor"]),
-            low_freq_factor=float(rope["low_freq_factor"]),
-            high_freq_factor=float(rope["high_freq_factor"]),
-            original_max_position=int(rope["original_max_position_embeddings"]),
+            **found,
+            family=kind,
+            eos_ids=_ids(values.get("eos_token_id")),
+            rope_scaling=rope.from_hf(values, family.scalings),
+            windows=_windows(family, values, found["layers"]),
         )
 
     def to_hf(self) -> dict[str, Any]:
+        """The `config.json` that transformers reads back as the same decoder."""
+        family = FAMILIES[self.family]
+        values = {key: getattr(self, name) for name, key in family.keys.items()}
+        if "kv_heads" not in family.keys and self.heads != self.kv_heads:
+            raise ModelError(f"{self.family} has no place for {self.kv_heads} key/value heads of {self.heads} heads")
         return {
-            "rope_type": "llama3",
-            "factor": self.factor,
-            "low_freq_factor": self.low_freq_factor,
-            "high_freq_factor": self.high_freq_factor,
-            "original_max_position_embeddings": self.original_max_position,
+            "architectures": [family.causal],
+            "model_type": self.family,
+            **values,
+            **family.demands,
+            **(self._rotary_to_hf(family) if "rope_theta" in family.keys else {}),
+            **(self._windows_to_hf(family) if family.slides else {}),
+            "eos_token_id": self.eos_ids[0] if len(self.eos_ids) == 1 else list(self.eos_ids) or None,
+            "torch_dtype": "float32",
         }
+
+    def _rotary_to_hf(self, family: Family) -> dict[str, Any]:
+        """transformers 4 reads the settings from several keys, transformers 5 from rope_parameters."""
+        stretch = rope.to_hf(self.rope_scaling)
+        turns = {**stretch, "rope_theta": self.rope_theta}
+        if "rotary_fraction" in family.keys:
+            turns["partial_rotary_factor"] = self.rotary_fraction
+        if "local_rope_theta" in family.keys:
+            local = {"rope_type": "default", "rope_theta": self.local_rope_theta}
+            turns = {"full_attention": turns, "sliding_attention": local}
+        found = {"rope_scaling": None if self.rope_scaling is None else stretch, "rope_parameters": turns}
+        if isinstance(self.rope_scaling, rope.LongRope):
+            # Phi3Config of transformers 4 insists on exactly three entries.
+            original = stretch.pop("original_max_position_embeddings")
+            found["rope_scaling"] = {"type": stretch.pop("rope_type"), **stretch}
+            found["original_max_position_embeddings"] = original
+        return found
+
+    def _windows_to_hf(self, family: Family) -> dict[str, Any]:
+        sizes = {size for size in self.windows if size is not None}
+        if len(sizes) > 1 or (sizes and None in self.windows and not family.layered):
+            raise ModelError(f"{self.family} has no place for the windows {self.windows}")
+        found: dict[str, Any] = {"sliding_window": next(iter(sizes), None)}
+        if family.layered:
+            kinds = ("full_attention" if self.window(i) is None else "sliding_attention" for i in range(self.layers))
+            found |= {"use_sliding_window": bool(sizes), "layer_types": list(kinds)}
+        return found
 
 
 def parameters(config: Config) -> int:
     """Number of weights of the decoder, embeddings included, a tied unembedding counted once."""
-    d, h = config.hidden_size, config.head_dim
-    attention = 2 * d * config.heads * h + 2 * d * config.kv_heads * h
-    block = attention + 3 * d * config.intermediate_size + 2 * d
+    d, h, f = config.hidden_size, config.head_dim, config.intermediate_size
+    q, kv = config.heads * h, config.kv_heads * h
+    attention = 2 * d * q + 2 * d * kv + config.qkv_bias * (q + 2 * kv) + config.out_bias * d
+    attention += {None: 0, "head": 2 * h, "width": q + kv}[config.qk_norm]
+    inputs = 2 if config.gated else 1
+    mlp = (inputs + 1) * d * f + config.mlp_bias * (inputs * f + d)
+    norm = d * (2 if config.norm == "layer" else 1)
+    norms = norm * (4 if config.placement == "sandwich" else 2)
     embeddings = config.vocab_size * d * (1 if config.tie_embeddings else 2)
-    return embeddings + config.layers * block + d
+    embeddings += config.learned_positions * config.max_position * d
+    return embeddings + config.layers * (attention + mlp + norms) + norm
 
 
-# Architectures that load, by the "model_type" of their config.json. A family is one row.
-FAMILIES: Mapping[str, tuple[str, ...]] = {
-    "llama": ("LlamaForCausalLM", "LlamaForSequenceClassification"),
-}
-
-
-def _refuse_unsupported(values: Mapping[str, Any]) -> None:
-    kind = values.get("model_type")
-    if kind not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise ModelError(f"config.json has model_type {kind!r}; supported: {known}")
+def _refuse_unsupported(family: Family, values: Mapping[str, Any]) -> None:
     for name in values.get("architectures") or ():
-        if name not in FAMILIES[kind]:
-            raise ModelError(f"config.json names the architecture {name!r}; supported: {', '.join(FAMILIES[kind])}")
-    for flag in ("attention_bias", "mlp_bias"):
-        if values.get(flag):
-            raise ModelError(f"config.json sets {flag}; biases are not supported")
-    if values.get("hidden_act", "silu") != "silu":
-        raise ModelError(f"config.json has hidden_act {values['hidden_act']!r}; only 'silu' is supported")
+        if name not in (family.causal, family.scored):
+            raise ModelError(
+                f"config.json names the architecture {name!r}; supported: {family.causal}, {family.scored}"
+            )
+    for key, only in family.demands.items():
+        if values.get(key, only) not in (only, None):
+            raise ModelError(f"config.json sets {key} to {values[key]!r}; only {only!r} is supported")
+    if values.get("quantization_config"):
+        raise ModelError("config.json has a quantization_config; take the model's unquantised weights")
+    activation = values.get(family.keys["activation"], "silu")
+    if activation not in ACTIVATIONS:
+        key = family.keys["activation"]
+        raise ModelError(f"config.json has {key} {activation!r}; supported: {', '.join(ACTIVATIONS)}")
 
 
-def _rope_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Rotary settings wherever this version of transformers put them."""
+def _lifted(family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
+    """config.json with its rotary settings at the top, wherever this version of transformers put them."""
     nested = values.get("rope_parameters") or values.get("rope_scaling") or {}
-    flat = {"rope_theta": values["rope_theta"]} if values.get("rope_theta") is not None else {}
-    return {**flat, **nested}
+    turns = nested.get("full_attention", nested)
+    local = nested.get("sliding_attention") or {}
+    if rope.from_hf(local, family.scalings) is not None:
+        raise ModelError("config.json stretches the rotary embedding of layers with a window; that is not supported")
+    keys = {"rope_theta": "rope_theta", "partial_rotary_factor": "rotary_fraction"}
+    found = {family.keys.get(keys.get(name), name): value for name, value in turns.items()}
+    if "rope_theta" in local:
+        found[family.keys["local_rope_theta"]] = local["rope_theta"]
+    return {**values, **{name: value for name, value in found.items() if value is not None}}
+
+
+def _derive(found: dict[str, Any], family: Family, values: Mapping[str, Any]) -> None:
+    """What config.json may leave to follow from the rest."""
+    if {"hidden_size", "heads"} <= found.keys():
+        found.setdefault("kv_heads", found["heads"])
+        found.setdefault("head_dim", found["hidden_size"] // found["heads"])
+        if family.keys["intermediate_size"] in values:  # null, as in GPT-2
+            found.setdefault("intermediate_size", 4 * found["hidden_size"])
+
+
+def _check(found: Mapping[str, Any], family: Family) -> None:
+    """Raises ModelError if a field is missing or no number."""
+    for each in fields(Config):
+        if each.default is MISSING and each.name not in found:
+            raise ModelError(f"config.json lacks {family.keys[each.name]!r}")
+        whole = each.type in ("int", "int | None")
+        if whole and each.name in found and not isinstance(found[each.name], int):
+            raise ModelError(f"config.json has {family.keys[each.name]} {found[each.name]!r}; it is a whole number")
+
+
+def _ids(found: int | list[int] | None) -> tuple[int, ...]:
+    return tuple(found) if isinstance(found, list) else () if found is None else (found,)
+
+
+def _windows(family: Family, values: Mapping[str, Any], layers: int) -> tuple[int | None, ...]:
+    size = values.get("sliding_window")
+    if family.slides is None or size is None or not values.get("use_sliding_window", True):
+        return ()
+    kinds = values.get("layer_types") if family.layered else None
+    if kinds is None:
+        kinds = ["sliding_attention" if family.slides(values, i) else "full_attention" for i in range(layers)]
+    known = {"sliding_attention": size, "full_attention": None}
+    strange = next((kind for kind in kinds if kind not in known), None)
+    if strange is not None:
+        raise ModelError(f"config.json has a layer of type {strange!r}; supported: {', '.join(known)}")
+    windows = tuple(known[kind] for kind in kinds)
+    return windows if any(windows) else ()

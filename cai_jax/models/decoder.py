@@ -1,14 +1,18 @@
-"""The decoder of the Llama architecture, in flax.linen, used purely.
+"""The decoder of all families, in flax.linen, used purely.
 
-Parameters are a plain nested dict; kernels are `[in, out]`:
+Parameters are a plain nested dict; kernels are `[in, out]`, and `?` marks what only some families have:
 
-    embed [V, D]                       unembed [D, V] (absent if tied)       final_norm [D]
-    layers_<i>/attention_norm [D]      layers_<i>/mlp_norm [D]
-    layers_<i>/attention/{q_proj [D, N*H], k_proj [D, K*H], v_proj [D, K*H], o_proj [N*H, D]}
-    layers_<i>/mlp/{gate_proj [D, F], up_proj [D, F], down_proj [F, D]}
+    embed [V, D]                 unembed [D, V] ? (absent if tied)      final_norm [D]
+    embed_positions [M, D] ?
+    layers_<i>/attention_norm [D] ?     layers_<i>/attention_out_norm [D] ?     layers_<i>/mlp_norm, mlp_out_norm
+    layers_<i>/attention/{q_proj [D, N*H], k_proj [D, K*H], v_proj [D, K*H], o_proj [N*H, D], q_bias, k_bias,
+                          v_bias, o_bias ?, q_norm, k_norm [H] or [N*H], [K*H] ?}
+    layers_<i>/mlp/{gate_proj [D, F] ?, up_proj [D, F], down_proj [F, D], gate_bias, up_bias, down_bias ?}
+
+A LayerNorm has a bias beside it, as in attention_norm_bias [D].
 
 Dimensions: B rows, T tokens, D width, N query heads, K key/value heads, H head width, F feed-forward,
-V vocabulary.
+V vocabulary, M positions.
 """
 
 from __future__ import annotations
@@ -24,8 +28,8 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from cai_jax.models.attention import KV, Prefix, attention
-from cai_jax.models.config import Config
-from cai_jax.models.rotary import rotate, rotation
+from cai_jax.models.config import ACTIVATIONS, Config
+from cai_jax.models.rotary import Turn, rotate, rotation
 
 Params = Mapping[str, Any]
 
@@ -34,18 +38,51 @@ Params = Mapping[str, Any]
 Attend = Callable[[int, Array, KV], tuple[Array, KV | None]]
 
 
+_ACTIVATIONS = {
+    "silu": jax.nn.silu,
+    "relu": jax.nn.relu,
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": partial(jax.nn.gelu, approximate=True),
+}
+
+
 def _fan_in(gain: float = 1.0) -> nn.initializers.Initializer:
     return nn.initializers.variance_scaling(gain, "fan_in", "normal")
 
 
-def _dense(x: Array, kernel: Array) -> Array:
-    """x `[..., in]` times kernel `[in, out]` in x's dtype.
+def _dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
+    """x `[..., in]` times kernel `[in, out]`, plus bias, in x's dtype.
 
     Flattened to two dimensions: XLA's CPU backend runs the kernel's gradient, a contraction over all
     leading dimensions, twice as fast as one GEMM.
     """
     flat = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype)
+    flat = flat if bias is None else flat + bias.astype(x.dtype)
     return flat.reshape(*x.shape[:-1], -1)
+
+
+# A norm's scale, and its bias if it has one.
+NormParams = tuple[Array, Array | None]
+
+
+def _norm_params(module: nn.Module, name: str, width: int) -> NormParams:
+    kind = module.config.norm
+    start = nn.initializers.zeros if kind == "rms_plus_one" else nn.initializers.ones
+    scale = module.param(name, start, (width,))
+    return scale, module.param(f"{name}_bias", nn.initializers.zeros, (width,)) if kind == "layer" else None
+
+
+def _norm(x: Array, params: NormParams | None, config: Config) -> Array:
+    """The family's norm over the last dimension, in float32, returned in x's dtype; without params, x."""
+    if params is None:
+        return x
+    scale, bias = params
+    scale = scale.astype(jnp.float32) + (config.norm == "rms_plus_one")
+    wide = x.astype(jnp.float32)
+    if config.norm == "layer":
+        wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
+    wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + config.norm_eps) * scale
+    return (wide if bias is None else wide + bias.astype(jnp.float32)).astype(x.dtype)
 
 
 class Attention(nn.Module):
@@ -58,16 +95,33 @@ class Attention(nn.Module):
         self.k_proj = self.param("k_proj", _fan_in(), (c.hidden_size, kv))
         self.v_proj = self.param("v_proj", _fan_in(), (c.hidden_size, kv))
         self.o_proj = self.param("o_proj", _fan_in(1 / (2 * c.layers)), (q, c.hidden_size))
+        zeros = nn.initializers.zeros
+        widths = {"q_bias": q, "k_bias": kv, "v_bias": kv} if c.qkv_bias else {}
+        self.biases = [self.param(name, zeros, (width,)) for name, width in widths.items()]
+        self.o_bias = self.param("o_bias", zeros, (c.hidden_size,)) if c.out_bias else None
+        if c.qk_norm:
+            q, kv = (q, kv) if c.qk_norm == "width" else (c.head_dim, c.head_dim)
+            self.q_norm, self.k_norm = _norm_params(self, "q_norm", q), _norm_params(self, "k_norm", kv)
 
-    def __call__(self, x: Array, turn: tuple[Array, Array], layer: int, attend: Attend) -> tuple[Array, KV | None]:
+    def __call__(self, x: Array, turn: Turn | None, layer: int, attend: Attend) -> tuple[Array, KV | None]:
         c = self.config
         # One product for q, k and v: on CPU a third of the passes over x, and a wider, faster GEMM.
         kernel = jnp.concatenate([self.q_proj, self.k_proj, self.v_proj], axis=1)
-        heads = _dense(x, kernel).reshape(*x.shape[:2], -1, c.head_dim)
+        heads = _dense(x, kernel, jnp.concatenate(self.biases) if self.biases else None)
+        heads = heads.reshape(*x.shape[:2], -1, c.head_dim)
         q, k, v = jnp.split(heads, [c.heads, c.heads + c.kv_heads], axis=2)
-        kv = KV(rotate(k, turn).transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3))
-        seen, kept = attend(layer, rotate(q, turn), kv)
-        return _dense(seen.reshape(*x.shape[:2], -1), self.o_proj), kept
+        if c.qk_norm:
+            q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
+        if turn is not None:
+            q, k = rotate(q, turn), rotate(k, turn)
+        seen, kept = attend(layer, q, KV(k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)))
+        return _dense(seen.reshape(*x.shape[:2], -1), self.o_proj, self.o_bias), kept
+
+    def _normed(self, heads: Array, params: NormParams) -> Array:
+        """Each of the heads `[B, T, heads, H]` normed, or all of them as one vector."""
+        if self.config.qk_norm == "head":
+            return _norm(heads, params, self.config)
+        return _norm(heads.reshape(*heads.shape[:2], -1), params, self.config).reshape(heads.shape)
 
 
 class FeedForward(nn.Module):
@@ -75,36 +129,44 @@ class FeedForward(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        self.gate_proj = self.param("gate_proj", _fan_in(), (c.hidden_size, c.intermediate_size))
-        self.up_proj = self.param("up_proj", _fan_in(), (c.hidden_size, c.intermediate_size))
-        self.down_proj = self.param("down_proj", _fan_in(1 / (2 * c.layers)), (c.intermediate_size, c.hidden_size))
+        d, f = c.hidden_size, c.intermediate_size
+        self.gate_proj = self.param("gate_proj", _fan_in(), (d, f)) if c.gated else None
+        self.up_proj = self.param("up_proj", _fan_in(), (d, f))
+        self.down_proj = self.param("down_proj", _fan_in(1 / (2 * c.layers)), (f, d))
+        zeros, biased = nn.initializers.zeros, c.mlp_bias
+        self.gate_bias = self.param("gate_bias", zeros, (f,)) if biased and c.gated else None
+        self.up_bias = self.param("up_bias", zeros, (f,)) if biased else None
+        self.down_bias = self.param("down_bias", zeros, (d,)) if biased else None
 
     def __call__(self, x: Array) -> Array:
-        return _dense(jax.nn.silu(_dense(x, self.gate_proj)) * _dense(x, self.up_proj), self.down_proj)
-
-
-def _norm(x: Array, scale: Array, eps: float) -> Array:
-    """RMSNorm in float32, returned in x's dtype."""
-    wide = x.astype(jnp.float32)
-    wide = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + eps)
-    return wide.astype(x.dtype) * scale.astype(x.dtype)
+        activate = _ACTIVATIONS[ACTIVATIONS[self.config.activation]]
+        up = _dense(x, self.up_proj, self.up_bias)
+        if self.config.gated:
+            inner = activate(_dense(x, self.gate_proj, self.gate_bias)) * up
+        else:
+            inner = activate(up)
+        return _dense(inner, self.down_proj, self.down_bias)
 
 
 class Block(nn.Module):
     config: Config
 
     def setup(self) -> None:
-        width = (self.config.hidden_size,)
-        self.attention_norm = self.param("attention_norm", nn.initializers.ones, width)
-        self.attention = Attention(self.config)
-        self.mlp_norm = self.param("mlp_norm", nn.initializers.ones, width)
-        self.mlp = FeedForward(self.config)
+        c = self.config
+        before, behind = c.placement != "post", c.placement != "pre"
+        self.attention_norm = _norm_params(self, "attention_norm", c.hidden_size) if before else None
+        self.attention = Attention(c)
+        self.attention_out_norm = _norm_params(self, "attention_out_norm", c.hidden_size) if behind else None
+        self.mlp_norm = _norm_params(self, "mlp_norm", c.hidden_size) if before else None
+        self.mlp = FeedForward(c)
+        self.mlp_out_norm = _norm_params(self, "mlp_out_norm", c.hidden_size) if behind else None
 
-    def __call__(self, x: Array, turn: tuple[Array, Array], layer: int, attend: Attend) -> tuple[Array, KV | None]:
-        eps = self.config.norm_eps
-        update, kept = self.attention(_norm(x, self.attention_norm, eps), turn, layer, attend)
-        x = x + update
-        return x + self.mlp(_norm(x, self.mlp_norm, eps)), kept
+    def __call__(self, x: Array, turn: Turn | None, layer: int, attend: Attend) -> tuple[Array, KV | None]:
+        c = self.config
+        update, kept = self.attention(_norm(x, self.attention_norm, c), turn, layer, attend)
+        attended = x + _norm(update, self.attention_out_norm, c)
+        update = self.mlp(_norm(x if c.parallel else attended, self.mlp_norm, c))
+        return attended + _norm(update, self.mlp_out_norm, c), kept
 
 
 class Decoder(nn.Module):
@@ -116,17 +178,28 @@ class Decoder(nn.Module):
         # Rows of length about one, so that logits of a tied model have unit variance at the start.
         narrow = nn.initializers.normal(c.hidden_size**-0.5)
         self.embed = self.param("embed", narrow, (c.vocab_size, c.hidden_size))
+        if c.learned_positions:
+            self.embed_positions = self.param("embed_positions", narrow, (c.max_position, c.hidden_size))
         self.layers = [Block(c) for _ in range(c.layers)]
-        self.final_norm = self.param("final_norm", nn.initializers.ones, (c.hidden_size,))
+        self.final_norm = _norm_params(self, "final_norm", c.hidden_size)
 
     def __call__(self, tokens: Array, positions: Array, attend: Attend) -> tuple[Array, tuple[KV | None, ...]]:
+        c = self.config
         x = self.embed.astype(self.dtype)[tokens]
-        turn = rotation(self.config, positions)
+        if c.scale_embeddings:
+            x = x * jnp.asarray(c.hidden_size**0.5, self.dtype)
+        turn = local = None
+        if c.learned_positions:
+            x = x + self.embed_positions.astype(self.dtype)[positions]
+        else:
+            turn = local = rotation(c, positions)
+        if c.local_rope_theta is not None:
+            local = rotation(c, positions, local=True)
         kept = []
         for number, layer in enumerate(self.layers):
-            x, kv = layer(x, turn, number, attend)
+            x, kv = layer(x, turn if c.window(number) is None else local, number, attend)
             kept.append(kv)
-        return _norm(x, self.final_norm, self.config.norm_eps), tuple(kept)
+        return _norm(x, self.final_norm, c), tuple(kept)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -158,8 +231,8 @@ def hidden(
     if positions is None:
         positions = _count(tokens)
 
-    def attend(_: int, q: Array, kv: KV) -> tuple[Array, None]:
-        return attention(q, kv, groups=segments, scale=config.head_dim**-0.5), None
+    def attend(layer: int, q: Array, kv: KV) -> tuple[Array, None]:
+        return attention(q, kv, segments=segments, **_how(config, layer)), None
 
     return _apply(params, config, tokens, positions, attend, dtype)[0]
 
@@ -183,8 +256,9 @@ def prefill(
     positions = _count(tokens) if positions is None else positions
 
     def attend(layer: int, q: Array, kv: KV) -> tuple[Array, KV]:
-        shared, scale = _shared(prefix, layer), config.head_dim**-0.5
-        return attention(q, kv, groups=branches, scale=scale, prefix=shared), kv
+        places = None if branches is None else positions
+        how = _how(config, layer)
+        return attention(q, kv, groups=branches, positions=places, prefix=_shared(prefix, layer), **how), kv
 
     return _apply(params, config, tokens, _offset(prefix) + positions, attend, dtype)
 
@@ -218,11 +292,11 @@ def extend(
         seen = attention(
             q,
             kept,
-            scale=config.head_dim**-0.5,
             starts=starts,
             groups=groups,
             positions=key_positions,
             prefix=_shared(prefix, layer),
+            **_how(config, layer),
         )
         return seen, kept
 
@@ -239,6 +313,8 @@ def unembed(params: Params, config: Config, hidden: Array) -> Array:
     kernel = params["embed"].T if config.tie_embeddings else params["unembed"]
     flat = hidden.reshape(-1, hidden.shape[-1])
     logits = jnp.matmul(flat, kernel.astype(flat.dtype), preferred_element_type=jnp.float32)
+    if config.logit_softcap is not None:
+        logits = config.logit_softcap * jnp.tanh(logits / config.logit_softcap)
     return logits.reshape(*hidden.shape[:-1], -1)
 
 
@@ -246,6 +322,12 @@ def _apply(
     params: Params, config: Config, tokens: Array, positions: Array, attend: Attend, dtype: DTypeLike
 ) -> tuple[Array, tuple[KV, ...]]:
     return Decoder(config, dtype).apply({"params": trunk(params)}, tokens, positions, attend)
+
+
+def _how(config: Config, layer: int) -> dict[str, Any]:
+    """What of `attention`'s arguments a layer settles."""
+    window, softcap = config.window(layer), config.attention_softcap
+    return {"scale": config.attention_scale, "window": window, "softcap": softcap}
 
 
 def _write(cache: Array, new: Array, starts: Array) -> Array:

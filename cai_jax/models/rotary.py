@@ -5,32 +5,49 @@ from __future__ import annotations
 import math
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from cai_jax.models.config import Config
+from cai_jax.models.rope import Linear, Llama3, LongRope
+
+Turn = tuple[Array, Array]
 
 
-def frequencies(config: Config) -> Array:
-    """Rotary angle per position of each pair of channels, `[H / 2]` float32."""
-    half = config.head_dim // 2
-    plain = config.rope_theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    stretch = config.rope_scaling
-    if stretch is None:
-        return plain
-    turns = stretch.original_max_position * plain / (2 * math.pi)  # full turns within the original context
-    keep = (turns - stretch.low_freq_factor) / (stretch.high_freq_factor - stretch.low_freq_factor)
-    keep = jnp.clip(keep, 0.0, 1.0)
-    return plain * (keep + (1 - keep) / stretch.factor)
+def rotation(config: Config, positions: Array, local: bool = False) -> Turn:
+    """Cosine and sine of every position's angles: positions `[B, T]` int32 -> two `[B, T, 1, R / 2]` float32.
+
+    R channels of a head are turned. `local`: as layers with a window do it, where those differ.
+    """
+    scaling = None if local else config.rope_scaling
+    half = config.rotary_dim // 2
+    theta = np.float32(config.local_rope_theta if local else config.rope_theta)
+    plain = 1 / theta ** (np.arange(half, dtype=np.float32) / np.float32(half))
+    angles = positions[..., None, None].astype(jnp.float32) * _stretched(plain, scaling, positions)
+    size = scaling.magnitude(config.max_position) if isinstance(scaling, LongRope) else 1.0
+    return jnp.cos(angles) * size, jnp.sin(angles) * size
 
 
-def rotation(config: Config, positions: Array) -> tuple[Array, Array]:
-    """Cosine and sine of every position's angles: positions `[B, T]` int32 -> two `[B, T, 1, H / 2]`."""
-    angles = positions[..., None, None].astype(jnp.float32) * frequencies(config)
-    return jnp.cos(angles), jnp.sin(angles)
+def _stretched(plain: np.ndarray, scaling: Linear | Llama3 | LongRope | None, positions: Array) -> Array | np.ndarray:
+    """Angles per position: float32 `[R / 2]`, or `[B, 1, 1, R / 2]` where they depend on the row's length."""
+    match scaling:
+        case None:
+            return plain
+        case Linear(factor):
+            return plain / np.float32(factor)
+        case Llama3(factor, low, high, original):
+            turns = original * plain / (2 * math.pi)  # full turns within the original context
+            keep = np.clip((turns - low) / (high - low), 0.0, 1.0)
+            return (plain * (keep + (1 - keep) / factor)).astype(np.float32)
+        case LongRope(short, long, original):
+            reaches = positions.max(axis=1)[:, None, None, None] >= original
+            return jnp.where(reaches, plain / np.float32(long), plain / np.float32(short))
 
 
-def rotate(x: Array, turn: tuple[Array, Array]) -> Array:
-    """Turn the channel pairs (i, i + H/2) of x `[B, T, heads, H]`: the convention of transformers' Llama."""
+def rotate(x: Array, turn: Turn) -> Array:
+    """Turn channel pairs (i, i + R/2) of the first R of x `[B, T, heads, H]`: transformers' convention."""
     cos, sin = (part.astype(x.dtype) for part in turn)
-    first, second = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    half = cos.shape[-1]
+    first, second, rest = jnp.split(x, [half, 2 * half], axis=-1)
+    turned = [first * cos - second * sin, second * cos + first * sin]
+    return jnp.concatenate(turned if rest.shape[-1] == 0 else [*turned, rest], axis=-1)

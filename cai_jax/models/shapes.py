@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cai_jax.models.config import Config, RopeScaling
+from cai_jax.models.config import Config
+from cai_jax.models.rope import Llama3
 
 _LLAMA_3 = dict(vocab_size=128256, rope_theta=500000.0, max_position=131072, bos_id=128000, eos_ids=(128009,))
 
@@ -62,7 +63,7 @@ SHAPES: dict[str, Config] = {
         kv_heads=8,
         head_dim=64,
         intermediate_size=8192,
-        rope_scaling=RopeScaling(32.0, 1.0, 4.0, 8192),
+        rope_scaling=Llama3(32.0, 1.0, 4.0, 8192),
         **_LLAMA_3,
     ),
     "llama-3.1-8b": Config(
@@ -72,7 +73,7 @@ SHAPES: dict[str, Config] = {
         kv_heads=8,
         head_dim=128,
         intermediate_size=14336,
-        rope_scaling=RopeScaling(8.0, 1.0, 4.0, 8192),
+        rope_scaling=Llama3(8.0, 1.0, 4.0, 8192),
         tie_embeddings=False,
         **_LLAMA_3,
     ),
@@ -83,7 +84,7 @@ SHAPES: dict[str, Config] = {
         kv_heads=8,
         head_dim=128,
         intermediate_size=28672,
-        rope_scaling=RopeScaling(8.0, 1.0, 4.0, 8192),
+        rope_scaling=Llama3(8.0, 1.0, 4.0, 8192),
         tie_embeddings=False,
         **_LLAMA_3,
     ),

@@ -17,19 +17,22 @@ from jax.sharding import PartitionSpec as P
 # needs one all-reduce each for attention and feed-forward; the other dimension is gathered over "fsdp".
 RULES = (
     (r"(^|/)embed$", P("tensor", "fsdp")),
+    (r"(^|/)embed_positions$", P(None, "fsdp")),
     (r"(^|/)unembed$", P("fsdp", "tensor")),
     (r"attention/(q|k|v)_proj$", P("fsdp", "tensor")),
     (r"attention/o_proj$", P("tensor", "fsdp")),
     (r"mlp/(gate|up)_proj$", P("fsdp", "tensor")),
     (r"mlp/down_proj$", P("tensor", "fsdp")),
-    (r"norm$|head/(kernel|bias)$", P()),
+    # A bias lies as the outputs that it is added to; after a row-wise product it is added once, to the whole.
+    (r"attention/(q|k|v)_bias$|mlp/(gate|up)_bias$", P("tensor")),
+    (r"(o|down)_bias$|norm(_bias)?$|head/(kernel|bias)$", P()),
     (r"ns_coeffs$", P()),  # Muon's polynomial, kept in its state
 )
 
 
 def _fitted(spec: P, shape: tuple[int, ...], mesh: Mesh) -> P:
     """The spec without the axes whose size does not divide their dimension: that dimension is kept whole."""
-    fits = (size % mesh.shape[axis] == 0 for axis, size in zip(spec, shape, strict=True))
+    fits = (axis and size % mesh.shape[axis] == 0 for axis, size in zip(spec, shape, strict=True))
     return P(*(axis if fit else None for axis, fit in zip(spec, fits, strict=True)))
 
 

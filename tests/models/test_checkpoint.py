@@ -3,18 +3,20 @@
 import dataclasses
 import json
 import shutil
+from functools import partial
 
 import chex
 import jax
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from cai_jax.models import checkpoint as checkpoints
-from cai_jax.models import decoder, heads
-from cai_jax.models.config import ModelError, parameters
-from tests.support import llama
+from cai_jax.models import decoder, heads, tensorfile
+from cai_jax.models.config import Config, ModelError
+from tests.support import families, llama
 
 forward = jax.jit(decoder.hidden, static_argnums=1)
 
@@ -31,11 +33,6 @@ def test_a_saved_model_reloads_in_transformers_with_the_same_logits(checkpoint, 
     assert torch.equal(wanted, got)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (tmp_path / "again" / name).read_bytes() == (path / name).read_bytes()
-
-
-def test_parameters_counts_what_transformers_counts(checkpoint):
-    path, theirs = checkpoint
-    assert parameters(checkpoints.load(path).config) == theirs.num_parameters()
 
 
 @pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])
@@ -62,7 +59,7 @@ def test_shards_are_read_through_their_index(tmp_path):
     assert (tmp_path / "model.safetensors.index.json").exists()
     with torch.no_grad():
         wanted = theirs(torch.tensor([IDS])).logits[0].numpy()
-    np.testing.assert_allclose(checkpoints.load(tmp_path).logits(IDS), wanted, atol=1e-4)
+    np.testing.assert_allclose(checkpoints.load(tmp_path).logits([IDS])[0], wanted, atol=1e-4)
 
 
 def test_reward_model_scores_as_in_transformers_up_to_its_offset(directory, tmp_path):
@@ -96,9 +93,30 @@ def edit(path, **changes):
     (path / "config.json").write_text(json.dumps(values | changes))
 
 
-def cut(path):
+def cut(path, size=-100):
     file = path / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-100])
+    file.write_bytes(file.read_bytes()[:size])
+
+
+def damage(path):
+    file = path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:8] + b"not a header" + file.read_bytes()[20:])
+
+
+def quantise(path):
+    tensors = load_file(path / "model.safetensors")
+    tensors["model.norm.weight"] = tensors["model.norm.weight"].astype(np.int8)
+    save_file(tensors, path / "model.safetensors")
+
+
+def pickled(path):
+    (path / "model.safetensors").rename(path / "pytorch_model.bin")
+
+
+def lose_a_shard(path):
+    LlamaForCausalLM.from_pretrained(path).save_pretrained(path, max_shard_size="40KB")
+    (path / "model.safetensors").unlink()
+    next(path.glob("model-00002-of-*.safetensors")).unlink()
 
 
 BREAKAGES = {
@@ -107,17 +125,46 @@ BREAKAGES = {
         lambda path: (path / "config.json").write_text('{"a": '),
         "config.json is not valid JSON",
     ),
+    "config no object": (lambda path: (path / "config.json").write_text("[]"), "config.json holds no JSON object"),
     "no weights": (lambda path: (path / "model.safetensors").unlink(), "model.safetensors does not exist"),
-    "weights cut off": (cut, "model.safetensors is cut off or damaged"),
+    "pickled weights": (pickled, "model.safetensors does not exist; .* are converted with .* save_pretrained"),
+    "weights cut off": (cut, "model.safetensors is cut off: 100 bytes are missing; fetch it again"),
+    "weights all but gone": (lambda path: cut(path, 5), "model.safetensors is cut off or damaged"),
+    "weights damaged": (damage, "model.safetensors is cut off or damaged"),
+    "a shard missing": (lose_a_shard, "model-00002-of-.* does not exist, but .*index.json lists it; fetch it"),
+    "quantised weights": (quantise, "stores weights as I8; take the model's unquantised weights"),
     "other shape": (
         lambda path: edit(path, intermediate_size=64),
         r"has shape \[48, 32\], but .* \[64, 32\]",
     ),
     "one layer more": (lambda path: edit(path, num_hidden_layers=3), "lack model.layers.2.input_layernorm"),
     "one layer less": (lambda path: edit(path, num_hidden_layers=1), "hold model.layers.1.input_layernorm"),
-    "other family": (lambda path: edit(path, model_type="gpt2"), "model_type 'gpt2'; supported: llama"),
-    "biases": (lambda path: edit(path, attention_bias=True), "attention_bias"),
-    "other rope": (lambda path: edit(path, rope_parameters={"rope_type": "yarn"}), "'yarn'"),
+    "biases": (lambda path: edit(path, attention_bias=True), "lack model.layers.0.self_attn.q_proj.bias"),
+    "other family": (
+        lambda path: edit(path, model_type="bloom"),
+        "model_type 'bloom'; supported: llama, mistral, qwen2, .* phi3",
+    ),
+    "other architecture": (
+        lambda path: edit(path, architectures=["LlamaForTokenClassification"]),
+        "architecture 'LlamaForTokenClassification'; supported: LlamaForCausalLM",
+    ),
+    "other rope": (
+        lambda path: edit(path, rope_parameters={"rope_type": "yarn"}),
+        "rotary scaling 'yarn'; supported: linear, llama3",
+    ),
+    "rope without a factor": (
+        lambda path: edit(path, rope_parameters={"rope_type": "linear"}),
+        "'linear' without 'factor'",
+    ),
+    "other activation": (lambda path: edit(path, hidden_act="mish"), "hidden_act 'mish'; supported: silu"),
+    "quantised": (
+        lambda path: edit(path, quantization_config={"bits": 4}),
+        "quantization_config; take the model's unquantised weights",
+    ),
+    "text for a number": (
+        lambda path: edit(path, num_hidden_layers="two"),
+        "num_hidden_layers 'two'; it is a whole number",
+    ),
     "no tokenizer": (lambda path: (path / "tokenizer.json").unlink(), "tokenizer.json does not exist"),
     "broken tokenizer": (
         lambda path: (path / "tokenizer.json").write_text("{}"),
@@ -140,3 +187,62 @@ def test_a_broken_directory_is_refused_by_name(directory, tmp_path, breakage):
 def test_what_is_no_directory_is_refused(tmp_path):
     with pytest.raises(ModelError, match="is not a directory"):
         checkpoints.load(tmp_path / "nowhere")
+
+
+def test_settings_that_only_some_families_have_are_refused_by_name():
+    gpt2 = {"model_type": "gpt2", "vocab_size": 9, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16}
+    assert Config.from_hf(gpt2).intermediate_size == 32
+    with pytest.raises(ModelError, match="sets scale_attn_by_inverse_layer_idx to True; only False is supported"):
+        Config.from_hf(gpt2 | {"scale_attn_by_inverse_layer_idx": True})
+    qwen = families.configuration("qwen2-windows").to_dict()
+    with pytest.raises(ModelError, match="layer of type 'chunked_attention'; supported: sliding_attention"):
+        Config.from_hf(qwen | {"layer_types": ["chunked_attention"] * 3})
+    with pytest.raises(ModelError, match="2 windows are given for 3 layers"):
+        Config.from_hf(qwen | {"layer_types": ["sliding_attention"] * 2})
+
+
+def test_a_model_saved_without_its_head_loads(tmp_path):
+    """As the published GPT-2 is: names without prefix, and masks beside the weights."""
+    theirs = families.write("gpt2", tmp_path)
+    theirs.transformer.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert "wte.weight" in tensors
+    save_file(tensors | {"h.0.attn.bias": np.ones((1, 1, 8, 8), np.float32)}, tmp_path / "model.safetensors")
+    edit(tmp_path, architectures=["GPT2LMHeadModel"])
+    np.testing.assert_allclose(checkpoints.load(tmp_path).logits([IDS]), families.logits(theirs, [IDS]), atol=1e-4)
+
+
+def test_a_published_pythia_names_its_unembedding_otherwise(tmp_path):
+    theirs = families.write("gpt_neox", tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors = {name.replace("lm_head", "embed_out"): tensor for name, tensor in tensors.items()}
+    assert "embed_out.weight" in tensors
+    save_file(tensors, tmp_path / "model.safetensors")
+    np.testing.assert_allclose(checkpoints.load(tmp_path).logits([IDS]), families.logits(theirs, [IDS]), atol=1e-4)
+
+
+def test_large_models_are_written_in_shards(directory, tmp_path):
+    model = checkpoints.load(directory)
+    model.save(tmp_path)
+    files = tensorfile.tensors(tmp_path)
+    written = [
+        tensorfile.Written(name, each.shape, np.dtype("float32"), partial(load_file(each.file).get, name))
+        for name, each in files.items()
+    ]
+    (tmp_path / "shards").mkdir()
+    tensorfile.write(tmp_path / "shards", written, most=40_000)
+    shutil.copytree(directory, tmp_path / "again", ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copytree(tmp_path / "shards", tmp_path / "again", dirs_exist_ok=True)
+    assert len(list((tmp_path / "again").glob("model-*.safetensors"))) > 2
+    assert all(file.stat().st_size < 50_000 for file in (tmp_path / "again").glob("model-*"))
+    chex.assert_trees_all_equal(checkpoints.load(tmp_path / "again").params, model.params)
+    families.read(tmp_path / "again")
+
+
+def test_logits_take_rows_only(directory):
+    model = checkpoints.load(directory)
+    assert model.logits(np.array([IDS, IDS])).shape == (2, 6, llama.VOCAB)
+    with pytest.raises(ValueError, match=r"rows of token ids, \[B, T\]"):
+        model.logits(IDS)
+    with pytest.raises(ValueError, match="a row has 513 tokens, but the model's context is 512"):
+        model.logits([[5] * 513])

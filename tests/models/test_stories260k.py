@@ -27,7 +27,7 @@ def test_its_logits_are_those_of_transformers(directory, model):
     ids = [1, *model.tokenizer.encode(" Once upon a time, there was a little girl who did not like to count.")]
     with torch.no_grad():
         wanted = LlamaForCausalLM.from_pretrained(directory)(torch.tensor([ids])).logits[0].numpy()
-    np.testing.assert_allclose(model.logits(ids), wanted, atol=1e-4)
+    np.testing.assert_allclose(model.logits([ids])[0], wanted, atol=1e-4)
 
 
 def test_it_reproduces_its_published_greedy_sample(model):

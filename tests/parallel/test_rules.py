@@ -36,6 +36,15 @@ def test_every_parameter_of_an_untied_decoder_has_its_place():
     assert found["layers_0/attention/o_proj"] == found["layers_0/mlp/down_proj"] == P("tensor", "fsdp")
 
 
+def test_biases_lie_as_the_outputs_that_they_are_added_to():
+    gpt2 = {"norm": "layer", "gated": False, "learned_positions": True, "mlp_bias": True}
+    found = specs(abstract(Config(32, 16, 2, 4, 4, 4, 24, family="gpt2", qkv_bias=True, out_bias=True, **gpt2)))
+    assert found["embed_positions"] == P(None, "fsdp")
+    assert found["layers_1/attention/k_bias"] == found["layers_1/mlp/up_bias"] == P("tensor")
+    for name in ("layers_0/attention/o_bias", "layers_0/mlp/down_bias", "layers_0/mlp_norm_bias", "final_norm_bias"):
+        assert found[name] == P()
+
+
 def test_the_whole_state_of_ppo_is_laid_out_like_its_parameters():
     settings = ppo.PPO(critic_optim=optim.Optim(1e-3, kind="muon"))
     state = jax.eval_shape(lambda: ppo.PPOState.create(settings, toy.params(), toy.scored()))
