@@ -22,6 +22,8 @@ from tests.support import llama
 
 BATCHES = (8, 16, 32, 64)  # batch sizes that are tried for transformers
 
+CACHES = ("dynamic", "static")  # for its generation
+
 # About 34 M parameters. Weights small enough that draws spread over the vocabulary; rope_theta is the one that
 # google-tunix 0.1.7 takes whatever its configuration says.
 MODEL = dict(
@@ -37,12 +39,8 @@ MODEL = dict(
 )
 
 
-def choices(rows: int, caches: Iterable[str] = ("dynamic", "static")) -> list[dict]:
-    """Options that are tried for transformers' generation of `rows` rows."""
-    return [{"batch": batch, "cache": cache} for batch in batches(rows) for cache in caches]
-
-
 def batches(rows: int) -> list[int]:
+    """Batch sizes that are tried for `rows` rows."""
     return sorted({min(batch, rows) for batch in BATCHES})
 
 
@@ -72,15 +70,23 @@ class Arena:
         gemm = {int(rows): max(flops, found[1]["gemm"][rows]) for rows, flops in found[0]["gemm"].items()}
         return bounds.Ceilings(gemm, max(each["bandwidth"] for each in found))
 
-    def best(self, name: str, trial: Callable[[dict], works.Work], choices: Iterable[dict], **fixed: Any) -> dict:
-        """The options with which transformers is fastest a row at trial(options), the work on a small scale."""
+    def best(
+        self,
+        name: str,
+        trial: Callable[[int], works.Work],
+        sizes: Iterable[int],
+        caches: Sequence[str] = (),
+        **fixed: Any,
+    ) -> dict:
+        """The batch size, then the cache, with which transformers is fastest a row at trial(batch size)."""
 
         def seconds(options: dict) -> float:
-            work = trial(options)
-            measured, made = self.theirs.measure(name, work, **options, **fixed)
+            measured, made = self.theirs.measure(name, trial(options["batch"]), **options, **fixed)
             return measured / len(made)
 
-        return min(choices, key=seconds)
+        first = {"cache": caches[0]} if caches else {}
+        best = min(({"batch": size, **first} for size in sizes), key=seconds)
+        return min(({**best, "cache": cache} for cache in caches), key=seconds, default=best)
 
     def compare(self, *calls: tuple[Side, str, works.Work, dict]) -> list[tuple[float, ...]]:
         """Seconds of each call, in turn."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tests.benchmarks import bounds, works
-from tests.benchmarks.arena import Arena, against, arena, choices, named, ours_of
+from tests.benchmarks.arena import CACHES, Arena, against, arena, batches, named, ours_of
 from tests.benchmarks.bounds import Texts
 from tests.benchmarks.figures import Figure
 
@@ -24,10 +24,10 @@ def compare(sides: Arena, work: works.Critique) -> Iterator[Figure]:
         f"{work.rounds} rounds, {work.rows} prompts"
     )
 
-    def trial(options: dict) -> works.Critique:
-        return replace(work, rows=options["batch"], new=max(work.new // 8, 2), rounds=1)
+    def trial(batch: int) -> works.Critique:
+        return replace(work, rows=batch, new=max(work.new // 8, 2), rounds=1)
 
-    options = sides.best("critique", trial, choices(work.rows), take=work.rows)
+    options = sides.best("critique", trial, batches(work.rows), CACHES, take=work.rows)
     taken = min(work.rows, max(TAKEN, options["batch"]))
     ours, theirs = sides.compare(
         (sides.ours, "critique", work, {}), (sides.theirs, "critique", work, {**options, "take": taken})

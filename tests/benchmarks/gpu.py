@@ -59,10 +59,13 @@ def _decode(sides: Arena, shape: str, work: works.Sampling, bandwidth: float) ->
     title = f"{shape}, decode, {work.rows} rows, {work.prompt} + {work.new} tokens"
     few = replace(work, new=work.new // 8)
     options = {"batch": work.rows, "cache": "dynamic"}
-    ours, ours_few = sides.compare((sides.ours, "sampling", work, {})), sides.compare((sides.ours, "sampling", few, {}))
-    theirs = sides.compare((sides.theirs, "sampling", work, options))
-    theirs_few = sides.compare((sides.theirs, "sampling", few, options))
-    ours, theirs = _less(ours[0], ours_few[0]), _less(theirs[0], theirs_few[0])
+    ours, ours_few, theirs, theirs_few = sides.compare(
+        (sides.ours, "sampling", work, {}),
+        (sides.ours, "sampling", few, {}),
+        (sides.theirs, "sampling", work, options),
+        (sides.theirs, "sampling", few, options),
+    )
+    ours, theirs = _less(ours, ours_few), _less(theirs, theirs_few)
     steps = work.new - few.new
     keys = work.rows * (work.prompt + (work.new + few.new) / 2)
     nbytes = steps * (sides.costs.read + sides.costs.key_bytes * keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,8 +27,13 @@ def compare(sides: Arena, work: works.Judging, plain: int = PLAIN, reused: int =
         f"judging {work.pairs} pairs, {work.shots} tokens of few-shots, {work.principles} principles, both orders: "
         f"{count} questions of {work.shots + len(questions[0])} tokens"
     )
+
+    def trial(batch: int) -> works.Judging:
+        """One batch of questions, two to a pair."""
+        return replace(work, pairs=max(batch // 2, 1), principles=1)
+
     ways = [{"reuse": False, "take": min(plain, count)}, {"reuse": True, "take": min(reused, count)}]
-    ways = [way | _best(sides, work, way["reuse"]) for way in ways]
+    ways = [way | sides.best("judging", trial, batches(count), **way) for way in ways]
     ours, *theirs = sides.compare(
         (sides.ours, "judging", work, {}), *((sides.theirs, "judging", work, way) for way in ways)
     )
@@ -38,12 +44,6 @@ def compare(sides: Arena, work: works.Judging, plain: int = PLAIN, reused: int =
     labels = sides.ours.measure("judging", work)[1][: ways[0]["take"]]
     apart = np.abs(np.array(labels) - sides.theirs.measure("judging", work, **ways[0])[1]).max()
     yield Figure(title, "largest difference of a label from transformers", (float(apart),), target="<= 1e-4")
-
-
-def _best(sides: Arena, work: works.Judging, reuse: bool) -> dict:
-    """The best batch size, tried on one batch of each."""
-    tried = [{"batch": batch, "take": batch} for batch in batches(len(work.questions()))]
-    return {"batch": sides.best("judging", lambda _: work, tried, reuse=reuse)["batch"]}
 
 
 def bound(sides: Arena, work: works.Judging) -> float:

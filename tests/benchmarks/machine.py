@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 ROWS = (8, 32, 64, 128, 256, 512, 2048)  # of the products that are measured
 STREAM = 1 << 25  # numbers in the array that is copied and summed: beyond any cache
-_SECONDS = 0.1  # of each measurement
+SECONDS = 0.1  # of each measurement
 
 Call = Callable[[], object]
 
@@ -31,8 +31,8 @@ def measure(
 def _best(call: Call) -> float:
     """Seconds of the fastest of several calls."""
     call()
-    best, end = float("inf"), time.perf_counter() + _SECONDS
-    while time.perf_counter() < end:
+    best, end = float("inf"), time.perf_counter() + SECONDS
+    while best == float("inf") or time.perf_counter() < end:
         begun = time.perf_counter()
         call()
         best = min(best, time.perf_counter() - begun)

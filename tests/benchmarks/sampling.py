@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from tests.benchmarks import bounds, works
-from tests.benchmarks.arena import Arena, against, arena, choices, named, ours_of
+from tests.benchmarks.arena import CACHES, Arena, against, arena, batches, named, ours_of
 from tests.benchmarks.figures import Figure
 
 
@@ -21,7 +21,8 @@ def figures() -> Iterator[Figure]:
 def fixed(sides: Arena, work: works.Sampling) -> Iterator[Figure]:
     """Every reply has the same length; nothing ends it."""
     title = f"sampling, {work.rows} × ({work.prompt} + {work.new}) tokens"
-    options = sides.best("sampling", lambda options: replace(work, new=max(work.new // 4, 2)), choices(work.rows))
+    shorter = replace(work, new=max(work.new // 4, 2))
+    options = sides.best("sampling", lambda _: shorter, batches(work.rows), CACHES)
     calls = [(sides.ours, "sampling", work, {}), (sides.theirs, "sampling", work, options)]
     calls += [(sides.tunix, "sampling", work, {})] if sides.tunix else []
     ours, theirs, *tunix = sides.compare(*calls)
@@ -44,8 +45,7 @@ def mixed(sides: Arena, work: works.Mixed, batch: int = 32) -> Iterator[Figure]:
     work = replace(work, draws=tuple(_nearest(drafts, work)))
     _, lengths = sides.ours.measure("mixed", work)
     work = replace(work, lengths=tuple(lengths))
-    tried = [choice for choice in choices(batch) if choice["batch"] == batch]
-    options = sides.best("mixed", lambda _: _first(work, batch), tried)
+    options = sides.best("mixed", lambda batch: _first(work, batch), [batch], CACHES)
     ours, theirs = sides.compare((sides.ours, "mixed", work, {}), (sides.theirs, "mixed", work, options))
     title = (
         f"sampling, {work.rows} prompts of {work.shortest} to {work.longest} tokens, replies of "

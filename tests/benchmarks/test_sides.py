@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cai_jax.models.config import Config
 from cai_jax.models.shapes import SHAPES
-from tests.benchmarks import bounds, critique, gpu, judging, logprobs, sampling, sft, works
+from tests.benchmarks import bounds, critique, gpu, judging, logprobs, machine, sampling, sft, works
 from tests.benchmarks.arena import Arena
 from tests.benchmarks.figures import table
 from tests.benchmarks.sides.worker import Process, Worker
@@ -19,12 +20,21 @@ from tests.support import llama
 TOY = dict(vocabulary=llama.VOCAB)
 FIXED = works.Sampling(**TOY, rows=3, prompt=9, new=5)
 MIXED = works.Mixed(**TOY, rows=6, shortest=3, longest=9, least=2, most=8, stops=60)
-CRITIQUE = works.Critique(**TOY, rows=3, shots=20, prompt=5, ask=3, new=4)
+CRITIQUE = works.Critique(**TOY, rows=3, shots=20, prompt=3, ask=2, new=2)
 JUDGING = works.Judging(
     **TOY, pairs=2, principles=3, shots=20, lead=2, conversation=4, principle=4, opening=2, reply=5, closing=3
 )
 LOGPROBS = works.Logprobs(**TOY, rows=3, prompt=4, new=5)
 SFT = works.Sft(**TOY, rows=2, length=9)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_ceilings():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "SECONDS", 0.0)
+        patch.setattr(machine, "STREAM", 1 << 10)
+        patch.setattr(machine, "ROWS", (8, 32))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +57,14 @@ def both(sides: Arena, name: str, work: works.Work, **options) -> tuple:
 
 @pytest.mark.parametrize("cache", ["dynamic", "static"])
 def test_greedy_samples_are_the_same_tokens(sides, cache):
-    work = works.Sampling(**TOY, rows=3, prompt=9, new=5, temperature=0.0)
+    work = replace(FIXED, temperature=0.0)
     ours, theirs = both(sides, "sampling", work, batch=2, cache=cache)
     assert ours == theirs
     assert [len(ids) for ids in ours] == [5, 5, 5]
 
 
 def test_greedy_revisions_are_the_same_tokens(sides):
-    work = works.Critique(**TOY, rows=3, shots=20, prompt=5, ask=3, new=4, temperature=0.0)
+    work = replace(CRITIQUE, temperature=0.0)
     ours, theirs = both(sides, "critique", work, batch=2, cache="dynamic", take=3)
     assert ours == theirs
 
@@ -100,16 +110,17 @@ def test_each_benchmark_fills_its_rows(sides, compare, work, rows):
     assert all(value > 0 for each in found if "difference" not in each.what for value in each.values)
 
 
-def test_large_models_run_at_toy_size():
-    sides = Arena(SHAPES["tiny"], Worker("ours", "tiny"), Worker("theirs", "tiny"), times=1, number_bytes=2)
+def test_large_models_run_at_toy_size(monkeypatch):
+    monkeypatch.setitem(SHAPES, "toy", replace(SHAPES["stories-260k"], layers=1))
+    sides = Arena(SHAPES["toy"], Worker("ours", "toy"), Worker("theirs", "toy"), times=1, number_bytes=2)
     sizes = gpu.Sizes(
-        decode=works.Sampling(rows=2, prompt=4, new=8, vocabulary=1024),
-        prefill=works.Sampling(rows=2, prompt=16, new=1, vocabulary=1024),
-        sft=works.Sft(rows=2, length=8, vocabulary=1024),
+        decode=works.Sampling(**TOY, rows=2, prompt=4, new=8),
+        prefill=works.Sampling(**TOY, rows=2, prompt=12, new=1),
+        sft=works.Sft(**TOY, rows=2, length=8),
     )
-    rows = list(gpu.compare(sides, "tiny", sizes, "toy", memory=1e12))
+    rows = list(gpu.compare(sides, "toy", sizes, "toy", memory=1e12))
     assert [row.what for row in rows if row.target] == ["share of the bandwidth"] + ["model FLOP utilisation"] * 2
-    too_large = list(gpu.compare(sides, "tiny", sizes, "toy", memory=1e6))[-1]
+    too_large = list(gpu.compare(sides, "toy", sizes, "toy", memory=1e6))[-1]
     assert not too_large.values and "does not fit" in too_large.what
 
 

@@ -39,7 +39,7 @@ def load(source: str) -> LlamaForCausalLM:
         config = LlamaConfig(**shapes.SHAPES[source].to_hf(), attn_implementation="sdpa")
         with torch.device(device):
             model = LlamaForCausalLM._from_config(config, dtype=torch.bfloat16)
-    model.generation_config = GenerationConfig(pad_token_id=PAD, top_k=0, top_p=1.0)  # its defaults: no stop id
+    model.generation_config = GenerationConfig(pad_token_id=PAD)  # which has no stop id
     return model.eval()
 
 
@@ -101,19 +101,18 @@ def critique(model: LlamaForCausalLM, work: works.Critique, batch: int, cache: s
 
 
 def judging(model: LlamaForCausalLM, work: works.Judging, batch: int, take: int, reuse: bool) -> Callable[[], list]:
-    """The first `take` questions; reuse reads the few-shots once and gives their keys and values to every batch.
+    """The first `take` questions; reuse gives every batch the few-shots' keys and values, which are read once.
 
-    All questions are of one length, so that nothing is padded and attention needs no mask.
+    That reading is not timed: the questions taken would pay as much for it as all of them. All questions are of
+    one length, so that nothing is padded and attention needs no mask.
     """
-    shots, questions = work.few_shots(), work.questions()[:take]
+    shots, questions, shared = work.few_shots(), work.questions()[:take], DynamicCache()
     a, b = work.options
+    if reuse:
+        _logits(model, [shots], shared)
 
-    @torch.inference_mode()
     def call() -> list:
         made = []
-        shared = DynamicCache()
-        if reuse:
-            _logits(model, [shots], shared)
         for part in _batches(questions, batch):
             if reuse:
                 logits = _logits(model, part, _expanded(shared, len(part)))
@@ -176,7 +175,8 @@ class _AtLength(StoppingCriteria):
 
 
 def _settings(new: int, temperature: float, cache: str) -> dict[str, Any]:
-    draws = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+    whole = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    draws = whole if temperature else {"do_sample": False}
     return draws | {"max_new_tokens": new, "cache_implementation": None if cache == "dynamic" else cache}
 
 
@@ -193,6 +193,7 @@ def _generate(
     return made[:, width:].tolist()
 
 
+@torch.inference_mode()
 def _logits(model: LlamaForCausalLM, texts: list[works.Ids], cache: DynamicCache | None = None) -> torch.Tensor:
     """Logits `[rows, V]` after the texts, which stand behind those in the cache and are added to it."""
     # By position: what the cache's parameter is called depends on the version of transformers.
