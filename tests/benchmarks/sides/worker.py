@@ -42,15 +42,15 @@ class Worker:
 
 
 class Process:
-    """The same, in a process that `python` runs."""
+    """The same, in a process that `python` runs with additions to the environment."""
 
-    def __init__(self, side: str, source: str, python: str = sys.executable) -> None:
+    def __init__(self, side: str, source: str, python: str = sys.executable, **environment: str) -> None:
         # Memory of a GPU is left to the other side; paths of the host's packages are left to the other python.
-        environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "PYTHONPATH": str(ROOT)}
+        added = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "PYTHONPATH": str(ROOT), **environment}
         call = [python, "-m", "tests.benchmarks.sides.worker", side, source]
         self.side = side
         self.child = subprocess.Popen(
-            call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=ROOT, text=True
+            call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **added}, cwd=ROOT, text=True
         )
 
     def measure(self, name: str, work: works.Work, **options: Any) -> tuple[float, Any]:
