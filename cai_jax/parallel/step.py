@@ -109,7 +109,8 @@ def _on_mesh(step: Callable, mesh: Mesh, out: tuple[Out, ...], donated: tuple[in
         return laid if len(out) > 1 else laid[0]
 
     def call(state, batch):
-        return mapped(state, {name: jax.device_put(x, rows) for name, x in batch.items()})
+        with jax.set_mesh(mesh):  # for kernels, which divide themselves (models/attention/splash.py)
+            return mapped(state, {name: jax.device_put(x, rows) for name, x in batch.items()})
 
     return Compiled(row_shards(mesh), place, call)
 

@@ -40,3 +40,7 @@ def test_parameters_and_moments_keep_the_layout_of_the_rules(found):
 
 def test_rows_that_do_not_divide_are_refused(found):
     assert found["refused"] == "6 rows in a micro-batch do not divide over 8 devices"
+
+
+def test_a_kernel_is_divided_over_the_mesh(found):
+    assert found["splash"] < 3e-6

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 from jax import Array
 
-from cai_jax.models.attention import xla
-from cai_jax.models.attention.keys import KV
+from cai_jax.models.attention import cudnn, splash, xla
+from cai_jax.models.attention.cases import KV, Case, Kernel
 
-__all__ = ["KV", "Prefix", "attention"]
+__all__ = ["KV", "Prefix", "attention", "implementation"]
+
+# Which kernel reads a row's own keys on which platform; everywhere else, and in every case that the kernel cannot do
+# (its `can`), it is plain JAX.
+KERNELS: dict[str, Kernel] = {"cudnn": cudnn, "splash": splash}
+PLATFORMS = {"gpu": "cudnn", "tpu": "splash"}
 
 
 class Prefix(NamedTuple):
@@ -35,17 +43,25 @@ class Prefix(NamedTuple):
         return own if self.before is None else self.before.end() + own
 
 
+@functools.cache
+def implementation() -> str:
+    """The implementation for this machine, chosen at the first call: "splash" on TPUs, "cudnn" on GPUs, else "xla"."""
+    return PLATFORMS.get(jax.default_backend(), "xla")
+
+
 def attention(
     q: Array,
     kv: KV,
     *,
     scale: float,
     starts: Array | None = None,
+    segments: Array | None = None,
     groups: Array | None = None,
     positions: Array | None = None,
     window: int | None = None,
     softcap: float | None = None,
     prefix: tuple[tuple[KV, Array], ...] = (),
+    impl: str | None = None,
 ) -> Array:
     """Softmax attention with a float32 softmax; every query sees itself, earlier keys of its row, and the prefix.
 
@@ -55,16 +71,23 @@ def attention(
       scale: of the scores.
       starts: int32 `[B]`: query t of row b stands at key `starts[b] + t`, and keys behind it are not seen. None:
         query t stands at key t, and S is T.
-      groups: int32 `[B, S]`. A key of group 0 is seen by all queries behind it, any other by its own group only:
-        several texts packed into a row, or alternatives behind one trunk.
+      segments: int32 `[B, S]`: a key is seen by its own segment only (several texts packed into a row).
+      groups: int32 `[B, S]`: a key of group 0 is seen by all queries behind it, any other by its own group only
+        (alternatives behind one trunk).
       positions: int32 `[B, S]`, of the keys, counted from the end of the prefix; where groups repeat positions and
         there is a window. By default their places.
       window: a query sees the last so many positions only, its own included (sliding window); None: all.
       softcap: scores become `softcap * tanh(score / softcap)` (Gemma 2); None: as they are.
       prefix: one layer of what stands before the row (`Prefix.parts`): keys and values `[K, P, H]` or `[B, K, P, H]`
-        with how many of the P are real (int32 `[]` or `[B]`).
+        with how many of the P are real (int32 `[]` or `[B]`); those `[B, …]` stand behind those of all rows.
+      impl: "xla", "splash" or "cudnn"; by default `implementation()`. What a kernel cannot do is done by "xla".
 
     Returns:
       `[B, T, N, H]`, in the dtype of the values.
     """
-    return xla.attention(q, kv, scale, starts, groups, positions, window, softcap, prefix)
+    case = Case(scale, starts, segments, groups, positions, window, softcap, prefix)
+    kernel: Callable | None = KERNELS.get(impl or implementation())
+    if kernel is None or not kernel.can(q, kv, case):
+        return xla.attention(q, kv, case)
+    seen, log_total = kernel.attention(q, kv, case)
+    return xla.behind_prefix(q, seen, log_total, case) if prefix else seen

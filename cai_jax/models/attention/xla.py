@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cai_jax.models.attention.keys import KV
+from cai_jax.models.attention.cases import KV, Case
 
 # Score of a forbidden position. Finite, so that a row of nothing but padding has no NaN.
 MASKED = -1e30
@@ -25,35 +25,29 @@ _TALL = 512
 _LONG = 32
 
 
-def attention(
-    q: Array,
-    kv: KV,
-    scale: float,
-    starts: Array | None,
-    groups: Array | None,
-    positions: Array | None,
-    window: int | None,
-    softcap: float | None,
-    prefix: tuple[tuple[KV, Array], ...],
-) -> Array:
+def attention(q: Array, kv: KV, case: Case) -> Array:
     """See `cai_jax.models.attention.attention`."""
-    rules = _Rules(scale, window, softcap)
     size = kv.k.shape[2]
-    where = jnp.arange(size)[None] if positions is None else positions
-    if starts is not None:
-        places = starts[:, None] + jnp.arange(q.shape[1])
-        return rules.attend(q, kv, places, groups, where, prefix)
+    positions = jnp.arange(size)[None] if case.positions is None else case.positions
+    if case.starts is not None:
+        queries = _Queries(q, case.starts[:, None] + jnp.arange(q.shape[1]), case)
+        return queries.attend(kv, case.segments, case.groups, positions)
     outputs = []
     block = max(_BLOCK, -(-size // _BLOCKS))
     for start in range(0, size, block):
         end = min(start + block, size)
         # What lies behind the window is not even looked at, where places are positions.
-        first = 0 if window is None or positions is not None else max(0, start - window + 1)
-        seen = KV(kv.k[:, :, first:end], kv.v[:, :, first:end])
-        places = jnp.arange(start - first, end - first)[None]
-        some = None if groups is None else groups[:, first:end]
-        outputs.append(rules.attend(q[:, start:end], seen, places, some, where[:, first:end], prefix))
+        first = 0 if case.window is None or case.positions is not None else max(0, start - case.window + 1)
+        queries = _Queries(q[:, start:end], jnp.arange(start - first, end - first)[None], case)
+        cut = (None if table is None else table[:, first:end] for table in (case.segments, case.groups, positions))
+        outputs.append(queries.attend(KV(kv.k[:, :, first:end], kv.v[:, :, first:end]), *cut))
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=1)
+
+
+def behind_prefix(q: Array, seen: Array, log_total: Array, case: Case) -> Array:
+    """What queries see of prefix and row, given what they see of their row (`cases.Kernel`)."""
+    places = jnp.arange(q.shape[1])[None]
+    return _Queries(q, places, case).merged(seen, log_total, places[..., None])
 
 
 class _Part(NamedTuple):
@@ -69,101 +63,117 @@ class _Part(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Rules:
-    """What holds for all queries of a layer; see `cai_jax.models.attention.attention`."""
+class _Queries:
+    """Queries `[B, T, N, H]` that stand at `places` `[B or 1, T]` among the keys of their rows."""
 
-    scale: float
-    window: int | None
-    softcap: float | None
+    q: Array
+    places: Array
+    case: Case
 
-    def attend(
-        self,
-        q: Array,
-        kv: KV,
-        places: Array,
-        groups: Array | None,
-        positions: Array,
-        prefix: tuple[tuple[KV, Array], ...],
-    ) -> Array:
-        """Softmax over [prefix | kv] of queries that stand at `places` `[B or 1, T]` among the keys.
-
-        groups and positions `[B or 1, S]` are those of the keys.
-        """
-        batch, length, heads, width = q.shape
-        kv_heads = kv.k.shape[1]
-        group = heads // kv_heads
+    def attend(self, kv: KV, segments: Array | None, groups: Array | None, positions: Array) -> Array:
+        """Softmax over [prefix | kv]; segments, groups and positions `[B or 1, S]` are those of the keys."""
+        places = self.places
         mask = jnp.arange(kv.k.shape[2]) <= places[:, :, None]
+        if segments is not None:
+            mask = mask & (segments[:, None] == _own(segments, places)[:, :, None])
         if groups is not None:
             mask = mask & ((groups[:, None] == _own(groups, places)[:, :, None]) | (groups[:, None] == 0))
         own = None
-        if self.window is not None:
+        if self.case.window is not None:
             own = _own(positions, places)[:, :, None]
-            mask = mask & (own - positions[:, None] < self.window)
-        # The query heads of a group become rows of one GEMM against the keys that they share.
-        q = (q * self.scale).reshape(batch, length, kv_heads, group, width).transpose(0, 2, 3, 1, 4)
-        q = q.reshape(batch, kv_heads, group * length, width)
-        mask = jnp.broadcast_to(mask, (batch, *mask.shape[1:]))
-        shared = [(keys, real) for keys, real in prefix if keys.k.ndim == 3]
-        ends = list(itertools.accumulate((real for _, real in prefix), initial=0))
-        for (keys, real), begin in zip(reversed(prefix[len(shared) :]), reversed(ends[len(shared) : -1]), strict=True):
-            before = self.visible(keys, real, own, ends[-1] - begin)
+            mask = mask & (own - positions[:, None] < self.case.window)
+        mask = jnp.broadcast_to(mask, (self.q.shape[0], *mask.shape[1:]))
+        q = self._grouped(self.q * self.case.scale, kv.k.shape[1])
+        by_row, shared = self._split(own)
+        for keys, before in reversed(by_row):
             mask = jnp.concatenate([jnp.broadcast_to(before, (*mask.shape[:2], before.shape[2])), mask], axis=2)
             kv = jax.tree.map(lambda one, other: jnp.concatenate([one, other], axis=2), keys, kv)
-        part = self.own(q, kv, mask, by_row=length >= _LONG and bool(prefix))
-        for (keys, real), begin in zip(shared, ends, strict=False):
-            part = _merge(part, self.shared(q, keys, self.visible(keys, real, own, ends[-1] - begin)))
-        out = (part.mixed / part.total).astype(kv.v.dtype).reshape(batch, kv_heads, group, length, width)
+        part = self._of_row(q, kv, mask)
+        for keys, before in shared:
+            part = _merge(part, self._of_all(q, keys, before))
+        return self._result(part, kv.v.dtype)
+
+    def merged(self, seen: Array, log_total: Array, own: Array) -> Array:
+        """Softmax over [prefix | row] where that over the row is known; own `[1, T, 1]` are the queries' positions."""
+        kv_heads = self.case.prefix[0][0].k.shape[-3]
+        q = self._grouped(self.q * self.case.scale, kv_heads)
+        top = self._grouped(log_total[..., None], kv_heads).astype(jnp.float32)
+        part = _Part(self._grouped(seen, kv_heads).astype(jnp.float32), jnp.ones_like(top), top)
+        by_row, shared = self._split(own)
+        for keys, before in by_row:
+            mask = jnp.broadcast_to(before, (q.shape[0], self.q.shape[1], before.shape[2]))
+            part = _merge(part, self._of_row(q, keys, mask))
+        for keys, before in shared:
+            part = _merge(part, self._of_all(q, keys, before))
+        return self._result(part, seen.dtype)
+
+    def _grouped(self, x: Array, kv_heads: int) -> Array:
+        """`[B, T, N, H]` as `[B, K, group * T, H]`: the heads of a group are rows of one GEMM against shared keys."""
+        batch, length, heads, width = x.shape
+        x = x.reshape(batch, length, kv_heads, heads // kv_heads, width).transpose(0, 2, 3, 1, 4)
+        return x.reshape(batch, kv_heads, -1, width)
+
+    def _result(self, part: _Part, dtype) -> Array:
+        """The softmax divided, `[B, T, N, H]`."""
+        batch, length, heads, width = self.q.shape
+        kv_heads = part.mixed.shape[1]
+        out = (part.mixed / part.total).astype(dtype).reshape(batch, kv_heads, heads // kv_heads, length, width)
         return out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)
 
-    def visible(self, kv: KV, real: Array, own: Array | None, ahead: Array | int) -> Array:
-        """Which keys of a part of the prefix are seen: `[1 or B, 1 or T, P]`.
+    def _split(self, own: Array | None) -> tuple[list[tuple[KV, Array]], list[tuple[KV, Array]]]:
+        """The prefix's parts that each row has for itself, and those of all rows, with what is seen of them.
 
-        own `[B or 1, T, 1]` are the queries' positions, where there is a window; position 0 stands `ahead` tokens
-        behind the part's first.
+        own `[B or 1, T, 1]` are the queries' positions, where there is a window. The masks are `[1 or B, 1 or T, P]`.
         """
-        keys = jnp.arange(kv.k.shape[-2])
-        mask = keys < jnp.reshape(real, (-1, 1, 1))
-        if self.window is None:
-            return mask
-        return mask & (own + jnp.reshape(ahead, (-1, 1, 1)) - keys < self.window)
+        ends = list(itertools.accumulate((real for _, real in self.case.prefix), initial=0))
+        by_row, shared = [], []
+        for (keys, real), begin in zip(self.case.prefix, ends, strict=False):
+            numbers = jnp.arange(keys.k.shape[-2])
+            mask = numbers < jnp.reshape(real, (-1, 1, 1))
+            if self.case.window is not None:
+                distance = own + jnp.reshape(ends[-1] - begin, (-1, 1, 1)) - numbers
+                mask = mask & (distance < self.case.window)
+            (by_row if keys.k.ndim == 4 else shared).append((keys, mask))
+        return by_row, shared
 
-    def own(self, q: Array, kv: KV, mask: Array, by_row: bool) -> _Part:
+    def _of_row(self, q: Array, kv: KV, mask: Array) -> _Part:
         """Queries `[B, K, group * T, H]` on keys of their row `[B, K, S, H]`, where mask `[B, T, S]` allows.
 
-        Row by row, the scores stay in the processor's cache; differentiated, a loop would cost more than it saves.
+        Behind a prefix row by row, so that the scores stay in the processor's cache; without one there may be a
+        gradient, for which a loop costs more than it saves.
         """
         group = q.shape[2] // mask.shape[1]
-        if not by_row:
-            return self.part(q, kv, jnp.tile(mask, (1, group, 1))[:, None])
-        return jax.lax.map(lambda row: self.part(row[0], row[1], jnp.tile(row[2], (group, 1))), (q, kv, mask))
+        if not self.case.prefix or mask.shape[1] < _LONG:
+            return self._part(q, kv, jnp.tile(mask, (1, group, 1))[:, None])
+        return jax.lax.map(lambda row: self._part(row[0], row[1], jnp.tile(row[2], (group, 1))), (q, kv, mask))
 
-    def shared(self, q: Array, kv: KV, mask: Array) -> _Part:
+    def _of_all(self, q: Array, kv: KV, mask: Array) -> _Part:
         """Queries `[B, K, group * T, H]` on keys that all rows share `[K, P, H]`: one GEMM of all rows.
 
-        mask is `[1 or B, 1 or T, P]`. Long products are taken some hundred queries at a time, whose scores stay in
-        the processor's cache instead of making several trips to memory.
+        mask is `[1 or B, 1 or T, P]`. On CPU long products are taken some hundred queries of a head at a time: their
+        scores stay in the cache instead of making several trips to memory, which takes a third of the time.
         """
         batch, kv_heads, rows, width = q.shape
         tall = q.swapaxes(0, 1).reshape(kv_heads, batch * rows, width)
-        if mask.shape[1] > 1:
+        if mask.shape[0] > 1 or mask.shape[1] > 1:
             mask = jnp.tile(jnp.broadcast_to(mask, (batch, *mask.shape[1:])), (1, rows // mask.shape[1], 1))
         mask = mask.reshape(-1, mask.shape[2])
         blocks, left = divmod(batch * rows, _TALL)
-        if blocks < 2 or left or len(mask) > 1:
-            found = self.part(tall, kv, mask)
+        if blocks < 2 or left or len(mask) > 1 or jax.default_backend() != "cpu":
+            found = self._part(tall, kv, mask)
         else:
             by_head = (tall.reshape(kv_heads, blocks, _TALL, width), kv)
-            found = jax.lax.map(lambda h: jax.lax.map(lambda some: self.part(some, h[1], mask), h[0]), by_head)
+            found = jax.lax.map(lambda h: jax.lax.map(lambda some: self._part(some, h[1], mask), h[0]), by_head)
         return _Part(*(leaf.reshape(kv_heads, batch, rows, -1).swapaxes(0, 1) for leaf in found))
 
-    def part(self, q: Array, kv: KV, mask: Array) -> _Part:
+    def _part(self, q: Array, kv: KV, mask: Array) -> _Part:
         """Queries `[..., Q, H]` on keys `[..., S, H]`, where mask `[..., Q, S]` allows.
 
         Dividing by the total afterwards, in the narrow result, saves a pass over the wide weights.
         """
         scores = jnp.einsum("...qh,...sh->...qs", q, kv.k, preferred_element_type=jnp.float32)
-        if self.softcap is not None:
-            scores = self.softcap * jnp.tanh(scores / self.softcap)
+        if self.case.softcap is not None:
+            scores = self.case.softcap * jnp.tanh(scores / self.case.softcap)
         scores = jnp.where(mask, scores, MASKED)
         top = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
         weights = jnp.exp(scores - top)

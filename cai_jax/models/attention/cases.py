@@ -1,0 +1,40 @@
+"""What attention is asked for, and what an implementation offers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from jax import Array
+
+
+class KV(NamedTuple):
+    """Rotated keys and values of one layer, `[B, K, S, H]`."""
+
+    k: Array
+    v: Array
+
+
+class Case(NamedTuple):
+    """The arguments of `cai_jax.models.attention.attention` beside queries, keys and values."""
+
+    scale: float
+    starts: Array | None
+    segments: Array | None
+    groups: Array | None
+    positions: Array | None
+    window: int | None
+    softcap: float | None
+    prefix: tuple[tuple[KV, Array], ...]
+
+
+class Kernel(Protocol):
+    """A module that attends to a row's own keys."""
+
+    def can(self, q: Array, kv: KV, case: Case) -> bool:
+        """Whether it can do this case."""
+        ...
+
+    def attention(self, q: Array, kv: KV, case: Case) -> tuple[Array, Array | None]:
+        """What queries see of their row, `[B, T, N, H]`; and, where a prefix has to be added, the logarithm of the
+        sum of the exponentials of their scores, float32 `[B, T, N]`."""
+        ...

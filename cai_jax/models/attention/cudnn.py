@@ -1,0 +1,35 @@
+"""cuDNN's flash attention, for NVIDIA GPUs, through `jax.nn.dot_product_attention`."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from cai_jax.models.attention.cases import KV, Case
+
+_WIDTHS = range(8, 129, 8)  # of heads
+
+
+def can(q: Array, kv: KV, case: Case) -> bool:
+    """Half precision only; no decoding, no packed texts or alternatives, no softcap.
+
+    Padding stands on the right, behind every query that counts, so that it needs no lengths.
+    """
+    plain = case.starts is None and case.segments is None and case.groups is None and case.softcap is None
+    return plain and q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[3] in _WIDTHS
+
+
+def attention(q: Array, kv: KV, case: Case) -> tuple[Array, Array | None]:
+    """See `cases.Kernel`."""
+    found = jax.nn.dot_product_attention(
+        q,
+        kv.k.swapaxes(1, 2),
+        kv.v.swapaxes(1, 2),
+        scale=case.scale,
+        is_causal=True,
+        local_window_size=None if case.window is None else (case.window - 1, 0),
+        implementation="cudnn",
+        return_residual=bool(case.prefix),
+    )
+    return found if case.prefix else (found, None)

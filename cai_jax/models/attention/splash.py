@@ -1,0 +1,67 @@
+"""JAX's Splash attention, a Pallas kernel for TPUs; elsewhere it is interpreted, which is slow but the same."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import PartitionSpec as P
+
+from cai_jax.models.attention.cases import KV, Case
+
+_LANES = 128  # what the kernel's blocks and head width are multiples of
+_BLOCK = 512
+
+
+def can(q: Array, kv: KV, case: Case) -> bool:
+    """All but decoding and alternatives; rows must be a multiple of 128 tokens long."""
+    return case.starts is None and case.groups is None and q.shape[1] % _LANES == 0
+
+
+def attention(q: Array, kv: KV, case: Case) -> tuple[Array, Array | None]:
+    """See `cases.Kernel`. With a prefix it is not differentiable, which only inference has."""
+    width = q.shape[3]
+    padding = [(0, 0)] * 3 + [(0, -width % _LANES)]
+    q, k, v = (jnp.pad(x, padding) for x in (q.swapaxes(1, 2) * case.scale, *kv))
+    segments = jnp.zeros((q.shape[0], q.shape[2]), jnp.int32) if case.segments is None else case.segments
+    run = _sharded(functools.partial(_rows, window=case.window, softcap=case.softcap, residual=bool(case.prefix)))
+    seen, log_total = run(q, k, v, segments)
+    seen = seen[..., :width].swapaxes(1, 2).astype(kv.v.dtype)
+    return seen, None if log_total is None else log_total.swapaxes(1, 2)
+
+
+def _rows(q: Array, k: Array, v: Array, segments: Array, *, window: int | None, softcap: float | None, residual: bool):
+    """The kernel over rows: q `[B, N, T, H]`, k and v `[B, K, T, H]`, segments `[B, T]`."""
+    from jax.experimental.pallas.ops.tpu import splash_attention as splash
+
+    heads, length = q.shape[1:3]
+    size = (length, length)
+    one = splash.CausalMask(size) if window is None else splash.LocalMask(size, (window - 1, 0), 0)
+    block = next(b for b in (_BLOCK, _BLOCK // 2, _LANES) if length % b == 0)
+    blocks = {
+        name: block for name in ("block_q", "block_kv", "block_q_dkv", "block_kv_dkv", "block_q_dq", "block_kv_dq")
+    }
+    kernel = splash.make_splash_mha(
+        splash.MultiHeadMask([one] * heads),
+        block_sizes=splash.BlockSizes(**blocks),
+        save_residuals=residual,
+        attn_logits_soft_cap=softcap,
+        head_shards=1,
+        q_seq_shards=1,
+        interpret=jax.default_backend() != "tpu",
+    )
+    found = jax.vmap(kernel)(q, k, v, splash.SegmentIds(segments, segments))
+    return (found[0], found[1][0]) if residual else (found, None)
+
+
+def _sharded(run):
+    """`run` on each device's own rows and heads, where a mesh is set: XLA cannot divide a kernel by itself."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.manual_axes:
+        return run
+    rows = P(("data", "fsdp"), "tensor")
+    in_specs = (rows, rows, rows, P(("data", "fsdp")))
+    # A kernel does not say how its outputs vary over the mesh, so that cannot be checked.
+    return jax.shard_map(run, mesh=mesh, in_specs=in_specs, out_specs=rows, check_vma=False)
