@@ -8,15 +8,39 @@ Every stage of the language can be called at once, on the same cache as programs
     replies = cai_jax.sample(["How do I pick a lock?"], base, n=2)
     print([row["reply"] for row in replies])
 
-Importing this imports no JAX.
+A model can also be taken in hand: `cai_jax.load("org/name").logits(ids)`. Importing this imports no JAX.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cai_jax.models.checkpoint import Model, Shardings
 
 __version__ = "0.1.0"
+
+
+def load(path_or_id: str | Path, dtype: str = "float32", shardings: Shardings | None = None) -> Model:
+    """A model with its weights, its tokenizer, and for a reward model its head.
+
+    Args:
+      path_or_id: "builtin:tiny", a folder in the Hugging Face layout, or "org/name" (also "hf:org/name") of the local
+        Hugging Face cache; the network is never asked.
+      dtype: of the weights, whatever they are stored in: "float32" or "bfloat16".
+      shardings: where the weights lie on several devices; see `models.checkpoint.load`.
+
+    Returns:
+      A `Model` m: `m.logits(ids)` `[B, T, V]` float32, `m.save(path)`, `m.tokenizer`, `m.params`, `m.config`.
+
+    Raises:
+      ModelError: there is no such model, or it cannot be used; the message names the cure.
+    """
+    from cai_jax.models import checkpoint, locate
+
+    return checkpoint.load(locate.folder(path_or_id), dtype, shardings)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,51 @@
+"""Where a model lies on this machine. Imports no JAX, and never asks the network."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cai_jax.data.hub import snapshot
+from cai_jax.models.errors import ModelError
+
+BUILTIN = Path(__file__).parent.parent / "tiny" / "checkpoint"
+
+
+def locate(path: str) -> Path | None:
+    """Folder of a `builtin:`, `hf:` or plain path; None where it is not here or is still to be made (`init:`)."""
+    scheme, _, name = path.partition(":")
+    if scheme == "builtin":
+        return BUILTIN if name == "tiny" else None
+    if scheme == "init":
+        return None
+    if scheme == "hf":
+        return snapshot("models", name)
+    return Path(path) if Path(path).is_dir() else None
+
+
+def folder(path_or_id: str | Path) -> Path:
+    """Folder of "builtin:tiny", of a path, or of "hf:org/name" or "org/name" in the local Hugging Face cache.
+
+    Raises:
+      ModelError: there is none; it says what can be given.
+    """
+    name = str(path_or_id)
+    found = locate(name)
+    if found is None and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        found = snapshot("models", name)
+    if found is not None:
+        return found
+    scheme, _, rest = name.partition(":")
+    if scheme == "builtin":
+        raise ModelError(f'there is no built-in model {rest!r}; the built-in model is "builtin:tiny"')
+    if scheme == "init":
+        raise ModelError(f"{name} is fresh weights, which a program makes with model({name!r}); give what it wrote")
+    if scheme == "hf" or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        asked = name.removeprefix("hf:")
+        raise ModelError(
+            f"{asked} is neither a folder nor in the local Hugging Face cache; fetch it first, for example with "
+            f"`hf download {asked}`"
+        )
+    raise ModelError(
+        f'there is no model folder {name}; give a folder, "builtin:tiny", or "org/name" of the local cache'
+    )

@@ -1,0 +1,53 @@
+"""One of two processes with four devices each (see test_sharded.py) that load models onto one mesh of eight.
+
+Arguments: its number, the coordinator's address, folders of models. Prints a JSON list, for every model what it read.
+"""
+
+import json
+import sys
+
+import jax
+import numpy as np
+
+from cai_jax.models import checkpoint, tensorfile
+from cai_jax.parallel.mesh import make_mesh
+from cai_jax.parallel.rules import shardings
+
+counted = 0
+read = tensorfile._read
+
+
+def count(file, offset, into):
+    global counted
+    counted += into.nbytes
+    read(file, offset, into)
+
+
+def inspect(path, mesh):
+    """Bytes read and held of one model, those of matrices held, and all of them; and whether the parts are right."""
+    global counted
+    whole = jax.tree.leaves(checkpoint.load(path).params)
+    counted = 0
+    laid = jax.tree.leaves(checkpoint.load(path, shardings=lambda tree: shardings(tree, mesh)).params)
+    found = {"read": counted, "held": 0, "matrices": 0, "all matrices": 0, "right": True}
+    for leaf, wanted in zip(laid, whole, strict=True):
+        parts = {str(shard.index): shard for shard in leaf.addressable_shards}.values()
+        held = sum(shard.data.nbytes for shard in parts)
+        found["held"] += held
+        found["matrices"] += held * (leaf.ndim == 2)
+        found["all matrices"] += wanted.nbytes * (leaf.ndim == 2)
+        found["right"] &= all(np.array_equal(shard.data, wanted[shard.index]) for shard in parts)
+    return found
+
+
+def main():
+    number, address, *paths = sys.argv[1:]
+    jax.distributed.initialize(address, num_processes=2, process_id=int(number))
+    tensorfile._read = count
+    # The first of the axes that cut matrices runs over the processes.
+    mesh = make_mesh(1, 2, 4)
+    json.dump([inspect(path, mesh) for path in paths], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
