@@ -9,6 +9,9 @@ import jax.numpy as jnp
 from jax import Array
 
 
+_WIDTH = 128  # tokens of a block in which a draw is looked for
+
+
 class Knobs(NamedTuple):
     """How tokens are drawn and when a reply ends; traced scalars, and stop_ids int32 `[E]` (-1: none)."""
 
@@ -35,15 +38,39 @@ def draw(logprobs: Array, keys: Array, counts: Array, temperature: Array) -> Arr
     The draw depends only on the row's key (uint32 `[B, 2]`) and on how many tokens its reply has (`[B]`).
     """
 
-    def noise(key: Array, count: Array) -> Array:
+    def uniform(key: Array, count: Array) -> Array:
         key = jax.random.fold_in(jax.random.wrap_key_data(key, impl="threefry2x32"), count)
-        return jax.random.gumbel(key, logprobs.shape[-1:], jnp.float32)
+        return jax.random.uniform(key, (), jnp.float32)
 
     def sampled() -> Array:
-        return jnp.argmax(logprobs + jax.vmap(noise)(keys, counts), axis=-1)
+        return inverse(jnp.exp(logprobs), jax.vmap(uniform)(keys, counts))
 
     token = jax.lax.cond(temperature > 0, sampled, lambda: jnp.argmax(logprobs, axis=-1))
     return token.astype(jnp.int32)
+
+
+def inverse(p: Array, u: Array) -> Array:
+    """The token at which the cumulative sum of p `[B, V]` passes the share u `[B]` of its total; `[B]`.
+
+    Never one of probability 0. One random number a row: noise for every token, as the Gumbel trick wants it, costs
+    an eighth of a decoding step on CPU. The sum is looked for in two levels, blocks and then tokens.
+    """
+    blocks = jnp.pad(p, ((0, 0), (0, -p.shape[1] % _WIDTH))).reshape(p.shape[0], -1, _WIDTH)
+    sums = blocks.sum(axis=-1)
+    ends = jnp.cumsum(sums, axis=-1)
+    target = (u * ends[:, -1])[:, None]
+    block = _first(ends > target, sums)
+    row = jnp.take_along_axis(blocks, block[..., None], axis=1)[:, 0]
+    begin = jnp.take_along_axis(ends - sums, block, axis=1)
+    token = _first(begin + jnp.cumsum(row, axis=-1) > target, row)
+    return (block * _WIDTH + token)[:, 0]
+
+
+def _first(passed: Array, p: Array) -> Array:
+    """`[B, 1]`: where `passed` `[B, N]` begins among those with p > 0; the largest p where rounding leaves none."""
+    passed = passed & (p > 0)
+    found = jnp.where(passed.any(axis=-1), jnp.argmax(passed, axis=-1), jnp.argmax(p, axis=-1))
+    return found[:, None]
 
 
 def _nucleus(logprobs: Array, top_p: Array) -> Array:
