@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 ROWS = (8, 32, 64, 128, 256, 512, 2048)  # of the products that are measured
+LARGE = (2048, 2048)  # a matrix on which libraries do well, beside the model's own
 STREAM = 1 << 25  # numbers in the array that is copied and summed: beyond any cache
 SECONDS = 0.1  # of each measurement
 
@@ -16,15 +17,23 @@ Call = Callable[[], object]
 
 
 def measure(
-    makers: Sequence[Callable[[int], Call]], weights: int, streams: Sequence[tuple[int, Call]], nbytes: int
+    makers: Sequence[Callable[[int, int, int], Call]],
+    own: tuple[int, int],
+    streams: Sequence[tuple[int, Call]],
+    nbytes: int,
 ) -> dict:
     """Best FLOP/s by rows, and best bytes a second.
 
     Args:
-      makers: for a number of rows, a product of that many rows with a matrix of `weights` numbers.
+      makers: for rows, width and inner, a product of a matrix `[rows, width]` with one `[width, inner]`.
+      own: width and inner of the model's widest matrix.
       streams: how often a call passes over `nbytes`, and the call.
     """
-    gemm = {rows: max(2 * rows * weights / _best(make(rows)) for make in makers) for rows in ROWS}
+
+    def flops(rows: int, shape: tuple[int, int]) -> float:
+        return 2 * rows * shape[0] * shape[1] / min(_best(make(rows, *shape)) for make in makers)
+
+    gemm = {rows: max(flops(rows, shape) for shape in (own, LARGE)) for rows in ROWS}
     return {"gemm": gemm, "bandwidth": max(passes * nbytes / _best(call) for passes, call in streams)}
 
 

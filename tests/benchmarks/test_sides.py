@@ -33,6 +33,7 @@ def quick_ceilings():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machine, "SECONDS", 0.0)
         patch.setattr(machine, "STREAM", 1 << 10)
+        patch.setattr(machine, "LARGE", (8, 8))
         patch.setattr(machine, "ROWS", (8, 32))
         yield
 

@@ -44,14 +44,14 @@ def _random(shape: tuple[int, ...], key: jax.Array) -> jax.Array:
 def ceilings(model: Any, work: works.Sampling) -> Callable[[], dict]:
     """What XLA and numpy reach on this machine, in the model's dtype (machine.py)."""
     dtype, config = model.params["embed"].dtype, model.config
-    width, inner = config.hidden_size, config.intermediate_size
+    own = config.hidden_size, config.intermediate_size
+    multiply = jax.jit(jnp.matmul)
 
-    def gemm(rows: int) -> Callable[[], Any]:
+    def gemm(rows: int, width: int, inner: int) -> Callable[[], Any]:
         left, right = jnp.ones((rows, width), dtype), jnp.ones((width, inner), dtype)
-        multiply = jax.jit(jnp.matmul)
         return lambda: multiply(left, right).block_until_ready()
 
-    def numpy_gemm(rows: int) -> Callable[[], Any]:
+    def numpy_gemm(rows: int, width: int, inner: int) -> Callable[[], Any]:
         left, right = np.ones((rows, width), np.float32), np.ones((width, inner), np.float32)
         return lambda: left @ right
 
@@ -59,7 +59,7 @@ def ceilings(model: Any, work: works.Sampling) -> Callable[[], dict]:
     copy, total = jax.jit(lambda x: x + 1), jax.jit(lambda x: jnp.sum(x, dtype=jnp.float32))
     streams = [(2, lambda: copy(long).block_until_ready()), (1, lambda: total(long).block_until_ready())]
     makers = [gemm] if jax.default_backend() != "cpu" else [gemm, numpy_gemm]
-    return lambda: machine.measure(makers, width * inner, streams, long.nbytes)
+    return lambda: machine.measure(makers, own, streams, long.nbytes)
 
 
 def sampling(model: Any, work: works.Sampling) -> Callable[[], list]:

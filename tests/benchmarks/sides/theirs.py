@@ -45,17 +45,17 @@ def load(source: str) -> LlamaForCausalLM:
 
 def ceilings(model: LlamaForCausalLM, work: works.Sampling) -> Callable[[], dict]:
     """What torch reaches on this machine, in the model's dtype (machine.py)."""
-    width, inner = model.config.hidden_size, model.config.intermediate_size
+    own = model.config.hidden_size, model.config.intermediate_size
     like = {"dtype": model.dtype, "device": model.device}
 
-    def gemm(rows: int) -> Callable[[], Any]:
+    def gemm(rows: int, width: int, inner: int) -> Callable[[], Any]:
         left, right = torch.ones(rows, width, **like), torch.ones(width, inner, **like)
         product = torch.empty(rows, inner, **like)
         return lambda: _finished(torch.mm(left, right, out=product))
 
     long, other = torch.ones(machine.STREAM, **like), torch.ones(machine.STREAM, **like)
     streams = [(2, lambda: _finished(other.copy_(long))), (1, lambda: _finished(long.sum()))]
-    return lambda: machine.measure([gemm], width * inner, streams, long.nbytes)
+    return lambda: machine.measure([gemm], own, streams, long.nbytes)
 
 
 def sampling(model: LlamaForCausalLM, work: works.Sampling, batch: int, cache: str) -> Callable[[], list]:
