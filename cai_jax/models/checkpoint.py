@@ -16,7 +16,7 @@ from jax.sharding import Sharding
 from jax.typing import ArrayLike
 
 from cai_jax.models import decoder, layout, tensorfile
-from cai_jax.models.config import Config, ModelError
+from cai_jax.models.config import Config, ModelError, read_json
 from cai_jax.models.families import FAMILIES
 from cai_jax.models.layout import HEAD, Slices, Stored
 from cai_jax.models.tensorfile import Tensor
@@ -88,7 +88,7 @@ def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None =
         raise ModelError(f"{path} is not a directory; a model is one, with config.json and model.safetensors")
     if dtype not in _DTYPES:
         raise ModelError(f"weights cannot be had in dtype {dtype!r}; supported: {', '.join(_DTYPES)}")
-    values = tensorfile.read_json(path / "config.json")
+    values = read_json(path / "config.json")
     config = Config.from_hf(values)
     tokenizer = Tokenizer.load(path, config)
     files = tensorfile.tensors(path)

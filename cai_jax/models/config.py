@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from cai_jax.models import families, rope
 from cai_jax.models.errors import ModelError
 from cai_jax.models.families import FAMILIES, Family
 
-__all__ = ["ACTIVATIONS", "Config", "ModelError", "parameters"]
+__all__ = ["ACTIVATIONS", "Config", "ModelError", "parameters", "read_json"]
 
 # transformers' names of the activations that the decoder computes, and what it computes.
 ACTIVATIONS = {
@@ -180,6 +182,19 @@ class Config:
             kinds = ("full_attention" if self.window(i) is None else "sliding_attention" for i in range(self.layers))
             found |= {"use_sliding_window": bool(sizes), "layer_types": list(kinds)}
         return found
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises ModelError if there is none."""
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{file} does not exist; a model directory has one") from None
+    except ValueError as error:
+        raise ModelError(f"{file} is not valid JSON ({error}); fetch it again") from None
+    if not isinstance(found, dict):
+        raise ModelError(f"{file} holds no JSON object; fetch it again")
+    return found
 
 
 def parameters(config: Config) -> int:

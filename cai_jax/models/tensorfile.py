@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
+from cai_jax.models.config import read_json
 from cai_jax.models.errors import ModelError
 
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -85,19 +86,6 @@ def tensors(folder: Path) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name in names:
         found |= _header(folder / name)
-    return found
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises ModelError if there is none."""
-    try:
-        found = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{file} does not exist; a model directory has one") from None
-    except ValueError as error:
-        raise ModelError(f"{file} is not valid JSON ({error}); fetch it again") from None
-    if not isinstance(found, dict):
-        raise ModelError(f"{file} holds no JSON object; fetch it again")
     return found
 
 

@@ -2,52 +2,46 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cai_jax.data.hub import snapshot
 from cai_jax.errors import UserError
 from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
+from cai_jax.models.errors import ModelError
+from cai_jax.models.locate import locate
 
-BUILTIN = Path(__file__).parent.parent / "tiny" / "checkpoint"
-
-
-def locate(path: str) -> Path | None:
-    """Folder of a `builtin:`, `hf:` or plain path; None where it is not here or is still to be made (`init:`)."""
-    scheme, _, name = path.partition(":")
-    if scheme == "builtin":
-        return BUILTIN if name == "tiny" else None
-    if scheme == "init":
-        return None
-    if scheme == "hf":
-        return snapshot("models", name)
-    return Path(path) if Path(path).is_dir() else None
+if TYPE_CHECKING:
+    from cai_jax.models.config import Config
 
 
-def _config(call: Call):
-    """The shape, from the folder's config.json, the `shape=` given, or the name after `init:`; None if unknown."""
-    from cai_jax.models.config import Config, ModelError
+def _config(call: Call) -> Config | None:
+    """The shape, from the folder's config.json, the `shape=` given, or the name after `init:`; None if unknown.
+
+    Raises:
+      ModelError: there is a config.json, but none of a decoder that can be had.
+    """
+    from cai_jax.models.config import Config, read_json
     from cai_jax.models.shapes import SHAPES
 
     path = call.resolve(call.values["path"])
     folder = locate(path)
     name = call.values.get("shape") or (path.partition(":")[2] if path.startswith("init:") else "")
     if folder is not None and (folder / "config.json").is_file():
-        try:
-            return Config.from_hf(json.loads((folder / "config.json").read_text("utf-8")))
-        except (ModelError, json.JSONDecodeError):
-            return None
+        return Config.from_hf(read_json(folder / "config.json"))
     return SHAPES.get(name)
 
 
 def _result(call: Call) -> Type:
-    config = _config(call)
-    if config is None:
-        return Type(Kind.MODEL)
     from cai_jax.models.config import parameters
 
+    try:
+        config = _config(call)
+    except ModelError:
+        config = None
+    if config is None:
+        return Type(Kind.MODEL)
     return Type(Kind.MODEL, context=config.max_position, size=parameters(config))
 
 
@@ -57,6 +51,12 @@ def _check(call: Call) -> Iterable[Problem]:
     path = call.resolve(call.values["path"])
     scheme, _, name = path.partition(":")
     shapes = ", ".join(SHAPES)
+    try:
+        known = _config(call) is not None
+    except ModelError as error:
+        message, _, cure = str(error).partition("; ")
+        yield Problem("E227", "path", f"the model {call.values['path']} cannot be used: {message}", hint=cure)
+        return
     if call.values.get("shape") and call.values["shape"] not in SHAPES:
         yield Problem("E222", "shape", f"no known shape is called {call.values['shape']!r}", hint=f"known: {shapes}")
     if scheme == "init" and name not in SHAPES:
@@ -70,7 +70,7 @@ def _check(call: Call) -> Iterable[Problem]:
         )
     elif scheme == "hf" and snapshot("models", name) is None:
         hint = f"fetch it first, for example with `hf download {name}`"
-        if _config(call) is None:
+        if not known:
             hint += f'; to plan without it, say shape="…", one of {shapes}'
         yield Problem("W301", "path", f"{name} is not in the local Hugging Face cache", hint=hint, warning=True)
     elif scheme not in ("init", "builtin", "hf"):

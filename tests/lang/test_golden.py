@@ -24,6 +24,8 @@ def folder(world, monkeypatch):
     (world / "mine.jsonl").write_text('{"prompt": "Hello"}\n', encoding="utf-8")
     mixed = 'constitution mixed { principle p { critique = "c" revise = "r" } }\nbase = model("builtin:tiny")\n'
     (world / "constitutions" / "mixed.cai").write_text(mixed, encoding="utf-8")
+    (world / "bloom").mkdir()
+    (world / "bloom" / "config.json").write_text('{"model_type": "bloom"}\n', encoding="utf-8")
     monkeypatch.chdir(world)
     return world
 
