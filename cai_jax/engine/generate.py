@@ -85,9 +85,10 @@ def generate(
     """Sample a reply to every row; replies come as they finish, in an order that the arguments determine.
 
     A row's reply depends on its ids, its key, the prefix and the settings only: slot count and padding are
-    fixed, so that it does not matter which rows are asked for together. decode turns ids into text;
-    stop_texts need it. Computes in the dtype of the parameters. Raises ValueError for a row that is empty,
-    longer than `longest`, or too long for the model's context.
+    fixed, so that it does not matter which other rows are asked for together; equal ones that stand beside each
+    other are read once, which may change last bits. decode turns ids into text; stop_texts need it. Computes in the
+    dtype of the parameters. Raises ValueError for a row that is empty, longer than `longest`, or too long for the
+    model's context.
     """
     if settings.stop_texts and decode is None:
         raise ValueError("stop_texts need decode, the function that turns ids into text")
@@ -135,6 +136,7 @@ class _Slots:
         # Rows read at once: often enough that few slots idle, seldom enough that the GEMMs are wide.
         self.batch = max(1, settings.slots // 4)
         self.held: dict[int, int] = {}  # slot -> index of its request
+        self.looked = np.zeros(settings.slots, int)  # tokens of a slot that were searched for stop texts
 
     def run(self, rows: Sequence[Request]) -> Iterator[Reply]:
         params, config = self.model
@@ -153,7 +155,7 @@ class _Slots:
             )
             for slot, index in list(self.held.items()):
                 count = int(counts[slot])
-                reply = self._reply(index, tokens[slot, :count], logprobs[slot, :count], active[slot])
+                reply = self._reply(slot, index, tokens[slot, :count], logprobs[slot, :count], active[slot])
                 if reply is not None:
                     del self.held[slot]
                     yield reply
@@ -168,31 +170,49 @@ class _Slots:
             free = (slot for slot in range(total) if slot not in self.held)
             taken = dict(zip(free, indices, strict=False))
             self.held |= taken
-            chosen = [rows[index] for index in indices]
-            lengths = np.ones(self.batch, np.int32)
-            lengths[: len(indices)] = [len(row.ids) for row in chosen]
-            keys = np.zeros((self.batch, 2), np.uint32)
-            keys[: len(indices)] = [row.key for row in chosen]
-            slots = np.full(self.batch, total, np.int32)
-            slots[: len(indices)] = list(taken)
-            table = buckets.pad([row.ids for row in chosen], self.batch, width)
-            state = steps.fill(*self.model, state, table, lengths, keys, slots, self.prefix)
+            self.looked[list(taken)] = 0
+            texts = self._texts([rows[index] for index in indices], list(taken), width)
+            state = steps.fill(*self.model, state, texts, self.prefix)
         return state
 
-    def _reply(self, index: int, ids: np.ndarray, logprobs: np.ndarray, active: bool) -> Reply | None:
+    def _texts(self, chosen: Sequence[Request], slots: Sequence[int], width: int) -> steps.Texts:
+        """Requests as arrays; several samples of one prompt share its row."""
+        places = {ids: place for place, ids in enumerate(dict.fromkeys(tuple(row.ids) for row in chosen))}
+        height = self.batch if len(places) == len(chosen) else min(self.batch, 1 << (len(places) - 1).bit_length())
+        lengths = np.ones(height, np.int32)
+        lengths[: len(places)] = [len(ids) for ids in places]
+        keys = np.zeros((self.batch, 2), np.uint32)
+        keys[: len(chosen)] = [row.key for row in chosen]
+        into = np.full(self.batch, self.settings.slots, np.int32)
+        into[: len(chosen)] = slots
+        sources = np.zeros(self.batch, np.int32)
+        sources[: len(chosen)] = [places[tuple(row.ids)] for row in chosen]
+        return steps.Texts(buckets.pad(list(places), height, width), lengths, sources, keys, into)
+
+    def _reply(self, slot: int, index: int, ids: np.ndarray, logprobs: np.ndarray, active: bool) -> Reply | None:
         """The reply in a slot if it is complete."""
-        kept = _before_stop(ids.tolist(), self.settings.stop_texts, self.decode)
+        found = ids.tolist()
+        kept = _before_stop(found, self.settings.stop_texts, self.decode) if self._may_stop(slot, found) else None
         if kept is None and active:
             return None
-        ended = kept is not None or int(ids[-1]) in self.settings.stop_ids
-        kept = len(ids) if kept is None else kept
-        return Reply(index, ids[:kept].tolist(), logprobs[:kept].tolist(), ended)
+        ended = kept is not None or found[-1] in self.settings.stop_ids
+        kept = len(found) if kept is None else kept
+        return Reply(index, found[:kept], logprobs[:kept].tolist(), ended)
+
+    def _may_stop(self, slot: int, ids: list[int]) -> bool:
+        """Whether a stop text may have come since the last look; what was read then is not decoded again."""
+        stops = self.settings.stop_texts
+        if not stops:
+            return False
+        # One that began before reaches back by no more tokens than it has characters.
+        fresh = ids[max(0, self.looked[slot] - max(map(len, stops))) :]
+        self.looked[slot] = len(ids)
+        text = self.decode(fresh)
+        return any(stop in text for stop in stops)
 
 
-def _before_stop(ids: list[int], stops: Sequence[str], decode: Decode | None) -> int | None:
+def _before_stop(ids: list[int], stops: Sequence[str], decode: Decode) -> int | None:
     """How many of `ids` stand wholly before the first stop text; None if there is none."""
-    if not stops:
-        return None
     text = decode(ids)
     found = [at for at in (text.find(stop) for stop in stops) if at >= 0]
     if not found:

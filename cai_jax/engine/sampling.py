@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-
 _WIDTH = 128  # tokens of a block in which a draw is looked for
 
 

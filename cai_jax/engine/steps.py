@@ -1,6 +1,7 @@
 """The jitted steps of generation: fill slots with prompts, decode a chunk. Pure, the state donated.
 
-Dimensions: B slots, P rows of one prefill, T its length, S cache positions, N new tokens, V vocabulary.
+Dimensions: B slots, P prompts of one prefill, T its length, I slots that it fills, S cache positions, N new tokens,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -51,37 +52,45 @@ def empty(config: Config, slots: int, positions: int, new: int, dtype: str) -> S
     return State(cache, zeros, zeros, table, table.astype(jnp.float32), zeros, keys, zeros.astype(bool))
 
 
-@partial(jax.jit, static_argnums=1, donate_argnums=2)
-def fill(
-    params: decoder.Params,
-    config: Config,
-    state: State,
-    rows: Array,
-    lengths: Array,
-    keys: Array,
-    slots: Array,
-    prefix: Prefix | None,
-) -> State:
-    """Read rows int32 `[P, T]` of `lengths` `[P]` into `slots` `[P]`, with their keys uint32 `[P, 2]`.
+class Texts(NamedTuple):
+    """Prompts to be read, and where they go.
 
-    A row whose slot is B, which does not exist, is padding and written nowhere. Draws nothing: decode reads
-    each row's last token again, which costs it a step and spares every prefill shape a compiled sampler.
+    rows: int32 `[P, T]`, different prompts; lengths: int32 `[P]`.
+    sources: int32 `[I]`, which prompt a slot continues; keys: uint32 `[I, 2]`, of its draws; slots: int32 `[I]`, its
+    number. A slot numbered B, which does not exist, is written nowhere.
     """
+
+    rows: Array
+    lengths: Array
+    sources: Array
+    keys: Array
+    slots: Array
+
+
+@partial(jax.jit, static_argnums=1, donate_argnums=2)
+def fill(params: decoder.Params, config: Config, state: State, texts: Texts, prefix: Prefix | None) -> State:
+    """Read prompts, each once, and put them into all slots that continue them.
+
+    Draws nothing: decode reads each row's last token again, which costs it a step and spares every prefill shape a
+    compiled sampler.
+    """
+    rows, lengths, sources, keys, slots = texts
     _, layers = decoder.prefill(params, config, rows, prefix=prefix, dtype=params["embed"].dtype)
+    last = jnp.take_along_axis(rows, lengths[:, None] - 1, axis=1)[:, 0]
 
     def put(old: Array, new: Array) -> Array:
         return old.at[slots].set(new, mode="drop")
 
     def put_cache(old: Array, new: Array) -> Array:
-        return old.at[slots, :, : rows.shape[1]].set(new, mode="drop")
+        return old.at[slots, :, : rows.shape[1]].set(new[sources], mode="drop")
 
     return state._replace(
         cache=jax.tree.map(put_cache, state.cache, layers),
-        lengths=put(state.lengths, lengths - 1),
-        newest=put(state.newest, rows[jnp.arange(rows.shape[0]), lengths - 1]),
-        counts=put(state.counts, jnp.zeros_like(lengths)),
+        lengths=put(state.lengths, lengths[sources] - 1),
+        newest=put(state.newest, last[sources]),
+        counts=put(state.counts, jnp.zeros_like(slots)),
         keys=put(state.keys, keys),
-        active=put(state.active, jnp.ones(lengths.shape, bool)),
+        active=put(state.active, jnp.ones(slots.shape, bool)),
     )
 
 

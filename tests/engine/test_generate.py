@@ -98,6 +98,22 @@ def test_a_shared_prefix_equals_the_prefix_in_every_row(params, config):
         np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-5)
 
 
+def test_samples_of_one_prompt_share_its_reading(params, config, monkeypatch):
+    """Read once, and the replies of prompts that are read one by one."""
+    prompts = [request.ids for request in requests(4)]
+    keys = [row_key(0, 0, "s", "r", "h", i, 0) for i in range(12)]
+    rows = [Request(prompts[i // 3], key) for i, key in enumerate(keys)]
+    settings = Sampling(max_new=8, stop_ids=(0,), slots=32, longest=16)
+    filled, fill = [], steps.fill
+    monkeypatch.setattr(steps, "fill", lambda *args: filled.append(args[3].rows) or fill(*args))
+    together = replies(params, config, rows, settings)
+    assert sum(len(rows) for rows in filled) == 2 + 4  # the first 8 rows continue 3 prompts, read as 4
+    for row, reply in zip(rows, together, strict=True):
+        (alone,) = replies(params, config, [row], settings)
+        assert reply.ids == alone.ids
+        np.testing.assert_allclose(reply.logprobs, alone.logprobs, atol=1e-5)
+
+
 @pytest.mark.parametrize("temperature, top_p", [(1.0, 1.0), (0.7, 1.0), (1.0, 0.8)])
 def test_frequencies_follow_the_exact_distribution(params, config, temperature, top_p):
     row, count = [3, 14, 15], 3000
