@@ -55,6 +55,14 @@ def test_what_cannot_be_run_is_refused_before_it_is(bench, options, code, said):
     assert code in wrong.err and said in wrong.err
 
 
+@pytest.mark.parametrize("dtype, most", [("float32", 1e-4), ("bfloat16", 0.05)])
+def test_sampler_and_trainer_agree_and_their_gap_is_logged(bench, dtype, most):
+    page = f'half = model("small", dtype={dtype})\n' + RM.replace("base", "half") + PPO.replace("base", "rl = half")
+    (line,) = bench.run(page + ", steps=1)\n").log("rl")
+    assert 0 < line["sampler_gap"] <= line["sampler_gap_max"]
+    assert line["sampler_gap"] < most
+
+
 def test_a_watching_preference_model_is_logged(bench):
     ran = bench.run(
         RM + "other = human.train |> reward(base, batch=8, seed=1)\n" + f"rl = {PPO}, steps=1, watch=other)\n"

@@ -220,7 +220,7 @@ def test_each_kind_of_text_has_its_own_stops(bench, monkeypatch):
 
     def write(self, prompts, keys):
         seen.append(self.stops)
-        return [writing.Written("x", -1.0, [5], True) for _ in prompts]
+        return [writing.Written("x", [-1.0], [5], True) for _ in prompts]
 
     monkeypatch.setattr(writing.Writer, "write", write)
     bench.run(

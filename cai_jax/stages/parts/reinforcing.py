@@ -19,18 +19,19 @@ from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.models import format_of, model_of
 from cai_jax.stages.parts.rewarding import Scorer
 from cai_jax.stages.parts.training import compiled, micro_batches, micro_size, row_length, wide
-from cai_jax.stages.parts.writing import Writer, text_of
+from cai_jax.stages.parts.writing import Writer, Written, text_of
+
+GAP = 0.05  # nats per token between sampler and trainer; bfloat16 alone makes about a hundredth
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Replies of one rollout: rows (prompt rows), token ids of prompts and replies, texts, and which ended."""
+    """Prompts of one rollout (rows and token ids), the replies to them, and those as text."""
 
     rows: Sequence[dict]
     prompts: Sequence[list[int]]
-    replies: Sequence[list[int]]
+    replies: Sequence[Written]
     texts: Sequence[str]
-    ended: Sequence[bool]
 
 
 class Loop:
@@ -116,10 +117,17 @@ class Loop:
         read = {name: batch[name] for name in ("tokens", "mask")}
         batch["reference"] = np.asarray(self.reference(self.reference_params, read))
         state, prepared, metrics = self.prepare(state, batch)
-        metrics = metrics | {"boilerplate": boilerplate(drawn.texts)}
+        metrics = metrics | self._gap(drawn, prepared) | {"boilerplate": boilerplate(drawn.texts)}
         if self.watch is not None:
             metrics["watch"] = float(self.watch.scores(scored).mean())
         return state, {name: np.asarray(x) for name, x in prepared.items()}, metrics
+
+    def _gap(self, drawn: Drawn, prepared: Mapping[str, Any]) -> dict[str, float]:
+        """How far the sampler's log-probabilities are from the trainer's, in nats per token: mean and largest."""
+        trained = np.asarray(prepared["logprobs"])[np.asarray(prepared["mask"])]
+        sampled = np.concatenate([reply.logprobs for reply in drawn.replies])
+        apart = np.abs(trained - sampled)
+        return {"sampler_gap": float(apart.mean()), "sampler_gap_max": float(apart.max())}
 
     def improve(self, state, prepared: Mapping[str, np.ndarray], number: int) -> tuple[Any, dict[str, Any]]:
         """The state after all updates on one rollout, and the means of their metrics."""
@@ -144,17 +152,17 @@ class Loop:
         params = jax.tree.map(lambda leaf: leaf.astype(dtype), state.policy.params)
         written = replace(self.writer, model=replace(self.model, params=params)).write(prompts, keys)
         texts = [text_of(self.model, self.format, reply.ids, self.format.reply_stops) for reply in written]
-        return Drawn(rows, prompts, [reply.ids for reply in written], texts, [reply.ended for reply in written])
+        return Drawn(rows, prompts, written, texts)
 
     def _arrays(self, drawn: Drawn) -> dict[str, np.ndarray]:
         """tokens int32 [N, T], mask bool [N, T] (what was drawn), ended bool [N]."""
-        texts = [[*prompt, *reply] for prompt, reply in zip(drawn.prompts, drawn.replies, strict=True)]
+        texts = [[*prompt, *reply.ids] for prompt, reply in zip(drawn.prompts, drawn.replies, strict=True)]
         begin, end = ([[len(ids)] for ids in which] for which in (drawn.prompts, texts))
         places = np.arange(self.length)
         return {
             "tokens": buckets.pad(texts, len(texts), self.length),
             "mask": (places >= begin) & (places < end),
-            "ended": np.array(drawn.ended),
+            "ended": np.array([reply.ended for reply in drawn.replies]),
         }
 
 
@@ -166,6 +174,12 @@ def diagnoses(first: Mapping[str, Any], last: Mapping[str, float]) -> list[tuple
       last: what was measured at the end.
     """
     notes = []
+    if last.get("sampler_gap", 0) > GAP:
+        notes.append((
+            "sampler",
+            f"the sampler's log-probabilities are {last['sampler_gap']:.2g} nats per token from those that training "
+            "computes: replies come from another policy than the one that learns (dtype=float32 brings them together)",
+        ))  # fmt: skip
     if last.get("kl", 0) > 20:
         notes.append(("divergence", f"the policy went {last['kl']:.0f} nats per reply away: raise kl="))
     if last.get("eos_rate", 1) < 0.8:

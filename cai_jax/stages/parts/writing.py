@@ -25,17 +25,21 @@ SLOTS = 64
 
 @dataclass(frozen=True)
 class Written:
-    """One text that a model wrote: without surrounding space, its log-probability (nats) at the sampling
-    temperature, its token ids (the one that ended it included), and whether it ended by itself."""
+    """One text that a model wrote: without surrounding space, the log-probability (nats) of each token at the
+    sampling temperature, the token ids (the one that ended it included), and whether it ended by itself."""
 
     text: str
-    logprob: float
+    logprobs: list[float]
     ids: list[int]
     ended: bool
 
     @property
     def tokens(self) -> int:
         return len(self.ids)
+
+    @property
+    def logprob(self) -> float:
+        return float(sum(self.logprobs))
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class Writer:
         written: list[Written | None] = [None] * len(requests)
         for reply in replies:
             text = text_of(self.model, self.format, reply.ids, self.stops)
-            written[reply.index] = Written(text, float(sum(reply.logprobs)), list(reply.ids), bool(reply.ended))
+            written[reply.index] = Written(text, reply.logprobs, reply.ids, bool(reply.ended))
         return written
 
     def _bucket(self, prompts: Sequence[list[int]]) -> int:
