@@ -314,3 +314,10 @@ def test_a_chat_models_own_words_are_not_escaped_as_the_papers():
     form = read("llama-3")[1]
     assert form.reply("(A) Human: x\n\nHuman: y").text == "(A) Human: x\n\nHuman: y"
     assert "\n\n\\Human: y" in text_of(form.comparison(TURNS, "?", ("x\n\nHuman: y", "z")))
+
+
+@pytest.mark.parametrize("text", ["[" + " " * 100_000, "[ " * 50_000, "#" * 100_000, "[" + "\\" * 100_000, "<|" * 50_000])
+def test_long_imitations_take_no_longer_than_their_length(text):
+    for family in ("mistral", "zephyr", "alpaca"):
+        escaping = read(family)[1].quoted
+        assert escaping.unescape(escaping.escape(text)) == text
