@@ -316,7 +316,7 @@ def test_a_chat_models_own_words_are_not_escaped_as_the_papers():
     assert "\n\n\\Human: y" in text_of(form.comparison(TURNS, "?", ("x\n\nHuman: y", "z")))
 
 
-@pytest.mark.parametrize("text", ["[" + " " * 100_000, "[ " * 50_000, "#" * 100_000, "[" + "\\" * 100_000, "<|" * 50_000])
+@pytest.mark.parametrize("text", ["[" + " " * 99_999, "[ " * 50_000, "#" * 99_999, "[" + "\\" * 99_999, "<|" * 50_000])
 def test_long_imitations_take_no_longer_than_their_length(text):
     for family in ("mistral", "zephyr", "alpaca"):
         escaping = read(family)[1].quoted
