@@ -14,10 +14,11 @@ A model can also be taken in hand: `cai_jax.load("org/name").logits(ids)`. Impor
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cai_jax.models.checkpoint import Model, Shardings
 
 __version__ = "0.1.0"

@@ -196,9 +196,9 @@ def test_settings_that_only_some_families_have_are_refused_by_name():
         Config.from_hf(gpt2 | {"scale_attn_by_inverse_layer_idx": True})
     qwen = families.configuration("qwen2-windows").to_dict()
     with pytest.raises(ModelError, match="layer of type 'chunked_attention'; supported: sliding_attention"):
-        Config.from_hf(qwen | {"layer_types": ["chunked_attention"] * 3})
-    with pytest.raises(ModelError, match="2 windows are given for 3 layers"):
-        Config.from_hf(qwen | {"layer_types": ["sliding_attention"] * 2})
+        Config.from_hf(qwen | {"layer_types": ["chunked_attention"] * 2})
+    with pytest.raises(ModelError, match="3 windows are given for 2 layers"):
+        Config.from_hf(qwen | {"layer_types": ["sliding_attention"] * 3})
 
 
 def test_a_model_saved_without_its_head_loads(tmp_path):

@@ -23,6 +23,17 @@ def test_a_known_shape_survives_its_config_json(name):
         ("llama-3.1-70b", 70_553_706_496),
         ("tinyllama-1.1b", 1_100_048_384),
         ("smollm2-135m", 134_515_008),
+        ("mistral-7b", 7_241_732_096),
+        ("qwen2.5-0.5b", 494_032_768),
+        ("qwen2.5-7b", 7_615_616_512),
+        ("qwen3-8b", 8_190_735_360),
+        ("gemma-2-2b", 2_614_341_888),
+        ("gemma-2-9b", 9_241_705_984),
+        ("gemma-3-1b", 999_885_952),
+        ("gpt2", 124_439_808),
+        ("pythia-1.4b", 1_414_647_808),
+        ("olmo-2-7b", 7_298_617_344),
+        ("phi-3-mini", 3_821_079_552),
     ],
 )
 def test_known_shapes_have_the_published_size(name, count):

@@ -16,7 +16,7 @@ _COMMON = {
     "vocab_size": llama.VOCAB,
     "hidden_size": 32,
     "intermediate_size": 48,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 128,
@@ -63,7 +63,7 @@ CASES = {
         transformers.Gemma3TextConfig,
         _GEMMA
         | {
-            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+            "layer_types": ["sliding_attention", "full_attention"],
             "rope_parameters": {
                 "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000.0},
                 "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
@@ -75,7 +75,7 @@ CASES = {
         {
             "vocab_size": llama.VOCAB,
             "n_embd": 32,
-            "n_layer": 3,
+            "n_layer": 2,
             "n_head": 4,
             "n_positions": 128,
             "initializer_range": 0.2,
