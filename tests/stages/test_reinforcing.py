@@ -162,12 +162,12 @@ def test_a_rollout_is_what_the_engine_drew_and_the_critic_begins_as_the_preferen
     assert sorted(row["id"] for row in drawn.rows) == ["0-0", "0-0", "1-0", "1-0"]
     later = loop._draw(state, 1)
     replies = [
-        (row["id"], tuple(ids)) for one in (drawn, later) for row, ids in zip(one.rows, one.replies, strict=True)
+        (row["id"], tuple(text.ids)) for one in (drawn, later) for row, text in zip(one.rows, one.replies, strict=True)
     ]
     assert len(set(replies)) == 8
     # Only the end token ends a reply; a stop text shortens what is scored, never what is trained on.
     eos = loop.model.tokenizer.eos_id
-    for ids, ended in zip(drawn.replies, drawn.ended, strict=True):
+    for ids, ended in ((text.ids, text.ended) for text in drawn.replies):
         assert eos not in ids[:-1] and ended == (ids[-1] == eos) and (ended or len(ids) == 12)
     monkeypatch.setattr(loop, "format", replace(loop.format, reply_stops=("e",)))
     cut = loop._draw(state, 0)
@@ -179,7 +179,7 @@ def test_a_rollout_is_what_the_engine_drew_and_the_critic_begins_as_the_preferen
     written = loop.writer.write(drawn.prompts, keys)
     _, prepared, metrics = loop.roll(state, 0)
     np.testing.assert_allclose(prepared["logprobs"][0].sum(-1), [text.logprob for text in written], atol=2e-4)
-    assert metrics["length"] == np.mean([len(ids) for ids in drawn.replies])
+    assert metrics["length"] == np.mean([text.tokens for text in drawn.replies])
     lengths = np.array([len(ids) for ids in drawn.prompts])
     params = {"decoder": loop.scorer.models[0][1].params, "head": loop.scorer.models[0][1].head}
     scores = preference.scores(params, loop.model.config, prepared["tokens"][0], lengths)

@@ -36,7 +36,9 @@ set  = replies |> finetune(base, batch=2, steps=3, warmup=2, schedule=linear)
     found = losses(ran, "one")
     assert [line["step"] for line in ran.log("one")] == list(range(1, len(found) + 1))
     assert np.mean(found[-3:]) < 0.8 * found[0]
-    assert found[0] == pytest.approx(np.log(bench.model().config.vocab_size), rel=0.1)  # it guesses
+    assert found[0] == pytest.approx(
+        np.log(bench.model().config.vocab_size), rel=0.15
+    )  # it guesses, with logits of variance 1
     steps = ran.result("one")["steps"]
     assert len(found) == steps >= 16
     assert ran.result("half")["steps"] == max(1, round(steps / 16))
