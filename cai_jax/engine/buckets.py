@@ -20,15 +20,17 @@ def quarter(size: int) -> int:
     return max(_SMALLEST, -(-size // step) * step)
 
 
-def batches(lengths: Sequence[int], size: int, limit: int | None = None) -> list[tuple[int, list[int]]]:
+def batches(
+    lengths: Sequence[int], size: int, limit: int | None = None, least: int = _SMALLEST
+) -> list[tuple[int, list[int]]]:
     """Numbers of rows in batches of at most `size`, each with the width to which its rows are padded.
 
-    A row's width is the power of two that holds it, or `limit` where that is less. It follows from the row's
-    own length alone, so that its neighbours cannot change its bits.
+    A row's width is the power of two that holds it and `least`, or `limit` where that is less. It follows from the
+    row's own length alone, so that its neighbours cannot change its bits.
     """
     by_width: dict[int, list[int]] = {}
     for number, length in enumerate(lengths):
-        width = power(length)
+        width = power(max(length, least))
         by_width.setdefault(width if limit is None else min(width, limit), []).append(number)
     return [
         (width, numbers[start : start + size])

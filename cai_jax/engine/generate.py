@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from cai_jax.engine import buckets, steps
+from cai_jax.engine import buckets, steps, worth
 from cai_jax.engine.sampling import Knobs
 from cai_jax.models import decoder
 from cai_jax.models.attention import Prefix
@@ -145,7 +146,8 @@ class _Slots:
         positions = buckets.power(longest + settings.max_new)
         new = buckets.power(settings.max_new)
         state = steps.empty(config, settings.slots, positions, new, str(params["embed"].dtype))
-        waiting = deque(buckets.batches([len(row.ids) for row in rows], self.batch))
+        least = min(longest, math.ceil(worth.least_tokens(config) / self.batch))
+        waiting = deque(buckets.batches([len(row.ids) for row in rows], self.batch, least=least))
         while waiting or self.held:
             state = self._refill(state, rows, waiting)
             cancelled = np.array([slot not in self.held for slot in range(settings.slots)])
@@ -178,7 +180,9 @@ class _Slots:
     def _texts(self, chosen: Sequence[Request], slots: Sequence[int], width: int) -> steps.Texts:
         """Requests as arrays; several samples of one prompt share its row."""
         places = {ids: place for place, ids in enumerate(dict.fromkeys(tuple(row.ids) for row in chosen))}
-        height = self.batch if len(places) == len(chosen) else min(self.batch, 1 << (len(places) - 1).bit_length())
+        height = min(self.batch, 1 << (len(places) - 1).bit_length())
+        if len(places) == len(chosen) or height * width < worth.least_tokens(self.model[1]):
+            height = self.batch
         lengths = np.ones(height, np.int32)
         lengths[: len(places)] = [len(ids) for ids in places]
         keys = np.zeros((self.batch, 2), np.uint32)

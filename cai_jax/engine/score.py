@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from cai_jax.engine import buckets
+from cai_jax.engine import buckets, worth
+from cai_jax.engine.plan import Plan, plan
 from cai_jax.engine.prefix import length_of, make_prefix, read
-from cai_jax.engine.tree import Node, grow
+from cai_jax.engine.tree import Node
 from cai_jax.models import decoder
 from cai_jax.models.attention import KV, Prefix
 from cai_jax.models.config import Config
@@ -35,18 +36,19 @@ def score_options(
 ) -> np.ndarray:
     """Log-probability of every option after every row, float32 `[len(rows), len(options)]`.
 
-    Summed over an option's tokens. Rows are read as a tree: a conversation, or a principle behind it, is computed
-    once for all the rows that go on from it (engine/tree.py). The options stand behind each row as branches that
-    see the row but not each other. Up to `batch` rows run at once. The same arguments give the same bits; in other
-    company a row's sums may differ in their last bits. Raises ValueError for an empty row or option, or a row
-    beyond the model's context.
+    Summed over an option's tokens. Rows are read as trees: a conversation, or a principle behind it, is computed
+    once for all the rows that go on from it, where that is worth it (engine/plan.py). The options stand behind each
+    row as branches that see the row but not each other. Up to `batch` rows run at once. The same arguments give the
+    same bits; in other company a row's sums may differ in their last bits. Raises ValueError for an empty row or
+    option, or a row beyond the model's context.
     """
     if not options or not all(options):
         raise ValueError("every option needs at least one token")
     _check_rows(config, rows, prefix, max(len(option) for option in options))
     result = np.zeros((len(rows), len(options)), np.float32)
-    scorer = _Scorer(params, config, rows, _Tail.of(options), batch)
-    for node, scores in scorer.run(grow(rows), prefix):
+    tail = _Tail.of(options)
+    scorer = _Scorer(params, config, rows, tail, batch, plan(config, rows, tail.tokens.size))
+    for node, scores in scorer.run(prefix):
         result[node.rows] = scores
     return result
 
@@ -109,42 +111,55 @@ class _Scorer:
     rows: Sequence[Sequence[int]]
     tail: _Tail
     batch: int
+    plan: Plan
 
-    def run(self, nodes: list[Node], prefix: Prefix | None) -> Iterator[tuple[Node, np.ndarray]]:
+    def run(self, prefix: Prefix | None) -> Iterator[tuple[Node, np.ndarray]]:
         """Leaves with their scores `[M]`."""
+        nodes, depth = self.plan.nodes, 0
         while len(nodes) == 1 and nodes[0].children:
             (root,) = nodes
             prefix = make_prefix(self.params, self.config, self._ids(root), prefix)
-            nodes = root.children
-        yield from self._below([(node, ()) for node in nodes], (), prefix)
+            nodes, depth = root.children, depth + 1
+        yield from self._below([(node, ()) for node in nodes], (), prefix, depth)
 
     def _below(
-        self, placed: list[_Placed], levels: tuple[_Level, ...], prefix: Prefix | None
+        self, placed: list[_Placed], levels: tuple[_Level, ...], prefix: Prefix | None, depth: int
     ) -> Iterator[tuple[Node, np.ndarray]]:
         leaves = [each for each in placed if not each[0].children]
-        for some, table, lengths, chain in self._batches(leaves, levels, prefix, self.tail.tokens.size):
+        for some, table, lengths, chain in self._batches(leaves, levels, prefix, depth):
             scores = np.asarray(_score(self.params, self.config, table, lengths, self.tail, *chain))
             yield from ((node, scores[row]) for row, (node, _) in enumerate(some))
         inner = [each for each in placed if each[0].children]
-        for some, table, lengths, chain in self._batches(inner, levels, prefix, 0):
+        for some, table, lengths, chain in self._batches(inner, levels, prefix, depth):
             level = _Level(_read(self.params, self.config, table, *chain), lengths)
             children = [(child, (*path, row)) for row, (node, path) in enumerate(some) for child in node.children]
-            yield from self._below(children, (*levels, level), prefix)
+            yield from self._below(children, (*levels, level), prefix, depth + 1)
 
-    def _batches(self, placed: list[_Placed], levels: tuple[_Level, ...], prefix: Prefix | None, behind: int):
+    def _batches(self, placed: list[_Placed], levels: tuple[_Level, ...], prefix: Prefix | None, depth: int):
         """Nodes in batches: the nodes, their tokens `[R, T]`, lengths `[R]`, and what stands before them."""
-        order = sorted(placed, key=lambda each: each[0].size)
-        for start in range(0, len(order), self.batch):
-            some = order[start : start + self.batch]
-            height = min(self.batch, buckets.power(len(some)))
-            width = buckets.quarter(some[-1][0].size + behind)
-            table = buckets.pad([self._ids(node) for node, _ in some], height, width)
-            # A row of padding counts as one token long, so that it has a last one.
-            lengths = np.ones(height, np.int32)
-            lengths[: len(some)] = [node.size for node, _ in some]
-            paths = np.zeros((len(levels), height), np.int32)
-            paths[:, : len(some)] = np.array([path for _, path in some], np.int32).reshape(len(some), -1).T
-            yield some, table, lengths, (tuple((each.layers, each.lengths) for each in levels), paths, prefix)
+        by_width: dict[int, list[_Placed]] = {}
+        for node, path in placed:
+            width = self.plan.width(node, depth, node.size + (0 if node.children else self.tail.tokens.size))
+            by_width.setdefault(width, []).append((node, path))
+        for width, group in sorted(by_width.items()):
+            start = 0
+            while start < len(group):
+                height = self._height(len(group) - start, width)
+                some = group[start : start + height]
+                start += height
+                table = buckets.pad([self._ids(node) for node, _ in some], height, width)
+                # A row of padding counts as one token long, so that it has a last one.
+                lengths = np.ones(height, np.int32)
+                lengths[: len(some)] = [node.size for node, _ in some]
+                paths = np.zeros((len(levels), height), np.int32)
+                paths[:, : len(some)] = np.array([path for _, path in some], np.int32).reshape(len(some), -1).T
+                yield some, table, lengths, (tuple((each.layers, each.lengths) for each in levels), paths, prefix)
+
+    def _height(self, left: int, width: int) -> int:
+        """Rows of the next batch: a quarter of `batch` for the last few, unless that is not worth compiling."""
+        quarter = max(1, self.batch // 4)
+        few = left <= 2 * quarter and quarter * width >= worth.least_tokens(self.config)
+        return quarter if few else self.batch
 
     def _ids(self, node: Node) -> Sequence[int]:
         return self.rows[node.rows[0]][node.start : node.stop]

@@ -7,9 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-# A shared run of fewer tokens is computed again: a level of its own would cost more than it saves.
-LEAST = 12
-
 
 @dataclass(eq=False)
 class Node:
@@ -31,8 +28,8 @@ class Node:
         return self.stop - self.start
 
 
-def grow(rows: Sequence[Sequence[int]], least: int = LEAST) -> list[Node]:
-    """The trees whose leaves are `rows`: what several rows begin with stands in them once.
+def grow(rows: Sequence[Sequence[int]], least: float) -> list[Node]:
+    """The trees whose leaves are `rows`: at least `least` tokens that several rows begin with stand in them once.
 
     Every leaf has at least one token of its own, so that its last hidden state is computed. The trees, and the
     children of a node, are in the order of their first rows, whatever the others are.
@@ -41,7 +38,7 @@ def grow(rows: Sequence[Sequence[int]], least: int = LEAST) -> list[Node]:
     return sorted(_split(rows, order, 0, least), key=lambda node: node.rows[0])
 
 
-def _split(rows: Sequence[Sequence[int]], sorted_: list[int], start: int, least: int) -> list[Node]:
+def _split(rows: Sequence[Sequence[int]], sorted_: list[int], start: int, least: float) -> list[Node]:
     """The nodes at `start` over the rows numbered `sorted_`, which are equal so far."""
     pending, nodes = [sorted_] if sorted_ else [], []
     while pending:

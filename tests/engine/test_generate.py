@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from cai_jax.engine import generate as module
-from cai_jax.engine import steps
+from cai_jax.engine import steps, worth
 from cai_jax.engine.generate import Request, Sampling, generate
 from cai_jax.engine.prefix import make_prefix
 from cai_jax.engine.random import row_key
@@ -104,6 +104,7 @@ def test_samples_of_one_prompt_share_its_reading(params, config, monkeypatch):
     keys = [row_key(0, 0, "s", "r", "h", i, 0) for i in range(12)]
     rows = [Request(prompts[i // 3], key) for i, key in enumerate(keys)]
     settings = Sampling(max_new=8, stop_ids=(0,), slots=32, longest=16)
+    monkeypatch.setattr(worth, "compiling", lambda: 0.0)
     filled, fill = [], steps.fill
     monkeypatch.setattr(steps, "fill", lambda *args: filled.append(args[3].rows) or fill(*args))
     together = replies(params, config, rows, settings)

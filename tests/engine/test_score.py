@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cai_jax.engine import buckets, score
+from cai_jax.engine import buckets, score, worth
 from cai_jax.engine.prefix import make_prefix
 from cai_jax.engine.score import score_options
 from tests.support.forward import forward_logprobs
@@ -55,15 +55,21 @@ def comparisons():
     return [*rows, rows[5]]
 
 
+@pytest.fixture
+def free(monkeypatch):
+    """Compiling costs nothing, so that a small model on few rows shares what it can."""
+    monkeypatch.setattr(worth, "compiling", lambda: 0.0)
+
+
 @pytest.mark.parametrize("batch", [1, 4, 64])
-def test_shared_beginnings_change_no_score(params, config, naive, comparisons, batch):
+def test_shared_beginnings_change_no_score(params, config, naive, comparisons, batch, free):
     prefix = make_prefix(params, config, SHARED)
     found = score_options(params, config, comparisons, OPTIONS, prefix=prefix, batch=batch)
     wanted = [[naive([*SHARED, *row], option).sum() for option in OPTIONS] for row in comparisons]
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
-def test_shared_beginnings_are_read_once(params, config, comparisons, monkeypatch):
+def test_shared_beginnings_are_read_once(params, config, comparisons, monkeypatch, free):
     read = []
     pad = buckets.pad
     monkeypatch.setattr(buckets, "pad", lambda rows, *size: read.append(sum(map(len, rows))) or pad(rows, *size))
@@ -72,12 +78,12 @@ def test_shared_beginnings_are_read_once(params, config, comparisons, monkeypatc
     assert sum(read) == 13 + (20 + 13 + 31) + 3 * (14 + 17 + 12 + 15) + 24 * 21
 
 
-def test_the_same_questions_give_the_same_bits(params, config, comparisons):
+def test_the_same_questions_give_the_same_bits(params, config, comparisons, free):
     found = [score_options(params, config, comparisons, OPTIONS, batch=4) for _ in range(2)]
     np.testing.assert_array_equal(*found)
 
 
-def test_company_changes_rounding_at_most(params, config, comparisons):
+def test_company_changes_rounding_at_most(params, config, comparisons, free):
     together = score_options(params, config, comparisons, OPTIONS, batch=4)
     alone = [score_options(params, config, [row], OPTIONS, batch=4)[0] for row in comparisons]
     np.testing.assert_allclose(alone, together, atol=1e-5)

@@ -1,0 +1,51 @@
+"""When another shape is worth compiling a function for it: what padding costs against what compiling costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import jax
+
+from cai_jax.engine import buckets
+from cai_jax.models.config import Config, parameters
+
+# What compiling one function costs, in operations that the machine could have done meanwhile: about a second of two
+# CPU cores, about ten of an accelerator.
+_COMPILING = {"cpu": 2.5e11}
+_ON_ACCELERATORS = 1e15
+
+
+def compiling() -> float:
+    """Operations that compiling one function is worth on this machine."""
+    return _COMPILING.get(jax.default_backend(), _ON_ACCELERATORS)
+
+
+def per_token(config: Config) -> float:
+    """Operations to read a token (arXiv 2001.08361, §2.1)."""
+    return 2.0 * parameters(config)
+
+
+def least_tokens(config: Config) -> float:
+    """A call of fewer tokens is padded rather than compiled anew: twenty such calls would not pay for it."""
+    return compiling() / 20 / per_token(config)
+
+
+def widths(sizes: Iterable[int], shape: float) -> tuple[tuple[int, ...], float]:
+    """Widths to pad rows of these sizes to, and what that costs, in tokens.
+
+    Chosen among `buckets.quarter`'s so that padding and shapes together cost least; `shape` is what one more width
+    costs, in tokens.
+    """
+    ends = sorted(map(buckets.quarter, sizes))
+    grid = sorted(set(ends))
+    # best[i]: the cheapest way to pad all rows up to grid[i - 1], and its widths.
+    best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    counts = [ends.count(width) for width in grid]
+    for end in range(1, len(grid) + 1):
+        best.append(
+            min(
+                (best[begin][0] + sum(counts[begin:end]) * grid[end - 1] + shape, (*best[begin][1], grid[end - 1]))
+                for begin in range(end)
+            )
+        )
+    return best[-1][1], best[-1][0]
