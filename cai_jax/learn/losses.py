@@ -18,7 +18,7 @@ def token_logprobs(
     keep: jax.Array,
     *,
     temperature: float = 1.0,
-    chunk: int = 32,
+    chunk: int = 64,
 ) -> tuple[jax.Array, jax.Array]:
     """Log-probabilities of given tokens and the entropy of their distributions, without a [B, T, V] buffer.
 

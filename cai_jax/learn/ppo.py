@@ -65,7 +65,7 @@ class PPO:
     whiten_rewards: bool = False
     critic_warmup: int = 0
     dtype: str = "float32"
-    chunk: int = 32
+    chunk: int = 64
 
 
 @jax.tree_util.register_dataclass

@@ -28,7 +28,7 @@ class SFT:
 
     optim: optim.Optim
     dtype: str = "float32"
-    chunk: int = 32
+    chunk: int = 64
 
 
 def predicted(batch: Batch) -> jax.Array:
