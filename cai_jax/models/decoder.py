@@ -270,9 +270,6 @@ def extend(
     cache: tuple[KV, ...],
     starts: Array,
     *,
-    positions: Array | None = None,
-    groups: Array | None = None,
-    key_positions: Array | None = None,
     prefix: Prefix | None = None,
     dtype: DTypeLike = jnp.float32,
 ) -> tuple[Array, tuple[KV, ...]]:
@@ -280,27 +277,15 @@ def extend(
 
     The cache is `[B, K, S, H]` per layer. Returns hidden states `[B, T, D]` of tokens `[B, T]` int32, and
     the cache with their keys and values written in. Writes beyond S are dropped.
-
-    Where a row holds alternative continuations, groups `[B, S]` int32 says which key belongs to which (`attention`),
-    positions `[B, T]` int32 where the new tokens stand, by default at `starts` and on, and key_positions `[B, S]` where
-    all do, the new ones included; both count from the end of the prefix.
     """
-    positions = starts[:, None] + _count(tokens) if positions is None else positions
 
     def attend(layer: int, q: Array, kv: KV) -> tuple[Array, KV]:
         kept = KV(*(_write(old, new, starts) for old, new in zip(cache[layer], kv, strict=True)))
-        seen = attention(
-            q,
-            kept,
-            starts=starts,
-            groups=groups,
-            positions=key_positions,
-            prefix=_shared(prefix, layer),
-            **_how(config, layer),
-        )
-        return seen, kept
+        how = _how(config, layer)
+        return attention(q, kept, starts=starts, prefix=_shared(prefix, layer), **how), kept
 
-    return _apply(params, config, tokens, _offset(prefix) + positions, attend, dtype)
+    positions = _offset(prefix) + starts[:, None] + _count(tokens)
+    return _apply(params, config, tokens, positions, attend, dtype)
 
 
 def trunk(params: Params) -> Params:

@@ -82,27 +82,6 @@ def test_branches_see_their_window_by_position(family):
         np.testing.assert_allclose(together[0, where], alone[0, 20:], atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["gemma3"], indirect=True)
-def test_a_branch_is_appended_behind_another(family):
-    """The cache holds trunk and left branch; the right one follows by position, not by place."""
-    _, _, ours = family
-    trunk, left, right = ROWS[0][:20], ROWS[1][:6], ROWS[1][6:11]
-    _, layers = read(ours.params, ours.config, np.array([trunk + left]))
-    cache = tuple(KV(*(jnp.pad(leaf, ((0, 0), (0, 0), (0, 5), (0, 0))) for leaf in kv)) for kv in layers)
-    hidden, _ = extend(
-        ours.params,
-        ours.config,
-        np.array([right]),
-        cache,
-        np.array([26]),
-        groups=np.array([[0] * 20 + [1] * 6 + [2] * 5]),
-        key_positions=np.array([[*range(26), *range(20, 25)]]),
-        positions=np.array([range(20, 25)]),
-    )
-    alone = forward(ours.params, ours.config, np.array([trunk + right]))
-    np.testing.assert_allclose(hidden[0], alone[0, 20:], atol=1e-5)
-
-
 @one_each
 def test_greedy_generation(family):
     _, theirs, ours = family
