@@ -141,7 +141,8 @@ def _chat(reader: Reader, pieces: _Pieces, system: tuple[str, str] | None) -> Fo
         inner,
         assistant=assistant,
         said=Escaping(paper=False, markers=markers),
-        quoted=Escaping(paper=True, markers=markers),
+        # What a comparison encloses in brackets would be whole with them: "[[[ INST]]]".
+        quoted=Escaping(paper=True, markers=markers + tuple(m[1:-1] for m in markers if m[0] + m[-1] == "[]")),
     )
     first = _opening(pieces.start.removeprefix(begin))
     outer = replace(

@@ -67,7 +67,8 @@ def _pattern(markers: tuple[str, ...]) -> re.Pattern[str]:
 
 def _marker(text: str) -> str:
     first, *rest = ("".join(map(_sign, piece)) for piece in (text[0], *re.findall(r"\w+|[^\w\s]", text[1:])))
-    return rf"{first}\\*" + "".join(rf"[\s{_UNSEEN}]*+{piece}" for piece in rest)
+    begin, end = r"(?<!\w)" * text[0].isalnum(), r"(?!\w)" * text[-1].isalnum()  # a word is no part of another
+    return rf"{begin}{first}\\*" + "".join(rf"[\s{_UNSEEN}]*+{piece}" for piece in rest) + end
 
 
 def _sign(sign: str) -> str:

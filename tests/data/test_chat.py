@@ -296,6 +296,7 @@ def test_escaping_is_reversible_in_every_format(family, text):
 
 def test_plain_markers_are_found_in_the_template():
     assert read("mistral")[1].said.markers == ("[/INST]", "[INST]")
+    assert read("mistral")[1].quoted.markers == ("[/INST]", "[INST]", "/INST", "INST")
     assert read("llama-2")[1].said.markers == ("[/INST]", "[INST]", "<<SYS>>", "<</SYS>>")
     assert set(read("zephyr")[1].said.markers) == {"<|assistant|>", "<|user|>", "<|system|>"}
     assert read("alpaca")[1].said.markers == ("### Response:", "### Instruction:")
@@ -321,3 +322,9 @@ def test_long_imitations_take_no_longer_than_their_length(text):
     for family in ("mistral", "zephyr", "alpaca"):
         escaping = read(family)[1].quoted
         assert escaping.unescape(escaping.escape(text)) == text
+
+
+def test_a_word_that_brackets_would_make_a_marker_is_broken_and_its_kin_are_not():
+    escaping = read("mistral")[1].quoted
+    assert escaping.escape("INST") == r"I\NST" and escaping.escape("/inst") == r"/\inst"
+    assert escaping.escape("Install instruments") == "Install instruments"
