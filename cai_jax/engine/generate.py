@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from cai_jax.engine import buckets, steps, worth
+from cai_jax.engine.prefix import length_of
 from cai_jax.engine.sampling import Knobs
 from cai_jax.models import decoder
 from cai_jax.models.attention import Prefix
@@ -98,7 +99,7 @@ def generate(
 
 
 def _check_rows(config: Config, rows: Sequence[Request], settings: Sampling, prefix: Prefix | None) -> None:
-    shared = 0 if prefix is None else int(prefix.length)
+    shared = length_of(prefix)
     room = config.max_position - shared - settings.max_new
     for index, row in enumerate(rows):
         length = len(row.ids)

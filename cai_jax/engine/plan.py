@@ -41,8 +41,7 @@ def plan(config: Config, rows: Sequence[Sequence[int]], behind: int) -> Plan:
     had better read them whole.
     """
     shape = worth.compiling() / worth.per_token(config)
-    tried = {least: grow(rows, least) for least in _LEAST}
-    return min((_planned(nodes, behind, shape) for nodes in tried.values()), key=lambda each: each.cost)
+    return min((_planned(grow(rows, least), behind, shape) for least in _LEAST), key=lambda each: each.cost)
 
 
 def _planned(nodes: list[Node], behind: int, shape: float) -> Plan:

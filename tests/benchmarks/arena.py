@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from cai_jax.models.config import Config
+from cai_jax.models.config import Config, read_json
 from tests.benchmarks import bounds, works
 from tests.benchmarks.figures import TIMES, Figure, interleaved, ratios
 from tests.benchmarks.sides.worker import Process
@@ -104,7 +103,7 @@ def arena() -> Iterator[Arena]:
     """All sides on one checkpoint of MODEL, written by transformers."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         llama.write(Path(folder), tie=False, **MODEL)
-        config = Config.from_hf(json.loads((Path(folder) / "config.json").read_text()))
+        config = Config.from_hf(read_json(Path(folder) / "config.json"))
         ours, theirs = stack.enter_context(closing(Process("ours", folder))), _quickest(folder, stack)
         python = tunix_python()
         tunix = stack.enter_context(closing(Process("tunix", folder, python))) if python else None

@@ -49,7 +49,7 @@ def room_of(model: Model, prefix: Prefix | None, new: int) -> int:
     Raises:
       UserError: there is no room at all.
     """
-    before = int(prefix.length) if prefix is not None else 0
+    before = int(prefix.end()) if prefix is not None else 0
     room = model.config.max_position - new - before
     if room < 1:
         raise UserError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +37,11 @@ def read_format(path: str, choice: str) -> Format:
       UserError: it has no chat template, or none that can be used, where one is asked for.
     """
     from cai_jax.data import chat
-    from cai_jax.models.config import Config
+    from cai_jax.models.config import Config, read_json
     from cai_jax.models.tokenizer import Tokenizer
 
     file = Path(path) / "config.json"
-    config = Config.from_hf(json.loads(file.read_text("utf-8"))) if file.is_file() else None
+    config = Config.from_hf(read_json(file)) if file.is_file() else None
     return chat.format_of(Tokenizer.load(path, config), choice)
 
 

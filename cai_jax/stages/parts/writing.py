@@ -122,8 +122,7 @@ class Writer:
 
     def _bucket(self, prompts: Sequence[list[int]]) -> int:
         """One cache length for calls whose prompts are of similar length, so that they share compiled functions."""
-        before = int(self.prefix.length) if self.prefix is not None else 0
-        room = self.model.config.max_position - before - self.max_new
+        room = room_of(self.model, self.prefix, self.max_new)
         return min(buckets.power(max(map(len, prompts), default=1)), room)
 
 
