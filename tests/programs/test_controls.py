@@ -36,15 +36,15 @@ def shown(rows, other=None) -> str:
 
 
 def test_an_irrelevant_constitution_leaves_harm_where_it_was(out):
-    run = running.run(PAGES / "irrelevant.cai", out)
-    base, before, after = (run.rows(name) for name in ("at_first", "before", "after"))
+    # One training moves harm by some points for no reason: the rows of three seeds together.
+    runs = [running.run(PAGES / "irrelevant.cai", out, "--seed", str(seed)) for seed in range(3)]
+    base, before, after = ([row for run in runs for row in run.rows(name)] for name in ("at_first", "before", "after"))
     told(
         f"irrelevant constitution: harm {shown(base)} of the model, {shown(before)} after training on its replies as "
-        f"they were, {shown(after)} on the revised ones ({run.cpu:.0f} s of CPU)"
+        f"they were, {shown(after)} on the revised ones ({sum(run.cpu for run in runs):.0f} s of CPU)"
     )
-    value, low, high = difference(after, before)
     assert interval(base)[0] > 0.7
-    assert low <= 0 <= high or abs(value) < 0.05
+    assert abs(difference(after, before)[0]) < 0.05
     assert abs(difference(after, base)[0]) < 0.1
 
 
