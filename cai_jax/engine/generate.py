@@ -136,7 +136,7 @@ class _Slots:
             np.int32(settings.max_new),
         )
         # Rows read at once: often enough that few slots idle, seldom enough that the GEMMs are wide.
-        self.batch = max(1, settings.slots // 4)
+        self.batch = max(1, settings.slots // 8)
         self.held: dict[int, int] = {}  # slot -> index of its request
         self.looked = np.zeros(settings.slots, int)  # tokens of a slot that were searched for stop texts
 
@@ -152,7 +152,9 @@ class _Slots:
         while waiting or self.held:
             state = self._refill(state, rows, waiting)
             cancelled = np.array([slot not in self.held for slot in range(settings.slots)])
-            state = steps.decode(*self.model, settings.chunk, state, cancelled, self.knobs, self.prefix)
+            # Slots that stay idle no longer than until the next batch finds room.
+            least = np.int32(settings.slots - len(waiting[0][1]) if waiting else 0)
+            state = steps.decode(*self.model, settings.chunk, state, cancelled, least, self.knobs, self.prefix)
             tokens, logprobs, counts, active = jax.device_get(
                 (state.tokens, state.logprobs, state.counts, state.active)
             )

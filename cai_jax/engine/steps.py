@@ -101,12 +101,13 @@ def decode(
     steps: int,
     state: State,
     cancelled: Array,
+    least: Array,
     knobs: Knobs,
     prefix: Prefix | None,
 ) -> State:
     """Continue the active slots, less the `cancelled` (bool `[B]`), by up to `steps` tokens each.
 
-    Stops early once no slot is active. What a slot holds never influences another.
+    Stops early once no more than `least` (int32 scalar) slots are active. What a slot holds never influences another.
     """
 
     def step(carry: tuple[Array, State]) -> tuple[Array, State]:
@@ -138,7 +139,7 @@ def decode(
 
     def unfinished(carry: tuple[Array, State]) -> Array:
         done, state = carry
-        return (done < steps) & jnp.any(state.active)
+        return (done < steps) & (jnp.sum(state.active) > least)
 
     state = state._replace(active=state.active & ~cancelled)
     return jax.lax.while_loop(unfinished, step, (jnp.zeros((), jnp.int32), state))[1]

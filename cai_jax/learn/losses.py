@@ -6,6 +6,7 @@ Single letters in shapes: A micro-batches, B rows, T positions, D width, V vocab
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +23,9 @@ def token_logprobs(
 ) -> tuple[jax.Array, jax.Array]:
     """Log-probabilities of given tokens and the entropy of their distributions, without a [B, T, V] buffer.
 
-    Kept positions are moved to the front of each row and taken `chunk` at a time; a chunk in which no row has
-    any left is skipped, and logits are recomputed in the backward pass. The work is that of the row with the
-    most kept positions, and the memory [B, chunk, V].
+    Kept positions are moved to the front of each row and taken `chunk` at a time until no row has any left; logits
+    are recomputed in the backward pass. The work is that of the row with the most kept positions, and the memory
+    [B, chunk, V]. The entropy has no gradient.
 
     Args:
       unembed: `[..., D] -> float32 [..., V]` logits.
@@ -36,40 +37,75 @@ def token_logprobs(
     Returns:
       log-probabilities and entropies (nats), float32 [B, T], 0 where not kept.
     """
-    rows, length = targets.shape
+    length = targets.shape[1]
     chunk = min(chunk, length)
-    padding = -length % chunk
     # Where each position goes, kept ones first; counting is cheaper than sorting, above all to compile.
     kept = jnp.cumsum(keep, axis=1)
     inverse = jnp.where(keep, kept - 1, kept[:, -1:] + jnp.cumsum(~keep, axis=1) - 1)
-    order = jnp.zeros_like(inverse).at[jnp.arange(rows)[:, None], inverse].set(jnp.arange(length))
+    order = jnp.zeros_like(inverse).at[jnp.arange(len(targets))[:, None], inverse].set(jnp.arange(length))
 
-    def chunks(x):
+    def front(x):
         gathered = jnp.take_along_axis(x, order[..., None] if x.ndim == 3 else order, axis=1)
-        padded = jnp.pad(gathered, [(0, 0), (0, padding)] + [(0, 0)] * (x.ndim - 2))
-        return jnp.moveaxis(padded.reshape(rows, -1, chunk, *x.shape[2:]), 1, 0)
+        return jnp.pad(gathered, [(0, 0), (0, -length % chunk)] + [(0, 0)] * (x.ndim - 2))
 
-    @jax.checkpoint
-    def present(hidden, targets, keep):
-        logits = unembed(hidden) / temperature
-        log_z = jax.nn.logsumexp(logits, axis=-1)
-        chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0] - log_z
-        mean = jnp.sum(jnp.exp(jax.lax.stop_gradient(logits - log_z[..., None])) * logits, axis=-1)
-        return jnp.where(keep, chosen, 0.0), jnp.where(keep, jax.lax.stop_gradient(log_z - mean), 0.0)
+    # What `unembed` closes over becomes an argument, since it has a gradient too.
+    logits, weights = jax.closure_convert(lambda h: unembed(h) / temperature, hidden[:, :chunk])
+    blocks = -(-jnp.max(kept[:, -1]) // chunk)
+    found = _by_blocks(logits, chunk, weights, front(hidden), front(targets), blocks)
+    return tuple(jnp.where(keep, jnp.take_along_axis(x, inverse, axis=1), 0.0) for x in found)
 
-    def absent(hidden, targets, keep):
-        return jnp.zeros(keep.shape, jnp.float32), jnp.zeros(keep.shape, jnp.float32)
 
-    def body(_, xs):
-        return None, jax.lax.cond(jnp.any(xs[2]), present, absent, *xs)
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _by_blocks(logits, chunk, weights, hidden, targets, blocks):
+    """Log-probabilities of targets `[B, T]` and entropies, of the first `blocks` (int32) times `chunk` positions.
 
-    _, results = jax.lax.scan(body, None, (chunks(hidden), chunks(targets), chunks(keep)))
+    Its own derivative, because the number of blocks is known at run time only, and because a block's gradient is one
+    pass over its logits where the log-softmax's denominators are kept.
+    """
+    return _by_blocks_forward(logits, chunk, weights, hidden, targets, blocks)[0]
 
-    def restore(x):
-        flat = jnp.moveaxis(x, 0, 1).reshape(rows, -1)
-        return jnp.take_along_axis(flat, inverse, axis=1)
 
-    return restore(results[0]), restore(results[1])
+def _by_blocks_forward(logits, chunk, weights, hidden, targets, blocks):
+    def block(number, found):
+        h, chosen = _cut(number, chunk, hidden, targets)
+        scores = logits(h, *weights)
+        log_z = jax.nn.logsumexp(scores, axis=-1)
+        logprobs = jnp.take_along_axis(scores, chosen[..., None], axis=-1)[..., 0] - log_z
+        entropies = log_z - jnp.sum(jnp.exp(scores - log_z[..., None]) * scores, axis=-1)
+        return _paste(number, chunk, found, (logprobs, entropies, log_z))
+
+    zeros = jnp.zeros(targets.shape, jnp.float32)
+    *found, log_z = jax.lax.fori_loop(0, blocks, block, (zeros, zeros, zeros))
+    return tuple(found), (weights, hidden, targets, blocks, log_z)
+
+
+def _by_blocks_backward(logits, chunk, kept, cotangents):
+    weights, hidden, targets, blocks, log_z = kept
+
+    def block(number, found):
+        of_weights, of_hidden = found
+        h, chosen, z, slope = _cut(number, chunk, hidden, targets, log_z, cotangents[0])
+        scores, pull = jax.vjp(lambda weights, h: logits(h, *weights), weights, h)
+        hit = jnp.arange(scores.shape[-1]) == chosen[..., None]
+        more, here = pull(slope[..., None] * (hit - jnp.exp(scores - z[..., None])))
+        return jax.tree.map(jnp.add, of_weights, more), *_paste(number, chunk, (of_hidden,), (here,))
+
+    start = jax.tree.map(jnp.zeros_like, (weights, hidden))
+    return *jax.lax.fori_loop(0, blocks, block, start), None, None
+
+
+_by_blocks.defvjp(_by_blocks_forward, _by_blocks_backward)
+
+
+def _cut(number, chunk, *tables):
+    """Block `number` of tables `[B, T, …]`."""
+    return tuple(jax.lax.dynamic_slice_in_dim(table, number * chunk, chunk, axis=1) for table in tables)
+
+
+def _paste(number, chunk, tables, blocks):
+    """Tables `[B, T, …]` with their block `number` replaced."""
+    pairs = zip(tables, blocks, strict=True)
+    return tuple(jax.lax.dynamic_update_slice_in_dim(table, new, number * chunk, axis=1) for table, new in pairs)
 
 
 def bradley_terry(first: jax.Array, second: jax.Array, p: jax.Array) -> jax.Array:

@@ -28,7 +28,7 @@ class SFT:
 
     optim: optim.Optim
     dtype: str = "float32"
-    chunk: int = 64
+    chunk: int = 128
 
 
 def predicted(batch: Batch) -> jax.Array:
