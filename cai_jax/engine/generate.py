@@ -54,7 +54,7 @@ class Sampling:
       stop_ids: a reply ends with the first of these. stop_texts: a reply ends before the first of these.
       slots: rows decoded at once; part of a run's schedule and not of its meaning, although float32 sums may
         differ in the last bit between slot counts.
-      chunk: tokens decoded between two looks by the host.
+      chunk: most tokens decoded between two looks by the host.
       longest: tokens of the longest row that the cache must hold; None means of the rows given. Fix it where
         one node's rows come in several calls, so that all of them run the same compiled functions.
     """
@@ -152,7 +152,7 @@ class _Slots:
         while waiting or self.held:
             state = self._refill(state, rows, waiting)
             cancelled = np.array([slot not in self.held for slot in range(settings.slots)])
-            # Slots that stay idle no longer than until the next batch finds room.
+            # So that slots stay idle no longer than until the next batch finds room.
             least = np.int32(settings.slots - len(waiting[0][1]) if waiting else 0)
             state = steps.decode(*self.model, settings.chunk, state, cancelled, least, self.knobs, self.prefix)
             tokens, logprobs, counts, active = jax.device_get(
