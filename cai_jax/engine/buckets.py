@@ -14,9 +14,9 @@ def power(size: int) -> int:
     return max(_SMALLEST, 1 << (size - 1).bit_length())
 
 
-def quarter(size: int) -> int:
-    """The smallest of 16, 20, 24, 28, 32, 40, … (four to an octave) that holds `size`: a fifth is padding at most."""
-    step = power(size) // 8
+def eighth(size: int) -> int:
+    """The smallest of 16, 18, …, 32, 36, … (eight to an octave) that holds `size`: a ninth is padding at most."""
+    step = power(size) // 16
     return max(_SMALLEST, -(-size // step) * step)
 
 

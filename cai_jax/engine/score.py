@@ -32,22 +32,23 @@ def score_options(
     options: Sequence[Sequence[int]],
     *,
     prefix: Prefix | None = None,
-    batch: int = 64,
+    tokens: int | None = None,
 ) -> np.ndarray:
     """Log-probability of every option after every row, float32 `[len(rows), len(options)]`.
 
     Summed over an option's tokens. Rows are read as trees: a conversation, or a principle behind it, is computed
     once for all the rows that go on from it, where that is worth it (engine/plan.py). The options stand behind each
-    row as branches that see the row but not each other. Up to `batch` rows run at once. The same arguments give the
-    same bits; in other company a row's sums may differ in their last bits. Raises ValueError for an empty row or
-    option, or a row beyond the model's context.
+    row as branches that see the row but not each other. About `tokens` tokens are read at once, by default what suits
+    the machine. The same arguments give the same bits; in other company a row's sums may differ in their last bits.
+    Raises ValueError for an empty row or option, or a row beyond the model's context.
     """
     if not options or not all(options):
         raise ValueError("every option needs at least one token")
     _check_rows(config, rows, prefix, max(len(option) for option in options))
     result = np.zeros((len(rows), len(options)), np.float32)
     tail = _Tail.of(options)
-    scorer = _Scorer(params, config, rows, tail, batch, plan(config, rows, tail.tokens.size))
+    at_once = tokens or worth.at_once()
+    scorer = _Scorer(params, config, rows, tail, at_once, plan(config, rows, tail.tokens.size))
     for node, scores in scorer.run(prefix):
         result[node.rows] = scores
     return result
@@ -110,7 +111,7 @@ class _Scorer:
     config: Config
     rows: Sequence[Sequence[int]]
     tail: _Tail
-    batch: int
+    at_once: int
     plan: Plan
 
     def run(self, prefix: Prefix | None) -> Iterator[tuple[Node, np.ndarray]]:
@@ -156,10 +157,11 @@ class _Scorer:
                 yield some, table, lengths, (tuple((each.layers, each.lengths) for each in levels), paths, prefix)
 
     def _height(self, left: int, width: int) -> int:
-        """Rows of the next batch: a quarter of `batch` for the last few, unless that is not worth compiling."""
-        quarter = max(1, self.batch // 4)
+        """Rows of the next batch, a power of two: a quarter for the last few, unless that is not worth compiling."""
+        full = 1 << max(1, self.at_once // width).bit_length() - 1
+        quarter = max(1, full // 4)
         few = left <= 2 * quarter and quarter * width >= worth.least_tokens(self.config)
-        return quarter if few else self.batch
+        return quarter if few else full
 
     def _ids(self, node: Node) -> Sequence[int]:
         return self.rows[node.rows[0]][node.start : node.stop]

@@ -14,10 +14,20 @@ from cai_jax.models.config import Config, parameters
 _COMPILING = {"cpu": 2.5e11}
 _ON_ACCELERATORS = 1e15
 
+# Tokens that one call reads: on CPU few enough that what a layer makes of them stays in the cache, on an accelerator
+# enough to keep it busy.
+_AT_ONCE = {"cpu": 2048}
+_AT_ONCE_ON_ACCELERATORS = 8192
+
 
 def compiling() -> float:
     """Operations that compiling one function is worth on this machine."""
     return _COMPILING.get(jax.default_backend(), _ON_ACCELERATORS)
+
+
+def at_once() -> int:
+    """Tokens that one call had better read on this machine, its padding included."""
+    return _AT_ONCE.get(jax.default_backend(), _AT_ONCE_ON_ACCELERATORS)
 
 
 def per_token(config: Config) -> float:
@@ -33,10 +43,10 @@ def least_tokens(config: Config) -> float:
 def widths(sizes: Iterable[int], shape: float) -> tuple[tuple[int, ...], float]:
     """Widths to pad rows of these sizes to, and what that costs, in tokens.
 
-    Chosen among `buckets.quarter`'s so that padding and shapes together cost least; `shape` is what one more width
+    Chosen among `buckets.eighth`'s so that padding and shapes together cost least; `shape` is what one more width
     costs, in tokens.
     """
-    ends = sorted(map(buckets.quarter, sizes))
+    ends = sorted(map(buckets.eighth, sizes))
     grid = sorted(set(ends))
     # best[i]: the cheapest way to pad all rows up to grid[i - 1], and its widths.
     best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]

@@ -19,7 +19,7 @@ from tests.benchmarks.figures import TIMES, Figure, interleaved, ratios
 from tests.benchmarks.sides.worker import Process
 from tests.support import llama
 
-BATCHES = (8, 16, 32, 64)  # batch sizes that are tried for transformers
+BATCHES = (8, 16, 32, 64)  # batch sizes that are tried
 
 CACHES = ("dynamic", "static")  # for its generation
 
@@ -75,12 +75,14 @@ class Arena:
         trial: Callable[[int], works.Work],
         sizes: Iterable[int],
         caches: Sequence[str] = (),
+        side: Side | None = None,
         **fixed: Any,
     ) -> dict:
-        """The batch size, then the cache, with which transformers is fastest a row at trial(batch size)."""
+        """The batch size, then the cache, with which transformers (or `side`) is fastest a row at trial(batch size)."""
+        side = side or self.theirs
 
         def seconds(options: dict) -> float:
-            measured, made = self.theirs.measure(name, trial(options["batch"]), **options, **fixed)
+            measured, made = side.measure(name, trial(options["batch"]), **options, **fixed)
             return measured / len(made)
 
         first = {"cache": caches[0]} if caches else {}

@@ -16,8 +16,10 @@ def figures() -> Iterator[Figure]:
 
 def compare(sides: Arena, work: works.Logprobs) -> Iterator[Figure]:
     title = f"log-probs of given replies, {work.rows} × ({work.prompt} + {work.new}) tokens"
-    options = sides.best("logprobs", lambda _: work, batches(work.rows))
-    ours, theirs = sides.compare((sides.ours, "logprobs", work, {}), (sides.theirs, "logprobs", work, options))
+    own, options = (
+        sides.best("logprobs", lambda _: work, batches(work.rows), side=side) for side in (sides.ours, sides.theirs)
+    )
+    ours, theirs = sides.compare((sides.ours, "logprobs", work, own), (sides.theirs, "logprobs", work, options))
     yield from against(title, named(options), theirs, ours, ">= 1")
     texts = bounds.Texts.of(text[:-1] for text in work.texts_with_replies())
     yield from ours_of(title, ours, bounds.read(sides.costs, sides.ceilings, texts, work.rows * work.new))

@@ -11,6 +11,6 @@ def test_widths_are_powers_of_two_up_to_the_limit():
     assert buckets.batches([], 8) == []
 
 
-def test_quarters_pad_a_fifth_at_most():
-    assert [buckets.quarter(n) for n in (1, 16, 17, 21, 33, 64, 65, 97)] == [16, 16, 20, 24, 40, 64, 80, 112]
-    assert all(size <= buckets.quarter(size) < 1.25 * size for size in range(17, 2000))
+def test_eighths_pad_a_ninth_at_most():
+    assert [buckets.eighth(n) for n in (1, 16, 17, 21, 33, 64, 65, 97)] == [16, 16, 18, 22, 36, 64, 72, 104]
+    assert all(size <= buckets.eighth(size) < 1.125 * size for size in range(17, 2000))

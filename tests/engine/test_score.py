@@ -32,7 +32,7 @@ def naive(params, config):
 def test_options_equal_a_forward_pass_each(params, config, naive, shared):
     rows = texts([1, 6, 16, 22, 3])
     prefix = make_prefix(params, config, shared) if shared else None
-    found = score_options(params, config, rows, OPTIONS, prefix=prefix, batch=4)
+    found = score_options(params, config, rows, OPTIONS, prefix=prefix, tokens=64)
     assert found.shape == (5, 4) and found.dtype == np.float32
     wanted = [[naive([*shared, *row], option).sum() for option in OPTIONS] for row in rows]
     np.testing.assert_allclose(found, wanted, atol=1e-4)
@@ -61,10 +61,10 @@ def free(monkeypatch):
     monkeypatch.setattr(worth, "compiling", lambda: 0.0)
 
 
-@pytest.mark.parametrize("batch", [1, 64])
-def test_shared_beginnings_change_no_score(params, config, naive, comparisons, batch, free):
+@pytest.mark.parametrize("tokens", [1, 2048])
+def test_shared_beginnings_change_no_score(params, config, naive, comparisons, tokens, free):
     prefix = make_prefix(params, config, SHARED)
-    found = score_options(params, config, comparisons, OPTIONS, prefix=prefix, batch=batch)
+    found = score_options(params, config, comparisons, OPTIONS, prefix=prefix, tokens=tokens)
     wanted = [[naive([*SHARED, *row], option).sum() for option in OPTIONS] for row in comparisons]
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
@@ -90,10 +90,10 @@ def test_company_changes_rounding_at_most(params, config, comparisons, free):
 
 
 def test_nothing_compiles_within_the_buckets(params, config):
-    score_options(params, config, texts([5]), OPTIONS, batch=4)
+    score_options(params, config, texts([5]), OPTIONS, tokens=64)
     compiled = score._score._cache_size()
     other = [[3], [2, 2, 2], [1, 1], [9, 2, 2, 2]]
-    score_options(params, config, texts([3, 1]), other, batch=4)
+    score_options(params, config, texts([3, 1]), other, tokens=64)
     assert score._score._cache_size() == compiled
 
 

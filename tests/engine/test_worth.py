@@ -13,9 +13,9 @@ CONFIG = Config(37, 16, 2, 4, 2, 4, 24)
 
 
 def test_a_width_of_its_own_has_to_save_what_it_costs():
-    sizes = [30] * 10 + [60] * 10  # padded to 32 and 64
-    assert worth.widths(sizes, 100) == ((32, 64), 10 * 32 + 10 * 64 + 2 * 100)
-    assert worth.widths(sizes, 400) == ((64,), 20 * 64 + 400)
+    sizes = [30] * 10 + [60] * 10  # 30 stands on the grid
+    assert worth.widths(sizes, 100) == ((30, 60), 10 * 30 + 10 * 60 + 2 * 100)
+    assert worth.widths(sizes, 400) == ((60,), 20 * 60 + 400)
     assert worth.widths([], 100) == ((), 0.0)
 
 
@@ -24,7 +24,7 @@ def test_no_choice_is_cheaper(sizes, shape):
     def cost(some):
         return sum(min(w for w in some if w >= size) for size in sizes) + shape * len(some)
 
-    grid = sorted({buckets.quarter(size) for size in sizes})
+    grid = sorted({buckets.eighth(size) for size in sizes})
     choices = [c for n in range(len(grid)) for c in itertools.combinations(grid[:-1], n)]
     assert worth.widths(sizes, shape)[1] == min(cost([*choice, grid[-1]]) for choice in choices)
 
@@ -42,10 +42,10 @@ def questions(talks):
 @pytest.mark.parametrize(
     "tokens, depth, read",
     [
-        (0, 3, 16 * 40 + 64 * 32 + 128 * 16),
-        (2400, 3, 16 * 40 + 64 * 32 + 128 * 16),
-        (2700, 2, 64 * 80 + 128 * 16),  # conversation and principle together
-        (3100, 1, 128 * 80),
+        (0, 3, 16 * 40 + 64 * 30 + 128 * 16),
+        (2000, 3, 16 * 40 + 64 * 30 + 128 * 16),
+        (2100, 2, 64 * 72 + 128 * 16),  # conversation and principle together
+        (3600, 1, 128 * 80),
     ],
 )
 def test_sharing_has_to_save_what_its_levels_cost(tokens, depth, read, monkeypatch):

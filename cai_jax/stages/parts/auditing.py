@@ -33,12 +33,12 @@ class Scored:
         self.first = 1.0 / (1.0 + np.exp(np.clip(wide[:, 1] - wide[:, 0], -700, 700)))
 
 
-def score(model: Model, prompts: Sequence[list[int]], prefix: Prefix | None = None, batch: int = 64) -> Scored:
+def score(model: Model, prompts: Sequence[list[int]], prefix: Prefix | None = None) -> Scored:
     """Scores both options after each prompt, in one prefill each (CAI §4.1)."""
     from cai_jax.engine.score import score_options
 
     options = [model.tokenizer.encode(option) for option in OPTIONS]
-    return Scored(score_options(model.params, model.config, prompts, options, prefix=prefix, batch=batch))
+    return Scored(score_options(model.params, model.config, prompts, options, prefix=prefix))
 
 
 def option_tokens(model: Model) -> int:

@@ -114,16 +114,18 @@ def judging(model: Any, work: works.Judging) -> Callable[[], list]:
     return call
 
 
-def logprobs(model: Any, work: works.Logprobs) -> Callable[[], list]:
-    tokens = np.array(work.texts_with_replies(), np.int32)
-    mask = np.broadcast_to(np.arange(tokens.shape[1]) >= work.prompt, tokens.shape)
+def logprobs(model: Any, work: works.Logprobs, batch: int) -> Callable[[], list]:
+    """In micro-batches of `batch` rows."""
+    tokens = np.array(work.texts_with_replies(), np.int32).reshape(-1, batch, work.prompt + work.new)
+    mask = np.broadcast_to(np.arange(tokens.shape[2]) >= work.prompt, tokens.shape)
     settings = ppo.PPO(dtype=str(model.params["embed"].dtype))
+    forward = jax.jit(rollout.make_logprobs(model.config, settings))
 
-    @jax.jit
-    def forward(params, tokens, mask):
-        return rollout.policy_logprobs(params, model.config, settings, tokens, mask)[0][:, work.prompt :]
+    def call() -> list:
+        found = np.asarray(forward(model.params, {"tokens": tokens, "mask": mask}))
+        return found[..., work.prompt :].reshape(work.rows, -1).tolist()
 
-    return lambda: np.asarray(forward(model.params, tokens, mask)).tolist()
+    return call
 
 
 def sft(model: Any, work: works.Sft) -> Callable[[], float]:
