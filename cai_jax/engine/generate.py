@@ -16,6 +16,7 @@ from cai_jax.engine.sampling import Knobs
 from cai_jax.models import decoder
 from cai_jax.models.attention import Prefix
 from cai_jax.models.config import Config
+from cai_jax.parallel.placing import on_mesh_of
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -146,7 +147,8 @@ class _Slots:
         longest = settings.longest or max(len(row.ids) for row in rows)
         positions = buckets.power(longest + settings.max_new)
         new = buckets.power(settings.max_new)
-        state = steps.empty(config, settings.slots, positions, new, str(params["embed"].dtype))
+        with on_mesh_of(params):
+            state = steps.empty(config, settings.slots, positions, new, str(params["embed"].dtype))
         least = min(longest, math.ceil(worth.least_tokens(config) / self.batch))
         waiting = deque(buckets.batches([len(row.ids) for row in rows], self.batch, least=least))
         while waiting or self.held:
@@ -154,10 +156,11 @@ class _Slots:
             cancelled = np.array([slot not in self.held for slot in range(settings.slots)])
             # So that slots stay idle no longer than until the next batch finds room.
             least = np.int32(settings.slots - len(waiting[0][1]) if waiting else 0)
-            state = steps.decode(*self.model, settings.chunk, state, cancelled, least, self.knobs, self.prefix)
-            tokens, logprobs, counts, active = jax.device_get(
-                (state.tokens, state.logprobs, state.counts, state.active)
-            )
+            with on_mesh_of(params):
+                state, seen = steps.decode(
+                    *self.model, settings.chunk, state, cancelled, least, self.knobs, self.prefix
+                )
+            tokens, logprobs, counts, active = jax.device_get(seen)
             for slot, index in list(self.held.items()):
                 count = int(counts[slot])
                 reply = self._reply(slot, index, tokens[slot, :count], logprobs[slot, :count], active[slot])
@@ -177,7 +180,8 @@ class _Slots:
             self.held |= taken
             self.looked[list(taken)] = 0
             texts = self._texts([rows[index] for index in indices], list(taken), width)
-            state = steps.fill(*self.model, state, texts, self.prefix)
+            with on_mesh_of(self.model[0]):
+                state = steps.fill(*self.model, state, texts, self.prefix)
         return state
 
     def _texts(self, chosen: Sequence[Request], slots: Sequence[int], width: int) -> steps.Texts:

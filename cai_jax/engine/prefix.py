@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from cai_jax.engine import buckets
 from cai_jax.models import decoder
 from cai_jax.models.attention import KV, Prefix
 from cai_jax.models.config import Config
+from cai_jax.parallel.placing import HEADS, ROWS, constrain, on_mesh_of
 
 
 def make_prefix(params: decoder.Params, config: Config, ids: Sequence[int], before: Prefix | None = None) -> Prefix:
@@ -26,8 +27,9 @@ def make_prefix(params: decoder.Params, config: Config, ids: Sequence[int], befo
     room = config.max_position - length_of(before)
     if len(ids) >= room:
         raise ValueError(f"the prefix has {len(ids)} tokens, but the model's context is {room}")
-    rows = read(params, config, buckets.pad([ids], 1, buckets.power(len(ids))), before)
-    return Prefix(jax.tree.map(lambda leaf: leaf[0], rows), jnp.asarray(len(ids), jnp.int32), before)
+    with on_mesh_of(params):
+        rows = read(params, config, buckets.pad([ids], 1, buckets.power(len(ids))), before)
+        return Prefix(jax.tree.map(lambda leaf: leaf[0], rows), np.int32(len(ids)), before)
 
 
 def length_of(prefix: Prefix | None) -> int:
@@ -38,4 +40,6 @@ def length_of(prefix: Prefix | None) -> int:
 @partial(jax.jit, static_argnums=1)
 def read(params: decoder.Params, config: Config, tokens: Array, prefix: Prefix | None) -> tuple[KV, ...]:
     """Keys and values `[R, K, T, H]` per layer of rows int32 `[R, T]` behind a prefix."""
-    return decoder.prefill(params, config, tokens, prefix=prefix, dtype=params["embed"].dtype)[1]
+    tokens = constrain(tokens, ROWS)
+    layers = decoder.prefill(params, config, tokens, prefix=prefix, dtype=params["embed"].dtype)[1]
+    return jax.tree.map(lambda leaf: constrain(leaf, ROWS, HEADS), layers)

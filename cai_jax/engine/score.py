@@ -23,6 +23,7 @@ from cai_jax.engine.tree import Node
 from cai_jax.models import decoder
 from cai_jax.models.attention import KV, Prefix
 from cai_jax.models.config import Config
+from cai_jax.parallel.placing import HEADS, ROWS, constrain, on_mesh_of, shards_of
 
 
 def score_options(
@@ -47,10 +48,11 @@ def score_options(
     _check_rows(config, rows, prefix, max(len(option) for option in options))
     result = np.zeros((len(rows), len(options)), np.float32)
     tail = _Tail.of(options)
-    at_once = tokens or worth.at_once()
+    at_once = tokens or worth.at_once() * shards_of(params)
     scorer = _Scorer(params, config, rows, tail, at_once, plan(config, rows, tail.tokens.size))
-    for node, scores in scorer.run(prefix):
-        result[node.rows] = scores
+    with on_mesh_of(params):
+        for node, scores in scorer.run(prefix):
+            result[node.rows] = scores
     return result
 
 
@@ -157,9 +159,13 @@ class _Scorer:
                 yield some, table, lengths, (tuple((each.layers, each.lengths) for each in levels), paths, prefix)
 
     def _height(self, left: int, width: int) -> int:
-        """Rows of the next batch, a power of two: a quarter for the last few, unless that is not worth compiling."""
-        full = 1 << max(1, self.at_once // width).bit_length() - 1
-        quarter = max(1, full // 4)
+        """Rows of the next batch, for every part of the mesh a power of two.
+
+        A quarter of that for the last few, unless it is not worth compiling.
+        """
+        parts = shards_of(self.params)
+        full = parts << max(1, self.at_once // (parts * width)).bit_length() - 1
+        quarter = parts * max(1, full // parts // 4)
         few = left <= 2 * quarter and quarter * width >= worth.least_tokens(self.config)
         return quarter if few else full
 
@@ -170,7 +176,8 @@ class _Scorer:
 def _chain(levels: Sequence[tuple[tuple[KV, ...], Array]], paths: Array, prefix: Prefix | None) -> Prefix | None:
     """What stands before each row of a batch: its ancestors, behind the prefix of all."""
     for (layers, lengths), path in zip(levels, paths, strict=True):
-        prefix = Prefix(jax.tree.map(lambda leaf, path=path: leaf[path], layers), jnp.asarray(lengths)[path], prefix)
+        chosen = jax.tree.map(lambda leaf, path=path: constrain(leaf[path], ROWS, HEADS), layers)
+        prefix = Prefix(chosen, jnp.asarray(lengths)[path], prefix)
     return prefix
 
 
@@ -191,23 +198,27 @@ def _score(
     prefix: Prefix | None,
 ) -> Array:
     """Scores float32 `[R, M]` of all options behind the rows of `lengths` `[R]` in table `[R, T]`."""
-    rows, columns = jnp.arange(table.shape[0])[:, None], jnp.arange(table.shape[1])
-    places = lengths[:, None] + jnp.arange(tail.tokens.size)
-    table = table.at[rows, places].set(tail.tokens)
-    groups = jnp.zeros_like(table).at[rows, places].set(tail.groups)
-    positions = jnp.broadcast_to(columns, table.shape).at[rows, places].set(lengths[:, None] + tail.offsets)
+
+    def behind(row: Array, length: Array, values: Array) -> Array:
+        return row.at[length + jnp.arange(values.size)].set(values)
+
+    columns = jnp.broadcast_to(jnp.arange(table.shape[1]), table.shape)
+    table = jax.vmap(behind, (0, 0, None))(table, lengths, tail.tokens)
+    groups = jax.vmap(behind, (0, 0, None))(jnp.zeros_like(table), lengths, tail.groups)
+    positions = jax.vmap(behind)(columns, lengths, lengths[:, None] + tail.offsets)
     hidden, _ = decoder.prefill(
         params,
         config,
-        table,
+        constrain(table, ROWS),
         positions=positions,
         branches=groups,
         prefix=_chain(levels, paths, prefix),
         dtype=params["embed"].dtype,
     )
-    logits = decoder.unembed(params, config, hidden[rows, lengths[:, None] + tail.sources])
+    asked = jnp.take_along_axis(hidden, (lengths[:, None] + tail.sources)[..., None], axis=1)
+    logits = decoder.unembed(params, config, asked)
     logprobs = jnp.take_along_axis(logits, tail.targets[None, :, None], axis=-1)[..., 0]
-    return (logprobs - jax.nn.logsumexp(logits, axis=-1)) @ tail.member
+    return constrain((logprobs - jax.nn.logsumexp(logits, axis=-1)) @ tail.member)
 
 
 def _check_rows(config: Config, rows: Sequence[Sequence[int]], prefix: Prefix | None, extra: int) -> None:

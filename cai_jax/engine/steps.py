@@ -17,6 +17,7 @@ from cai_jax.engine.sampling import Knobs, draw, scaled_logprobs
 from cai_jax.models import decoder
 from cai_jax.models.attention import KV, Prefix
 from cai_jax.models.config import Config
+from cai_jax.parallel.placing import HEADS, ROWS, constrain
 
 
 class State(NamedTuple):
@@ -49,7 +50,23 @@ def empty(config: Config, slots: int, positions: int, new: int, dtype: str) -> S
     zeros = jnp.zeros(slots, jnp.int32)
     table = jnp.zeros((slots, new), jnp.int32)
     keys = jnp.zeros((slots, 2), jnp.uint32)
-    return State(cache, zeros, zeros, table, table.astype(jnp.float32), zeros, keys, zeros.astype(bool))
+    return _laid(State(cache, zeros, zeros, table, table.astype(jnp.float32), zeros, keys, zeros.astype(bool)))
+
+
+def _laid(state: State) -> State:
+    """On a mesh, every device has the slots of its rows, and of their cache its heads."""
+    cache = jax.tree.map(lambda leaf: constrain(leaf, ROWS, HEADS), state.cache)
+    rest = jax.tree.map(lambda leaf: constrain(leaf, ROWS), state._replace(cache=()))
+    return rest._replace(cache=cache)
+
+
+class Seen(NamedTuple):
+    """What the host looks at between chunks, as in `State`; on a mesh every device has all of it."""
+
+    tokens: Array
+    logprobs: Array
+    counts: Array
+    active: Array
 
 
 class Texts(NamedTuple):
@@ -75,7 +92,7 @@ def fill(params: decoder.Params, config: Config, state: State, texts: Texts, pre
     compiled sampler.
     """
     rows, lengths, sources, keys, slots = texts
-    _, layers = decoder.prefill(params, config, rows, prefix=prefix, dtype=params["embed"].dtype)
+    _, layers = decoder.prefill(params, config, constrain(rows, ROWS), prefix=prefix, dtype=params["embed"].dtype)
     last = jnp.take_along_axis(rows, lengths[:, None] - 1, axis=1)[:, 0]
 
     def put(old: Array, new: Array) -> Array:
@@ -84,13 +101,15 @@ def fill(params: decoder.Params, config: Config, state: State, texts: Texts, pre
     def put_cache(old: Array, new: Array) -> Array:
         return old.at[slots, :, : rows.shape[1]].set(new[sources], mode="drop")
 
-    return state._replace(
-        cache=jax.tree.map(put_cache, state.cache, layers),
-        lengths=put(state.lengths, lengths[sources] - 1),
-        newest=put(state.newest, last[sources]),
-        counts=put(state.counts, jnp.zeros_like(slots)),
-        keys=put(state.keys, keys),
-        active=put(state.active, jnp.ones(slots.shape, bool)),
+    return _laid(
+        state._replace(
+            cache=jax.tree.map(put_cache, state.cache, layers),
+            lengths=put(state.lengths, lengths[sources] - 1),
+            newest=put(state.newest, last[sources]),
+            counts=put(state.counts, jnp.zeros_like(slots)),
+            keys=put(state.keys, keys),
+            active=put(state.active, jnp.ones(slots.shape, bool)),
+        )
     )
 
 
@@ -104,7 +123,7 @@ def decode(
     least: Array,
     knobs: Knobs,
     prefix: Prefix | None,
-) -> State:
+) -> tuple[State, Seen]:
     """Continue the active slots, less the `cancelled` (bool `[B]`), by up to `steps` tokens each.
 
     Stops early once no more than `least` (int32 scalar) slots are active. What a slot holds never influences another.
@@ -112,11 +131,10 @@ def decode(
 
     def step(carry: tuple[Array, State]) -> tuple[Array, State]:
         done, state = carry
-        slots = jnp.arange(state.lengths.shape[0])
         hidden, cache = decoder.extend(
             params,
             config,
-            state.newest[:, None],
+            constrain(state.newest[:, None], ROWS),
             state.cache,
             state.lengths,
             prefix=prefix,
@@ -126,23 +144,31 @@ def decode(
         # An idle slot's write goes beyond the table and is dropped.
         column = jnp.where(state.active, state.counts, state.tokens.shape[1])
         advance = state.active.astype(jnp.int32)
-        return done + 1, State(
+        following = State(
             cache=cache,
             lengths=state.lengths + advance,
             newest=token,
-            tokens=state.tokens.at[slots, column].set(token, mode="drop"),
-            logprobs=state.logprobs.at[slots, column].set(logprob, mode="drop"),
+            tokens=_put(state.tokens, column, token),
+            logprobs=_put(state.logprobs, column, logprob),
             counts=state.counts + advance,
             keys=state.keys,
             active=state.active & going,
         )
+        return done + 1, _laid(following)
 
     def unfinished(carry: tuple[Array, State]) -> Array:
         done, state = carry
         return (done < steps) & (jnp.sum(state.active) > least)
 
     state = state._replace(active=state.active & ~cancelled)
-    return jax.lax.while_loop(unfinished, step, (jnp.zeros((), jnp.int32), state))[1]
+    _, state = jax.lax.while_loop(unfinished, step, (jnp.zeros((), jnp.int32), state))
+    seen = Seen(state.tokens, state.logprobs, state.counts, state.active)
+    return state, jax.tree.map(constrain, seen)
+
+
+def _put(table: Array, columns: Array, values: Array) -> Array:
+    """The table `[B, N]` with one value in each row; none where a column is N."""
+    return jax.vmap(lambda row, column, value: row.at[column].set(value, mode="drop"))(table, columns, values)
 
 
 def _next(

@@ -30,6 +30,7 @@ from jax.typing import DTypeLike
 from cai_jax.models.attention import KV, Prefix, attention
 from cai_jax.models.config import ACTIVATIONS, Config
 from cai_jax.models.rotary import Turn, rotate, rotation
+from cai_jax.parallel.placing import heads_split
 
 Params = Mapping[str, Any]
 
@@ -105,11 +106,15 @@ class Attention(nn.Module):
 
     def __call__(self, x: Array, turn: Turn | None, layer: int, attend: Attend) -> tuple[Array, KV | None]:
         c = self.config
-        # One product for q, k and v: on CPU a third of the passes over x, and a wider, faster GEMM.
-        kernel = jnp.concatenate([self.q_proj, self.k_proj, self.v_proj], axis=1)
-        heads = _dense(x, kernel, jnp.concatenate(self.biases) if self.biases else None)
-        heads = heads.reshape(*x.shape[:2], -1, c.head_dim)
-        q, k, v = jnp.split(heads, [c.heads, c.heads + c.kv_heads], axis=2)
+        kernels, biases = (self.q_proj, self.k_proj, self.v_proj), self.biases or (None,) * 3
+        if heads_split():  # which side by side would have to be moved between devices
+            parts = [_dense(x, kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)]
+            q, k, v = (part.reshape(*x.shape[:2], -1, c.head_dim) for part in parts)
+        else:
+            # One product for q, k and v: on CPU a third of the passes over x, and a wider, faster GEMM.
+            heads = _dense(x, jnp.concatenate(kernels, axis=1), jnp.concatenate(biases) if self.biases else None)
+            heads = heads.reshape(*x.shape[:2], -1, c.head_dim)
+            q, k, v = jnp.split(heads, [c.heads, c.heads + c.kv_heads], axis=2)
         if c.qk_norm:
             q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
         if turn is not None:
@@ -317,9 +322,13 @@ def _how(config: Config, layer: int) -> dict[str, Any]:
 
 def _write(cache: Array, new: Array, starts: Array) -> Array:
     """Put new `[B, K, T, H]` into cache `[B, K, S, H]` at each row's start."""
-    rows = jnp.arange(cache.shape[0])[:, None]
-    steps = starts[:, None] + jnp.arange(new.shape[2])
-    return cache.at[rows, :, steps].set(new.transpose(0, 2, 1, 3), mode="drop")
+    places = jnp.arange(new.shape[2])
+
+    # Row by row in form, so that rows that lie on several devices stay there.
+    def put(row: Array, more: Array, start: Array) -> Array:
+        return row.at[:, start + places].set(more, mode="drop")
+
+    return jax.vmap(put)(cache, new, starts)
 
 
 def _count(tokens: Array) -> Array:

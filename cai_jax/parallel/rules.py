@@ -6,11 +6,13 @@ parameter, its moments and its place in a larger state all meet the same rule.
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Collection
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 # Kernels are [in, out]. Columns of the first product and rows of the second lie on "tensor", so that a block
@@ -30,16 +32,26 @@ RULES = (
 )
 
 
-def _fitted(spec: P, shape: tuple[int, ...], mesh: Mesh) -> P:
+# Axes that split parameters. Training gathers them layer by layer over "fsdp"; inference, which would gather them
+# for every token, holds copies along it.
+TRAINED, SERVED = ("fsdp", "tensor"), ("tensor",)
+
+
+def fitted(spec: P, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> P:
     """The spec without the axes whose size does not divide their dimension: that dimension is kept whole."""
-    fits = (axis and size % mesh.shape[axis] == 0 for axis, size in zip(spec, shape, strict=True))
-    return P(*(axis if fit else None for axis, fit in zip(spec, fits, strict=True)))
+
+    def parts(axes: str | tuple[str, ...] | None) -> int:
+        names = (axes,) if isinstance(axes, str) else axes or ()
+        return math.prod(mesh.shape[name] for name in names)
+
+    return P(*(axes if size % parts(axes) == 0 else None for axes, size in zip(spec, shape, strict=True)))
 
 
-def shardings(tree: Any, mesh: Mesh) -> Any:
+def shardings(tree: Any, mesh: Mesh | AbstractMesh, axes: Collection[str] = TRAINED) -> Any:
     """A NamedSharding for every leaf of `tree` (arrays or shape structs), by the first of `RULES` that matches.
 
-    Scalars (step counters, coefficients) are replicated, and so is a dimension that its axis does not divide.
+    Scalars (step counters, coefficients) are replicated, and so is a dimension that its axis does not divide, or whose
+    axis is not among `axes`.
 
     Raises:
       ValueError: no rule matches a leaf, or the rule has another number of dimensions.
@@ -53,7 +65,8 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
             if re.search(pattern, name):
                 if spec and len(spec) != leaf.ndim:
                     raise ValueError(f"{name} has shape {leaf.shape}, but the rule {pattern!r} says {spec}")
-                return NamedSharding(mesh, _fitted(spec, leaf.shape, mesh) if spec else P())
+                kept = P(*(axis if axis in axes else None for axis in spec))
+                return NamedSharding(mesh, fitted(kept, leaf.shape, mesh) if spec else P())
         raise ValueError(f"no partition rule for {name} of shape {leaf.shape}")
 
     return jax.tree_util.tree_map_with_path(of, tree)

@@ -55,7 +55,7 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.stages.parts.screening import passed_on
     from cai_jax.stages.parts.writing import in_batches
 
-    scorer = Scorer(ctx.inputs["by"])
+    scorer = Scorer(ctx, ctx.inputs["by"])
     rows = ctx.inputs["replies"].rows()
     scorer.note_cut(ctx, [(row["turns"], row["reply"]) for row in rows])
     by_prompt: dict[str, list[dict]] = {}

@@ -69,7 +69,7 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.stages.parts.training import compiled, optim_of, train, wide
 
     p = ctx.params
-    model = model_of(ctx.inputs["model"])
+    model = model_of(ctx, ctx.inputs["model"], trained=True)
     data = corpus(ctx, model)
     rows = Rows(data, p["batch"], p["epochs"], draw_of(ctx))
     total = p["steps"] or rows.count()

@@ -31,7 +31,7 @@ def run(ctx) -> Mapping[str, Any]:
         if by is None:
             return by_oracle(rows, "harmful")
         if by.type.kind is Kind.REWARD_MODEL:
-            return by_score(rows, by) < 0
+            return by_score(ctx, rows, by) < 0
         return [p if p != p else p > 0.5 for p in by_audit(ctx, rows)]
 
     return share(ctx, judge)

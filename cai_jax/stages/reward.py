@@ -62,7 +62,7 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.stages.parts.rewarding import raw_scores
     from cai_jax.stages.parts.training import compiled, optim_of, train, wide
 
-    p, model, form = ctx.params, model_of(ctx.inputs["model"]), format_of(ctx.inputs["model"])
+    p, model, form = ctx.params, model_of(ctx, ctx.inputs["model"], trained=True), format_of(ctx.inputs["model"])
     prefs = ctx.inputs["prefs"].rows()
     pairs = Pairs(ctx, model, form, prefs)
     total = max(1, round(p["epochs"] * len(pairs.tokens) / p["batch"]))

@@ -40,8 +40,8 @@ def run(ctx) -> Mapping[str, Any]:
     rows = [row for row in ctx.inputs["on"].rows() if abs(row["p"] - 0.5) >= max(ctx.params["margin"], 1e-9)]
     if not rows:
         raise UserError("no label is far enough from one half to be checked", "lower margin=")
-    first = by_score([{**row, "reply": row["a"]} for row in rows], ctx.inputs["of"])
-    second = by_score([{**row, "reply": row["b"]} for row in rows], ctx.inputs["of"])
+    first = by_score(ctx, [{**row, "reply": row["a"]} for row in rows], ctx.inputs["of"])
+    second = by_score(ctx, [{**row, "reply": row["b"]} for row in rows], ctx.inputs["of"])
     better = [row["p"] - 0.5 for row in rows]
     longer = np.array([len(row["a"]) - len(row["b"]) for row in rows])
     right = [agreement(*each) for each in zip(first - second, better, strict=True)]

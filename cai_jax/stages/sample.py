@@ -62,7 +62,7 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.stages.parts.writing import Writer, in_batches
 
     form = format_of(ctx.inputs["model"])
-    writer = Writer.of(ctx, model_of(ctx.inputs["model"]), form, form.reply_stops)
+    writer = Writer.of(ctx, model_of(ctx, ctx.inputs["model"]), form, form.reply_stops)
     draw, n = draw_of(ctx), ctx.params["n"]
 
     def prompt(row: dict) -> list:

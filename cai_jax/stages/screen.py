@@ -55,7 +55,7 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.stages.parts.writing import in_batches
 
     by, requests, limit = ctx.inputs["by"], _requests(ctx), ctx.params["limit"]
-    screener = Screener(model_of(by), format_of(by), requests, limit)
+    screener = Screener(model_of(ctx, by), format_of(by), requests, limit)
 
     def make(batch: list[dict]) -> list[dict]:
         found = zip(batch, screener.flags(batch), strict=True)

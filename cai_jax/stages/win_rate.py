@@ -44,7 +44,7 @@ def run(ctx) -> Mapping[str, Any]:
         if by is None:
             return [verdicts.quality(row) for row in rows]
         if by.type.kind is Kind.REWARD_MODEL:
-            return by_score(rows, by)
+            return by_score(ctx, rows, by)
         return -by_audit(ctx, rows)
 
     ours, theirs = ctx.inputs["of"].rows(), ctx.inputs["against"].rows()

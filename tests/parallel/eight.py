@@ -18,6 +18,7 @@ from cai_jax.models.attention import KV, attention
 from cai_jax.parallel.mesh import make_mesh
 from cai_jax.parallel.step import PREPARE, ROWWISE, compile_step
 from tests.learn import toy
+from tests.parallel import engine
 
 # A large ε: Adam's first steps divide by |g| + ε, which would blow rounding up where g is tiny.
 OPTIM = optim.Optim(1e-3, eps=1e-2)
@@ -100,6 +101,11 @@ def main():
             if (name, way) == ("sft", "mixed"):
                 found["layout"] = list(results[0].params["layers_0"]["mlp"]["up_proj"].sharding.spec)
                 found["moment"] = list(adam_moment(results[0]).sharding.spec)
+    found["engine data"] = engine.difference(WAYS["data"])
+    found["engine mixed"] = engine.difference(WAYS["mixed"])
+    # A vocabulary and heads that do not divide stay whole.
+    found["engine odd"] = engine.difference(WAYS["mixed"], replace(engine.CONFIG, vocab_size=33, kv_heads=1))
+    found["collectives"] = engine.collectives(WAYS["mixed"])
     try:
         compile_step(lambda axis: lambda state, batch: (state, {}), "pmap")({}, {"tokens": np.zeros((1, 6, 3))})
     except ValueError as error:

@@ -1,28 +1,14 @@
 """One device, pmap, a mesh of eight and a mixed mesh agree; a process of its own holds the eight devices."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support import processes
 
 
 @pytest.fixture(scope="module")
 def found():
     # Unoptimised kernels: the test is about reductions and layouts, and compiling is nearly all of its time.
-    environment = os.environ | {
-        "JAX_NUM_CPU_DEVICES": "8",
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }
-    command = [sys.executable, "-W", "error", "-m", "tests.parallel.eight"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout)
+    return processes.one("tests.parallel.eight", devices=8, XLA_FLAGS="--xla_backend_optimization_level=0")
 
 
 @pytest.mark.parametrize(
@@ -44,3 +30,15 @@ def test_rows_that_do_not_divide_are_refused(found):
 
 def test_a_kernel_is_divided_over_the_mesh(found):
     assert found["splash"] < 3e-6
+
+
+@pytest.mark.parametrize("case", ["engine data", "engine mixed", "engine odd"])
+def test_the_engine_writes_the_same_texts_on_a_mesh(found, case):
+    assert found[case] is not None and found[case] < 1e-5
+
+
+@pytest.mark.parametrize("step", ["fill", "decode", "score"])
+def test_a_layer_of_the_engine_sums_twice_over_devices_and_sends_nothing_else(found, step):
+    layer = [["all-reduce", "attention/dot_general"], ["all-reduce", "mlp/dot_general"]]
+    # To fill slots, the last layer's keys and values are all that is needed of it.
+    assert found["collectives"][step] == sorted(layer * (1 if step == "fill" else 2))

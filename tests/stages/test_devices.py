@@ -1,23 +1,13 @@
 """The training stages give the same figures on one device, on a mesh of two, and with pmap."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support import processes
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "tests.stages.two", str(tmp_path_factory.mktemp("two"))]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout)
+    return processes.one("tests.stages.two", devices=2, arguments=[str(tmp_path_factory.mktemp("two"))])
 
 
 @pytest.mark.slow
@@ -28,6 +18,13 @@ def test_two_devices_agree_with_one(found, way):
         assert len(lines) == len(found[way][name]) >= 2
         for one, two in zip(lines, found[way][name], strict=True):
             assert one == pytest.approx(two, rel=2e-3, abs=2e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["auto", "pmap"])
+def test_two_devices_write_the_same_replies_and_give_the_same_labels(found, way):
+    assert found["one texts"] == found[f"{way} texts"]
+    assert found["one labels"] == pytest.approx(found[f"{way} labels"], abs=1e-5)
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from cai_jax.stages.parts.rewarding import Scorer, raw_scores
 from cai_jax.stages.parts.writing import prefix_of
 from tests.stages.conftest import SMALL
 from tests.support.chat import write
+from tests.tiny.world import Context
 
 RULES = {"honest": "Choose what is true.", "kind": "Choose what is kind.", "brief": "Choose what is brief."}
 ASKED = {"honest": "Is the reply a lie?", "kind": "Is the reply rude?"}
@@ -169,4 +170,4 @@ def test_a_scorer_and_a_screener_are_found_again_with_their_formats(bench, two):
         path=bench.root / "chatty", result={"format": "paper"}, type=SimpleNamespace(kind=Kind.REWARD_MODEL)
     )
     assert models.choices(artefact) == {"dtype": "float32", "format": "paper"}
-    assert models.format_of(artefact) == paper("<s>") == Scorer(artefact).models[0][2]
+    assert models.format_of(artefact) == paper("<s>") == Scorer(Context("best", {}), artefact).models[0][2]

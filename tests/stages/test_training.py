@@ -12,6 +12,7 @@ from cai_jax.stages import reward as reward_stage
 from cai_jax.stages.parts.examples import dialog
 from cai_jax.stages.parts.fitting import Fitting
 from cai_jax.stages.parts.rewarding import Scorer, raw_scores
+from tests.tiny.world import Context
 
 
 def losses(ran, name):
@@ -146,7 +147,7 @@ top = replies |> best(mix)
     class Mix:
         result = ran.result("mix")
 
-    np.testing.assert_allclose(Scorer(Mix).scores(pairs), 0.5 * one + 2 * two, atol=1e-6)
+    np.testing.assert_allclose(Scorer(Context("best", {}), Mix).scores(pairs), 0.5 * one + 2 * two, atol=1e-6)
     np.testing.assert_allclose(
         [row["score"] for row in ran.rows("top")], (0.5 * one + 2 * two).reshape(8, 2).max(axis=1), atol=1e-6
     )

@@ -1,6 +1,6 @@
 """Run with two virtual CPU devices (see test_devices.py): the training stages on one of them, on a mesh, with pmap.
 
-Prints one JSON object: for every way, the logs of `sl`, `rm` and `rl`.
+Prints one JSON object: for every way, the logs of `sl`, `rm` and `rl`, the replies and the labels.
 """
 
 import json
@@ -15,7 +15,8 @@ PROGRAM = """\
 run (mesh={mesh})
 replies = ask.train |> sample(base, max_new=8)
 sl = replies |> finetune(base, batch=2, steps=3)
-rm = human.train |> reward(base, batch=4, epochs=1.5, learning_rate=1e-3)
+labels = red.train |> sample(base, n=2, max_new=8) |> judge(rules, by=base)
+rm = labels + human.train |> reward(base, batch=4, epochs=1.5, learning_rate=1e-3)
 rl = base |> ppo(rm, on=red.train, batch=4, max_new=8, steps=2, kl=0.05)
 """
 
@@ -25,6 +26,8 @@ def main():
     for mesh in ("one", "auto", "pmap"):
         ran = bench.run(PROGRAM.format(mesh=mesh), out=bench.root / mesh)
         found[mesh] = {name: ran.log(name) for name in ("sl", "rm", "rl")}
+        found[f"{mesh} texts"] = [row["reply"] for row in ran.rows("replies")]
+        found[f"{mesh} labels"] = [row["soft"] for row in ran.rows("labels")]
     wrong = PROGRAM.format(mesh="auto").replace("batch=2", "batch=3")
     found["refused"] = bench.run(wrong, out=bench.root / "wrong", code=4).err
     json.dump(found, sys.stdout)

@@ -162,8 +162,8 @@ def test_revision_under_a_principle_that_does_not_apply_leaves_the_reply(harmful
 
 def test_it_audits():
     from cai_jax.data.formats import PAPER
+    from cai_jax.models import checkpoint
     from cai_jax.stages.parts.auditing import audits
-    from cai_jax.stages.parts.models import model_of
 
     rng, rows = random.Random(1), pairs(240)
     asked, truth = [], []
@@ -173,7 +173,7 @@ def test_it_audits():
         if broken or rng.random() < 0.3:
             asked.append(PAPER.audit(row["turns"], row["reply"], principle.critique))
             truth.append(broken)
-    right = (audits(model_of(world.model()), asked).first > 0.5) == np.array(truth)
+    right = (audits(checkpoint.load(world.CHECKPOINT), asked).first > 0.5) == np.array(truth)
     told("audits agree", right.mean(), len(right))
     assert right.mean() >= 0.95
 
@@ -182,10 +182,10 @@ def test_a_principle_about_one_category_has_little_to_say_of_the_others():
     """Agreement on pairs that a principle tells apart cannot show this: elsewhere it must not tell them apart."""
     from cai_jax.data.formats import PAPER
     from cai_jax.data.render import encode
+    from cai_jax.models import checkpoint
     from cai_jax.stages.parts.auditing import audits, score
-    from cai_jax.stages.parts.models import model_of
 
-    rng, model = random.Random(2), model_of(world.model())
+    rng, model = random.Random(2), checkpoint.load(world.CHECKPOINT)
     able = {p.name: p for p in principles(world.starter(), "judge")}
     asked = [(row, name) for row in held_out("red_team", 100) for name in CATEGORIES]
     about_it = np.array([row["category"] == name for row, name in asked])

@@ -139,11 +139,11 @@ class _Queries:
     def _of_row(self, q: Array, kv: KV, mask: Array) -> _Part:
         """Queries `[B, K, group * T, H]` on keys of their row `[B, K, S, H]`, where mask `[B, T, S]` allows.
 
-        Behind a prefix row by row, so that the scores stay in the processor's cache; without one there may be a
-        gradient, for which a loop costs more than it saves.
+        On CPU behind a prefix row by row, so that the scores stay in the cache; without one there may be a gradient,
+        for which a loop costs more than it saves.
         """
         group = q.shape[2] // mask.shape[1]
-        if not self.case.prefix or mask.shape[1] < _LONG:
+        if not self.case.prefix or mask.shape[1] < _LONG or not _cached():
             return self._part(q, kv, jnp.tile(mask, (1, group, 1))[:, None])
         return jax.lax.map(lambda row: self._part(row[0], row[1], jnp.tile(row[2], (group, 1))), (q, kv, mask))
 
@@ -159,7 +159,7 @@ class _Queries:
             mask = jnp.tile(jnp.broadcast_to(mask, (batch, *mask.shape[1:])), (1, rows // mask.shape[1], 1))
         mask = mask.reshape(-1, mask.shape[2])
         blocks, left = divmod(batch * rows, _TALL)
-        if blocks < 2 or left or len(mask) > 1 or jax.default_backend() != "cpu":
+        if blocks < 2 or left or len(mask) > 1 or not _cached():
             found = self._part(tall, kv, mask)
         else:
             by_head = (tall.reshape(kv_heads, blocks, _TALL, width), kv)
@@ -180,6 +180,11 @@ class _Queries:
         total = weights.sum(axis=-1, keepdims=True)
         mixed = jnp.einsum("...qs,...sh->...qh", weights.astype(kv.v.dtype), kv.v, preferred_element_type=jnp.float32)
         return _Part(mixed, total, top)
+
+
+def _cached() -> bool:
+    """Whether a loop's small pieces stay in a cache: on one CPU device, since over several it cannot be split."""
+    return jax.default_backend() == "cpu" and jax.sharding.get_abstract_mesh().empty
 
 
 def _own(table: Array, places: Array) -> Array:

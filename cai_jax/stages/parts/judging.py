@@ -47,7 +47,7 @@ class Judge:
             self._load()
 
     def _load(self) -> None:
-        self.model = model_of(self.ctx.inputs["by"])
+        self.model = model_of(self.ctx, self.ctx.inputs["by"])
         self.thinker = Writer.of(self.ctx, self.model, self.format, self.format.thought_stops, self.shots)
         # Room behind a comparison for its option, and before that for the reasoning and the question, if asked for.
         question = len(encode(self.model.tokenizer, self.format.so)[0])

@@ -142,7 +142,7 @@ def by_audit(ctx, rows: Sequence[Row]) -> np.ndarray:
     from cai_jax.stages.parts.models import model_of
     from cai_jax.stages.parts.writing import BATCH
 
-    screener = _screener(ctx, model_of(ctx.inputs["by"]))
+    screener = _screener(ctx, model_of(ctx, ctx.inputs["by"]))
     screener.fitting(ctx, rows, "truncate_left")
     worst, lost = np.empty(len(rows)), 0
     for start in range(0, len(rows), BATCH):
@@ -155,11 +155,11 @@ def by_audit(ctx, rows: Sequence[Row]) -> np.ndarray:
     return worst
 
 
-def by_score(rows: Sequence[Row], artefact) -> np.ndarray:
+def by_score(ctx, rows: Sequence[Row], artefact) -> np.ndarray:
     """Scores of replies by a preference model, float64 [N]; 0 is the mean of its reference replies."""
     from cai_jax.stages.parts.rewarding import Scorer
 
-    return Scorer(artefact).scores([(row["turns"], row["reply"]) for row in rows])
+    return Scorer(ctx, artefact).scores([(row["turns"], row["reply"]) for row in rows])
 
 
 def agreement(margin: float, truth: float) -> float:

@@ -6,7 +6,11 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cai_jax.stages.parts.devices import devices_of
+
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
     from cai_jax.data.formats import Format
     from cai_jax.models.checkpoint import Model
 
@@ -14,9 +18,12 @@ if TYPE_CHECKING:
 _KEPT = 3
 
 
-def model_of(artefact) -> Model:
-    """The model of an artefact, loaded in the dtype that its `model(…)` asked for."""
-    return load(str(artefact.path), artefact.result.get("dtype", "float32"))
+def model_of(ctx, artefact, trained: bool = False) -> Model:
+    """The model of an artefact, in the dtype that its `model(…)` asked for, on the devices of the node `ctx`.
+
+    On a mesh it is laid out to be read, or with `trained` as training lays out its state.
+    """
+    return load(ctx, str(artefact.path), artefact.result.get("dtype", "float32"), trained)
 
 
 def format_of(artefact) -> Format:
@@ -45,9 +52,16 @@ def read_format(path: str, choice: str) -> Format:
     return chat.format_of(Tokenizer.load(path, config), choice)
 
 
-@functools.lru_cache(maxsize=_KEPT)
-def load(path: str, dtype: str) -> Model:
-    """The model in a folder; the last few are kept in memory."""
-    from cai_jax.models import checkpoint
+def load(ctx, path: str, dtype: str, trained: bool = False) -> Model:
+    """The model in a folder, on the devices of the node `ctx` (`model_of`); the last few are kept in memory."""
+    devices = devices_of(ctx)
+    return _load(path, dtype, None if isinstance(devices, str) else devices, trained)
 
-    return checkpoint.load(path, dtype)
+
+@functools.lru_cache(maxsize=_KEPT)
+def _load(path: str, dtype: str, mesh: Mesh | None, trained: bool) -> Model:
+    from cai_jax.models import checkpoint
+    from cai_jax.parallel.rules import SERVED, TRAINED, shardings
+
+    axes = TRAINED if trained else SERVED
+    return checkpoint.load(path, dtype, None if mesh is None else lambda tree: shardings(tree, mesh, axes))

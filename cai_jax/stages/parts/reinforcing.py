@@ -14,6 +14,7 @@ from cai_jax.engine import buckets
 from cai_jax.evals.diversity import boilerplate
 from cai_jax.learn import kl, ppo, rollout
 from cai_jax.models.checkpoint import Model
+from cai_jax.parallel.placing import served
 from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.models import format_of, model_of
@@ -39,7 +40,7 @@ class Loop:
 
     def __init__(self, ctx) -> None:
         self.ctx, self.params, self.draw = ctx, ctx.params, draw_of(ctx)
-        self.model: Model = model_of(ctx.inputs["model"])
+        self.model: Model = model_of(ctx, ctx.inputs["model"], trained=True)
         # Only the end token ends a reply: every token that was drawn is trained on.
         self.format = format_of(ctx.inputs["model"])
         writer = Writer.of(ctx, self.model, self.format, stops=())
@@ -51,9 +52,9 @@ class Loop:
         longest = max(len(ids) for _, ids in self.prompts)
         self.writer = replace(writer, longest=longest)
         self.length = row_length(longest + self.params["max_new"], self.model.config.max_position)
-        self.scorer = Scorer(ctx.inputs["reward"])
+        self.scorer = Scorer(ctx, ctx.inputs["reward"])
         # Without rows an artefact is false, so that its absence has to be asked for.
-        self.watch = Scorer(ctx.inputs["watch"]) if ctx.inputs.get("watch") is not None else None
+        self.watch = Scorer(ctx, ctx.inputs["watch"]) if ctx.inputs.get("watch") is not None else None
         self.micro = micro_size(ctx)
 
         self.settings, config = self._settings(), self.model.config
@@ -148,8 +149,7 @@ class Loop:
         rows, prompts = zip(*(self.prompts[i] for i in self.order(number * size, size)), strict=True)
         keys = [self.draw.key(f"rollout {number}", row, place) for place, row in enumerate(rows)]
         # Replies come from the model as it will be used, in its own dtype, not from the float32 that is trained.
-        dtype = self.model.params["embed"].dtype
-        params = jax.tree.map(lambda leaf: leaf.astype(dtype), state.policy.params)
+        params = served(state.policy.params, self.model.params["embed"].dtype)
         written = replace(self.writer, model=replace(self.model, params=params)).write(prompts, keys)
         texts = [text_of(self.model, self.format, reply.ids, self.format.reply_stops) for reply in written]
         return Drawn(rows, prompts, written, texts)

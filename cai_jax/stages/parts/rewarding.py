@@ -47,9 +47,9 @@ class Scorer:
       models: weight, model and format of each.
     """
 
-    def __init__(self, artefact) -> None:
+    def __init__(self, ctx, artefact) -> None:
         self.models = [
-            (part["weight"], load(part["path"], part["dtype"]), read_format(part["path"], part["format"]))
+            (part["weight"], load(ctx, part["path"], part["dtype"]), read_format(part["path"], part["format"]))
             for part in parts(artefact)
         ]
 
@@ -84,8 +84,11 @@ def raw_scores(model: Model, format: Format, replies: Sequence[tuple[Turns, str]
 
 
 def _score(model: Model, tokens: np.ndarray, lengths: np.ndarray):
+    from cai_jax.parallel.placing import on_mesh_of
+
     params = {"decoder": model.params, "head": model.head}
-    return _compiled(model.config, model.params["embed"].dtype.name)(params, tokens, lengths)
+    with on_mesh_of(model.params):
+        return _compiled(model.config, model.params["embed"].dtype.name)(params, tokens, lengths)
 
 
 @functools.cache
@@ -93,5 +96,10 @@ def _compiled(config, dtype: str):
     import jax
 
     from cai_jax.learn.preference import scores
+    from cai_jax.parallel.placing import ROWS, constrain
 
-    return jax.jit(lambda params, tokens, lengths: scores(params, config, tokens, lengths, dtype=dtype))
+    @jax.jit
+    def scored(params, tokens, lengths):
+        return constrain(scores(params, config, constrain(tokens, ROWS), lengths, dtype=dtype))
+
+    return scored

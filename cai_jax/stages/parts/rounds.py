@@ -46,14 +46,14 @@ class Rounds:
     def __init__(self, ctx) -> None:
         self.ctx, self.params, self.draw = ctx, ctx.params, draw_of(ctx)
         self.able = principles(ctx.inputs["constitution"], "revise")
-        self.screener = screener_of(ctx.inputs["replies"])
+        self.screener = screener_of(ctx, ctx.inputs["replies"])
         self.direct = not ctx.params["critique"]
         by, count = ctx.inputs["by"], ctx.params["fewshots"]
         self.format = format_of(by)
         self.shots = critique_shots(ctx.inputs["constitution"], count, self.format, self.direct)
         if self.shots:
             self.format = self.format.behind
-        self.reviser = Writer.of(ctx, model_of(by), self.format, self.format.revision_stops, self.shots)
+        self.reviser = Writer.of(ctx, model_of(ctx, by), self.format, self.format.revision_stops, self.shots)
         self.critic = replace(self.reviser, stops=self.format.critique_stops)
         self.fitter = self.reviser.fitter("revisions")
 

@@ -86,10 +86,11 @@ def passed_on(replies) -> dict[str, Any]:
     return {name: replies.result[name] for name in ("screening",) if name in replies.result}
 
 
-def screener_of(replies) -> Screener | None:
+def screener_of(ctx, replies) -> Screener | None:
     """Who screened these replies; None if nobody has."""
     found = replies.result.get("screening")
     if found is None:
         return None
     path, limit = found["path"], found["limit"]
-    return Screener(load(path, found["dtype"]), read_format(path, found["format"]), found["requests"], limit)
+    model, form = load(ctx, path, found["dtype"]), read_format(path, found["format"])
+    return Screener(model, form, found["requests"], limit)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cai_jax.errors import UserError
+from cai_jax.stages.parts.devices import devices_of
 
 if TYPE_CHECKING:
     from cai_jax.learn.optim import Optim
@@ -41,28 +42,11 @@ def compiled(ctx, make: Callable, out: tuple | None = None) -> Compiled:
       make: `make(axis) -> step`; see `parallel.step.compile_step`.
       out: what the step returns; by default a state and metrics.
     """
-    import jax
-
-    from cai_jax.parallel.mesh import make_mesh
     from cai_jax.parallel.step import STEP, compile_step
 
-    asked = ctx.node.schedule
-    mesh = asked.get("mesh", "auto")
-    sizes = {"data": asked.get("data", 0) or -1, "fsdp": asked.get("fsdp", 1), "tensor": asked.get("tensor", 1)}
-    if mesh == "auto" and len(jax.devices()) == 1 and list(sizes.values()) == [-1, 1, 1]:
-        mesh = "one"
-    if mesh == "auto":
-        try:
-            mesh = make_mesh(**sizes)
-        except ValueError:
-            shape = ", ".join(f"{axis}={size}" for axis, size in sizes.items() if size > 1)
-            raise UserError(
-                f"with ({shape}) does not fit the {len(jax.devices())} devices of this machine",
-                "choose sizes whose product is the number of devices, or leave data= out",
-            ) from None
-    step = compile_step(make, mesh, out=out or STEP)
+    step = compile_step(make, devices_of(ctx), out=out or STEP)
     rows = micro_size(ctx)
-    ctx.used(micro=rows, **({"mesh": mesh} if isinstance(mesh, str) else {"mesh": "mesh", **mesh.shape}))
+    ctx.used(micro=rows)
     if rows % step.shards:
         raise UserError(
             f"{rows} rows at once cannot be split over {step.shards} devices",

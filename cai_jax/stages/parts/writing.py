@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 # Rows between two commits: many enough to keep the slots full, few enough to lose little.
 BATCH = 512
-SLOTS = 64
+SLOTS = 64  # of each part into which a mesh splits rows
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ class Writer:
     @staticmethod
     def of(ctx, model: Model, format: Format, stops: tuple[str, ...], shots: Sequence[Segment] = ()) -> Writer:
         """The writer that a stage's parameters describe."""
-        p, slots = ctx.params, ctx.node.schedule.get("slots") or SLOTS
+        from cai_jax.parallel.placing import shards_of
+
+        p, slots = ctx.params, ctx.node.schedule.get("slots") or SLOTS * shards_of(model.params)
         ctx.used(slots=slots)
         return Writer(
             model,

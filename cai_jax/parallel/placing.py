@@ -1,0 +1,63 @@
+"""Steps that follow their weights: they run on the mesh on which the parameters lie, with rows split over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import jax
+from jax import Array
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jax.typing import DTypeLike
+
+from cai_jax.parallel.mesh import AXES, row_shards
+from cai_jax.parallel.rules import SERVED, fitted, shardings
+
+# Dimensions of rows and of heads, for `constrain`.
+ROWS = ("data", "fsdp")
+HEADS = "tensor"
+
+
+def mesh_of(params: Mapping[str, Any]) -> Mesh | None:
+    """The mesh on which a decoder's parameters lie; None where they lie on one device, or are copied by pmap."""
+    sharding = getattr(params["embed"], "sharding", None)
+    found = isinstance(sharding, NamedSharding) and sharding.mesh.axis_names == AXES
+    return sharding.mesh if found else None
+
+
+def on_mesh_of(params: Mapping[str, Any]) -> AbstractContextManager:
+    """Sets the mesh of these parameters for the steps that read them, so that `constrain` and kernels find it."""
+    mesh = mesh_of(params)
+    return nullcontext() if mesh is None else jax.set_mesh(mesh)
+
+
+def shards_of(params: Mapping[str, Any]) -> int:
+    """Into how many parts the mesh of these parameters splits rows."""
+    mesh = mesh_of(params)
+    return 1 if mesh is None else row_shards(mesh)
+
+
+def served(params: Any, dtype: DTypeLike) -> Any:
+    """Trained parameters as inference reads them: in its dtype, and on a mesh in its layout."""
+    mesh, narrow = mesh_of(params), jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+    return narrow if mesh is None else jax.device_put(narrow, shardings(narrow, mesh, SERVED))
+
+
+def heads_split() -> bool:
+    """Within a jitted step: whether the mesh that is set splits heads over devices."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh.axis_names == AXES and mesh.shape[HEADS] > 1
+
+
+def constrain(x: Array, *axes: str | tuple[str, ...] | None) -> Array:
+    """x, within a jitted step, with its first dimensions laid on these axes of the mesh that is set.
+
+    A dimension that its axes do not divide stays whole, and so do those that none is named for. Without a mesh, x.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.axis_names != AXES or mesh.manual_axes:
+        return x
+    spec = P(*axes, *[None] * (x.ndim - len(axes)))
+    return jax.lax.with_sharding_constraint(x, fitted(spec, x.shape, mesh))
