@@ -261,10 +261,31 @@ class Applying(Scope, ABC):
                     name.span,
                     argument.span,
                 )
-                value = self._plain(site, param, Given(argument.value.span, argument.value))
+                is_mesh = param.name == settings.MESH.name and isinstance(argument.value, ast.Call)
+                made = self._mesh if is_mesh else self._plain
+                value = made(site, param, Given(argument.value.span, argument.value))
                 if not isinstance(value, Failed):
                     found[param.name] = value
         return found
+
+    def _mesh(self, site: Site, param: Param, argument: Given) -> Any:
+        """The sizes of `mesh(…)`, by axis."""
+        call = argument.expr
+        if call.name.id != settings.MESH.name:
+            message = f"`{param.name}` of `{site.name}` cannot be `{call.name.id}(…)`"
+            hint = f"write one of {listed(param.choices)}, or  {settings.MESH.example}"
+            self.report.report("E239", message, call.name.span, "not a mesh", hint=hint)
+            return FAILED
+        inner = Site(settings.MESH, settings.MESH.name, call.name.span, call.span)
+        given = [Given(each.value.span, each.value, name=each.name) for each in call.arguments]
+        matched = calls.match(inner, given, self.report)
+        if matched is None:
+            return FAILED
+        sizes = {
+            axis.name: self._plain(inner, axis, matched[axis.name]) if axis.name in matched else axis.default
+            for axis in settings.MESH.params
+        }
+        return FAILED if any(isinstance(size, Failed) for size in sizes.values()) else sizes
 
 
 def _kinds(param: Param) -> str:

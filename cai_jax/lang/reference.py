@@ -47,9 +47,12 @@ def _stage(signature: Signature) -> str:
 
 def _settings() -> str:
     here = [param for param in settings.RUN if param not in settings.WITH]
-    return "\n".join(
-        ["Both of `run (…)` and `with (…)`:", "", *_table(settings.WITH), "", "Of `run (…)` alone:", "", *_table(here)]
-    )
+    parts = {
+        "Both of `run (…)` and `with (…)`": settings.WITH,
+        "Of `run (…)` alone": here,
+        f"Of `mesh(…)`, as in `mesh={settings.MESH.example}`": settings.MESH.params,
+    }
+    return "\n\n".join("\n".join([f"{title}:", "", *_table(params)]) for title, params in parts.items())
 
 
 def _diagnostics() -> str:

@@ -48,14 +48,12 @@ def batch_fits(
         return True
     name = "minibatch" if values.get("minibatch") else "batch"
     update = values[name]
-    micro = min(schedule.get("micro") or update, update)
-    parts = (schedule.get("data") or 1) * (schedule.get("fsdp") or 1)
-    sizes = [f"{axis}={schedule[axis]}" for axis in ("data", "fsdp", "tensor") if (schedule.get(axis) or 1) > 1]
-    mesh = schedule.get("mesh", "auto")
-    if mesh != "auto" and sizes:
-        found = f"`{sizes[0]}` lays out a mesh, and `mesh={mesh}` has none", "leave one of the two out"
-    elif update % micro:
-        found = f"a {name} of {update} cannot be split into micro-batches of {micro}", f"let micro= divide {update}"
+    micro = min(schedule.get("microbatch") or update, update)
+    mesh = schedule.get("mesh")
+    parts = (mesh["data"] or 1) * mesh["fsdp"] if isinstance(mesh, dict) else 1
+    if update % micro:
+        hint = f"let microbatch= divide {update}"
+        found = f"a {name} of {update} cannot be split into micro-batches of {micro}", hint
     elif micro % parts:
         of = f"a {name}" if micro == update else "a micro-batch"
         found = f"{of} of {micro} cannot be split over {parts} devices", f"make it a multiple of {parts}"

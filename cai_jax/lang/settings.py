@@ -4,24 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from cai_jax.lang.types import Param
+from cai_jax.lang.types import Kind, Param, Signature, Type
 
-MESH = (
+MESH = Signature(
+    name="mesh",
+    about="Devices in a grid: their number is the product of the three.",
+    params=(
+        Param("data", "parts of the rows, each with parameters of its own; 0 takes the devices that are left",
+              value="int", default=0, low=0),
+        Param("fsdp", "parts of the rows over which the parameters are split as well", value="int", default=1, low=1),
+        Param("tensor", "parts of every matrix and of the heads", value="int", default=1, low=1),
+    ),
+    result=lambda call: Type(Kind.ERROR),
+    example="mesh(fsdp=4, tensor=2)",
+)  # fmt: skip
+WITH = (
     Param(
         "mesh",
-        "how a step is spread over devices",
+        "how a step is spread over devices: all of them along `data`, one, by `jax.pmap`, or as `mesh(…)` says",
         value="enum",
         default="auto",
         choices=("auto", "pmap", "one"),
     ),
-    Param("data", "devices along the data axis; 0 takes those that are left", value="int", default=0, low=0),
-    Param("fsdp", "devices over which parameters are split", value="int", default=1, low=1),
-    Param("tensor", "devices over which each matrix is split", value="int", default=1, low=1),
-)
-WITH = (
-    *MESH,
     Param("slots", "replies drawn at once", value="int", default=None, low=1, high=65536),
-    Param("micro", "rows of a batch that are computed at once", value="int", default=None, low=1, unit="rows"),
+    Param("microbatch", "rows of a batch that are computed at once", value="int", default=None, low=1, unit="rows"),
+    Param(
+        "remat",
+        "whether training computes what a layer makes again for its gradients, instead of keeping it in memory",
+        value="bool",
+        default=False,
+    ),
 )
 RUN = (
     Param("seed", "of every random draw", value="int", default=0, low=0, high=2**32 - 1),

@@ -46,7 +46,8 @@ class PPO:
       reward_clip: bound of the (scaled) score.
       whiten_rewards: scale rewards to variance 1 over the batch, without shifting their mean.
       critic_warmup: first update steps, in which the policy stays as it is.
-      dtype: of activations. chunk: positions of a row unembedded at a time.
+      dtype: of activations. remat: compute layers again in the backward pass.
+      chunk: positions of a row unembedded at a time.
     """
 
     policy_optim: optim.Optim = adam(1e-5)
@@ -65,6 +66,7 @@ class PPO:
     whiten_rewards: bool = False
     critic_warmup: int = 0
     dtype: str = "float32"
+    remat: bool = False
     chunk: int = 64
 
 

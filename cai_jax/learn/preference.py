@@ -18,13 +18,21 @@ Batch = dict[str, jax.Array]
 
 @dataclass(frozen=True)
 class Preference:
-    """Static settings of the preference step: the optimiser, and the dtype of activations."""
+    """Static settings of the preference step.
+
+    Attributes:
+      optim: the optimiser.
+      dtype: of activations. remat: compute layers again in the backward pass.
+    """
 
     optim: optim.Optim
     dtype: str = "float32"
+    remat: bool = False
 
 
-def scores(params, config, tokens: jax.Array, lengths: jax.Array, *, dtype: str = "float32") -> jax.Array:
+def scores(
+    params, config, tokens: jax.Array, lengths: jax.Array, *, dtype: str = "float32", remat: bool = False
+) -> jax.Array:
     """Raw score of each row, float32 [...], read at its last real token.
 
     Args:
@@ -33,7 +41,7 @@ def scores(params, config, tokens: jax.Array, lengths: jax.Array, *, dtype: str 
       lengths: int32 [...], real tokens of each row, at least 1.
     """
     flat = tokens.reshape(-1, tokens.shape[-1])
-    hidden = decoder.hidden(params["decoder"], config, flat, dtype=dtype)
+    hidden = decoder.hidden(params["decoder"], config, flat, dtype=dtype, remat=remat)
     last = jnp.maximum(lengths.reshape(-1) - 1, 0)
     at_last = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
     return heads.score(params["head"], at_last).reshape(lengths.shape)
@@ -59,7 +67,7 @@ def make_step(config, settings: Preference, axis: str | None = None) -> Callable
         count = jnp.maximum(total(jnp.sum(batch["weights"])), 1e-8)
 
         def share(params, micro):
-            both = scores(params, config, micro["tokens"], micro["lengths"], dtype=settings.dtype)
+            both = scores(params, config, micro["tokens"], micro["lengths"], dtype=settings.dtype, remat=settings.remat)
             first, second, weights, p = both[:, 0], both[:, 1], micro["weights"], micro["p"]
             decided = weights * (p != 0.5)
             sums = {

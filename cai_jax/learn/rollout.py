@@ -68,7 +68,7 @@ def policy_logprobs(params, config, settings: PPO, tokens: jax.Array, mask: jax.
     Returns:
       float32 [B, T] each, 0 where masked.
     """
-    hidden = decoder.hidden(params, config, tokens, dtype=settings.dtype)
+    hidden = decoder.hidden(params, config, tokens, dtype=settings.dtype, remat=settings.remat)
     found = losses.token_logprobs(
         lambda h: decoder.unembed(params, config, h),
         hidden[:, :-1],
@@ -86,7 +86,7 @@ def critic_values(params, config, settings: PPO, tokens: jax.Array, mask: jax.Ar
     Args:
       params: {"decoder": ..., "head": ...}.
     """
-    hidden = decoder.hidden(params["decoder"], config, tokens, dtype=settings.dtype)
+    hidden = decoder.hidden(params["decoder"], config, tokens, dtype=settings.dtype, remat=settings.remat)
     values = heads.score(params["head"], hidden[:, :-1].reshape(-1, hidden.shape[-1]))
     shifted = jnp.pad(values.reshape(tokens.shape[0], -1), ((0, 0), (1, 0)))
     return jnp.where(mask, shifted, 0.0)

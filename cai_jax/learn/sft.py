@@ -23,11 +23,13 @@ class SFT:
     Attributes:
       optim: the optimiser.
       dtype: of activations, "float32" or "bfloat16"; parameters and loss stay float32.
+      remat: compute layers again in the backward pass (`decoder.hidden`).
       chunk: positions of a row unembedded at a time.
     """
 
     optim: optim.Optim
     dtype: str = "float32"
+    remat: bool = False
     chunk: int = 128
 
 
@@ -54,6 +56,7 @@ def make_loss(config, settings: SFT) -> Callable:
             positions=batch["positions"],
             segments=batch["segments"],
             dtype=settings.dtype,
+            remat=settings.remat,
         )
         logprobs, _ = losses.token_logprobs(
             lambda h: decoder.unembed(params, config, h),

@@ -177,6 +177,7 @@ class Block(nn.Module):
 class Decoder(nn.Module):
     config: Config
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     def setup(self) -> None:
         c = self.config
@@ -185,7 +186,9 @@ class Decoder(nn.Module):
         self.embed = self.param("embed", narrow, (c.vocab_size, c.hidden_size))
         if c.learned_positions:
             self.embed_positions = self.param("embed_positions", narrow, (c.max_position, c.hidden_size))
-        self.layers = [Block(c) for _ in range(c.layers)]
+        # The layer's number and how it attends are no arrays.
+        block = nn.remat(Block, static_argnums=(3, 4)) if self.remat else Block
+        self.layers = [block(c) for _ in range(c.layers)]
         self.final_norm = _norm_params(self, "final_norm", c.hidden_size)
 
     def __call__(self, tokens: Array, positions: Array, attend: Attend) -> tuple[Array, tuple[KV | None, ...]]:
@@ -226,12 +229,14 @@ def hidden(
     positions: Array | None = None,
     segments: Array | None = None,
     dtype: DTypeLike = jnp.float32,
+    remat: bool = False,
 ) -> Array:
     """Training forward: tokens `[B, T]` int32 -> final hidden states `[B, T, D]`, normed, in `dtype`.
 
     A token attends to itself and to earlier tokens of its segment. segments `[B, T]` int32 numbers the
     documents packed into a row, 0 marks padding; by default the whole row is one. positions `[B, T]`
-    int32 restart at 0 in every segment; by default they count from the start of the row.
+    int32 restart at 0 in every segment; by default they count from the start of the row. With `remat` the backward
+    pass computes every layer again from what went into it (arXiv 1604.06174), which is all that is kept.
     """
     if positions is None:
         positions = _count(tokens)
@@ -239,7 +244,7 @@ def hidden(
     def attend(layer: int, q: Array, kv: KV) -> tuple[Array, None]:
         return attention(q, kv, segments=segments, **_how(config, layer)), None
 
-    return _apply(params, config, tokens, positions, attend, dtype)[0]
+    return _apply(params, config, tokens, positions, attend, dtype, remat)[0]
 
 
 def prefill(
@@ -309,9 +314,15 @@ def unembed(params: Params, config: Config, hidden: Array) -> Array:
 
 
 def _apply(
-    params: Params, config: Config, tokens: Array, positions: Array, attend: Attend, dtype: DTypeLike
+    params: Params,
+    config: Config,
+    tokens: Array,
+    positions: Array,
+    attend: Attend,
+    dtype: DTypeLike,
+    remat: bool = False,
 ) -> tuple[Array, tuple[KV, ...]]:
-    return Decoder(config, dtype).apply({"params": trunk(params)}, tokens, positions, attend)
+    return Decoder(config, dtype, remat).apply({"params": trunk(params)}, tokens, positions, attend)
 
 
 def _how(config: Config, layer: int) -> dict[str, Any]:

@@ -66,14 +66,14 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.stages.parts.draws import draw_of
     from cai_jax.stages.parts.examples import Rows, corpus
     from cai_jax.stages.parts.models import choices, model_of
-    from cai_jax.stages.parts.training import compiled, optim_of, train, wide
+    from cai_jax.stages.parts.training import compiled, computing, optim_of, train, wide
 
     p = ctx.params
     model = model_of(ctx, ctx.inputs["model"], trained=True)
     data = corpus(ctx, model)
     rows = Rows(data, p["batch"], p["epochs"], draw_of(ctx))
     total = p["steps"] or rows.count()
-    settings = sft.SFT(optim_of(p, total), dtype=model.params["embed"].dtype.name)
+    settings = sft.SFT(optim_of(p, total), **computing(ctx, model))
     step = compiled(ctx, partial(sft.make_step, model.config, settings))
 
     def start():

@@ -60,13 +60,13 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.stages.parts.models import choices, format_of, model_of
     from cai_jax.stages.parts.pairs import Pairs
     from cai_jax.stages.parts.rewarding import raw_scores
-    from cai_jax.stages.parts.training import compiled, optim_of, train, wide
+    from cai_jax.stages.parts.training import compiled, computing, optim_of, train, wide
 
     p, model, form = ctx.params, model_of(ctx, ctx.inputs["model"], trained=True), format_of(ctx.inputs["model"])
     prefs = ctx.inputs["prefs"].rows()
     pairs = Pairs(ctx, model, form, prefs)
     total = max(1, round(p["epochs"] * len(pairs.tokens) / p["batch"]))
-    settings = preference.Preference(optim_of(p, total), dtype=model.params["embed"].dtype.name)
+    settings = preference.Preference(optim_of(p, total), **computing(ctx, model))
     step = compiled(ctx, partial(preference.make_step, model.config, settings))
 
     def start():

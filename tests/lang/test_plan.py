@@ -118,14 +118,20 @@ def test_text_comments_names_and_schedule_do_not_enter_keys(world):
 
 def test_a_schedule_belongs_to_the_node_wherever_it_is_given(world):
     text = BASE + (
-        "run (fsdp=2)\na = harm_rate(red.test |> sample(base))\n"
+        "run (mesh=mesh(fsdp=2), slots=4)\na = harm_rate(red.test |> sample(base))\n"
         "b = refusal_rate(red.test |> sample(base) with (slots=8))\n"
-        "c = harm_rate(red.test |> sample(base) with (fsdp=1))\n"
+        "c = harm_rate(red.test |> sample(base) with (mesh=mesh(data=2)))\n"
     )
     plan = plan_of(text, world)
     (node,) = (node for node in plan.nodes if node.stage == "sample")
-    assert (node.schedule["slots"], node.schedule["fsdp"], node.schedule["micro"]) == (8, 1, None)
-    assert all(node.schedule["fsdp"] == 2 for node in plan.nodes if node.stage.endswith("_rate"))
+    assert (node.schedule["slots"], node.schedule["microbatch"]) == (8, None)
+    assert node.schedule["mesh"] == {"data": 2, "fsdp": 1, "tensor": 1}
+    fsdp = {"data": 0, "fsdp": 2, "tensor": 1}
+    assert all(
+        node.schedule["mesh"] == fsdp and node.schedule["slots"] == 4
+        for node in plan.nodes
+        if node.stage.endswith("_rate")
+    )
 
 
 def test_where_the_program_lies_does_not_enter_keys(world, tmp_path):

@@ -1,5 +1,7 @@
 """The supervised step against torch's cross-entropy, and what it must not depend on."""
 
+from dataclasses import replace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -47,6 +49,12 @@ def test_accumulation_is_the_large_batch():
     batch["weights"][1] = 0.0  # micro-batches of unequal weight: a mean of means would differ
     split, whole = JITTED(start(), batch), JITTED(start(), toy.joined(batch))
     chex.assert_trees_all_close(split, whole, atol=2e-6)
+
+
+def test_layers_computed_again_give_the_same_step():
+    batch = toy.documents(2, 3)
+    again = jax.jit(sft.make_step(toy.CONFIG, replace(SETTINGS, remat=True)))(start(), batch)
+    chex.assert_trees_all_close(again, JITTED(start(), batch), atol=1e-6)
 
 
 def test_an_empty_batch_changes_nothing():

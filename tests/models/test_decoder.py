@@ -68,6 +68,19 @@ def test_gradient_reaches_every_parameter_and_matches_differences(small):
     np.testing.assert_allclose(sum(jax.tree.leaves(products)), slope, rtol=2e-2)
 
 
+def test_computing_layers_again_keeps_little_more_than_what_goes_into_them(small):
+    config, params = small
+    tokens = jnp.zeros((8, 64), jnp.int32)
+
+    def kept(remat):
+        """Numbers that the gradient holds for its backward pass, beside the parameters."""
+        pull = jax.eval_shape(lambda p: jax.vjp(lambda p: decoder.hidden(p, config, tokens, remat=remat), p)[1], params)
+        return sum(leaf.size for leaf in jax.tree.leaves(pull)) - sum(leaf.size for leaf in jax.tree.leaves(params))
+
+    # The inputs of the two layers and of the last norm, and some tables of positions.
+    assert 3 * 8 * 64 * 16 < kept(True) < 6 * 8 * 64 * 16 < kept(False) / 4
+
+
 def test_bfloat16_activations_stay_close(small):
     config, params = small
     tokens = np.arange(20)[None]

@@ -312,11 +312,14 @@ def test_the_papers_constitution_has_the_papers_examples():
         assert all(f"Reply {shot['answer']} is better." in shot["reasoning"] for shot, _ in shots if reasoned)
 
 
+EVERY = {"data": len(jax.devices()), "fsdp": 1, "tensor": 1}
+
+
 @pytest.mark.parametrize(
     ("asked", "used"),
     [
-        ({"mesh": "one", "micro": 2}, {"mesh": "one", "micro": 2}),
-        ({"mesh": "auto", "data": len(jax.devices())}, {"mesh": "mesh", "data": len(jax.devices()), "fsdp": 1}),
+        ({"mesh": "one", "microbatch": 2}, {"mesh": "one", "microbatch": 2}),
+        ({"mesh": EVERY | {"data": 0}}, {"mesh": EVERY}),
     ],
 )
 def test_a_step_says_what_schedule_it_uses(asked, used):
@@ -324,4 +327,4 @@ def test_a_step_says_what_schedule_it_uses(asked, used):
     node = SimpleNamespace(schedule=asked)
     batch = 4 * len(jax.devices())
     training.compiled(SimpleNamespace(node=node, params={"batch": batch}, used=said.update), lambda axis: print)
-    assert {"micro": batch, **used} == {name: said[name] for name in {"micro", *used}}
+    assert {"microbatch": batch, **used} == said

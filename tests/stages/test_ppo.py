@@ -42,10 +42,12 @@ def test_minibatches_and_passes(bench):
     "options, code, said",
     [
         (", minibatch=3)", "E247", "divisor of 8"),
-        (") with (micro=3)", "E247", "batch of 8 cannot be split into micro-batches of 3"),
-        (", minibatch=4) with (data=8)", "E247", "minibatch of 4 cannot be split over 8 devices"),
-        (") with (micro=2, data=4)", "E247", "micro-batch of 2 cannot be split over 4 devices"),
-        (") with (mesh=pmap, data=2)", "E247", "`mesh=pmap` has none"),
+        (") with (microbatch=3)", "E247", "batch of 8 cannot be split into micro-batches of 3"),
+        (", minibatch=4) with (mesh=mesh(data=8))", "E247", "minibatch of 4 cannot be split over 8 devices"),
+        (") with (microbatch=2, mesh=mesh(data=4))", "E247", "micro-batch of 2 cannot be split over 4 devices"),
+        (") with (mesh=mash(data=2))", "E239", "`mesh` of `with` cannot be `mash(…)`"),
+        (") with (mesh=mesh(dada=2))", "E231", "`mesh` has no parameter `dada`"),
+        (") with (mesh=mesh(tensor=0))", "E237", "at least 1"),
         (", max_fall=0.5)", "E223", "nothing watches"),
         (", temperature=0)", "E237", "temperature"),
     ],
@@ -89,7 +91,7 @@ def test_max_kl_goes_back_to_the_last_policy_within_it(bench):
         np.testing.assert_array_equal(leaf, base)
 
 
-@pytest.mark.parametrize("schedule", ["micro=2", "mesh=pmap"])
+@pytest.mark.parametrize("schedule", ["microbatch=2", "mesh=pmap"])
 def test_how_it_is_computed_changes_no_result(bench, tmp_path, schedule):
     text = RM + f"rl = {PPO}, steps=2, kl=0.05)"
     plain = bench.run(text + "\n")

@@ -51,14 +51,15 @@ def test_settings_of_ppo_are_the_parameters():
         "missing_eos": 0.6, "scale": True, "reward_clip": 4.0, "whiten": True,
     }  # fmt: skip
     model = SimpleNamespace(params={"embed": np.zeros((1, 1), "float32")})
-    found = reinforcing.Loop._settings(SimpleNamespace(params=params, model=model))
+    ctx = SimpleNamespace(node=SimpleNamespace(schedule={"remat": True}), used=lambda **used: None)
+    found = reinforcing.Loop._settings(SimpleNamespace(params=params, model=model, ctx=ctx))
     # 10 steps of 2 passes over 2 minibatches are 40 updates; in the first 5 the policy rests.
     adam = {"schedule": "linear", "clip": 1.0, "b1": 0.9, "b2": 0.999, "eps": 1e-5}
     assert found == ppo.PPO(
         policy_optim=Optim(2e-3, steps=35, **adam), critic_optim=Optim(3e-3, steps=40, **adam),
         temperature=0.7, kl=KL(0.3, 2.0, 50.0), clip=0.15, value_clip=0.25, value_coef=0.35, dual_clip=3.0, gamma=0.9,
         lam=0.8, missing_eos_penalty=0.6, scale_rewards=True, reward_clip=4.0, whiten_rewards=True, critic_warmup=5,
-        dtype="float32",
+        dtype="float32", remat=True,
     )  # fmt: skip
 
 
@@ -77,7 +78,8 @@ def test_what_is_not_finite_is_refused():
 
 
 @pytest.mark.parametrize(
-    "schedule, params, size", [({}, {}, 8), ({"micro": 2}, {}, 2), ({"micro": 16}, {}, 8), ({}, {"minibatch": 4}, 4)]
+    "schedule, params, size",
+    [({}, {}, 8), ({"microbatch": 2}, {}, 2), ({"microbatch": 16}, {}, 8), ({}, {"minibatch": 4}, 4)],
 )
 def test_rows_computed_at_once(schedule, params, size):
     ctx = SimpleNamespace(node=SimpleNamespace(schedule=schedule), params={"batch": 8} | params)
@@ -87,8 +89,12 @@ def test_rows_computed_at_once(schedule, params, size):
 
 
 def test_a_batch_that_does_not_fit_the_devices_is_the_users_error(monkeypatch):
-    ctx = SimpleNamespace(node=SimpleNamespace(schedule={"data": 3}), params={"batch": 4}, used=lambda **used: None)
-    with pytest.raises(UserError, match=r"with \(data=3\) does not fit the 1 devices"):
+    ctx = SimpleNamespace(
+        node=SimpleNamespace(schedule={"mesh": {"data": 3, "fsdp": 1, "tensor": 1}}),
+        params={"batch": 4},
+        used=lambda **used: None,
+    )
+    with pytest.raises(UserError, match=r"mesh\(data=3, fsdp=1, tensor=1\) does not fit the 1 devices"):
         training.compiled(ctx, None)
     monkeypatch.setattr("cai_jax.parallel.step.compile_step", lambda *a, **k: SimpleNamespace(shards=3))
     ctx.node.schedule = {}
@@ -107,7 +113,10 @@ def test_training_accumulates_over_micro_batches():
             return state + batch["x"].sum(), {"loss": 1.0}
 
     ctx = SimpleNamespace(
-        node=SimpleNamespace(schedule={"micro": 2}), params={"batch": 6}, stopping=False, restore=lambda start: None
+        node=SimpleNamespace(schedule={"microbatch": 2}),
+        params={"batch": 6},
+        stopping=False,
+        restore=lambda start: None,
     )
     ctx.log = ctx.progress = lambda *args, **more: None
     batches = lambda start: iter([{"x": np.ones((6, 5)), "p": np.ones(6)}] * 2)  # noqa: E731

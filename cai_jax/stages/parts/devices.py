@@ -20,19 +20,20 @@ def devices_of(ctx) -> Mesh | Literal["one", "pmap"]:
 
     from cai_jax.parallel.mesh import make_mesh
 
-    asked = ctx.node.schedule
-    mesh = asked.get("mesh", "auto")
-    sizes = {"data": asked.get("data", 0) or -1, "fsdp": asked.get("fsdp", 1), "tensor": asked.get("tensor", 1)}
-    if mesh == "auto" and len(jax.devices()) == 1 and list(sizes.values()) == [-1, 1, 1]:
-        mesh = "one"
-    if mesh == "auto":
-        try:
-            mesh = make_mesh(**sizes)
-        except ValueError:
-            shape = ", ".join(f"{axis}={size}" for axis, size in sizes.items() if size > 1)
-            raise UserError(
-                f"with ({shape}) does not fit the {len(jax.devices())} devices of this machine",
-                "choose sizes whose product is the number of devices, or leave data= out",
-            ) from None
-    ctx.used(**({"mesh": mesh} if isinstance(mesh, str) else {"mesh": "mesh", **mesh.shape}))
+    asked = ctx.node.schedule.get("mesh", "auto")
+    if asked == "auto" and len(jax.devices()) == 1:
+        asked = "one"
+    if isinstance(asked, str) and asked != "auto":
+        ctx.used(mesh=asked)
+        return asked
+    sizes = {} if asked == "auto" else {**asked, "data": asked["data"] or -1}
+    try:
+        mesh = make_mesh(**sizes)
+    except ValueError:
+        shape = ", ".join(f"{axis}={size}" for axis, size in asked.items() if size)
+        raise UserError(
+            f"mesh({shape}) does not fit the {len(jax.devices())} devices of this machine",
+            "choose sizes whose product is the number of devices, or leave data= out",
+        ) from None
+    ctx.used(mesh=dict(mesh.shape))
     return mesh

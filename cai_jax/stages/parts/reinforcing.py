@@ -19,7 +19,7 @@ from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.models import format_of, model_of
 from cai_jax.stages.parts.rewarding import Scorer
-from cai_jax.stages.parts.training import compiled, micro_batches, micro_size, row_length, wide
+from cai_jax.stages.parts.training import compiled, computing, micro_batches, micro_size, row_length, wide
 from cai_jax.stages.parts.writing import Writer, Written, text_of
 
 GAP = 0.05  # nats per token between sampler and trainer; bfloat16 alone makes about a hundredth
@@ -90,7 +90,7 @@ class Loop:
             reward_clip=p["reward_clip"],
             whiten_rewards=p["whiten"],
             critic_warmup=p["critic_warmup"],
-            dtype=self.model.params["embed"].dtype.name,
+            **computing(self.ctx, self.model),
         )
 
     def _critic(self, start):

@@ -13,6 +13,7 @@ from cai_jax.stages.parts.devices import devices_of
 
 if TYPE_CHECKING:
     from cai_jax.learn.optim import Optim
+    from cai_jax.models.checkpoint import Model
     from cai_jax.parallel.step import Compiled
 
 Batch = Mapping[str, np.ndarray]
@@ -46,19 +47,26 @@ def compiled(ctx, make: Callable, out: tuple | None = None) -> Compiled:
 
     step = compile_step(make, devices_of(ctx), out=out or STEP)
     rows = micro_size(ctx)
-    ctx.used(micro=rows)
+    ctx.used(microbatch=rows)
     if rows % step.shards:
         raise UserError(
             f"{rows} rows at once cannot be split over {step.shards} devices",
-            f"make batch= (or minibatch=, micro=) a multiple of {step.shards}, or say with (mesh=one)",
+            f"make batch= (or minibatch=, microbatch=) a multiple of {step.shards}, or say with (mesh=one)",
         )
     return step
 
 
+def computing(ctx, model: Model) -> dict[str, Any]:
+    """How a step of `learn` computes: in the model's dtype, and whether it computes layers again (`with (remat=…)`)."""
+    remat = ctx.node.schedule.get("remat", False)
+    ctx.used(remat=remat)
+    return {"dtype": model.params["embed"].dtype.name, "remat": remat}
+
+
 def micro_size(ctx) -> int:
-    """Rows that are computed at once: `with (micro=…)`, but no more than one update takes."""
+    """Rows that are computed at once: `with (microbatch=…)`, but no more than one update takes."""
     update = ctx.params.get("minibatch") or ctx.params["batch"]
-    return min(ctx.node.schedule.get("micro") or update, update)
+    return min(ctx.node.schedule.get("microbatch") or update, update)
 
 
 def micro_batches(batch: Batch, size: int) -> Batch:
