@@ -1,6 +1,7 @@
 """Checkpoints of a training stage's state.
 
-The one file that knows Orbax, whose v1 interface is experimental.
+The one file that knows Orbax, whose v1 interface is experimental. Beside the folder of every checkpoint stands a list
+of its files, written last: a checkpoint counts if the list is there, and all that it names is there in full.
 """
 
 from __future__ import annotations
@@ -9,42 +10,62 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from cai_jax.runs import files
+
 KEEP = 2
 
 
 def save(folder: Path, step: int, tree: Any) -> None:
     """Saves a pytree of arrays as `folder/<step>` and drops all but the last `KEEP`.
 
-    Orbax writes beside and renames, so a checkpoint is there whole or not at all. Blocks until it is written:
-    the next step may donate the arrays.
+    Blocks until it is written: the next step may donate the arrays.
     """
     import orbax.checkpoint.experimental.v1 as ocp
 
     folder.mkdir(exist_ok=True)
-    ocp.save(folder.resolve() / str(step), _arrays(tree), overwrite=True)
-    for old in steps(folder)[:-KEEP]:
-        shutil.rmtree(folder / str(old))
+    made = folder / str(step)
+    _list(folder, step).unlink(missing_ok=True)
+    ocp.save(made.resolve(), _arrays(tree), overwrite=True)
+    sizes = {path.relative_to(made).as_posix(): path.stat().st_size for path in made.rglob("*") if path.is_file()}
+    files.write_json(_list(folder, step), sizes)
+    for old in _listed(folder)[:-KEEP]:
+        _list(folder, old).unlink()
+        shutil.rmtree(folder / str(old), ignore_errors=True)
 
 
 def restore(folder: Path, template: Any) -> tuple[int, Any] | None:
-    """The latest checkpoint, as `(step, tree)` with the template's structure, dtypes and shardings.
+    """The latest whole checkpoint, as `(step, tree)` with the template's structure, dtypes and shardings.
 
     Raises:
-      ValueError: there are checkpoints, but they do not fit the template.
+      ValueError: there is one, but it does not fit the template.
     """
-    found = steps(folder)
-    if not found:
+    whole = [step for step in _listed(folder) if _is_whole(folder, step)]
+    if not whole:
         return None
     import orbax.checkpoint.experimental.v1 as ocp
 
-    return found[-1], ocp.load(folder.resolve() / str(found[-1]), _arrays(template))
+    return whole[-1], ocp.load(folder.resolve() / str(whole[-1]), _arrays(template))
 
 
-def steps(folder: Path) -> list[int]:
-    """Steps of the whole checkpoints in `folder`, ascending."""
-    if not folder.is_dir():
-        return []
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+def damaged(folder: Path) -> list[int]:
+    """Steps of checkpoints that were whole once, and have lost a file or a part of one; ascending."""
+    return [step for step in _listed(folder) if not _is_whole(folder, step)]
+
+
+def _list(folder: Path, step: int) -> Path:
+    return folder / f"{step}.json"
+
+
+def _listed(folder: Path) -> list[int]:
+    return sorted(int(path.stem) for path in folder.glob("*.json"))
+
+
+def _is_whole(folder: Path, step: int) -> bool:
+    try:
+        sizes = files.read_json(_list(folder, step))
+        return all((folder / str(step) / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
 
 
 def _arrays(tree: Any) -> Any:

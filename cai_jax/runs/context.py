@@ -114,7 +114,12 @@ class RunContext:
         checkpoints.save(self.dir / CHECKPOINTS, step, tree)
 
     def restore(self, template: Any) -> tuple[int, Any] | None:
+        lost = checkpoints.damaged(self.dir / CHECKPOINTS)
         restored = checkpoints.restore(self.dir / CHECKPOINTS, template)
+        if lost:
+            begun = f"the one of step {restored[0]}" if restored else "the beginning"
+            which = f"checkpoint{'s' * (len(lost) > 1)} of step {' and '.join(map(str, lost))}"
+            self.note("checkpoint", f"the {which} had lost files; training went on from {begun}")
         self._metrics.truncate(restored[0] if restored else -1)
         return restored
 

@@ -1,7 +1,8 @@
 """What is left of a run that was killed, stopped, or is run again: nothing is lost, and nothing is made twice.
 
-The page runs every stage. It is killed with SIGKILL in each stage that works for long enough to be caught, and
-interrupted once; what it has left on disk in the end must be what an undisturbed run leaves, to the byte.
+The page runs every stage. It is killed with SIGKILL thirty times, while it compiles, behind some batch or step, and
+while it writes a checkpoint, and interrupted once; what it has left on disk in the end must be what an undisturbed run
+leaves, to the byte.
 """
 
 import json
@@ -9,12 +10,15 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cai_jax.runs.cache import CHECKPOINTS, DONE, NODE
+from cai_jax.runs import leases
+from cai_jax.runs.cache import CHECKPOINTS, LEASE, NODE
 from tests.programs import running
 from tests.programs.running import PAGES, told
 
@@ -29,19 +33,8 @@ from cai_jax.cli import main
 main(sys.argv[1:])
 """
 PYTHON = ("-c", OFTEN)
-# Stages to be killed in, in their order in the page, and whether to wait until something of the node is on disk.
-# Else it is killed at any moment, which is mostly while it compiles.
-KILLED = (
-    ("sample", False),
-    ("revise", True),
-    ("finetune", True),
-    ("judge", True),
-    ("reward", True),
-    ("ppo", True),
-    ("best", False),
-    ("screen", True),
-    ("win_rate", False),
-)
+KILLS = 30
+BEING_WRITTEN = "*.orbax-checkpoint-tmp*"
 
 
 @pytest.fixture(scope="module")
@@ -58,27 +51,32 @@ def undisturbed(page) -> running.Run:
 
 @pytest.fixture(scope="module")
 def disturbed(page, undisturbed) -> running.Run:
-    """A run in a folder of its own, killed in every stage and interrupted in PPO before it comes to its end."""
+    """A run in a folder of its own, killed again and again, and interrupted in PPO, before it comes to its end."""
     out, draw = page.parent / "disturbed", random.Random(0)
-    seconds = {node["stage"]: node["seconds"] for node in undisturbed.shown["nodes"]}
     parts: dict[Path, bytes] = {}
-    within = begun = 0
-    for stage, kept in KILLED:
+    stages, writing, interruptions = Counter(), 0, 0
+    for number in range(KILLS):
         process = started(page, out)
-        if working(process, out, stage, kept):
-            time.sleep(draw.uniform(0.0, 0.05 if kept else seconds[stage]))
+        folder = waited(process, lambda pid=process.pid: at_work(out, pid))
+        if number % 3 == 0:
+            time.sleep(draw.uniform(0.0, 4.0))
+        elif number % 3 == 1:
+            kept(process, out, draw.randint(1, 4))
+            time.sleep(draw.uniform(0.0, 0.05))
+        else:
+            waited(process, lambda: any((out / "cache").glob(f"*/{CHECKPOINTS}/{BEING_WRITTEN}")))
+        folder = at_work(out, process.pid) or folder
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        left = unfinished(out)
-        within += bool(left)
-        begun += any(committed(folder) for folder in left)
+        stages[folder.name.split("-")[0]] += 1
+        writing += any((out / "cache").glob(f"*/{CHECKPOINTS}/{BEING_WRITTEN}"))
         there = {path: path.read_bytes() for path in (out / "cache").glob("*/part-*.jsonl")}
-        assert [path for path in parts if there.get(path) != parts[path]] == [], f"a part was lost after {stage}"
+        assert [path for path in parts if there.get(path) != parts[path]] == [], f"a part was lost in {folder.name}"
         parts = there
-        if stage == "ppo":
-            interrupted(page, out)
-    told(f"killed {len(KILLED)} times, {within} within a node, {begun} where batches or checkpoints were kept")
-    assert within >= 6 and begun >= 4
+        if stages["ppo"] and not interruptions:
+            interruptions += interrupted(page, out)
+    told(f"killed {KILLS} times, in {dict(stages)}, {writing} times within a checkpoint; interrupted {interruptions}×")
+    assert len(stages) >= 5 and {"finetune", "reward", "ppo"} <= stages.keys() and writing >= 5 and interruptions == 1
     return running.run(page, out, python=PYTHON)
 
 
@@ -87,29 +85,38 @@ def started(page: Path, out: Path) -> subprocess.Popen:
     return subprocess.Popen(running.command(page, out, python=PYTHON), env=running.clean(), **pipes)
 
 
-def unfinished(out: Path, stage: str = "*") -> list[Path]:
-    """Folders of nodes that have been begun."""
-    return [folder for folder in (out / "cache").glob(f"{stage}-*") if not (folder / DONE).exists()]
+def at_work(out: Path, pid: int) -> Path | None:
+    """The node on which a process works now."""
+    for lease in (out / "cache").glob(f"*-*/{LEASE}"):
+        holder = leases.read(lease)
+        if holder is not None and holder.pid == pid:
+            return lease.parent
+    return None
 
 
-def committed(folder: Path) -> bool:
-    """Something is on disk that the next attempt can go on from."""
-    return any(folder.glob("part-*")) or any(folder.glob(f"{CHECKPOINTS}/[0-9]*"))
+def kept(process: subprocess.Popen, out: Path, count: int) -> None:
+    """Waits until a process has kept so many batches or checkpoints."""
+
+    def there() -> set[Path]:
+        return {*(out / "cache").glob("*/part-*"), *(out / "cache").glob(f"*/{CHECKPOINTS}/*.json")}
+
+    before, seen = there(), set()
+    waited(process, lambda: seen.update(there() - before) or len(seen) >= count)
 
 
-def working(process: subprocess.Popen, out: Path, stage: str, kept: bool = False) -> bool:
-    """Waits until a stage has begun a node (and kept some of it); False if the process ended before."""
+def waited(process: subprocess.Popen, ready: Callable[[], Any]) -> Any:
+    """What `ready` says as soon as it says anything."""
     while process.poll() is None:
-        if any(committed(folder) or not kept for folder in unfinished(out, stage)):
-            return True
+        if found := ready():
+            return found
         time.sleep(0.002)
-    return False
+    raise AssertionError(f"the run was over before it could be killed: {process.communicate()}")
 
 
-def interrupted(page: Path, out: Path) -> None:
+def interrupted(page: Path, out: Path) -> bool:
     """Ctrl-C while PPO is at work."""
     process = started(page, out)
-    assert working(process, out, "ppo")
+    waited(process, lambda: (folder := at_work(out, process.pid)) and folder.name.startswith("ppo-"))
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     shown, said = process.communicate()
@@ -117,6 +124,7 @@ def interrupted(page: Path, out: Path) -> None:
     assert "stopping after this batch" in said
     assert "everything finished is kept. To go on:" in said and f"run {page}" in said
     assert json.loads(shown)["status"] == "interrupted"
+    return True
 
 
 def made(out: Path) -> Iterator[tuple[str, bytes]]:

@@ -13,6 +13,7 @@ import pytest
 
 from cai_jax.runs import executor as executor_module
 from cai_jax.runs import leases
+from cai_jax.runs.context import RunContext
 from cai_jax.runs.errors import Interrupted, StageFailed
 from cai_jax.runs.executor import dependants, needed
 from cai_jax.runs.signals import Interrupts
@@ -372,6 +373,31 @@ def test_a_heartbeat(tmp_path, monkeypatch):
     time.sleep(0.1)
     assert (tmp_path / "LEASE").stat().st_mtime > 0
     lease.release()
+
+
+@pytest.mark.parametrize("lost, begun", [([6], "the one of step 3"), ([6, 3], "the beginning")])
+def test_a_checkpoint_that_has_lost_a_file_is_passed_over(lost, begun, tmp_path, monkeypatch):
+    nodes = toy.pipeline(steps=9)
+    whole = toy.executor(tmp_path / "whole").run(nodes)[nodes[2].key].artefact
+    saved, executor = RunContext.save, toy.executor(tmp_path / "parts")
+
+    def save(self, step, tree):
+        saved(self, step, tree)
+        if step == 6:
+            executor.interrupts._handle(signal.SIGTERM, None)
+
+    monkeypatch.setattr(RunContext, "save", save)
+    with pytest.raises(Interrupted):
+        executor.run(nodes)
+    monkeypatch.undo()
+    folder = tmp_path / "parts" / "cache" / nodes[2].key / "ckpt"
+    assert sorted(path.name for path in folder.glob("[0-9]")) == ["3", "6"]
+    for step in lost:
+        next(path for path in (folder / str(step)).rglob("*") if path.is_file()).unlink()
+    made = toy.executor(tmp_path / "parts").run(nodes)[nodes[2].key].artefact
+    (note,) = made.record["notes"]
+    assert note["code"] == "checkpoint" and note["message"].endswith(f"had lost files; training went on from {begun}")
+    assert (made.path / "weights.json").read_bytes() == (whole.path / "weights.json").read_bytes()
 
 
 def test_checkpoints_left_by_a_kill_after_done_are_dropped(tmp_path):

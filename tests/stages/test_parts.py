@@ -183,7 +183,7 @@ def noted(**params):
 def test_pairs_are_permuted_every_epoch_and_none_is_lost():
     # "\n\nHuman: ?\n\nAssistant: A" has 24 letters, and the end.
     found = pairs.Pairs(noted(), Words(), PAPER, labelled(5))
-    assert found.tokens.shape == (5, 2, 32) and found.lengths.tolist() == [[25, 26]] * 5
+    assert found.tokens.shape == (5, 2, 26) and found.lengths.tolist() == [[25, 26]] * 5
     assert found.tokens[2, 0, 23:26].tolist() == [ord("C"), 1, 0]
     batches = list(itertools.islice(found.batches(0), 5))  # three epochs of 5 in batches of 3
     p = np.concatenate([batch["p"] for batch in batches])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 
 from cai_jax.models.attention.cases import KV, Case
+from cai_jax.parallel.placing import HEADS, ROWS
+from cai_jax.parallel.rules import fitted
 
 _LANES = 128  # what the kernel's blocks and head width are multiples of
 _BLOCK = 512
@@ -26,8 +29,8 @@ def attention(q: Array, kv: KV, case: Case) -> tuple[Array, Array | None]:
     padding = [(0, 0)] * 3 + [(0, -width % _LANES)]
     q, k, v = (jnp.pad(x, padding) for x in (q.swapaxes(1, 2) * case.scale, *kv))
     segments = jnp.zeros((q.shape[0], q.shape[2]), jnp.int32) if case.segments is None else case.segments
-    run = _sharded(functools.partial(_rows, window=case.window, softcap=case.softcap, residual=bool(case.prefix)))
-    seen, log_total = run(q, k, v, segments)
+    run = functools.partial(_rows, window=case.window, softcap=case.softcap, residual=bool(case.prefix))
+    seen, log_total = _sharded(run, q.shape, k.shape)(q, k, v, segments)
     seen = seen[..., :width].swapaxes(1, 2).astype(kv.v.dtype)
     return seen, None if log_total is None else log_total.swapaxes(1, 2)
 
@@ -56,12 +59,16 @@ def _rows(q: Array, k: Array, v: Array, segments: Array, *, window: int | None, 
     return (found[0], found[1][0]) if residual else (found, None)
 
 
-def _sharded(run):
-    """`run` on each device's own rows and heads, where a mesh is set: XLA cannot divide a kernel by itself."""
+def _sharded(run: Callable, queries: tuple[int, ...], keys: tuple[int, ...]) -> Callable:
+    """`run` on each device's own rows and heads, where a mesh is set: XLA cannot divide a kernel by itself.
+
+    Every device takes all of the rows, or heads, that do not divide; `queries` and `keys` are their shapes.
+    """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.manual_axes:
         return run
-    rows = P(("data", "fsdp"), "tensor")
-    in_specs = (rows, rows, rows, P(("data", "fsdp")))
+    whole = P(ROWS, HEADS, None, None)
+    rows = min((fitted(whole, shape, mesh) for shape in (queries, keys)), key=lambda spec: spec[1] is not None)
+    in_specs = (rows, rows, rows, P(rows[0]))
     # A kernel does not say how its outputs vary over the mesh, so that cannot be checked.
     return jax.shard_map(run, mesh=mesh, in_specs=in_specs, out_specs=rows, check_vma=False)

@@ -13,7 +13,6 @@ from cai_jax.errors import UserError
 from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.fitting import Fitting
 from cai_jax.stages.parts.rewarding import scored_segments
-from cai_jax.stages.parts.training import row_length
 
 if TYPE_CHECKING:
     from cai_jax.data.formats import Format
@@ -34,7 +33,7 @@ class Pairs:
         fitter.note(ctx)
         keep = [i for i, pair in enumerate(found) if pair is not None]
         flat = [each.ids for i in keep for each in found[i]]
-        self.length = row_length(max(map(len, flat)), limit)
+        self.length = min(buckets.eighth(max(map(len, flat))), limit)
         self.tokens = buckets.pad(flat, len(flat), self.length).reshape(len(keep), 2, -1)
         self.lengths = np.array([len(each) for each in flat], np.int32).reshape(len(keep), 2)
         self.p = np.array([rows[i]["p"] for i in keep], np.float32)

@@ -19,7 +19,7 @@ from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.models import format_of, model_of
 from cai_jax.stages.parts.rewarding import Scorer
-from cai_jax.stages.parts.training import compiled, computing, micro_batches, micro_size, row_length, wide
+from cai_jax.stages.parts.training import compiled, computing, micro_batches, micro_size, wide
 from cai_jax.stages.parts.writing import Writer, Written, text_of
 
 GAP = 0.05  # nats per token between sampler and trainer; bfloat16 alone makes about a hundredth
@@ -51,7 +51,7 @@ class Loop:
         self.order = self.draw.shuffled("prompts", len(self.prompts))
         longest = max(len(ids) for _, ids in self.prompts)
         self.writer = replace(writer, longest=longest)
-        self.length = row_length(longest + self.params["max_new"], self.model.config.max_position)
+        self.length = min(buckets.eighth(longest + self.params["max_new"]), self.model.config.max_position)
         self.scorer = Scorer(ctx, ctx.inputs["reward"])
         # Without rows an artefact is false, so that its absence has to be asked for.
         self.watch = Scorer(ctx, ctx.inputs["watch"]) if ctx.inputs.get("watch") is not None else None

@@ -154,11 +154,3 @@ def train(
     if pending is not None:
         ctx.log(total, **finite(pending, total))
     return state
-
-
-def row_length(longest: int, limit: int) -> int:
-    """The length of training rows: the smallest multiple of 32 that holds `longest` tokens, at most `limit`.
-
-    It is fixed for a node, so nothing but padding would be won by a power of two.
-    """
-    return min(-(-longest // 32) * 32, limit)
