@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from cai_jax.runs import leases
-from cai_jax.runs.cache import CHECKPOINTS, LEASE, NODE
+from cai_jax.runs.cache import LEASE, NODE
 from tests.programs import running
 from tests.programs.running import PAGES, told
 
@@ -34,7 +34,7 @@ main(sys.argv[1:])
 """
 PYTHON = ("-c", OFTEN)
 KILLS = 30
-BEING_WRITTEN = "*.orbax-checkpoint-tmp*"
+BEING_WRITTEN = "ckpt/*.orbax-checkpoint-tmp*"
 
 
 @pytest.fixture(scope="module")
@@ -50,34 +50,56 @@ def undisturbed(page) -> running.Run:
 
 
 @pytest.fixture(scope="module")
-def disturbed(page, undisturbed) -> running.Run:
-    """A run in a folder of its own, killed again and again, and interrupted in PPO, before it comes to its end."""
-    out, draw = page.parent / "disturbed", random.Random(0)
+def disturbed(page, undisturbed) -> list[running.Run]:
+    """Runs that were killed again and again before they came to their end, the first interrupted in PPO as well.
+
+    A run that ends before it is killed `KILLS` times is followed by another, in a folder of its own.
+    """
+    draw, out = random.Random(0), page.parent / "disturbed"
+    ends, stages, writing = [], Counter(), 0
     parts: dict[Path, bytes] = {}
-    stages, writing, interruptions = Counter(), 0, 0
-    for number in range(KILLS):
-        process = started(page, out)
-        folder = waited(process, lambda pid=process.pid: at_work(out, pid))
-        if number % 3 == 0:
-            time.sleep(draw.uniform(0.0, 4.0))
-        elif number % 3 == 1:
-            kept(process, out, draw.randint(1, 4))
-            time.sleep(draw.uniform(0.0, 0.05))
-        else:
-            waited(process, lambda: any((out / "cache").glob(f"*/{CHECKPOINTS}/{BEING_WRITTEN}")))
-        folder = at_work(out, process.pid) or folder
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        stages[folder.name.split("-")[0]] += 1
-        writing += any((out / "cache").glob(f"*/{CHECKPOINTS}/{BEING_WRITTEN}"))
+    while stages.total() < KILLS:
+        found = killed(page, out, draw, stages.total() % 3)
+        if found is None:
+            ends.append(out)
+            out = out.with_name(f"disturbed-{len(ends)}")
+            continue
+        stage, within = found
         there = {path: path.read_bytes() for path in (out / "cache").glob("*/part-*.jsonl")}
-        assert [path for path in parts if there.get(path) != parts[path]] == [], f"a part was lost in {folder.name}"
+        lost = [path for path in parts if path.is_relative_to(out) and there.get(path) != parts[path]]
+        assert lost == [], f"lost after a kill in {stage}"
         parts = there
-        if stages["ppo"] and not interruptions:
-            interruptions += interrupted(page, out)
-    told(f"killed {KILLS} times, in {dict(stages)}, {writing} times within a checkpoint; interrupted {interruptions}×")
-    assert len(stages) >= 5 and {"finetune", "reward", "ppo"} <= stages.keys() and writing >= 5 and interruptions == 1
-    return running.run(page, out, python=PYTHON)
+        stages[stage] += 1
+        writing += within
+        if stage == "ppo" and stages["ppo"] == 1:
+            interrupted(page, out)
+    told(f"killed {KILLS} times, in {dict(stages)}, of which {writing} times while it wrote a checkpoint")
+    assert len(stages) >= 5 and {"finetune", "reward", "ppo"} <= stages.keys() and writing >= 5
+    return [running.run(page, end, python=PYTHON) for end in (*ends, out)]
+
+
+def killed(page: Path, out: Path, draw: random.Random, way: int) -> tuple[str, bool] | None:
+    """Goes on with a run and kills it: in which stage, and whether within a checkpoint; None if it ended before.
+
+    Args:
+      way: 0 kills it at any moment, 1 behind something that it has kept, 2 while it writes a checkpoint if it does.
+    """
+    process, kept, written = started(page, out), there(out, "part-*", "ckpt/*.json"), there(out, BEING_WRITTEN)
+    waited(process, lambda: at_work(out, process.pid))
+    if way == 0:
+        time.sleep(draw.uniform(0.0, 3.0))
+    elif way == 1:
+        waited(process, lambda: there(out, "part-*", "ckpt/*.json") - kept, seconds=5.0)
+        time.sleep(draw.uniform(0.0, 1.0))
+    else:
+        waited(process, lambda: there(out, BEING_WRITTEN) - written, seconds=5.0)
+    folder = at_work(out, process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    if process.returncode != -signal.SIGKILL:
+        return None
+    stage = folder.name.split("-")[0] if folder else "between nodes"
+    return stage, bool(there(out, BEING_WRITTEN) - written)
 
 
 def started(page: Path, out: Path) -> subprocess.Popen:
@@ -94,26 +116,19 @@ def at_work(out: Path, pid: int) -> Path | None:
     return None
 
 
-def kept(process: subprocess.Popen, out: Path, count: int) -> None:
-    """Waits until a process has kept so many batches or checkpoints."""
-
-    def there() -> set[Path]:
-        return {*(out / "cache").glob("*/part-*"), *(out / "cache").glob(f"*/{CHECKPOINTS}/*.json")}
-
-    before, seen = there(), set()
-    waited(process, lambda: seen.update(there() - before) or len(seen) >= count)
+def there(out: Path, *patterns: str) -> set[Path]:
+    """What there is in the folders of nodes."""
+    return {path for pattern in patterns for path in (out / "cache").glob(f"*/{pattern}")}
 
 
-def waited(process: subprocess.Popen, ready: Callable[[], Any]) -> Any:
-    """What `ready` says as soon as it says anything."""
-    while process.poll() is None:
-        if found := ready():
-            return found
+def waited(process: subprocess.Popen, ready: Callable[[], Any], seconds: float = 300.0) -> None:
+    """Waits until something is ready, the process has ended, or the time is over."""
+    end = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < end and not ready():
         time.sleep(0.002)
-    raise AssertionError(f"the run was over before it could be killed: {process.communicate()}")
 
 
-def interrupted(page: Path, out: Path) -> bool:
+def interrupted(page: Path, out: Path) -> None:
     """Ctrl-C while PPO is at work."""
     process = started(page, out)
     waited(process, lambda: (folder := at_work(out, process.pid)) and folder.name.startswith("ppo-"))
@@ -124,7 +139,6 @@ def interrupted(page: Path, out: Path) -> bool:
     assert "stopping after this batch" in said
     assert "everything finished is kept. To go on:" in said and f"run {page}" in said
     assert json.loads(shown)["status"] == "interrupted"
-    return True
 
 
 def made(out: Path) -> Iterator[tuple[str, bytes]]:
@@ -135,16 +149,19 @@ def made(out: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def test_after_kills_the_bytes_are_those_of_an_undisturbed_run(undisturbed, disturbed):
-    expected, found = dict(made(undisturbed.out)), dict(made(disturbed.out))
+    expected = dict(made(undisturbed.out))
     assert sum(name.endswith("model.safetensors") for name in expected) == 5
-    assert expected.keys() == found.keys()
-    assert [name for name in expected if expected[name] != found[name]] == []
+    for run in disturbed:
+        found = dict(made(run.out))
+        assert expected.keys() == found.keys()
+        assert [name for name in expected if expected[name] != found[name]] == []
 
 
 def test_after_kills_the_figures_are_those_of_an_undisturbed_run(undisturbed, disturbed):
-    assert disturbed.shown["metrics"] == undisturbed.shown["metrics"]
-    assert disturbed.shown["expectations"] == undisturbed.shown["expectations"]
-    assert results(undisturbed.out) == results(disturbed.out)
+    for run in disturbed:
+        assert run.shown["metrics"] == undisturbed.shown["metrics"]
+        assert run.shown["expectations"] == undisturbed.shown["expectations"]
+        assert results(undisturbed.out) == results(run.out)
 
 
 def results(out: Path) -> dict[str, dict]:

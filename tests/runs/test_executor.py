@@ -214,7 +214,7 @@ def test_a_trainer_that_sees_the_signal_saves_before_it_stops(tmp_path):
         runner.reporter.progress = progress
         with pytest.raises(Interrupted):
             runner.run(nodes)
-    assert {p.name for p in (tmp_path / "cache" / nodes[2].key / "ckpt").iterdir()} == {"3"}
+    assert {p.name for p in (tmp_path / "cache" / nodes[2].key / "ckpt").iterdir()} == {"3", "3.json"}
     # The signal came inside `progress` of step 4, so step 5 is not taken and step 4 not saved.
     resumed = toy.executor(tmp_path).run(nodes)
     assert resumed[nodes[2].key].artefact.result == {"seen": 9}
