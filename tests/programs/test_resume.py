@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from cai_jax.runs import leases
-from cai_jax.runs.cache import LEASE, NODE
+from cai_jax.runs.cache import CHECKPOINTS, DONE, LEASE, NODE
 from tests.programs import running
 from tests.programs.running import PAGES, told
 
@@ -34,7 +34,8 @@ main(sys.argv[1:])
 """
 PYTHON = ("-c", OFTEN)
 KILLS = 30
-BEING_WRITTEN = "ckpt/*.orbax-checkpoint-tmp*"
+KEPT = ("part-*", f"{CHECKPOINTS}/*.json", DONE)
+BEING_WRITTEN = f"{CHECKPOINTS}/*.orbax-checkpoint-tmp*"
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +60,17 @@ def disturbed(page, undisturbed) -> list[running.Run]:
     ends, stages, writing = [], Counter(), 0
     parts: dict[Path, bytes] = {}
     while stages.total() < KILLS:
-        found = killed(page, out, draw, stages.total() % 3)
+        in_ppo = stages.total() >= KILLS // 2 and not stages["ppo"]
+        found = killed(page, out, draw, 3 if in_ppo else stages.total() % 3)
         if found is None:
             ends.append(out)
             out = out.with_name(f"disturbed-{len(ends)}")
             continue
         stage, within = found
-        there = {path: path.read_bytes() for path in (out / "cache").glob("*/part-*.jsonl")}
-        lost = [path for path in parts if path.is_relative_to(out) and there.get(path) != parts[path]]
+        found = {path: path.read_bytes() for path in there(out, "part-*.jsonl")}
+        lost = [path for path in parts if path.is_relative_to(out) and found.get(path) != parts[path]]
         assert lost == [], f"lost after a kill in {stage}"
-        parts = there
+        parts = found
         stages[stage] += 1
         writing += within
         if stage == "ppo" and stages["ppo"] == 1:
@@ -82,17 +84,22 @@ def killed(page: Path, out: Path, draw: random.Random, way: int) -> tuple[str, b
     """Goes on with a run and kills it: in which stage, and whether within a checkpoint; None if it ended before.
 
     Args:
-      way: 0 kills it at any moment, 1 behind something that it has kept, 2 while it writes a checkpoint if it does.
+      way: 0 kills it at any moment, 1 behind some things that it has kept, 2 while it writes a checkpoint if it does,
+        3 behind a step of PPO.
     """
-    process, kept, written = started(page, out), there(out, "part-*", "ckpt/*.json"), there(out, BEING_WRITTEN)
+    process, kept, written = started(page, out), there(out, *KEPT), there(out, BEING_WRITTEN)
     waited(process, lambda: at_work(out, process.pid))
     if way == 0:
         time.sleep(draw.uniform(0.0, 3.0))
     elif way == 1:
-        waited(process, lambda: there(out, "part-*", "ckpt/*.json") - kept, seconds=5.0)
+        # Of checkpoints only the last two are there, so that more than that lies behind the end of the stage.
+        count = draw.randint(1, 5)
+        waited(process, lambda: len(there(out, *KEPT) - kept) >= count)
         time.sleep(draw.uniform(0.0, 1.0))
+    elif way == 2:
+        waited(process, lambda: there(out, BEING_WRITTEN) - written, seconds=8.0)
     else:
-        waited(process, lambda: there(out, BEING_WRITTEN) - written, seconds=5.0)
+        waited(process, lambda: any((out / "cache").glob(f"ppo-*/{CHECKPOINTS}/*.json")))
     folder = at_work(out, process.pid)
     process.send_signal(signal.SIGKILL)
     process.communicate()
