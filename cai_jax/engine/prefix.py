@@ -13,7 +13,8 @@ from cai_jax.engine import buckets
 from cai_jax.models import decoder
 from cai_jax.models.attention import KV, Prefix
 from cai_jax.models.config import Config
-from cai_jax.parallel.placing import HEADS, ROWS, constrain, on_mesh_of
+from cai_jax.parallel.mesh import HEADS, ROWS
+from cai_jax.parallel.placing import constrain, on_mesh_of
 
 
 def make_prefix(params: decoder.Params, config: Config, ids: Sequence[int], before: Prefix | None = None) -> Prefix:

@@ -23,7 +23,8 @@ from cai_jax.engine.tree import Node
 from cai_jax.models import decoder
 from cai_jax.models.attention import KV, Prefix
 from cai_jax.models.config import Config
-from cai_jax.parallel.placing import HEADS, ROWS, constrain, on_mesh_of, shards_of
+from cai_jax.parallel.mesh import HEADS, ROWS
+from cai_jax.parallel.placing import constrain, on_mesh_of, shards_of
 
 
 def score_options(

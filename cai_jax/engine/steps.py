@@ -17,7 +17,8 @@ from cai_jax.engine.sampling import Knobs, draw, scaled_logprobs
 from cai_jax.models import decoder
 from cai_jax.models.attention import KV, Prefix
 from cai_jax.models.config import Config
-from cai_jax.parallel.placing import HEADS, ROWS, constrain
+from cai_jax.parallel.mesh import HEADS, ROWS
+from cai_jax.parallel.placing import constrain
 
 
 class State(NamedTuple):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh
 
 AXES = ("data", "fsdp", "tensor")
 
-# Rows of a batch are split over both kinds of data parallelism; micro-batches and positions are not split.
-ROWS = PartitionSpec(None, ("data", "fsdp"))
+# What splits rows (both kinds of data parallelism), and what splits heads.
+ROWS = ("data", "fsdp")
+HEADS = "tensor"
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices=None) -> Mesh:
@@ -36,4 +39,4 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices=None) -
 
 def row_shards(mesh: Mesh) -> int:
     """Into how many parts this mesh splits the rows of a batch."""
-    return mesh.shape["data"] * mesh.shape["fsdp"]
+    return math.prod(mesh.shape[axis] for axis in ROWS)

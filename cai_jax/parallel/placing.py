@@ -8,16 +8,12 @@ from typing import Any
 
 import jax
 from jax import Array
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
 
-from cai_jax.parallel.mesh import AXES, row_shards
+from cai_jax.parallel.mesh import AXES, HEADS, row_shards
 from cai_jax.parallel.rules import SERVED, fitted, shardings
-
-# Dimensions of rows and of heads, for `constrain`.
-ROWS = ("data", "fsdp")
-HEADS = "tensor"
 
 
 def mesh_of(params: Mapping[str, Any]) -> Mesh | None:
@@ -45,10 +41,16 @@ def served(params: Any, dtype: DTypeLike) -> Any:
     return narrow if mesh is None else jax.device_put(narrow, shardings(narrow, mesh, SERVED))
 
 
+def mesh_set() -> AbstractMesh | None:
+    """Within a jitted step: the mesh that is set for it; None without one, or on one of pmap's devices."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return None if mesh.axis_names != AXES or mesh.manual_axes else mesh
+
+
 def heads_split() -> bool:
     """Within a jitted step: whether the mesh that is set splits heads over devices."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return mesh.axis_names == AXES and mesh.shape[HEADS] > 1
+    mesh = mesh_set()
+    return mesh is not None and mesh.shape[HEADS] > 1
 
 
 def constrain(x: Array, *axes: str | tuple[str, ...] | None) -> Array:
@@ -56,8 +58,8 @@ def constrain(x: Array, *axes: str | tuple[str, ...] | None) -> Array:
 
     A dimension that its axes do not divide stays whole, and so do those that none is named for. Without a mesh, x.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.axis_names != AXES or mesh.manual_axes:
+    mesh = mesh_set()
+    if mesh is None:
         return x
     spec = P(*axes, *[None] * (x.ndim - len(axes)))
     return jax.lax.with_sharding_constraint(x, fitted(spec, x.shape, mesh))

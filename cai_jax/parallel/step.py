@@ -94,7 +94,7 @@ def _on_one(step: Callable, donated: tuple[int, ...]) -> Compiled:
 
 
 def _on_mesh(step: Callable, mesh: Mesh, out: tuple[Out, ...], donated: tuple[int, ...]) -> Compiled:
-    rows, everywhere = NamedSharding(mesh, ROWS), NamedSharding(mesh, P())
+    rows, everywhere = NamedSharding(mesh, P(None, ROWS)), NamedSharding(mesh, P())
 
     def place(state):
         return jax.device_put(state, shardings(state, mesh))

@@ -27,8 +27,7 @@ class Entry:
     def done(self) -> bool:
         """DONE stands, and every file that it lists is there in full."""
         try:
-            sizes = files.read_json(self.dir / DONE)["parts"]
-            return all((self.dir / name).stat().st_size == size for name, size in sizes.items())
+            return files.intact(self.dir, files.read_json(self.dir / DONE)["parts"])
         except (OSError, ValueError):
             return False
 
@@ -86,8 +85,7 @@ class Entry:
         for path in made:
             files.sync(path)  # parts are durable already, but not what the stage wrote by other means
         files.write_json(self.dir / NODE, record)
-        sizes = {path.relative_to(self.dir).as_posix(): path.stat().st_size for path in made if path.is_file()}
-        files.write_json(self.dir / DONE, {"parts": sizes})
+        files.write_json(self.dir / DONE, {"parts": files.sizes(self.dir, made)})
         self.tidy()
 
     def tidy(self) -> None:

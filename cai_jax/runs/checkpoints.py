@@ -26,8 +26,7 @@ def save(folder: Path, step: int, tree: Any) -> None:
     made = folder / str(step)
     _list(folder, step).unlink(missing_ok=True)
     ocp.save(made.resolve(), _arrays(tree), overwrite=True)
-    sizes = {path.relative_to(made).as_posix(): path.stat().st_size for path in made.rglob("*") if path.is_file()}
-    files.write_json(_list(folder, step), sizes)
+    files.write_json(_list(folder, step), files.sizes(made, made.rglob("*")))
     for old in _listed(folder)[:-KEEP]:
         _list(folder, old).unlink()
         shutil.rmtree(folder / str(old), ignore_errors=True)
@@ -62,8 +61,7 @@ def _listed(folder: Path) -> list[int]:
 
 def _is_whole(folder: Path, step: int) -> bool:
     try:
-        sizes = files.read_json(_list(folder, step))
-        return all((folder / str(step) / name).stat().st_size == size for name, size in sizes.items())
+        return files.intact(folder / str(step), files.read_json(_list(folder, step)))
     except (OSError, ValueError):
         return False
 

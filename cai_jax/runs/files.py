@@ -61,6 +61,16 @@ def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n" for row in rows)
 
 
+def sizes(folder: Path, paths: Iterable[Path]) -> dict[str, int]:
+    """Bytes of those of the paths that are files, by their name within `folder`; what `intact` asks for."""
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths if path.is_file()}
+
+
+def intact(folder: Path, known: Mapping[str, int]) -> bool:
+    """Whether every file is there in full; raises OSError if one cannot be found."""
+    return all((folder / name).stat().st_size == size for name, size in known.items())
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     # Not `splitlines`, which also breaks at the Unicode separators that a JSON string may hold.
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]

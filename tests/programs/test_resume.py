@@ -61,12 +61,12 @@ def disturbed(page, undisturbed) -> list[running.Run]:
     parts: dict[Path, bytes] = {}
     while stages.total() < KILLS:
         in_ppo = stages.total() >= KILLS // 2 and not stages["ppo"]
-        found = killed(page, out, draw, 3 if in_ppo else stages.total() % 3)
-        if found is None:
+        caught = killed(page, out, draw, 3 if in_ppo else stages.total() % 3)
+        if caught is None:
             ends.append(out)
             out = out.with_name(f"disturbed-{len(ends)}")
             continue
-        stage, within = found
+        stage, within = caught
         found = {path: path.read_bytes() for path in there(out, "part-*.jsonl")}
         lost = [path for path in parts if path.is_relative_to(out) and found.get(path) != parts[path]]
         assert lost == [], f"lost after a kill in {stage}"

@@ -11,7 +11,8 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 
 from cai_jax.models.attention.cases import KV, Case
-from cai_jax.parallel.placing import HEADS, ROWS
+from cai_jax.parallel.mesh import HEADS, ROWS
+from cai_jax.parallel.placing import mesh_set
 from cai_jax.parallel.rules import fitted
 
 _LANES = 128  # what the kernel's blocks and head width are multiples of
@@ -64,8 +65,8 @@ def _sharded(run: Callable, queries: tuple[int, ...], keys: tuple[int, ...]) -> 
 
     Every device takes all of the rows, or heads, that do not divide; `queries` and `keys` are their shapes.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.manual_axes:
+    mesh = mesh_set()
+    if mesh is None:
         return run
     whole = P(ROWS, HEADS, None, None)
     rows = min((fitted(whole, shape, mesh) for shape in (queries, keys)), key=lambda spec: spec[1] is not None)

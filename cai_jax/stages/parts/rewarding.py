@@ -96,7 +96,8 @@ def _compiled(config, dtype: str):
     import jax
 
     from cai_jax.learn.preference import scores
-    from cai_jax.parallel.placing import ROWS, constrain
+    from cai_jax.parallel.mesh import ROWS
+    from cai_jax.parallel.placing import constrain
 
     @jax.jit
     def scored(params, tokens, lengths):
