@@ -185,7 +185,9 @@ def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
         policy_loss, policy_clipped = losses.clipped_policy(
             ratio, micro["advantages"], clip=settings.clip, dual_clip=settings.dual_clip
         )
-        value_loss, value_clipped = losses.clipped_value(values, micro["values"], micro["returns"], clip=settings.value_clip)
+        value_loss, value_clipped = losses.clipped_value(
+            values, micro["values"], micro["returns"], clip=settings.value_clip
+        )
         sums = _sums(ratio, log_ratio, entropy, mask, policy_clipped, value_clipped)
         sums["policy_loss"] = jnp.sum(jnp.where(mask, policy_loss, 0.0))
         sums["value_loss"] = jnp.sum(jnp.where(mask, value_loss, 0.0))

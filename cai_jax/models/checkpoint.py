@@ -133,7 +133,7 @@ def adapted(base: Model, path: Path, shardings: Shardings | None = None) -> Mode
 
 
 def save_adapter(model: Model, path: str | Path) -> None:
-    """Write a model's adapter and head as a directory that `load` and peft read, beside the base that they belong to."""
+    """Write a model's adapter and head as a directory that `load` and peft read, and that names their base."""
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     head = None if model.head is None else model.head["kernel"]

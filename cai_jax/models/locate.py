@@ -74,9 +74,10 @@ def base_of(path: Path) -> Path | None:
 
 
 def described(path: Path) -> Path:
-    """The folder with a model's config.json and tokenizer: its own, or for an adapter that came without them its base's.
+    """The folder with a model's config.json and tokenizer: its own, or its base's for an adapter without them.
 
     Raises:
       ModelError: as `base_of`.
     """
-    return path if (path / "config.json").is_file() else base_of(path) or path
+    base = base_of(path)
+    return path if base is None or (path / "config.json").is_file() else base

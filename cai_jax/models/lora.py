@@ -41,8 +41,8 @@ def joined(params: Params | None, trained: Params, scale: float = 1.0) -> Params
     """Frozen parameters with what is trained put on top.
 
     Args:
-      params: a decoder's, with or without an adapter of their own; also a tree that holds such. None: nothing is frozen,
-        and `trained` comes back.
+      params: a decoder's, with or without an adapter of their own; also a tree that holds such. None: nothing is
+        frozen, and `trained` comes back.
       trained: an adapter, and whatever else is not in `params`, such as a head.
       scale: s, alpha / r of the adapter.
     """

@@ -106,8 +106,8 @@ def read(path: Path, config: Config, shapes: Mapping[str, Shape]) -> tuple[Leave
             b = b * _scale(values, module, len(a))
         else:
             raise ModelError(
-                f"{path / WEIGHTS}: the adapter of {module} does not fit its base, whose kernel is {outputs} x {inputs}; "
-                f"{ADAPTER} names another base than it was made for"
+                f"{path / WEIGHTS}: the adapter of {module} does not fit its base, whose kernel is {outputs} x "
+                f"{inputs}; {ADAPTER} names another base than it was made for"
             )
         leaves |= _parted(stored, kernels, a, b)
     if files:

@@ -32,8 +32,8 @@ class Fingerprints:
     def of(self, path: str) -> str:
         """The fingerprint of an absolute path or a name with a scheme.
 
-        Files and folders go by their contents, an adapter by its base's too, `hf:` by the commit in the local cache, `builtin:` by its name and
-        the part of the package that makes it, and `init:` by its name.
+        Files and folders go by their contents, an adapter by its base's too, `hf:` by the commit in the local cache,
+        `builtin:` by its name and the part of the package that makes it, and `init:` by its name.
         """
         scheme, colon, name = path.partition(":")
         if not colon or os.path.isabs(path):

@@ -76,8 +76,8 @@ LORA = Signature(
 )  # fmt: skip
 ADAPTER = Param(
     "adapter",
-    "What is trained: all weights, or a low-rank adapter on top of them, which shares them with whatever else stands on "
-    "the same base.",
+    "What is trained: all weights, or a low-rank adapter on top of them, which shares them with all else that stands "
+    "on the same base.",
     value="enum",
     default="full",
     choices=("full",),
