@@ -34,8 +34,9 @@ def _stages(signatures: Iterable[Signature]) -> str:
     parts = []
     for group, title in _GROUPS.items():
         chosen = sorted((s for s in signatures if s.group == group), key=lambda s: s.name)
-        parts += [f"### {title}", *map(_stage, chosen)]
-    return "\n\n".join([*parts, *_records(param for signature in signatures for param in signature.params)])
+        records = _records(param for signature in chosen for param in signature.params)
+        parts += [f"### {title}", *map(_stage, chosen), *records]
+    return "\n\n".join(parts)
 
 
 def _stage(signature: Signature) -> str:
