@@ -150,7 +150,7 @@ def save(model: Model, path: str | Path) -> None:
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     scored = model.head is not None
-    params = dict(lora.merged(decoder.trunk(model.params) if scored else model.params))
+    params = dict(decoder.trunk(model.params) if scored else model.params)
     leaves = _flat(params | ({"head": {"kernel": model.head["kernel"]}} if scored else {}))
     places = layout.stored(model.config, {name: leaf.shape for name, leaf in leaves.items()})
     tensorfile.write(path, [_written(each, leaves) for each in places])
@@ -173,7 +173,7 @@ def _finish(model: Model, path: Path) -> None:
 
 def _written(stored: Stored, leaves: Mapping[str, Any]) -> tensorfile.Written:
     def make() -> np.ndarray:
-        return stored.joined({name: np.asarray(leaves[name]) for name in stored.leaves})
+        return stored.joined({name: np.asarray(lora.whole(leaves, name)) for name in stored.leaves})
 
     return tensorfile.Written(stored.name, stored.shape, np.dtype(leaves[stored.leaves[0]].dtype), make)
 

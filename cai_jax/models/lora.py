@@ -73,15 +73,17 @@ def split(params: Params) -> tuple[Params, Params]:
 
 
 def merged(params: Params) -> Params:
-    """The same decoder without an adapter: W + AB in W's dtype, the sum made in float32."""
-    found: dict[str, Any] = {}
-    for name, leaf in split(params)[0].items():
-        if isinstance(leaf, Mapping):
-            found[name] = merged(params[name])
-        elif f"{name}_a" in params:
-            a, b = (params[f"{name}{side}"].astype(jnp.float32) for side in SIDES)
-            full = leaf.astype(jnp.float32) + jnp.matmul(a, b, precision="highest")
-            found[name] = full.astype(leaf.dtype)
-        else:
-            found[name] = leaf
-    return found
+    """The same decoder without an adapter."""
+    base, _ = split(params)
+    return {
+        name: merged(params[name]) if isinstance(leaf, Mapping) else whole(params, name) for name, leaf in base.items()
+    }
+
+
+def whole(leaves: Mapping[str, Array], name: str) -> Array:
+    """The leaf `name`; of a kernel whose adapter is among the leaves W + AB, in W's dtype, the sum made in float32."""
+    leaf = leaves[name]
+    if f"{name}_a" not in leaves:
+        return leaf
+    a, b = (leaves[f"{name}{side}"].astype(jnp.float32) for side in SIDES)
+    return (leaf.astype(jnp.float32) + jnp.matmul(a, b, precision="highest")).astype(leaf.dtype)

@@ -2,14 +2,19 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 import cai_jax
+from cai_jax.data.formats import PAPER
+from cai_jax.errors import UserError
 from cai_jax.models import checkpoint, lora
+from cai_jax.runs.exporting import export
 from cai_jax.stages.parts import models
+from cai_jax.stages.parts.rewarding import raw_scores
 from tests.support import families
 
 SL = "sl = ask.train |> sample(tiny, max_new=24) |> finetune(base, batch=2, steps=3, adapter=lora(rank=4))\n"
@@ -90,6 +95,23 @@ def test_export_merges(ran, tmp_path):
     model.save(tmp_path)
     assert {file.name for file in tmp_path.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
     np.testing.assert_allclose(families.logits(families.read(tmp_path), IDS), model.logits(IDS), atol=1e-4)
+
+
+def test_the_command_exports_by_name(bench, ran, tmp_path):
+    # Which run is the latest depends on the tests before.
+    named = [*("--out", ran.out), *("--run", ran.shown["run"])]
+    assert bench.call("export", "rm", tmp_path / "rm", *named) == (0, f"wrote {tmp_path / 'rm'}\n", "")
+    found, wanted = checkpoint.load(tmp_path / "rm"), ran.model("rm")
+    assert not ranks(found) and float(found.head["bias"]) == float(wanted.head["bias"])
+    replies = [([{"role": "human", "text": "Hello?"}], "Yes."), ([{"role": "human", "text": "Why?"}], "No, not so.")]
+    np.testing.assert_allclose(raw_scores(found, PAPER, replies), raw_scores(wanted, PAPER, replies), atol=1e-4)
+    code, _, said = bench.call("export", "rl", tmp_path / "rm", *named)
+    assert code == 2 and "is there already" in said and "an empty one" in said
+    code, _, said = bench.call("export", "human", tmp_path / "human", *named)
+    assert code == 2 and "is no model but Prefs" in said
+    mixture = SimpleNamespace(key="join-1", dir=tmp_path, record=lambda: {"kind": "RewardModel", "result": {"parts": []}})
+    with pytest.raises(UserError, match="join-1 is a mixture .*export each of them"):
+        export(mixture, tmp_path / "mixture")
 
 
 def test_full_training_goes_on_from_an_adapter(bench, ran):
