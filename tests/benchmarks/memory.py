@@ -1,12 +1,12 @@
-"""What PPO's update holds: four models, or adapters on one base. Compiled from shapes, so that no weights are needed."""
+"""What PPO keeps in memory: four models, or adapters on one base. Counted from shapes, so that no weights are needed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from cai_jax.learn import ppo, rollout
 from cai_jax.models import decoder, heads, lora
@@ -14,39 +14,45 @@ from cai_jax.models.config import Config
 from cai_jax.models.shapes import SHAPES
 from tests.benchmarks.figures import Figure
 
-SHAPE, RANK = "tinyllama-1.1b", 16
-ROWS, LENGTH = 8, 256
+RANK = 16
 
 
 def figures() -> Iterator[Figure]:
-    """Bytes at the height of an update, everything that stays resident beside it included."""
-    work = f"PPO of {SHAPE} in bfloat16, {ROWS} × {LENGTH} tokens"
-    four, one = (_bytes(SHAPES[SHAPE], rank) / 2**30 for rank in (None, RANK))
-    yield Figure(work, "memory of an update with four models", (four,), "GiB")
-    yield Figure(work, f"memory of an update with one base and adapters of rank {RANK}", (one,), "GiB")
-    yield Figure(work, "one base beside four models", (one / four,))
+    """For a small and a usual model, in bfloat16; what a step makes for itself (activations, logits) left out."""
+    for shape in ("tinyllama-1.1b", "llama-3.1-8b"):
+        work = f"PPO of {shape}: states, gradients, reference and preference model"
+        four, one = (size(held(SHAPES[shape], rank)) / 2**30 for rank in (None, RANK))
+        yield Figure(work, "four models", (four,), "GiB")
+        yield Figure(work, f"one base, adapters of rank {RANK}", (one,), "GiB")
+        yield Figure(work, "one base beside four models", (one / four,))
 
 
-def _bytes(config: Config, rank: int | None) -> int:
-    """Of the compiled update, and of the reference and the preference model, which wait beside it."""
-    base = jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf.astype("bfloat16"), decoder.init(config, jax.random.key(0))))
+def held(config: Config, rank: int | None, dtype: str = "bfloat16") -> Any:
+    """Shapes of all that is in memory during an update: each array once, as the stage `ppo` shares them.
+
+    Args:
+      rank: of the adapters of policy and critic, of what the policy starts from, and of the preference model; None for
+        full training.
+    """
+    base = jax.eval_shape(lambda: decoder.init(config, jax.random.key(0)))
+    narrow = _in(base, dtype)
     head = jax.eval_shape(lambda: heads.init_head(config, jax.random.key(0)))
     if rank is None:
-        trained = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), base)
-        frozen, beside = None, (base, decoder.trunk(base), head)
+        trained, others = base, (narrow, decoder.trunk(narrow), head)  # the reference, and the preference model
     else:
         trained = jax.eval_shape(lambda: lora.init(base, rank, jax.random.key(0)))
-        # The policy starts from a tuned model, and the critic from the preference model: each has an adapter already.
-        earlier = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, "bfloat16"), trained)
-        frozen, beside = rollout.Frozen(base, earlier, earlier), (earlier, head)
-    settings = ppo.PPO(dtype="bfloat16", remat=True, scale=2.0)
+        # The critic's frozen adapter is the preference model's, the policy's is what sets the reference apart.
+        others = (rollout.Frozen(narrow, _in(trained, dtype), _in(trained, dtype)), head)
     critic = {"decoder": decoder.trunk(trained), "head": head}
-    state = jax.eval_shape(partial(ppo.PPOState.create, settings), trained, critic)
-    table = jax.ShapeDtypeStruct((1, ROWS, LENGTH), jnp.float32)
-    batch = dict.fromkeys(("logprobs", "values", "advantages", "returns"), table)
-    batch |= {name: jax.ShapeDtypeStruct(table.shape, kind) for name, kind in (("tokens", jnp.int32), ("mask", bool))}
-    step = jax.jit(ppo.make_update(config, settings), donate_argnums=0)
-    used = step.lower(state, batch, frozen).compile().memory_analysis()
-    held = used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes + used.temp_size_in_bytes
-    return held + sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(beside))
+    state = jax.eval_shape(partial(ppo.PPOState.create, ppo.PPO()), trained, critic)
+    gradients = (trained, critic)
+    return state, gradients, others
 
+
+def size(tree: Any) -> int:
+    """Bytes of a tree of shapes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _in(tree: Any, dtype: str) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree)
