@@ -1,4 +1,4 @@
-"""What PPO keeps in memory: four models, or adapters on one base. Counted from shapes, so that no weights are needed."""
+"""What PPO keeps in memory: four models, or adapters on one base. Counted from shapes, without weights."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from cai_jax.data.formats import PAPER
 from cai_jax.errors import UserError
 from cai_jax.models import checkpoint, lora
 from cai_jax.runs.exporting import export
-from cai_jax.stages.parts import models
+from cai_jax.stages.parts import models, reinforcing
 from cai_jax.stages.parts.rewarding import raw_scores
 from tests.support import families
 
@@ -88,6 +88,22 @@ def test_models_in_memory_share_one_base(ran, bench, monkeypatch):
             id(leaf) for leaf in jax.tree.leaves(other.params)
         }
         assert len(shared) == len(jax.tree.leaves(base.params))
+
+
+def test_ppo_holds_its_base_once(bench, monkeypatch):
+    found, start = [], reinforcing.Loop.start
+
+    def watched(loop):
+        frozen = loop._frozen()
+        trees = [loop.model.params, loop.scorer.models[0][1].params, loop.reference_params, frozen.base]
+        trees += [loop.update.place(frozen).base, loop.prepare.place(frozen).base]
+        found.extend({leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(lora.split(tree)[0])} for tree in trees)
+        return start(loop)
+
+    monkeypatch.setattr(reinforcing.Loop, "start", watched)
+    bench.run(SL + RM + PPO.replace("kl=0.05", "kl=0.06, seed=3"))
+    assert len(found) == 6 and len(found[0]) == len(jax.tree.leaves(bench.model().params))
+    assert all(pointers == found[0] for pointers in found)
 
 
 def test_export_merges(ran, tmp_path):
