@@ -21,6 +21,7 @@ from cai_jax.models.families import FAMILIES
 from cai_jax.models.layout import HEAD, Slices, Stored
 from cai_jax.models.tensorfile import Tensor
 from cai_jax.models.tokenizer import Tokenizer
+from cai_jax.parallel import processes
 
 # Says where leaves lie: a tree of shapes and dtypes -> a tree of shardings (parallel/rules.py has one).
 Shardings = Callable[[Any], Any]
@@ -114,16 +115,22 @@ def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None =
 def save(model: Model, path: str | Path) -> None:
     """Write `model` as a directory that `load` and transformers read; config.json comes last.
 
-    One tensor at a time is copied to the host. A head is written as transformers' …ForSequenceClassification has it;
-    its bias, for which there is no place there, goes into config.json as "score_offset", which transformers ignores.
+    One tensor at a time is copied to the host. Of several processes all must call this, and the first writes. A head is
+    written as transformers' …ForSequenceClassification has it; its bias, for which there is no place there, goes into
+    config.json as "score_offset", which transformers ignores.
     """
     path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
     scored = model.head is not None
     params = dict(decoder.trunk(model.params) if scored else model.params)
     leaves = _flat(params | ({"head": {"kernel": model.head["kernel"]}} if scored else {}))
     places = layout.stored(model.config, {name: leaf.shape for name, leaf in leaves.items()})
-    tensorfile.write(path, [_written(each, leaves) for each in places])
+    written = [_written(each, leaves) for each in places]
+    if not processes.first():
+        for tensor in written:  # whose parts here the first process waits for
+            tensor.make()
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    tensorfile.write(path, written)
     values = model.config.to_hf() | {"torch_dtype": str(model.params["embed"].dtype)}
     if scored:
         values |= {
@@ -138,7 +145,7 @@ def save(model: Model, path: str | Path) -> None:
 
 def _written(stored: Stored, leaves: Mapping[str, Any]) -> tensorfile.Written:
     def make() -> np.ndarray:
-        return stored.joined({name: np.asarray(leaves[name]) for name in stored.leaves})
+        return stored.joined({name: processes.whole(leaves[name]) for name in stored.leaves})
 
     return tensorfile.Written(stored.name, stored.shape, np.dtype(leaves[stored.leaves[0]].dtype), make)
 

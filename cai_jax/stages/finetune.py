@@ -58,8 +58,6 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
 
 def run(ctx) -> Mapping[str, Any]:
     """Trains and writes hf/; result: steps, dtype, format."""
-    import jax
-
     from cai_jax.learn import optim, sft
     from cai_jax.learn.state import TrainState
     from cai_jax.models import checkpoint
@@ -81,5 +79,5 @@ def run(ctx) -> Mapping[str, Any]:
 
     state = train(ctx, start, step, rows.batches, total, p["batch"] * data.length)
     data.fitter.note(ctx)
-    checkpoint.save(replace(model, params=jax.device_get(state.params)), ctx.dir / "hf")
+    checkpoint.save(replace(model, params=state.params), ctx.dir / "hf")
     return {"steps": total, **choices(ctx.inputs["model"])}

@@ -57,6 +57,7 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.learn import optim, preference
     from cai_jax.learn.state import TrainState
     from cai_jax.models import checkpoint, decoder, heads
+    from cai_jax.parallel.placing import served
     from cai_jax.stages.parts.models import choices, format_of, model_of
     from cai_jax.stages.parts.pairs import Pairs
     from cai_jax.stages.parts.rewarding import raw_scores
@@ -76,8 +77,8 @@ def run(ctx) -> Mapping[str, Any]:
 
     state = train(ctx, start, step, pairs.batches, total, 2 * p["batch"] * pairs.length)
 
-    params = jax.device_get(state.params)
-    trained = replace(model, params=params["decoder"], head=params["head"])
+    head = state.params["head"]
+    trained = replace(model, params=served(state.params["decoder"], "float32"), head=head)
     sample = [prefs[i] for i in np.random.default_rng(ctx.seed).permutation(len(prefs))[:REFERENCE]]
     raw = raw_scores(trained, form, [(row["turns"], row[side]) for row in sample for side in ("a", "b")])
     mean, spread = float(raw.mean()), float(raw.std())
@@ -88,7 +89,7 @@ def run(ctx) -> Mapping[str, Any]:
             "mostly noise, and stay smaller than variance 1 would make them",
         )
     scale = max(spread, SPREAD)
-    normal = heads.normalise(trained.head, mean, scale)
+    normal = heads.normalise(head, mean, scale)
     checkpoint.save(replace(trained, head=normal), ctx.dir / "hf")
     shape = {"mean": mean, "spread": spread, "scale": scale}
     return {"steps": total, "pairs": len(pairs.tokens), **shape, **choices(ctx.inputs["model"])}

@@ -8,18 +8,15 @@ leaves, to the byte.
 import json
 import random
 import signal
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cai_jax.runs import leases
-from cai_jax.runs.cache import CHECKPOINTS, DONE, LEASE, NODE
+from cai_jax.runs.cache import CHECKPOINTS, DONE, NODE
 from tests.programs import running
+from tests.programs.killing import at_work, made, started, there, waited
 from tests.programs.running import PAGES, told
 
 pytestmark = pytest.mark.slow
@@ -87,7 +84,7 @@ def killed(page: Path, out: Path, draw: random.Random, way: int) -> tuple[str, b
       way: 0 kills it at any moment, 1 behind some things that it has kept, 2 while it writes a checkpoint if it does,
         3 behind a step of PPO.
     """
-    process, kept, written = started(page, out), there(out, *KEPT), there(out, BEING_WRITTEN)
+    process, kept, written = started(page, out, PYTHON), there(out, *KEPT), there(out, BEING_WRITTEN)
     waited(process, lambda: at_work(out, process.pid))
     if way == 0:
         time.sleep(draw.uniform(0.0, 3.0))
@@ -109,35 +106,9 @@ def killed(page: Path, out: Path, draw: random.Random, way: int) -> tuple[str, b
     return stage, bool(there(out, BEING_WRITTEN) - written)
 
 
-def started(page: Path, out: Path) -> subprocess.Popen:
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(running.command(page, out, python=PYTHON), env=running.clean(), **pipes)
-
-
-def at_work(out: Path, pid: int) -> Path | None:
-    """The node on which a process works now."""
-    for lease in (out / "cache").glob(f"*-*/{LEASE}"):
-        holder = leases.read(lease)
-        if holder is not None and holder.pid == pid:
-            return lease.parent
-    return None
-
-
-def there(out: Path, *patterns: str) -> set[Path]:
-    """What there is in the folders of nodes."""
-    return {path for pattern in patterns for path in (out / "cache").glob(f"*/{pattern}")}
-
-
-def waited(process: subprocess.Popen, ready: Callable[[], Any], seconds: float = 300.0) -> None:
-    """Waits until something is ready, the process has ended, or the time is over."""
-    end = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < end and not ready():
-        time.sleep(0.002)
-
-
 def interrupted(page: Path, out: Path) -> None:
     """Ctrl-C while PPO is at work."""
-    process = started(page, out)
+    process = started(page, out, PYTHON)
     waited(process, lambda: (folder := at_work(out, process.pid)) and folder.name.startswith("ppo-"))
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
@@ -146,13 +117,6 @@ def interrupted(page: Path, out: Path) -> None:
     assert "stopping after this batch" in said
     assert "everything finished is kept. To go on:" in said and f"run {page}" in said
     assert json.loads(shown)["status"] == "interrupted"
-
-
-def made(out: Path) -> Iterator[tuple[str, bytes]]:
-    """Everything that the nodes are made of; node.json, which says when, is left out."""
-    for path in sorted((out / "cache").rglob("*")):
-        if path.is_file() and path.name != NODE and path.parent != out / "cache":
-            yield str(path.relative_to(out)), path.read_bytes()
 
 
 def test_after_kills_the_bytes_are_those_of_an_undisturbed_run(undisturbed, disturbed):
