@@ -126,7 +126,7 @@ def test_training_accumulates_over_micro_batches():
 
         def __call__(self, state, batch):
             seen.append({name: x.shape for name, x in batch.items()})
-            return state + batch["x"].sum(), {"loss": 1.0}
+            return SimpleNamespace(params=state.params + batch["x"].sum()), {"loss": 1.0}
 
     ctx = SimpleNamespace(
         node=SimpleNamespace(schedule={"microbatch": 2}),
@@ -136,7 +136,7 @@ def test_training_accumulates_over_micro_batches():
     )
     ctx.log = ctx.progress = lambda *args, **more: None
     batches = lambda start: iter([{"x": np.ones((6, 5)), "p": np.ones(6)}] * 2)  # noqa: E731
-    assert training.train(ctx, lambda: 0.0, Step(), batches, 2, 30) == 60
+    assert training.train(ctx, lambda: SimpleNamespace(params=0.0), Step(), batches, 2, 30).params == 60
     assert seen == [{"x": (3, 2, 5), "p": (3, 2)}] * 2
 
 
