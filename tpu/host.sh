@@ -31,7 +31,7 @@ if [[ -z ${INSTALLED:-} ]]; then
 fi
 
 # A signal reaches the run, which saves and exits with 75; then this ends too, instead of beginning anew.
-told= run=
+told='' run=''
 trap 'told=1; kill -TERM "$run" 2>/dev/null || true' TERM INT
 while :; do
   cai-jax run "$program" --distributed --out "$out" "$@" &
