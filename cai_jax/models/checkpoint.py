@@ -145,7 +145,7 @@ def save(model: Model, path: str | Path) -> None:
 
 def _written(stored: Stored, leaves: Mapping[str, Any]) -> tensorfile.Written:
     def make() -> np.ndarray:
-        return stored.joined({name: processes.whole(leaves[name]) for name in stored.leaves})
+        return stored.joined({name: processes.gathered(leaves[name]) for name in stored.leaves})
 
     return tensorfile.Written(stored.name, stored.shape, np.dtype(leaves[stored.leaves[0]].dtype), make)
 

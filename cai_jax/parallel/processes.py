@@ -104,7 +104,7 @@ def meet() -> None:
     most(0)
 
 
-def whole(x: Any) -> np.ndarray:
+def gathered(x: Any) -> np.ndarray:
     """An array on the host, also if its parts lie on several hosts."""
     import jax
     import numpy as np

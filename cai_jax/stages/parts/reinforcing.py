@@ -15,7 +15,7 @@ from cai_jax.evals.diversity import boilerplate
 from cai_jax.learn import kl, ppo, rollout
 from cai_jax.models.checkpoint import Model
 from cai_jax.parallel.placing import served
-from cai_jax.parallel.processes import whole
+from cai_jax.parallel.processes import gathered
 from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.models import format_of, model_of
@@ -117,9 +117,9 @@ class Loop:
         arrays["scores"] = self.scorer.scores(scored).astype(np.float32)
         batch = micro_batches(arrays, self.micro)
         read = {name: batch[name] for name in ("tokens", "mask")}
-        batch["reference"] = whole(self.reference(self.reference_params, read))
+        batch["reference"] = gathered(self.reference(self.reference_params, read))
         state, laid, metrics = self.prepare(state, batch)
-        prepared = {name: whole(x) for name, x in laid.items()}
+        prepared = {name: gathered(x) for name, x in laid.items()}
         metrics = metrics | self._gap(drawn, prepared) | {"boilerplate": boilerplate(drawn.texts)}
         if self.watch is not None:
             metrics["watch"] = float(self.watch.scores(scored).mean())
