@@ -45,6 +45,12 @@ OUT = click.option(
 RUN = click.option("--run", "run_name", default="", help="The run whose names are meant; without it, the latest.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Prints one JSON value instead of text.")
 SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the run, in place of the program's.")
+DISTRIBUTED = click.option(
+    "--distributed",
+    is_flag=True,
+    envvar="CAI_JAX_DISTRIBUTED",
+    help="This is one of several processes of the run, one on every host (tpu/README.md).",
+)
 LIMIT = click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows of every split.")
 
 
@@ -222,6 +228,7 @@ class _Run(click.Command):
 @SEED
 @OUT
 @JSON
+@DISTRIBUTED
 def run(
     program: Path,
     sets: Sequence[str],
@@ -231,12 +238,17 @@ def run(
     seed: int | None,
     out: Path,
     as_json: bool,
+    distributed: bool,
 ) -> None:
     """Runs a program: what is not in the cache, then its metrics and claims."""
+    from cai_jax.parallel import processes
     from cai_jax.runs import session
     from cai_jax.runs.folder import RunFolder
     from cai_jax.stages import registry
 
+    if distributed:
+        session.prepare_jax(out)
+        processes.join()
     text = program.read_bytes()
     planned = _planned(program, text, sets, seed, limit, out)
     options = session.Options(out, only, force)
@@ -387,9 +399,12 @@ def _rendered(found: Sequence[Diagnostic], stream: TextIO) -> str:
 
 
 def _tell(shown: Shown, as_json: bool) -> None:
-    """What a run has come to, also where it went no further."""
+    """What a run has come to, also where it went no further; of several processes the first tells."""
+    from cai_jax.parallel import processes
     from cai_jax.runs.session import summary
 
+    if not processes.first():
+        return
     if as_json:
         _print_json(shown.as_json())
     else:

@@ -169,7 +169,7 @@ def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
 
     Metrics, float32 []: policy_loss, value_loss, entropy (nats per token), approx_kl and approx_kl_k3 (nats
     per token, against the old policy), ratio_mean, ratio_var, clip_fraction, value_clip_fraction, grad_norm,
-    critic_grad_norm, learning_rate, tokens.
+    critic_grad_norm, learning_rate, tokens; and finite, bool [leaves of {"critic", "policy"}], of the gradient.
     """
     policy_optimizer = optim.optimizer(settings.policy_optim)
     critic_optimizer = optim.optimizer(settings.critic_optim)
@@ -212,6 +212,7 @@ def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
             "ratio_var": means.pop("square") - jnp.square(ratio - 1.0),
             "grad_norm": optax.tree.norm(grads["policy"]),
             "critic_grad_norm": optax.tree.norm(grads["critic"]),
+            "finite": reduce.finite(grads),
             "learning_rate": jnp.asarray(rate(state.policy.step), jnp.float32),
             "tokens": tokens,
         }

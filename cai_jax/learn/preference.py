@@ -62,7 +62,8 @@ def make_step(config, settings: Preference, axis: str | None = None) -> Callable
       axis: name of the mapped axis under `jax.pmap`, else None.
 
     Metrics, float32 []: loss (nats), accuracy (share of decided pairs, p != 1/2, ordered as their label
-    says), margin (mean |difference|), score_mean, score_std, weight, grad_norm, learning_rate.
+    says), margin (mean |difference|), score_mean, score_std, weight, grad_norm, learning_rate; and finite, bool
+    [leaves of params], of the gradient.
     """
     optimizer, rate = optim.optimizer(settings.optim), optim.schedule(settings.optim)
     total = reduce.over(axis)
@@ -95,6 +96,7 @@ def make_step(config, settings: Preference, axis: str | None = None) -> Callable
             "score_std": jnp.sqrt(jnp.maximum(sums["square"] / (2 * count) - jnp.square(mean), 0.0)),
             "weight": sums["weight"],
             "grad_norm": optax.tree.norm(grads),
+            "finite": reduce.finite(grads),
             "learning_rate": jnp.asarray(rate(state.step), jnp.float32),
         }
         return state.update(optimizer, grads), metrics

@@ -46,3 +46,8 @@ def gradients(loss: Callable, params, batch, reduce: Reduce):
     grads, measured = jax.lax.scan(body, jax.tree.map(jnp.zeros_like, params), batch)
     value, sums = jax.tree.map(lambda x: jnp.sum(x, axis=0), measured)
     return reduce((grads, value, sums))
+
+
+def finite(grads) -> jax.Array:
+    """Which leaves, in the tree's order, hold numbers alone: bool [leaves]. The rest hold a NaN or an infinity."""
+    return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(grads)])

@@ -85,7 +85,8 @@ def make_step(config, settings: SFT, axis: str | None = None) -> Callable:
     Args:
       axis: name of the mapped axis under `jax.pmap`, else None.
 
-    Metrics, float32 []: loss (nats per unit of weight), weight, grad_norm, learning_rate.
+    Metrics, float32 []: loss (nats per unit of weight), weight, grad_norm, learning_rate; and finite, bool
+    [leaves of params], of the gradient.
     """
     loss, total = make_loss(config, settings), reduce.over(axis)
     optimizer, rate = optim.optimizer(settings.optim), optim.schedule(settings.optim)
@@ -102,6 +103,7 @@ def make_step(config, settings: SFT, axis: str | None = None) -> Callable:
             "loss": value,
             "weight": sums["weight"],
             "grad_norm": optax.tree.norm(grads),
+            "finite": reduce.finite(grads),
             "learning_rate": jnp.asarray(rate(state.step), jnp.float32),
         }
         return state.update(optimizer, grads), metrics

@@ -22,6 +22,7 @@ from cai_jax.models.layout import HEAD, Slices, Stored
 from cai_jax.models.locate import base_of, described
 from cai_jax.models.tensorfile import Tensor
 from cai_jax.models.tokenizer import Tokenizer
+from cai_jax.parallel import processes
 
 # Says where leaves lie: a tree of shapes and dtypes -> a tree of shardings (parallel/rules.py has one).
 Shardings = Callable[[Any], Any]
@@ -122,7 +123,9 @@ def adapted(base: Model, path: Path, shardings: Shardings | None = None) -> Mode
     shapes = {name: leaf.shape for name, leaf in _flat(lora.split(base.params)[0]).items()}
     found, kernel = peft.read(path, base.config, shapes)
     adapter = _nested({name: leaf.astype(base.params["embed"].dtype) for name, leaf in found.items()})
-    adapter = jax.device_put(adapter, None if shardings is None else shardings(adapter))
+    adapter = (
+        jax.device_put(adapter) if shardings is None else jax.tree.map(processes.laid, adapter, shardings(adapter))
+    )
     tokenizer = base.tokenizer if described(path) != path else Tokenizer.load(path, base.config)
     params = lora.joined(base.params, adapter)
     if kernel is None:
@@ -133,27 +136,39 @@ def adapted(base: Model, path: Path, shardings: Shardings | None = None) -> Mode
 
 
 def save_adapter(model: Model, path: str | Path) -> None:
-    """Write a model's adapter and head as a directory that `load` and peft read, and that names their base."""
+    """Write a model's adapter and head as a directory that `load` and peft read, and that names their base.
+
+    Of several processes all must call this, and the first writes.
+    """
     path = Path(path)
+    adapter = {name: processes.gathered(leaf) for name, leaf in _flat(lora.split(model.params)[1]).items()}
+    if not processes.first():
+        return
     path.mkdir(parents=True, exist_ok=True)
     head = None if model.head is None else model.head["kernel"]
-    peft.write(path, model.config, _flat(lora.split(model.params)[1]), head, model.base)
+    peft.write(path, model.config, adapter, head, model.base)
     _finish(model, path)
 
 
 def save(model: Model, path: str | Path) -> None:
     """Write `model`, an adapter merged, as a directory that `load` and transformers read; config.json comes last.
 
-    One tensor at a time is copied to the host. A head is written as transformers' …ForSequenceClassification has it;
-    its bias, for which there is no place there, goes into config.json as "score_offset", which transformers ignores.
+    One tensor at a time is copied to the host. Of several processes all must call this, and the first writes. A head is
+    written as transformers' …ForSequenceClassification has it; its bias, for which there is no place there, goes into
+    config.json as "score_offset", which transformers ignores.
     """
     path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
     scored = model.head is not None
     params = dict(decoder.trunk(model.params) if scored else model.params)
     leaves = _flat(params | ({"head": {"kernel": model.head["kernel"]}} if scored else {}))
     places = layout.stored(model.config, {name: leaf.shape for name, leaf in leaves.items()})
-    tensorfile.write(path, [_written(each, leaves) for each in places])
+    written = [_written(each, leaves) for each in places]
+    if not processes.first():
+        for tensor in written:  # whose parts here the first process waits for
+            tensor.make()
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    tensorfile.write(path, written)
     _finish(model, path)
 
 
@@ -173,7 +188,7 @@ def _finish(model: Model, path: Path) -> None:
 
 def _written(stored: Stored, leaves: Mapping[str, Any]) -> tensorfile.Written:
     def make() -> np.ndarray:
-        return stored.joined({name: np.asarray(lora.whole(leaves, name)) for name in stored.leaves})
+        return stored.joined({name: processes.gathered(lora.whole(leaves, name)) for name in stored.leaves})
 
     return tensorfile.Written(stored.name, stored.shape, np.dtype(leaves[stored.leaves[0]].dtype), make)
 

@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from cai_jax.parallel.mesh import ROWS, make_mesh, row_shards
+from cai_jax.parallel.processes import laid
 from cai_jax.parallel.rules import shardings
 
 AXIS = "rows"  # the mapped axis under pmap
@@ -74,7 +75,7 @@ def compile_step(
     Args:
       make: builds the step `(state, batch) -> outputs`, given the name of the mapped axis or None, for
         example `partial(sft.make_step, config, settings)`. The batch is a dict of `[A, B, ...]`, rows in B.
-      mesh: "one" is the first device; "pmap" plain data parallelism over all devices with `jax.pmap`; a Mesh
+      mesh: "one" is this process's first device; "pmap" plain data parallelism over its devices with `jax.pmap`; a Mesh
         the global view, parameters laid out by parallel/rules.py; "auto" a mesh of all devices as "data", or "one".
       out: what the step returns, in order; a step with a single output returns it bare. If a state comes
         back, the buffers of the one put in are donated to it.
@@ -93,7 +94,7 @@ def compile_step(
 
 
 def _on_one(step: Callable, donated: tuple[int, ...], rest: tuple[Any, ...]) -> Compiled:
-    place = partial(jax.device_put, device=jax.devices()[0])
+    place = partial(jax.device_put, device=jax.local_devices()[0])
     mapped, placed = jax.jit(step, donate_argnums=donated), place(rest)
     return Compiled(1, place, lambda state, batch: mapped(state, batch, *placed))
 
@@ -119,13 +120,13 @@ def _on_mesh(
 
     def call(state, batch):
         with jax.set_mesh(mesh):  # for kernels, which divide themselves (models/attention/splash.py)
-            return mapped(state, {name: jax.device_put(x, rows) for name, x in batch.items()}, *placed)
+            return mapped(state, {name: laid(x, rows) for name, x in batch.items()}, *placed)
 
     return Compiled(row_shards(mesh), place, call)
 
 
 def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...], rest: tuple[Any, ...]) -> Compiled:
-    devices = jax.devices()
+    devices = jax.local_devices()
     axes = tuple(1 if kind == Out.BATCH else None for kind in out)
     mapped = jax.pmap(
         step,

@@ -7,63 +7,86 @@ of its files, written last: a checkpoint counts if the list is there, and all th
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from cai_jax.parallel import processes
 from cai_jax.runs import files
 
 KEEP = 2
 
 
-def save(folder: Path, step: int, tree: Any) -> None:
-    """Saves a pytree of arrays as `folder/<step>` and drops all but the last `KEEP`.
+class Checkpoints:
+    """A node's checkpoints: `folder/<step>` and its list, the last `KEEP` of them."""
 
-    Blocks until it is written: the next step may donate the arrays.
-    """
-    import orbax.checkpoint.experimental.v1 as ocp
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writing: Future | None = None
 
-    folder.mkdir(exist_ok=True)
-    made = folder / str(step)
-    _list(folder, step).unlink(missing_ok=True)
-    ocp.save(made.resolve(), _arrays(tree), overwrite=True)
-    files.write_json(_list(folder, step), files.sizes(made, made.rglob("*")))
-    for old in _listed(folder)[:-KEEP]:
-        _list(folder, old).unlink()
-        shutil.rmtree(folder / str(old), ignore_errors=True)
+    def save(self, step: int, tree: Any) -> None:
+        """Begins to write a pytree of arrays, which may be donated as soon as this returns.
 
+        All processes call it, each writing its parts. Waits for the one before; raises OSError if that failed.
+        """
+        import orbax.checkpoint.experimental.v1 as ocp
 
-def restore(folder: Path, template: Any) -> tuple[int, Any] | None:
-    """The latest whole checkpoint, as `(step, tree)` with the template's structure, dtypes and shardings.
+        self.wait()
+        made = self._folder / str(step)
+        if processes.first():
+            self._folder.mkdir(exist_ok=True)
+            self._list(step).unlink(missing_ok=True)
+        response = ocp.save_async(made.resolve(), _copied(tree), overwrite=True)
+        beside = ThreadPoolExecutor(1, "checkpoint")
+        self._writing = beside.submit(self._finish, step, response)
+        beside.shutdown(wait=False)
 
-    Raises:
-      ValueError: there is one, but it does not fit the template.
-    """
-    whole = [step for step in _listed(folder) if _is_whole(folder, step)]
-    if not whole:
-        return None
-    import orbax.checkpoint.experimental.v1 as ocp
+    def wait(self) -> None:
+        """Until the checkpoint that is being written counts. Raises OSError if it could not be written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
-    return whole[-1], ocp.load(folder.resolve() / str(whole[-1]), _arrays(template))
+    def newest(self) -> int | None:
+        """The step of the latest whole checkpoint."""
+        return max((step for step in self._listed() if self._is_whole(step)), default=None)
 
+    def damaged(self) -> list[int]:
+        """Steps of checkpoints that were whole once, and have lost a file or a part of one; ascending."""
+        return [step for step in self._listed() if not self._is_whole(step)]
 
-def damaged(folder: Path) -> list[int]:
-    """Steps of checkpoints that were whole once, and have lost a file or a part of one; ascending."""
-    return [step for step in _listed(folder) if not _is_whole(folder, step)]
+    def load(self, step: int, template: Any) -> Any:
+        """The checkpoint of a step, with the template's structure, dtypes and shardings.
 
+        Raises:
+          ValueError: it does not fit the template.
+        """
+        import orbax.checkpoint.experimental.v1 as ocp
 
-def _list(folder: Path, step: int) -> Path:
-    return folder / f"{step}.json"
+        return ocp.load(self._folder.resolve() / str(step), _arrays(template))
 
+    def _finish(self, step: int, response: Any) -> None:
+        """Makes the checkpoint count when it is written, and drops older ones."""
+        response.result()
+        if not processes.first():
+            return
+        made = self._folder / str(step)
+        files.write_json(self._list(step), files.sizes(made, made.rglob("*")))
+        for old in self._listed()[:-KEEP]:
+            self._list(old).unlink()
+            shutil.rmtree(self._folder / str(old), ignore_errors=True)
 
-def _listed(folder: Path) -> list[int]:
-    return sorted(int(path.stem) for path in folder.glob("*.json"))
+    def _list(self, step: int) -> Path:
+        return self._folder / f"{step}.json"
 
+    def _listed(self) -> list[int]:
+        return sorted(int(path.stem) for path in self._folder.glob("*.json"))
 
-def _is_whole(folder: Path, step: int) -> bool:
-    try:
-        return files.intact(folder / str(step), files.read_json(_list(folder, step)))
-    except (OSError, ValueError):
-        return False
+    def _is_whole(self, step: int) -> bool:
+        try:
+            return files.intact(self._folder / str(step), files.read_json(self._list(step)))
+        except (OSError, ValueError):
+            return False
 
 
 def _arrays(tree: Any) -> Any:
@@ -72,3 +95,15 @@ def _arrays(tree: Any) -> Any:
     import numpy as np
 
     return jax.tree.map(lambda leaf: np.asarray(leaf) if isinstance(leaf, np.generic) else leaf, tree)
+
+
+def _copied(tree: Any) -> Any:
+    """The tree as it can be written while the next step consumes it.
+
+    Orbax brings what lies on an accelerator to the host before it returns, but reads what lies there in place.
+    """
+    import jax
+    import numpy as np
+
+    read_in_place = (np.ndarray, jax.Array) if jax.default_backend() == "cpu" else np.ndarray
+    return jax.tree.map(lambda leaf: leaf.copy() if isinstance(leaf, read_in_place) else leaf, _arrays(tree))

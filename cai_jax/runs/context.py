@@ -8,8 +8,10 @@ from typing import Any
 
 from cai_jax.errors import UserError
 from cai_jax.lang.types import Node, Type
-from cai_jax.runs import checkpoints, files
+from cai_jax.parallel import processes
+from cai_jax.runs import files
 from cai_jax.runs.cache import CHECKPOINTS, METRICS, NOTES, Entry
+from cai_jax.runs.checkpoints import Checkpoints
 from cai_jax.runs.metrics import MetricsLog
 from cai_jax.runs.signals import Interrupts
 
@@ -65,6 +67,8 @@ class CachedArtefact:
 class RunContext:
     """One node while its stage runs (`stages.protocol.Context`).
 
+    Of several processes the first alone writes, but for the checkpoints, to which each gives its parts.
+
     Args:
       node: what is made.
       entry: its folder, opened.
@@ -94,43 +98,54 @@ class RunContext:
         self._entry = entry
         self._interrupts = interrupts
         self._progress = progress
-        self._parts = len(entry.parts())
+        # What an earlier attempt has left: the first process may be writing more by the time that others read it.
+        self._found = entry.parts()
+        self._parts = len(self._found)
+        self._writes = processes.first()
         self._metrics = MetricsLog(entry.dir / METRICS)
+        self._checkpoints = Checkpoints(entry.dir / CHECKPOINTS)
 
     @property
     def stopping(self) -> bool:
         return self._interrupts.pending
 
     def committed(self) -> list[Row]:
-        return self._entry.rows()
+        return [row for part in self._found for row in files.read_lines(part)]
 
     def commit(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        if rows:
+        if rows and self._writes:
+            self._metrics.sync()
             self._entry.append(self._parts, rows)
             self._parts += 1
 
     def save(self, step: int, tree: Any) -> None:
         self._metrics.sync()
-        checkpoints.save(self.dir / CHECKPOINTS, step, tree)
+        self._checkpoints.save(step, tree)
 
     def restore(self, template: Any) -> tuple[int, Any] | None:
-        lost = checkpoints.damaged(self.dir / CHECKPOINTS)
-        restored = checkpoints.restore(self.dir / CHECKPOINTS, template)
+        step = processes.led(self._newest)
+        return None if step is None else (step, self._checkpoints.load(step, template))
+
+    def _newest(self) -> int | None:
+        """The step to go on from; the metrics that were logged after it are dropped."""
+        step, lost = self._checkpoints.newest(), self._checkpoints.damaged()
         if lost:
-            begun = f"the one of step {restored[0]}" if restored else "the beginning"
+            begun = "the beginning" if step is None else f"the one of step {step}"
             which = f"checkpoint{'s' * (len(lost) > 1)} of step {' and '.join(map(str, lost))}"
             self.note("checkpoint", f"the {which} had lost files; training went on from {begun}")
-        self._metrics.truncate(restored[0] if restored else -1)
-        return restored
+        self._metrics.truncate(-1 if step is None else step)
+        return step
 
     def log(self, step: int, **metrics: float) -> None:
-        self._metrics.log(step, metrics)
+        if self._writes:
+            self._metrics.log(step, metrics)
 
     def note(self, code: str, message: str) -> None:
         note = {"code": code, "message": message}
         if note not in self.notes:
             self.notes.append(note)
-            files.write_json(self.dir / NOTES, self.notes)
+            if self._writes:
+                files.write_json(self.dir / NOTES, self.notes)
 
     def used(self, **schedule: Any) -> None:
         self.schedule |= schedule
@@ -140,4 +155,6 @@ class RunContext:
         self._interrupts.check()
 
     def close(self) -> None:
-        self._metrics.close()
+        """Ends what is still being written. Raises OSError if it could not be."""
+        self._metrics.sync()
+        self._checkpoints.wait()

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cai_jax.lang.types import Node
+from cai_jax.parallel import processes
 from cai_jax.runs import leases
 from cai_jax.runs.cache import Cache, Entry, meaning
 from cai_jax.runs.context import CachedArtefact, RunContext
-from cai_jax.runs.errors import Interrupted, StageFailed, as_user_error
+from cai_jax.runs.errors import Interrupted, StageFailed, UserError, as_user_error
 from cai_jax.runs.signals import Interrupts
 from cai_jax.stages.protocol import Stage
 
 POLL_S = 0.5
+SHARED_S = 60.0  # until what one host has written must be there for the others
 
 
 class Reporter(Protocol):
@@ -95,46 +97,78 @@ class Executor:
     def _one(self, node: Node, position: int, total: int) -> Outcome:
         entry = self.cache.entry(node.key)
         begun = time.monotonic()
-        cached = entry.done and node.key not in self.force
-        if not cached or entry.untidy:
+        cached = processes.led(lambda: entry.done and not entry.untidy and node.key not in self.force)
+        if not cached:
             with self._lease(entry, node):
-                if node.key in self.force:
-                    entry.clear()
-                cached = entry.done  # another run may have finished it while this one waited
-                if cached:
-                    entry.tidy()
-                else:
+                cached = processes.led(lambda: self._settled(entry, node))
+                if not cached:
                     self.reporter.begin(self._label(node), position, total)
                     self._make(node, entry)
+        self._seen(entry)
         seconds = 0.0 if cached else time.monotonic() - begun
         self.reporter.end(self._label(node), position, total, cached=cached, seconds=seconds)
         return Outcome(node, CachedArtefact(entry, node.type), cached, seconds)
 
     @contextmanager
     def _lease(self, entry: Entry, node: Node):
-        """Holds the node's lease, after waiting for whoever has it."""
-        entry.dir.mkdir(parents=True, exist_ok=True)
+        """Holds the node's lease, after waiting for whoever has it; the first process holds it for all."""
+        held: list[leases.Lease] = []
+
+        def tried() -> str:
+            entry.dir.mkdir(parents=True, exist_ok=True)
+            lease = leases.acquire(entry.dir)
+            if isinstance(lease, leases.Holder):
+                return str(lease)
+            held.append(lease)
+            return ""
+
         told = False
-        while isinstance(lease := leases.acquire(entry.dir), leases.Holder):
+        while holder := processes.led(tried):
             if not told:
-                self.reporter.say(f"waiting for {self._label(node)}: {lease} is working on it")
+                self.reporter.say(f"waiting for {self._label(node)}: {holder} is working on it")
                 told = True
             time.sleep(POLL_S)
             self.interrupts.check()
         try:
             yield
         finally:
-            lease.release()
+            for lease in held:
+                lease.release()
+
+    def _settled(self, entry: Entry, node: Node) -> bool:
+        """Whether there is nothing to do any more: another run may have finished the node while this one waited."""
+        if node.key in self.force:
+            entry.clear()
+        if entry.done:
+            entry.tidy()
+        return entry.done
+
+    def _seen(self, entry: Entry) -> None:
+        """Waits until this process sees what the first has finished: shared disks may take a moment.
+
+        Raises:
+          UserError: it does not come.
+        """
+        late = time.monotonic() + SHARED_S
+        while processes.several() and not entry.done:
+            if time.monotonic() > late:
+                raise UserError(
+                    f"{entry.dir} is finished, but this process does not see it",
+                    "--out must be a folder that all hosts share",
+                )
+            time.sleep(POLL_S)
 
     def _make(self, node: Node, entry: Entry) -> None:
         """Runs the node's stage to its end, from where the folder says that it is."""
         stage = self.registry[node.stage]
-        entry.open(node, stage.SIGNATURE.version)
+        processes.led(lambda: entry.open(node, stage.SIGNATURE.version))
         inputs = {name: self._artefacts(key) for name, key in node.inputs.items()}
         context = RunContext(node, entry, inputs, self.seed, self.interrupts, self.reporter.progress)
+        processes.meet()  # nobody writes before all have read what is there
         begun = time.time()
         try:
             result = stage.run(context)
+            context.close()
             record = meaning(node, stage.SIGNATURE.version) | {
                 "label": self.labels.get(node.key, ""),
                 "schedule": context.schedule,
@@ -146,8 +180,7 @@ class Executor:
                 "seconds": time.time() - begun,
                 "holder": f"{os.uname().nodename}:{os.getpid()}",
             }
-            context.close()
-            entry.finish(record)
+            processes.led(lambda: entry.finish(record))
         except (Interrupted, KeyboardInterrupt):
             raise
         except Exception as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cai_jax import __version__
+from cai_jax.parallel import processes
 from cai_jax.runs import files, leases
 from cai_jax.runs.cache import LEASE
 from cai_jax.runs.errors import UserError
@@ -38,6 +39,8 @@ class RunFolder:
     ) -> RunFolder:
         """Makes `<program>-<time>-<hash>` under `out` and points `latest` at it.
 
+        Of several processes the first does; every other one keeps its own record in `process-<number>` within.
+
         Args:
           out: the folder that holds runs and cache.
           program: path of the program, for its name.
@@ -45,24 +48,30 @@ class RunFolder:
           plan: JSON of the plan.
           about: further entries of the manifest (seed, overrides, limit).
         """
-        now = time.time()
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+        made: list[RunFolder] = []
+
+        def make() -> str:
+            made.append(cls._make(out, program, text, plan, about))
+            return made[0].path.name
+
+        name = processes.led(make)
+        if made:
+            return made[0]
+        own = out / name / f"process-{processes.number()}"
+        own.mkdir(parents=True)
+        return cls(own, _begun(program, about))
+
+    @classmethod
+    def _make(
+        cls, out: Path, program: Path, text: bytes, plan: Mapping[str, Any], about: Mapping[str, Any]
+    ) -> RunFolder:
+        manifest = _begun(program, about)
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(manifest["started"]))
         digest = uuid.uuid4().hex[:6]
         stem = re.sub(r"[^A-Za-z0-9_]+", "_", program.stem) or "program"
         path = out / f"{stem}-{stamp}-{digest}"
         path.mkdir(parents=True)
-        folder = cls(
-            path,
-            {
-                "program": str(program),
-                "status": "running",
-                "started": now,
-                **about,
-                "versions": versions(),
-                "devices": [],
-            },
-            leases.acquire(path),
-        )
+        folder = cls(path, manifest, leases.acquire(path))
         files.write_bytes(path / "program.cai", text)
         files.write_json(path / "plan.json", plan)
         folder.write()
@@ -79,6 +88,12 @@ class RunFolder:
         self.write(status=status, finished=time.time(), devices=devices(), **entries)
         if self._lease is not None:
             self._lease.release()
+
+
+def _begun(program: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest of a run that begins now."""
+    state = {"program": str(program), "status": "running", "started": time.time()}
+    return {**state, **about, "versions": versions(), "devices": []}
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Leases: one process at a time works on a node or a run's folder, and a dead one's place can be taken.
 
 A lease is a file that names its holder. On the holder's own machine the process table says whether it lives;
-from elsewhere its heartbeat does, which is the file's modification time.
+from elsewhere its heartbeat does, which is the file's modification time. All it takes is that a file can be created
+if there is none, which buckets can do as well as disks.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Holder:
     token: str
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host.split('/')[0]}"
+        return f"process {self.pid} on {self.host.split('/')[0]}" if self.host else "another process"
 
 
 def this_process() -> Holder:
@@ -70,7 +71,10 @@ def acquire(folder: Path) -> Lease | Holder:
 
 
 def read(path: Path) -> Holder | None:
-    """Who holds the lease in this file; None if there is none, nobody's if a power loss has left it unreadable."""
+    """Who holds the lease in this file; None if there is none.
+
+    One without a host if it cannot be read: it is being written, or a power loss has spoilt it.
+    """
     try:
         return Holder(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -83,7 +87,7 @@ def alive(holder: Holder, path: Path) -> bool:
     if holder.host == _machine():
         return _started(holder.pid) == holder.started
     try:
-        return holder.host != "" and time.time() - path.stat().st_mtime < STALE_S
+        return time.time() - path.stat().st_mtime < STALE_S
     except FileNotFoundError:
         return False
 
@@ -93,7 +97,7 @@ def _take(path: Path, mine: Holder) -> Holder:
     while True:
         holder = read(path)
         if holder is None:
-            if _link(path, mine):
+            if _create(path, mine):
                 return mine
         elif alive(holder, path):
             return holder
@@ -116,17 +120,17 @@ def _break(path: Path, dead: Holder, mine: Holder) -> None:
     breaking.unlink(missing_ok=True)
 
 
-def _link(path: Path, mine: Holder) -> bool:
-    """Makes the lease, whole and durable; False if there is one. A link fails where a rename would replace."""
-    beside = path.with_name(f"{LEASE_TEMPORARY}{uuid.uuid4().hex}")
+def _create(path: Path, mine: Holder) -> bool:
+    """Makes the lease, durable; False if there is one."""
     try:
-        files.write_text(beside, json.dumps(asdict(mine)))
-        os.link(beside, path)
-        return True
+        with open(path, "x", encoding="utf-8") as stream:
+            stream.write(json.dumps(asdict(mine)))
+            stream.flush()
+            os.fsync(stream.fileno())
     except FileExistsError:
         return False
-    finally:
-        beside.unlink(missing_ok=True)
+    files.sync(path.parent)
+    return True
 
 
 def _machine() -> str:

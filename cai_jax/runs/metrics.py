@@ -2,57 +2,57 @@
 
 from __future__ import annotations
 
-import json
-import os
+import time
 from pathlib import Path
 from typing import Any
 
 from cai_jax.runs import files
 
+# Seconds after which what was logged is on the disk for those who watch; a batch or checkpoint brings it there sooner.
+EVERY_S = 10.0
+
 
 class MetricsLog:
-    """Appends to a metrics file that an earlier attempt may have begun.
+    """Goes on with a metrics file that an earlier attempt may have begun.
 
-    The file never holds two histories: the first step logged by this attempt replaces everything that an
-    earlier attempt logged from that step on.
+    The file is written whole every time, since buckets cannot append, and never holds two histories: the first step
+    logged by this attempt replaces everything that an earlier attempt logged from that step on.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stream = None
+        self._lines: list[dict[str, Any]] | None = None  # None until this attempt logs
+        self._fresh = False
+        self._written = time.monotonic()
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Adds one line. Numbers that JSON does not know (NaN, infinities) are written as null."""
-        if self._stream is None:
+        if self._lines is None:
             self.truncate(step - 1)
-            self._stream = open(self._path, "a", encoding="utf-8")
-        line = {"step": int(step)} | {name: _number(value) for name, value in metrics.items()}
-        self._stream.write(files.json_lines([line]))
-        self._stream.flush()
+        self._lines.append({"step": int(step)} | {name: _number(value) for name, value in metrics.items()})
+        self._fresh = True
+        if time.monotonic() - self._written >= EVERY_S:
+            self.sync()
 
     def truncate(self, step: int) -> None:
         """Keeps what was logged up to and including `step`."""
-        self.close()
-        kept = [line for line in read(self._path) if line["step"] <= step]
-        files.write_text(self._path, files.json_lines(kept))
+        self.sync()
+        self._lines = [line for line in read(self._path) if line["step"] <= step]
+        self._write()
 
     def sync(self) -> None:
         """Makes what was logged durable."""
-        if self._stream is not None:
-            os.fsync(self._stream.fileno())
+        if self._fresh:
+            self._write()
 
-    def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+    def _write(self) -> None:
+        files.write_text(self._path, files.json_lines(self._lines))
+        self._fresh, self._written = False, time.monotonic()
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file; a last line that a killed writer left unfinished is dropped."""
-    if not path.exists():
-        return []
-    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    return [json.loads(line) for line in whole.split("\n") if line]
+    """The lines of a metrics file; none if there is no file."""
+    return files.read_lines(path) if path.exists() else []
 
 
 def _number(value: Any) -> float | None:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from cai_jax.parallel import processes
+
 EVERY_S = 10.0
 
 
@@ -76,6 +78,13 @@ class PlainReporter:
         """Nothing is left on the screen that would have to be cleared."""
 
 
+class SilentReporter(PlainReporter):
+    """Says nothing: what the first of several processes says holds for all."""
+
+    def say(self, text: str) -> None:
+        pass
+
+
 class LiveReporter(PlainReporter):
     """The same lines above a bar for the node at work; needs a terminal."""
 
@@ -117,8 +126,10 @@ class LiveReporter(PlainReporter):
 
 
 def reporter(stream: TextIO | None = None, cached: bool = True) -> PlainReporter:
-    """A live one if the stream (stderr) is a terminal that can do more than print lines."""
+    """A live one if the stream (stderr) is a terminal that can do more than print lines; of several processes one."""
     stream = stream or sys.stderr
+    if not processes.first():
+        return SilentReporter(stream)
     live = stream.isatty() and os.environ.get("TERM") != "dumb"
     return (LiveReporter if live else PlainReporter)(stream, cached=cached)
 

@@ -1,4 +1,7 @@
-"""Ctrl-C and preemption: the first signal lets the current batch finish, a second Ctrl-C does not wait."""
+"""Ctrl-C and preemption: the first signal lets the current batch finish, a second Ctrl-C does not wait.
+
+Of several processes all stop at the same batch, whichever was told to.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from cai_jax.parallel import processes
 from cai_jax.runs.errors import Interrupted
 
 
@@ -24,12 +28,13 @@ class Interrupts:
 
     @property
     def pending(self) -> bool:
-        return self._pending != 0
+        return processes.most(self._pending) != 0
 
     def check(self) -> None:
         """Raises Interrupted if a signal is pending."""
-        if self._pending:
-            raise Interrupted(self._pending)
+        number = processes.most(self._pending)
+        if number:
+            raise Interrupted(number)
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():

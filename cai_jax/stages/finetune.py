@@ -61,8 +61,6 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
 
 def run(ctx) -> Mapping[str, Any]:
     """Trains and writes hf/; result: steps, dtype, format."""
-    import jax
-
     from cai_jax.learn import optim, sft
     from cai_jax.learn.state import TrainState
     from cai_jax.stages.parts import adapting
@@ -84,5 +82,5 @@ def run(ctx) -> Mapping[str, Any]:
 
     state = train(ctx, start, step, rows.batches, total, p["batch"] * data.length)
     data.fitter.note(ctx)
-    adapting.save(ctx, adapting.trained(p, model, jax.device_get(state.params)))
+    adapting.save(ctx, adapting.trained(p, model, state.params))
     return {"steps": total, **choices(ctx.inputs["model"])}

@@ -158,12 +158,13 @@ def _write_fresh(ctx, shape: str) -> None:
     from cai_jax.models import checkpoint, decoder
     from cai_jax.models.shapes import SHAPES
     from cai_jax.models.tokenizer import Tokenizer
+    from cai_jax.parallel import processes
 
     folder = ctx.dir / "tokenizer"
     if ctx.params["tokenizer"] == "builtin:tiny":
         from cai_jax.tiny import tokenizer as world
 
-        world.write(folder)
+        processes.led(lambda: world.write(folder))
     else:
         folder = Path(ctx.params["tokenizer"])
     tokenizer = Tokenizer.load(folder, SHAPES[shape])

@@ -123,8 +123,6 @@ def run(ctx) -> Mapping[str, Any]:
     Score and divergence are those of the last rollout within the limits: with limits, of the policy that is saved;
     without, of the one before its last step.
     """
-    import jax
-
     from cai_jax.stages.parts import adapting
     from cai_jax.stages.parts.limits import Course, Limits
     from cai_jax.stages.parts.models import choices
@@ -145,7 +143,7 @@ def run(ctx) -> Mapping[str, Any]:
     # With limits the trained policy is measured too: it may be the one that breaks them.
     for number in range(begun, total + bool(limits)):
         state, prepared, metrics = loop.roll(state, number)
-        last = finite(metrics, number + 1)
+        last = finite(metrics, number + 1, {})
         broken = limits.broken(last, course)
         if broken is None:
             course = course.after(last, state.policy.params if limits else {}, number)
@@ -153,7 +151,7 @@ def run(ctx) -> Mapping[str, Any]:
             ctx.log(number + 1, **last)
             break
         state, updated = loop.improve(state, prepared, number)
-        last |= finite(updated, number + 1)
+        last |= finite(updated, number + 1, {"critic": state.critic.params, "policy": state.policy.params})
         ctx.log(number + 1, **last)
         tokens += int(last["length"] * ctx.params["batch"])
         # Behind the last step nothing is left to go on with: what it measured belongs to the result.
@@ -164,7 +162,7 @@ def run(ctx) -> Mapping[str, Any]:
     notes = [*diagnoses(course.first, last), *([broken] if broken else [])]
     for code, message in notes:
         ctx.note(code, message)
-    policy = jax.device_get(course.kept if limits else state.policy.params)
+    policy = course.kept if limits else state.policy.params
     adapting.save(ctx, adapting.trained(ctx.params, loop.model, policy))
     kept = {name: float(course.measured[name]) for name in ("score", "kl")}
     steps = int(course.steps) if limits else total

@@ -73,7 +73,7 @@ def test_losses_and_metrics_are_torchs(prepared):
     assert expected["clip_fraction"] > 0.2
     for name, theirs in expected.items():
         assert float(metrics[name]) == pytest.approx(theirs.item(), rel=1e-4, abs=1e-5), name
-    assert set(metrics) == set(expected) | {"grad_norm", "critic_grad_norm", "learning_rate"}
+    assert set(metrics) == set(expected) | {"grad_norm", "critic_grad_norm", "learning_rate", "finite"}
 
 
 def test_the_critics_gradient_is_torchs(prepared):

@@ -8,5 +8,5 @@ from tests.programs import running
 @pytest.fixture(scope="session")
 def quickstart(tmp_path_factory) -> running.Run:
     """`cai-jax run programs/quickstart.cai` in a folder of its own, with nothing cached."""
-    program, out = running.ROOT / "programs" / "quickstart.cai", tmp_path_factory.mktemp("quickstart")
-    return running.run(program, out, codes=(0, 1))  # what it shows is for the tests to say
+    # What it shows is for the tests to say.
+    return running.run(running.QUICKSTART, tmp_path_factory.mktemp("quickstart"), codes=(0, 1))

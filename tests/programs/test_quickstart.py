@@ -1,10 +1,18 @@
 """README's first command, whole: what it must show. How long it takes is a benchmark."""
 
+import random
+import signal
+
 import pytest
 
-from tests.programs.running import told
+from cai_jax.runs.cache import CHECKPOINTS, DONE
+from tests.programs import running
+from tests.programs.killing import at_work, made, started, there, waited
+from tests.programs.running import QUICKSTART, told
 
 pytestmark = pytest.mark.slow
+
+KEPT = ("part-*", f"{CHECKPOINTS}/*.json", DONE)
 
 # name, of, on, lowest and highest value allowed
 FIGURES = [
@@ -35,3 +43,21 @@ def test_every_claim_of_the_program_holds(quickstart):
     assert [claim["text"] for claim in quickstart.shown["expectations"] if not claim["holds"]] == []
     assert quickstart.shown["status"] == "ok"
     assert "harm_rate(rl, red.test) < harm_rate(sl, red.test)" in str(quickstart.shown["expectations"])
+
+
+def test_killed_five_times_it_ends_with_the_same_bytes(quickstart, tmp_path):
+    draw, stages = random.Random(0), []
+    for _ in range(5):
+        process, kept = started(QUICKSTART, tmp_path), there(tmp_path, *KEPT)
+        count = draw.randint(6, 14)
+        waited(process, lambda kept=kept, count=count: len(there(tmp_path, *KEPT) - kept) >= count)
+        # Whatever it is doing then: less than half a minute's work can be lost each time.
+        waited(process, lambda: False, seconds=draw.uniform(0.0, 5.0))
+        stages.append(at_work(tmp_path, process.pid).name.split("-")[0])
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    told(f"the quickstart was killed five times, in {', '.join(stages)}")
+    again = running.run(QUICKSTART, tmp_path)
+    assert dict(made(tmp_path)) == dict(made(quickstart.out))
+    assert again.shown["metrics"] == quickstart.shown["metrics"]

@@ -8,18 +8,15 @@ leaves, to the byte.
 import json
 import random
 import signal
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cai_jax.runs import leases
-from cai_jax.runs.cache import CHECKPOINTS, DONE, LEASE, NODE
+from cai_jax.runs.cache import CHECKPOINTS, DONE, NODE
 from tests.programs import running
+from tests.programs.killing import at_work, made, started, there, waited
 from tests.programs.running import PAGES, told
 
 pytestmark = pytest.mark.slow
@@ -34,6 +31,7 @@ main(sys.argv[1:])
 """
 PYTHON = ("-c", OFTEN)
 KILLS = 30
+TRAINING = ("finetune", "reward", "ppo")
 KEPT = ("part-*", f"{CHECKPOINTS}/*.json", DONE)
 BEING_WRITTEN = f"{CHECKPOINTS}/*.orbax-checkpoint-tmp*"
 
@@ -60,8 +58,9 @@ def disturbed(page, undisturbed) -> list[running.Run]:
     ends, stages, writing = [], Counter(), 0
     parts: dict[Path, bytes] = {}
     while stages.total() < KILLS:
-        in_ppo = stages.total() >= KILLS // 2 and not stages["ppo"]
-        caught = killed(page, out, draw, 3 if in_ppo else stages.total() % 3)
+        # On a slow machine most kills come early: from the middle on those stages are sought that are left.
+        left = [stage for stage in TRAINING if not stages[stage]] if stages.total() >= KILLS // 2 else []
+        caught = killed(page, out, draw, stages.total() % 3, *left[:1])
         if caught is None:
             ends.append(out)
             out = out.with_name(f"disturbed-{len(ends)}")
@@ -76,30 +75,30 @@ def disturbed(page, undisturbed) -> list[running.Run]:
         if stage == "ppo" and stages["ppo"] == 1:
             interrupted(page, out)
     told(f"killed {KILLS} times, in {dict(stages)}, of which {writing} times while it wrote a checkpoint")
-    assert len(stages) >= 5 and {"finetune", "reward", "ppo"} <= stages.keys() and writing >= 3
+    assert len(stages) >= 5 and stages.keys() >= set(TRAINING) and writing >= 3
     return [running.run(page, end, python=PYTHON) for end in (*ends, out)]
 
 
-def killed(page: Path, out: Path, draw: random.Random, way: int) -> tuple[str, bool] | None:
+def killed(page: Path, out: Path, draw: random.Random, way: int, sought: str = "") -> tuple[str, bool] | None:
     """Goes on with a run and kills it: in which stage, and whether within a checkpoint; None if it ended before.
 
     Args:
-      way: 0 kills it at any moment, 1 behind some things that it has kept, 2 while it writes a checkpoint if it does,
-        3 behind a step of PPO.
+      way: 0 kills it at any moment, 1 behind some things that it has kept, 2 while it writes a checkpoint if it does.
+      sought: the stage, instead, behind whose first steps it is killed.
     """
-    process, kept, written = started(page, out), there(out, *KEPT), there(out, BEING_WRITTEN)
+    process, kept, written = started(page, out, PYTHON), there(out, *KEPT), there(out, BEING_WRITTEN)
     waited(process, lambda: at_work(out, process.pid))
-    if way == 0:
+    if sought:
+        waited(process, lambda: any((out / "cache").glob(f"{sought}-*/{CHECKPOINTS}/*.json")))
+    elif way == 0:
         time.sleep(draw.uniform(0.0, 3.0))
     elif way == 1:
         # Of checkpoints only the last two are there, so that more than that lies behind the end of the stage.
         count = draw.randint(1, 5)
         waited(process, lambda: len(there(out, *KEPT) - kept) >= count)
         time.sleep(draw.uniform(0.0, 1.0))
-    elif way == 2:
-        waited(process, lambda: there(out, BEING_WRITTEN) - written, seconds=8.0)
     else:
-        waited(process, lambda: any((out / "cache").glob(f"ppo-*/{CHECKPOINTS}/*.json")))
+        waited(process, lambda: there(out, BEING_WRITTEN) - written, seconds=8.0)
     folder = at_work(out, process.pid)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -109,35 +108,9 @@ def killed(page: Path, out: Path, draw: random.Random, way: int) -> tuple[str, b
     return stage, bool(there(out, BEING_WRITTEN) - written)
 
 
-def started(page: Path, out: Path) -> subprocess.Popen:
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(running.command(page, out, python=PYTHON), env=running.clean(), **pipes)
-
-
-def at_work(out: Path, pid: int) -> Path | None:
-    """The node on which a process works now."""
-    for lease in (out / "cache").glob(f"*-*/{LEASE}"):
-        holder = leases.read(lease)
-        if holder is not None and holder.pid == pid:
-            return lease.parent
-    return None
-
-
-def there(out: Path, *patterns: str) -> set[Path]:
-    """What there is in the folders of nodes."""
-    return {path for pattern in patterns for path in (out / "cache").glob(f"*/{pattern}")}
-
-
-def waited(process: subprocess.Popen, ready: Callable[[], Any], seconds: float = 300.0) -> None:
-    """Waits until something is ready, the process has ended, or the time is over."""
-    end = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < end and not ready():
-        time.sleep(0.002)
-
-
 def interrupted(page: Path, out: Path) -> None:
     """Ctrl-C while PPO is at work."""
-    process = started(page, out)
+    process = started(page, out, PYTHON)
     waited(process, lambda: (folder := at_work(out, process.pid)) and folder.name.startswith("ppo-"))
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
@@ -146,13 +119,6 @@ def interrupted(page: Path, out: Path) -> None:
     assert "stopping after this batch" in said
     assert "everything finished is kept. To go on:" in said and f"run {page}" in said
     assert json.loads(shown)["status"] == "interrupted"
-
-
-def made(out: Path) -> Iterator[tuple[str, bytes]]:
-    """Everything that the nodes are made of; node.json, which says when, is left out."""
-    for path in sorted((out / "cache").rglob("*")):
-        if path.is_file() and path.name != NODE and path.parent != out / "cache":
-            yield str(path.relative_to(out)), path.read_bytes()
 
 
 def test_after_kills_the_bytes_are_those_of_an_undisturbed_run(undisturbed, disturbed):

@@ -24,13 +24,11 @@ def test_a_metrics_log_holds_one_history(tmp_path):
     for step in range(1, 6):
         log.log(step, {"x": step, "y": 0.5})
     log.log(5, {"eval": 1.0})
-    log.close()
-    with open(path, "a") as stream:
-        stream.write('{"step": 6, "x"')  # as a killed writer leaves it
+    log.sync()
     again = MetricsLog(path)
     again.truncate(3)
     again.log(4, {"x": -4})
-    again.close()
+    again.sync()
     assert [(line["step"], line["x"]) for line in metrics.read(path)] == [
         (1, 1.0),
         (2, 2.0),
@@ -45,14 +43,23 @@ def test_a_metrics_log_without_a_restore_replaces_from_the_first_step_on(tmp_pat
         log = MetricsLog(path)
         for step in (first, first + 1):
             log.log(step, {"attempt": first})
-        log.close()
+        log.sync()
     assert [(line["step"], line["attempt"]) for line in metrics.read(path)] == [(1, 1.0), (2, 2.0), (3, 2.0)]
+
+
+def test_what_is_logged_is_there_for_those_who_watch_soon_after(tmp_path, monkeypatch):
+    log = MetricsLog(tmp_path / "m.jsonl")
+    log.log(1, {"x": 1})
+    assert metrics.read(tmp_path / "m.jsonl") == []
+    monkeypatch.setattr(metrics, "EVERY_S", 0.0)
+    log.log(2, {"x": 2})
+    assert [line["step"] for line in metrics.read(tmp_path / "m.jsonl")] == [1, 2]
 
 
 def test_numbers_that_json_lacks_are_null(tmp_path):
     log = MetricsLog(tmp_path / "m.jsonl")
     log.log(1, {"a": float("nan"), "b": float("inf"), "c": 1})
-    log.close()
+    log.sync()
     assert metrics.read(tmp_path / "m.jsonl") == [{"step": 1, "a": None, "b": None, "c": 1.0}]
 
 

@@ -151,6 +151,12 @@ class Bench:
         (self.root / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
         return self.root / name
 
+    @property
+    def compiled(self) -> dict[str, str]:
+        """The environment of processes that share their compiled functions with these tests."""
+        settings = {"JAX_COMPILATION_CACHE_DIR": str(self.root / "jax")}
+        return settings | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1", "JAX_PLATFORMS": "cpu"}
+
     def model(self) -> checkpoint.Model:
         """The small random model, `base` in programs."""
         return checkpoint.load(str(self.root / "small"))

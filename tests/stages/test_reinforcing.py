@@ -73,8 +73,24 @@ def test_repeated_phrases():
 def test_what_is_not_finite_is_refused():
     for name in ("loss", "value_loss", "grad_norm", "critic_grad_norm"):
         with pytest.raises(UserError, match=f"{name} is nan at step 3"):
-            training.finite({"loss": 1.0, name: np.float32(np.nan)}, 3)
-    assert training.finite({"loss": np.float32(0.5)}, 1) == {"loss": 0.5}
+            training.finite({"loss": 1.0, name: np.float32(np.nan)}, 3, {})
+    assert training.finite({"loss": np.float32(0.5), "finite": np.ones(2, bool)}, 1, {"a": 0, "b": 0}) == {"loss": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("fine", "told"),
+    [
+        ("1101", "grad_norm is inf at step 7, in the gradient of layers_1/up_proj"),
+        ("0010", "in the gradient of embed, layers_0/up_proj, unembed"),
+        ("0000", "and so is the gradient of each of the 4 tensors"),
+    ],
+)
+def test_the_tensors_whose_gradient_is_not_finite_are_named(fine, told):
+    params = {"embed": 1, "layers_0": {"up_proj": 1}, "layers_1": {"up_proj": 1}, "unembed": 1}
+    metrics = {"loss": 1.0, "grad_norm": np.float32(np.inf), "finite": np.array([each == "1" for each in fine])}
+    with pytest.raises(UserError) as error:
+        training.finite(metrics, 7, params)
+    assert error.value.message.endswith(told) and "learning rate" in error.value.hint
 
 
 @pytest.mark.parametrize(
@@ -110,7 +126,7 @@ def test_training_accumulates_over_micro_batches():
 
         def __call__(self, state, batch):
             seen.append({name: x.shape for name, x in batch.items()})
-            return state + batch["x"].sum(), {"loss": 1.0}
+            return SimpleNamespace(params=state.params + batch["x"].sum()), {"loss": 1.0}
 
     ctx = SimpleNamespace(
         node=SimpleNamespace(schedule={"microbatch": 2}),
@@ -120,7 +136,7 @@ def test_training_accumulates_over_micro_batches():
     )
     ctx.log = ctx.progress = lambda *args, **more: None
     batches = lambda start: iter([{"x": np.ones((6, 5)), "p": np.ones(6)}] * 2)  # noqa: E731
-    assert training.train(ctx, lambda: 0.0, Step(), batches, 2, 30) == 60
+    assert training.train(ctx, lambda: SimpleNamespace(params=0.0), Step(), batches, 2, 30).params == 60
     assert seen == [{"x": (3, 2, 5), "p": (3, 2)}] * 2
 
 

@@ -9,7 +9,8 @@ import pytest
 from cai_jax.data.formats import PAPER
 from cai_jax.models import checkpoint
 from cai_jax.stages import reward as reward_stage
-from cai_jax.stages.parts.examples import dialog
+from cai_jax.stages.parts import training
+from cai_jax.stages.parts.examples import Rows, dialog
 from cai_jax.stages.parts.fitting import Fitting
 from cai_jax.stages.parts.rewarding import Scorer, raw_scores
 from tests.tiny.world import Context
@@ -179,3 +180,21 @@ sl = replies |> finetune(half, batch=2, steps=1)
     assert ran.result("sl")["dtype"] == "bfloat16"
     assert checkpoint.load(str(ran.entry("fresh").dir / "hf")).config.max_position == 1024
     assert np.isfinite(losses(ran, "sl")).all()
+
+
+def test_what_is_not_finite_stops_training_and_keeps_the_checkpoint_before(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
+    batches = Rows.batches
+
+    def poisoned(self, begin):
+        for number, batch in enumerate(batches(self, begin), begin):
+            yield batch if number != 2 else {**batch, "weights": np.full_like(batch["weights"], np.nan)}
+
+    monkeypatch.setattr(Rows, "batches", poisoned)
+    text = "x = ask.train |> sample(base, max_new=8) |> finetune(base, batch=2, steps=6)\n"
+    ran = bench.run(text, out=tmp_path, code=4)
+    assert "x (finetune) failed: loss is nan at step 3, and so is the gradient of each of the " in ran.err
+    assert "lower the learning rate" in ran.err and "Traceback" not in ran.err
+    (folder,) = (tmp_path / "cache").glob("finetune-*")
+    assert {path.stem for path in (folder / "ckpt").glob("*.json")} == {"1", "2"}
+    assert not (folder / "hf").exists() and not (folder / "DONE").exists()

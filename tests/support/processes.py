@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +28,42 @@ def one(module: str, devices: int, arguments: Sequence[str] = (), **environment:
 
 
 def two(module: str, devices: int, arguments: Sequence[str] = ()) -> list[Any]:
-    """What each of two processes prints that work together; they are given their number and a meeting place first."""
+    """What each of two processes prints that work together (`parallel.processes.join`)."""
+    ends = ended(started(["-W", "error", "-m", module, *arguments], devices))
+    assert [end.returncode for end in ends] == [0, 0], ends
+    # What carries their messages says that it is connected, on the same channel.
+    return [json.loads(end.stdout.splitlines()[-1]) for end in ends]
+
+
+def started(words: Sequence[str], devices: int, **more: str) -> list[subprocess.Popen]:
+    """Two processes of Python with these arguments, told as on a pod's hosts where the other is; `more` variables."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-W", "error", "-m", module]
-    both = [
-        subprocess.Popen([*command, number, address, *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE)
+    environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COORDINATOR_ADDRESS": address,
+        "JAX_NUM_PROCESSES": "2",
+        **more,
+    }
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return [
+        subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment | {"JAX_PROCESS_ID": number}, **pipes)
         for number in "01"
     ]
+
+
+def ended(both: Sequence[subprocess.Popen]) -> list[subprocess.CompletedProcess]:
+    """How they ended, and what they said; none of them is left."""
     try:
-        said = [process.communicate(timeout=300)[0] for process in both]
+        with ThreadPoolExecutor() as readers:  # together, so that none waits for the other's pipe to be read
+            said = list(readers.map(lambda process: process.communicate(timeout=600), both))
     finally:
         for process in both:
             process.kill()
             process.wait()
-    assert [process.returncode for process in both] == [0, 0]
-    # What carries their messages says that it is connected, on the same channel.
-    return [json.loads(each.splitlines()[-1]) for each in said]
+    return [
+        subprocess.CompletedProcess(process.args, process.returncode, *each)
+        for process, each in zip(both, said, strict=True)
+    ]

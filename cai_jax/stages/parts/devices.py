@@ -11,18 +11,24 @@ if TYPE_CHECKING:
 
 
 def devices_of(ctx) -> Mesh | Literal["one", "pmap"]:
-    """A mesh, or "one" for the first device, or "pmap"; noted in the node's schedule.
+    """A mesh, or "one" for this process's first device, or "pmap"; noted in the node's schedule.
 
     Raises:
-      UserError: the mesh asked for does not fit this machine.
+      UserError: the mesh asked for does not fit the devices at hand.
     """
     import jax
 
+    from cai_jax.parallel import processes
     from cai_jax.parallel.mesh import make_mesh
 
     asked = ctx.node.schedule.get("mesh", "auto")
     if asked == "auto" and len(jax.devices()) == 1:
         asked = "one"
+    if asked == "pmap" and processes.several():
+        raise UserError(
+            "pmap maps a step over the devices of one process, and this run has several",
+            "say with (mesh=auto), or a mesh(…)",
+        )
     if isinstance(asked, str) and asked != "auto":
         ctx.used(mesh=asked)
         return asked

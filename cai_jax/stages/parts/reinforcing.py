@@ -16,6 +16,7 @@ from cai_jax.learn import kl, ppo, rollout
 from cai_jax.models import decoder, lora
 from cai_jax.models.checkpoint import Model
 from cai_jax.parallel.placing import served
+from cai_jax.parallel.processes import gathered
 from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.stages.parts import adapting
 from cai_jax.stages.parts.draws import draw_of
@@ -139,16 +140,17 @@ class Loop:
         arrays["scores"] = self.scorer.scores(scored).astype(np.float32)
         batch = micro_batches(arrays, self.micro)
         read = {name: batch[name] for name in ("tokens", "mask")}
-        batch["reference"] = np.asarray(self.reference(self.reference_params, read))
-        state, prepared, metrics = self.prepare(state, batch)
+        batch["reference"] = gathered(self.reference(self.reference_params, read))
+        state, laid, metrics = self.prepare(state, batch)
+        prepared = {name: gathered(x) for name, x in laid.items()}
         metrics = metrics | self._gap(drawn, prepared) | {"boilerplate": boilerplate(drawn.texts)}
         if self.watch is not None:
             metrics["watch"] = float(self.watch.scores(scored).mean())
-        return state, {name: np.asarray(x) for name, x in prepared.items()}, metrics
+        return state, prepared, metrics
 
-    def _gap(self, drawn: Drawn, prepared: Mapping[str, Any]) -> dict[str, float]:
+    def _gap(self, drawn: Drawn, prepared: Mapping[str, np.ndarray]) -> dict[str, float]:
         """How far the sampler's log-probabilities are from the trainer's, in nats per token: mean and largest."""
-        trained = np.asarray(prepared["logprobs"])[np.asarray(prepared["mask"])]
+        trained = prepared["logprobs"][prepared["mask"]]
         sampled = np.concatenate([reply.logprobs for reply in drawn.replies])
         apart = np.abs(trained - sampled)
         return {"sampler_gap": float(apart.mean()), "sampler_gap_max": float(apart.max())}
@@ -163,8 +165,9 @@ class Loop:
                 state, updated = self.update(state, minibatch)
                 found.append(updated)
         # The rollout has told the entropy and the tokens of all its replies.
-        names = found[0].keys() - {"entropy", "tokens"}
-        return state, {name: np.mean([float(updated[name]) for updated in found]) for name in sorted(names)}
+        names = found[0].keys() - {"entropy", "tokens", "finite"}
+        means = {name: np.mean([float(updated[name]) for updated in found]) for name in sorted(names)}
+        return state, means | {"finite": np.all([updated["finite"] for updated in found], axis=0)}
 
     def _draw(self, state, number: int) -> Drawn:
         """A rollout of the policy as it is now."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cai_jax.errors import UserError
+from cai_jax.parallel import processes
 from cai_jax.stages.parts.devices import devices_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ Batch = Mapping[str, np.ndarray]
 
 # Seconds between two checkpoints: what an interruption may cost.
 SAVE_EVERY = 60.0
+
+# Tensors that an error names; the rest are counted.
+_NAMED = 3
 
 
 def optim_of(params: Mapping[str, Any], steps: int) -> Optim:
@@ -95,8 +99,9 @@ class Checkpoints:
 
     @property
     def due(self) -> bool:
-        """It is time to save, or the run is about to stop."""
-        return self.ctx.stopping or time.monotonic() - self.last > SAVE_EVERY
+        """It is time to save, or the run is about to stop; the same on all processes."""
+        # With several, asking waits for the step: a hundredth of one that is worth several hosts.
+        return self.ctx.stopping or processes.most(time.monotonic() - self.last > SAVE_EVERY) != 0
 
     def save(self, step: int, state: Any) -> None:
         """Saves the state after `step` steps; what these steps have logged must be logged by now."""
@@ -104,20 +109,42 @@ class Checkpoints:
         self.last = time.monotonic()
 
 
-def finite(metrics: Mapping[str, Any], step: int) -> dict[str, float]:
-    """The metrics as floats.
+def finite(metrics: Mapping[str, Any], step: int, params: Any) -> dict[str, float]:
+    """The metrics as floats, without `finite`.
+
+    Args:
+      params: what the step's gradient is of, for the names of tensors.
 
     Raises:
-      UserError: a loss or the norm of a gradient is not a finite number; names the step.
+      UserError: a loss or the norm of a gradient is not a finite number; names the step and the tensors.
     """
-    values = {name: float(value) for name, value in metrics.items()}
+    values = {name: float(value) for name, value in metrics.items() if name != "finite"}
     for name in ("loss", "policy_loss", "value_loss", "grad_norm", "critic_grad_norm"):
         if not np.isfinite(values.get(name, 0.0)):
             raise UserError(
-                f"{name} is {values[name]} at step {step}",
-                "lower the learning rate, or check the data for extremes",
+                f"{name} is {values[name]} at step {step}{_where(metrics, params)}",
+                "lower the learning rate, or check the data for extremes; the last checkpoint before it is kept",
             )
     return values
+
+
+def _where(metrics: Mapping[str, Any], params: Any) -> str:
+    """Whose gradient is not finite, in words."""
+    import jax
+
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    kept = np.asarray(metrics.get("finite", np.ones(len(leaves), bool)))
+    lost = [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for (path, _), fine in zip(leaves, kept, strict=True)
+        if not fine
+    ]
+    if not lost:
+        return ""
+    if len(lost) == len(leaves):
+        return f", and so is the gradient of each of the {len(lost)} tensors"
+    more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+    return f", in the gradient of {', '.join(lost[:_NAMED])}{more}"
 
 
 def train(
@@ -145,13 +172,13 @@ def train(
     for number in range(begun, total):
         state, metrics = step(state, micro_batches(next(feed), size))
         if pending is not None:  # the device works on this step while the host reads the last one's metrics
-            ctx.log(number, **finite(pending, number))
+            ctx.log(number, **finite(pending, number, state.params))
         pending = metrics
         if checkpoints.due:
-            ctx.log(number + 1, **finite(pending, number + 1))
+            ctx.log(number + 1, **finite(pending, number + 1, state.params))
             pending = None
             checkpoints.save(number + 1, state)
         ctx.progress(number + 1, total, tokens=(number + 1 - begun) * tokens, unit="steps")
     if pending is not None:
-        ctx.log(total, **finite(pending, total))
+        ctx.log(total, **finite(pending, total, state.params))
     return state

@@ -1,0 +1,137 @@
+"""The processes of one run, one on every host: they make the same plan, run the same loop, and write once.
+
+Whatever could differ between them (a clock, a signal, what lies on the disk) is asked of the first, or of all, before
+anybody acts on it. So all of them must call these functions in the same order. In a run of one process they do nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from cai_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import jax
+    import numpy as np
+    from jax.sharding import Sharding
+
+# What one process tells the others at a time: a flag, a path, an error.
+_MESSAGE = 1 << 14
+
+
+def join() -> None:
+    """Makes this process one of several (`jax.distributed`); before anything else is asked of JAX.
+
+    On a TPU slice, under Slurm, MPI and Kubernetes JAX finds the others by itself. Elsewhere JAX_COORDINATOR_ADDRESS
+    (host:port of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID say where they are.
+
+    Raises:
+      UserError: nothing says where, or the others cannot be reached.
+    """
+    import jax
+
+    try:
+        count, place = (
+            int(os.environ[name]) if name in os.environ else None for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+        )
+        # A preemption is noticed by runs/signals.py, together with Ctrl-C.
+        jax.config.update("jax_enable_preemption_service", False)
+        jax.distributed.initialize(num_processes=count, process_id=place)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"the other processes of this run cannot be found: {error}",
+            "set JAX_COORDINATOR_ADDRESS=host:port, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or run without --distributed",
+        ) from None
+
+
+def several() -> bool:
+    """Whether this is one of several processes."""
+    jax = sys.modules.get("jax")  # which a run out of the cache must not import
+    return jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def number() -> int:
+    """Which of them this is, from 0 on."""
+    return sys.modules["jax"].process_index() if several() else 0
+
+
+def first() -> bool:
+    """Whether this process is the one that writes."""
+    return number() == 0
+
+
+def led(work: Callable[[], Any]) -> Any:
+    """What `work` returns on the first process (a JSON value of a few words), on all of them.
+
+    Raises:
+      UserError, OSError: on all of them, if `work` does on the first.
+    """
+    if not several():
+        return work()
+    told, raised = {}, None
+    if first():
+        try:
+            told["value"] = work()
+        except (UserError, OSError) as error:
+            raised = error
+            hint = error.hint if isinstance(error, UserError) else None
+            told["error"] = [str(error) if hint is None else error.message, hint]
+    told = _from_first(told)
+    if raised is not None:
+        raise raised
+    if "error" in told:
+        message, hint = told["error"]
+        raise OSError(message) if hint is None else UserError(message, hint)
+    return told["value"]
+
+
+def most(value: int | bool) -> int:
+    """The largest of the processes' values, on all of them."""
+    if not several():
+        return int(value)
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.process_allgather(np.int32(value)).max())
+
+
+def meet() -> None:
+    """Waits for all of them."""
+    most(0)
+
+
+def gathered(x: Any) -> np.ndarray:
+    """An array on the host, also if its parts lie on several hosts."""
+    import jax
+    import numpy as np
+
+    if isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated):
+        from jax.experimental import multihost_utils
+
+        return multihost_utils.process_allgather(x, tiled=True)
+    return np.asarray(x)
+
+
+def laid(x: np.ndarray, sharding: Sharding) -> jax.Array:
+    """A host's array, which is the same on all of them, on the devices; each process gives its own their parts."""
+    import jax
+
+    if sharding.is_fully_addressable:
+        return jax.device_put(x, sharding)
+    # `device_put` would send it all around, to compare.
+    return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+
+def _from_first(value: Any) -> Any:
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    text = json.dumps(value).encode()
+    if len(text) > _MESSAGE:
+        raise ValueError(f"a message of {len(text)} bytes is too long to be told to the other processes")
+    sent = np.frombuffer(text.ljust(_MESSAGE), np.uint8)
+    return json.loads(multihost_utils.broadcast_one_to_all(sent).astype(np.uint8).tobytes())
