@@ -123,9 +123,8 @@ def adapted(base: Model, path: Path, shardings: Shardings | None = None) -> Mode
     shapes = {name: leaf.shape for name, leaf in _flat(lora.split(base.params)[0]).items()}
     found, kernel = peft.read(path, base.config, shapes)
     adapter = _nested({name: leaf.astype(base.params["embed"].dtype) for name, leaf in found.items()})
-    adapter = (
-        jax.device_put(adapter) if shardings is None else jax.tree.map(processes.laid, adapter, shardings(adapter))
-    )
+    where = None if shardings is None else shardings(adapter)
+    adapter = jax.device_put(adapter) if where is None else jax.tree.map(processes.laid, adapter, where)
     tokenizer = base.tokenizer if described(path) != path else Tokenizer.load(path, base.config)
     params = lora.joined(base.params, adapter)
     if kernel is None:

@@ -22,6 +22,11 @@ labels = red.train |> sample(base, n=2, max_new=8) |> judge(rules, by=base)
 rm = labels + human.train |> reward(base, batch=4, epochs=1.5, learning_rate=1e-3)
 rl = sl |> ppo(rm, on=red.train, batch=4, max_new=8, steps=3, kl=0.05)
 """
+ADAPTERS = """\
+sl = ask.train |> sample(base, max_new=8) |> finetune(base, batch=4, steps=2, adapter=lora(rank=2))
+rm = human.train |> reward(sl, batch=4, learning_rate=1e-3, adapter=lora(rank=2))
+rl = sl |> ppo(rm, on=red.train, batch=4, max_new=8, steps=2, kl=0.05, adapter=lora(rank=3))
+"""
 # Checkpoints after every step, and small batches, so that a short run has places to go on from.
 OFTEN = """\
 import sys
@@ -74,6 +79,19 @@ def test_two_processes_make_what_one_makes(bench, two, tmp_path):
     assert [row["reply"] for row in two.rows("replies")] == [row["reply"] for row in one.rows("replies")]
     soft = [row["soft"] for row in one.rows("labels")]
     assert [row["soft"] for row in two.rows("labels")] == pytest.approx(soft, abs=1e-5)
+    for name in ("sl", "rm", "rl"):
+        assert len(two.log(name)) == len(one.log(name)) >= 2
+        for ours, theirs in zip(two.log(name), one.log(name), strict=True):
+            assert ours == pytest.approx(theirs, rel=2e-3, abs=2e-4), name
+        weights = [jax.tree.leaves(checkpoint.load(ran.entry(name).dir / "hf").params) for ran in (one, two)]
+        for a, b in zip(*weights, strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_adapters_that_one_makes(bench, tmp_path):
+    page = bench.program("run (mesh=mesh(data=2, fsdp=2))\n" + ADAPTERS, "adapters.cai")
+    two, one = together(bench, page, tmp_path / "two"), bench.run(ADAPTERS, out=tmp_path / "one")
     for name in ("sl", "rm", "rl"):
         assert len(two.log(name)) == len(one.log(name)) >= 2
         for ours, theirs in zip(two.log(name), one.log(name), strict=True):
