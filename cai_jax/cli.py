@@ -42,6 +42,7 @@ OUT = click.option(
     callback=_remember,
     help="Folder that holds the cache and the runs.",
 )
+RUN = click.option("--run", "run_name", default="", help="The run whose names are meant; without it, the latest.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Prints one JSON value instead of text.")
 SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the run, in place of the program's.")
 DISTRIBUTED = click.option(
@@ -310,7 +311,7 @@ def ls(out: Path, as_json: bool, nodes: bool) -> None:
 @click.argument("node")
 @OUT
 @JSON
-@click.option("--run", "run_name", default="", help="The run whose names are meant; without it, the latest.")
+@RUN
 @click.option("--rows", type=click.IntRange(0), default=3, show_default=True, help="How many rows to print.")
 def show(node: str, out: Path, as_json: bool, run_name: str, rows: int) -> None:
     """Shows a node, by its name in a run or by its key: what made it, what came of it, its first rows."""
@@ -321,6 +322,19 @@ def show(node: str, out: Path, as_json: bool, run_name: str, rows: int) -> None:
         _print_json(found)
     else:
         click.echo(browse.node_text(found))
+
+
+@cli.command()
+@click.argument("node")
+@click.argument("folder", type=click.Path(path_type=Path))
+@OUT
+@RUN
+def export(node: str, folder: Path, out: Path, run_name: str) -> None:
+    """Writes a model, by its name in a run or by its key, into a folder that transformers opens; merges its adapter."""
+    from cai_jax.runs import browse, exporting
+
+    exporting.export(browse.find(out, node, run_name), folder)
+    click.echo(f"wrote {folder}")
 
 
 def _prompts(given: Sequence[str]) -> list[str]:

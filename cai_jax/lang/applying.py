@@ -31,9 +31,13 @@ class Applying(Scope, ABC):
         """Reports what is wrong inside of arguments whose parameters are unknown, where words could be choices."""
         for argument in given:
             self.mark_used(argument.expr)
-            word = isinstance(argument.expr, ast.Name) and argument.name is not None
+            word = argument.name is not None and self._may_be_word(argument.expr)
             if argument.expr is not None and not word and not isinstance(argument.expr, ast.List):
                 self.evaluate(argument.expr)
+
+    def _may_be_word(self, expr: ast.Expr | None) -> bool:
+        """Whether an expression could be an enum's word, or the call that stands for one."""
+        return isinstance(expr, ast.Name) or (isinstance(expr, ast.Call) and expr.name.id not in self.world.signatures)
 
     def apply(self, site: Site, given: list[Given], schedule: Mapping[str, Any]) -> Value:
         """Calls a stage: matches and checks its arguments, lifts models and flows, and makes the artefact."""
@@ -101,6 +105,8 @@ class Applying(Scope, ABC):
 
     def _plain_one(self, site: Site, param: Param, argument: Given) -> Any:
         expr = argument.expr
+        if param.record is not None and isinstance(expr, ast.Call):
+            return self._record(site, param, expr)
         use = units.Use(site.name, argument.span)
         if isinstance(expr, ast.Name) and param.choices and expr.id not in self.values or _is_choice(expr, param):
             # In an enum-typed parameter a bare word is the enum's first, a name second.
@@ -261,31 +267,33 @@ class Applying(Scope, ABC):
                     name.span,
                     argument.span,
                 )
-                is_mesh = param.name == settings.MESH.name and isinstance(argument.value, ast.Call)
-                made = self._mesh if is_mesh else self._plain
-                value = made(site, param, Given(argument.value.span, argument.value))
+                value = self._plain(site, param, Given(argument.value.span, argument.value))
                 if not isinstance(value, Failed):
                     found[param.name] = value
         return found
 
-    def _mesh(self, site: Site, param: Param, argument: Given) -> Any:
-        """The sizes of `mesh(…)`, by axis."""
-        call = argument.expr
-        if call.name.id != settings.MESH.name:
-            message = f"`{param.name}` of `{site.name}` cannot be `{call.name.id}(…)`"
-            hint = f"write one of {listed(param.choices)}, or  {settings.MESH.example}"
-            self.report.report("E239", message, call.name.span, "not a mesh", hint=hint)
-            return FAILED
-        inner = Site(settings.MESH, settings.MESH.name, call.name.span, call.span)
+    def _record(self, site: Site, param: Param, call: ast.Call) -> dict[str, Any] | Failed:
+        """The arguments of a call that is a value, such as `mesh(fsdp=4)`, by name, its defaults filled in."""
+        record = param.record
+        inner = Site(record, record.name, call.name.span, call.span)
         given = [Given(each.value.span, each.value, name=each.name) for each in call.arguments]
-        matched = calls.match(inner, given, self.report)
+        matched = None
+        if call.name.id != record.name:
+            message = f"`{param.name}` of `{site.name}` cannot be `{call.name.id}(…)`"
+            self.report.report("E239", message, call.name.span, "", hint=f"write {units.choices(param)}")
+        elif call.settings:
+            hint = "give it to the stage, behind its closing parenthesis"
+            self.report.report("E255", f"`{record.name}(…)` takes no `with`", call.settings[0].span, hint=hint)
+        else:
+            matched = calls.match(inner, given, self.report)
         if matched is None:
+            self.glance(given)
             return FAILED
-        sizes = {
-            axis.name: self._plain(inner, axis, matched[axis.name]) if axis.name in matched else axis.default
-            for axis in settings.MESH.params
+        values = {
+            each.name: self._plain(inner, each, matched[each.name]) if each.name in matched else each.default
+            for each in record.params
         }
-        return FAILED if any(isinstance(size, Failed) for size in sizes.values()) else sizes
+        return FAILED if any(isinstance(value, Failed) for value in values.values()) else values
 
 
 def _kinds(param: Param) -> str:

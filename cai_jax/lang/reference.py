@@ -34,7 +34,8 @@ def _stages(signatures: Iterable[Signature]) -> str:
     parts = []
     for group, title in _GROUPS.items():
         chosen = sorted((s for s in signatures if s.group == group), key=lambda s: s.name)
-        parts += [f"### {title}", *map(_stage, chosen)]
+        records = _records(param for signature in chosen for param in signature.params)
+        parts += [f"### {title}", *map(_stage, chosen), *records]
     return "\n\n".join(parts)
 
 
@@ -50,9 +51,18 @@ def _settings() -> str:
     parts = {
         "Both of `run (…)` and `with (…)`": settings.WITH,
         "Of `run (…)` alone": here,
-        f"Of `mesh(…)`, as in `mesh={settings.MESH.example}`": settings.MESH.params,
     }
-    return "\n\n".join("\n".join([f"{title}:", "", *_table(params)]) for title, params in parts.items())
+    tables = ["\n".join([f"{title}:", "", *_table(params)]) for title, params in parts.items()]
+    return "\n\n".join([*tables, *_records(settings.WITH)])
+
+
+def _records(params: Iterable[Param]) -> list[str]:
+    """A table for each of the calls that may stand for values of these parameters."""
+    found = {param.record.name: param for param in params if param.record}
+    return [
+        "\n".join([f"Of `{name}(…)`, as in `{p.name}={p.record.example}`:", "", *_table(p.record.params)])
+        for name, p in found.items()
+    ]
 
 
 def _diagnostics() -> str:
@@ -70,7 +80,8 @@ def _takes(param: Param) -> str:
         kinds = [str(kind) for kind in param.kinds] + (["Model", "Flow"] if param.lift else [])
         return " or ".join(dict.fromkeys(kinds)) + (", or a list" if param.many else "")
     if param.value == "enum":
-        return " ".join(f"`{choice}`" for choice in param.choices)
+        record = [f"{param.record.name}(…)"] if param.record else []
+        return " ".join(f"`{choice}`" for choice in (*param.choices, *record))
     words = {"int": "whole number", "float": "number", "bool": "`true` `false`", "str": "string", "range": "n..m"}
     limits = units.bounds(param)
     return words.get(param.value, param.value) + (f", {limits}" if limits else "") + _unit(param)

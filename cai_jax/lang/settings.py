@@ -25,6 +25,7 @@ WITH = (
         value="enum",
         default="auto",
         choices=("auto", "pmap", "one"),
+        record=MESH,
     ),
     Param("slots", "replies drawn at once", value="int", default=None, low=1, high=65536),
     Param("microbatch", "rows of a batch that are computed at once", value="int", default=None, low=1, unit="rows"),

@@ -79,6 +79,7 @@ class Param:
       low, high: inclusive bounds; open_low makes the lower one exclusive.
       unit: "", "tokens", "fraction", "rows", "bytes", "seconds": which number suffixes fit.
       choices: the words of an enum.
+      record: a call that may stand for such a word, as `mesh(fsdp=4)`; its value is a dict of the call's arguments.
       many: accepts a list [a, b] of the kind.
       lift: name of the stage through which a Model or Flow becomes the kind expected here
         (`harm_rate(model, prompts)` samples the prompts with the model first); the lifted value takes
@@ -97,6 +98,7 @@ class Param:
     open_low: bool = False
     unit: str = ""
     choices: tuple[str, ...] = ()
+    record: Signature | None = None
     many: bool = False
     lift: str = ""
     lift_on: str = ""

@@ -112,6 +112,11 @@ def bounds(param: Param) -> str:
     return f"at most {high}" if high else ""
 
 
+def choices(param: Param) -> str:
+    """What an enum takes, for messages: one of its words, or the call that may stand for one."""
+    return f"one of {listed(param.choices)}" + (f", or  {param.record.example}" if param.record else "")
+
+
 def outside(value: float, low: float | None, high: float | None, open_low: bool = False) -> bool:
     """Whether a number lies outside of bounds, of which None is none."""
     below = low is not None and (value <= low if open_low else value < low)
@@ -194,12 +199,12 @@ def _range(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object
 
 def _enum(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
     if not isinstance(value.value, str):
-        return _wrong_type(value, param, use, f"one of {listed(param.choices)}", report)
+        return _wrong_type(value, param, use, choices(param), report)
     if value.value not in param.choices:
         message = f"`{param.name}` of `{use.callee}` cannot be `{value.value}`"
-        hint = did_you_mean(value.value, param.choices)
-        label = f"one of {listed(param.choices)}"
-        report.report("E239", message, use.span, label, *_origin(value), hint=hint)
+        called = param.record is not None and value.value == param.record.name
+        hint = f"write  {param.record.example}" if called else did_you_mean(value.value, param.choices)
+        report.report("E239", message, use.span, choices(param), *_origin(value), hint=hint)
         return FAILED
     return value.value
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ import numpy as np
 import optax
 
 from cai_jax.learn import kl, losses, optim, reduce
-from cai_jax.learn.rollout import Batch, RunningStats, critic_values, policy_logprobs
+from cai_jax.learn.rollout import Batch, Frozen, RunningStats, critic_values, policy_logprobs, whole
 from cai_jax.learn.state import Params, TrainState
 from cai_jax.models import decoder
 
@@ -48,6 +49,7 @@ class PPO:
       critic_warmup: first update steps, in which the policy stays as it is.
       dtype: of activations. remat: compute layers again in the backward pass.
       chunk: positions of a row unembedded at a time.
+      scale: of the adapters, if such are trained (models/lora.py).
     """
 
     policy_optim: optim.Optim = adam(1e-5)
@@ -68,6 +70,7 @@ class PPO:
     dtype: str = "float32"
     remat: bool = False
     chunk: int = 64
+    scale: float = 1.0
 
 
 @jax.tree_util.register_dataclass
@@ -76,7 +79,7 @@ class PPOState:
     """Everything that PPO carries from step to step, to be checkpointed whole.
 
     Attributes:
-      policy: decoder parameters and optimiser.
+      policy: decoder parameters, or an adapter (`rollout.Frozen`), and optimiser.
       critic: {"decoder": ..., "head": ...} and optimiser.
       beta: KL coefficient, float32 [].
       stats: running statistics of the scores.
@@ -105,7 +108,7 @@ class PPOState:
 
 
 def critic_from_policy(policy: Params, config) -> Params:
-    """A critic with the policy's trunk and a head of zeros: it starts by expecting nothing anywhere.
+    """A critic with the policy's trunk (or an adapter's) and a head of zeros: it starts by expecting nothing anywhere.
 
     A preference model serves as a critic as it is: {"decoder": its parameters, "head": its head}.
     """
@@ -155,7 +158,7 @@ def _sums(ratio, log_ratio, entropy, mask, policy_clipped, value_clipped):
 
 
 def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
-    """The update step `(state: PPOState, minibatch) -> (state, metrics)`.
+    """The update step `(state: PPOState, minibatch, frozen=None) -> (state, metrics)`.
 
     The minibatch is a dict of `[A, B, T]`: tokens int32, mask bool, logprobs (old), values (old), advantages
     (whitened) and returns float32. Losses are sums over drawn tokens divided by their number in all
@@ -172,26 +175,30 @@ def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
     critic_optimizer = optim.optimizer(settings.critic_optim)
     rate, total = optim.schedule(settings.policy_optim), reduce.over(axis)
 
-    def loss(params, micro, count):
+    def loss(params, micro, count, frozen):
         tokens, mask = micro["tokens"], micro["mask"]
-        logprobs, entropy = policy_logprobs(params["policy"], config, settings, tokens, mask)
-        values = critic_values(params["critic"], config, settings, tokens, mask)
+        policy, critic = whole(params["policy"], params["critic"], frozen, settings.scale)
+        logprobs, entropy = policy_logprobs(policy, config, settings, tokens, mask)
+        values = critic_values(critic, config, settings, tokens, mask)
         log_ratio = jnp.where(mask, logprobs - micro["logprobs"], 0.0).clip(-_LOG_RATIO, _LOG_RATIO)
         ratio = jnp.exp(log_ratio)
-        policy, policy_clipped = losses.clipped_policy(
+        policy_loss, policy_clipped = losses.clipped_policy(
             ratio, micro["advantages"], clip=settings.clip, dual_clip=settings.dual_clip
         )
-        value, value_clipped = losses.clipped_value(values, micro["values"], micro["returns"], clip=settings.value_clip)
+        value_loss, value_clipped = losses.clipped_value(
+            values, micro["values"], micro["returns"], clip=settings.value_clip
+        )
         sums = _sums(ratio, log_ratio, entropy, mask, policy_clipped, value_clipped)
-        sums["policy_loss"] = jnp.sum(jnp.where(mask, policy, 0.0))
-        sums["value_loss"] = jnp.sum(jnp.where(mask, value, 0.0))
+        sums["policy_loss"] = jnp.sum(jnp.where(mask, policy_loss, 0.0))
+        sums["value_loss"] = jnp.sum(jnp.where(mask, value_loss, 0.0))
         return (sums["policy_loss"] + settings.value_coef * sums["value_loss"]) / count, sums
 
-    def update(state: PPOState, minibatch: Batch):
+    def update(state: PPOState, minibatch: Batch, frozen: Frozen | None = None):
         tokens = total(jnp.sum(minibatch["mask"].astype(jnp.float32)))
         count = jnp.maximum(tokens, 1.0)
         params = {"policy": state.policy.params, "critic": state.critic.params}
-        grads, _, sums = reduce.gradients(lambda p, micro: loss(p, micro, count), params, minibatch, total)
+        share = partial(loss, count=count, frozen=frozen)
+        grads, _, sums = reduce.gradients(share, params, minibatch, total)
 
         policy = state.policy.update(policy_optimizer, grads["policy"])
         if settings.critic_warmup:

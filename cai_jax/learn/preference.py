@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from cai_jax.learn import losses, optim, reduce
-from cai_jax.learn.state import TrainState
-from cai_jax.models import decoder, heads
+from cai_jax.learn.state import Params, TrainState
+from cai_jax.models import decoder, heads, lora
 
 Batch = dict[str, jax.Array]
 
@@ -23,11 +23,13 @@ class Preference:
     Attributes:
       optim: the optimiser.
       dtype: of activations. remat: compute layers again in the backward pass.
+      scale: of the adapter, if one is trained (models/lora.py).
     """
 
     optim: optim.Optim
     dtype: str = "float32"
     remat: bool = False
+    scale: float = 1.0
 
 
 def scores(
@@ -48,7 +50,9 @@ def scores(
 
 
 def make_step(config, settings: Preference, axis: str | None = None) -> Callable:
-    """The step `(state: TrainState, batch) -> (state, metrics)`; params {"decoder": ..., "head": ...}.
+    """The step `(state: TrainState, batch, frozen=None) -> (state, metrics)`; params {"decoder": ..., "head": ...}.
+
+    With frozen parameters {"decoder": ...}, the state's decoder is an adapter on top of them.
 
     The batch is a dict: tokens int32 [A, B, 2, T] (the two replies, each after their prompt), lengths int32
     [A, B, 2], p float32 [A, B] (probability that the first is better), weights float32 [A, B] (0 for filler).
@@ -64,10 +68,11 @@ def make_step(config, settings: Preference, axis: str | None = None) -> Callable
     optimizer, rate = optim.optimizer(settings.optim), optim.schedule(settings.optim)
     total = reduce.over(axis)
 
-    def step(state: TrainState, batch: Batch):
+    def step(state: TrainState, batch: Batch, frozen: Params | None = None):
         count = jnp.maximum(total(jnp.sum(batch["weights"])), 1e-8)
 
-        def share(params, micro):
+        def share(trained, micro):
+            params = lora.joined(frozen, trained, settings.scale)
             both = scores(params, config, micro["tokens"], micro["lengths"], dtype=settings.dtype, remat=settings.remat)
             first, second, weights, p = both[:, 0], both[:, 1], micro["weights"], micro["p"]
             decided = weights * (p != 0.5)

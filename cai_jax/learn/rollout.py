@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import jax
@@ -17,7 +18,8 @@ import jax.numpy as jnp
 from cai_jax.learn import kl, losses
 from cai_jax.learn.gae import gae, moments, whiten
 from cai_jax.learn.reduce import Reduce, over
-from cai_jax.models import decoder, heads
+from cai_jax.learn.state import Params
+from cai_jax.models import decoder, heads, lora
 
 if TYPE_CHECKING:
     from cai_jax.learn.ppo import PPO, PPOState
@@ -29,6 +31,29 @@ ALIKE = 1e-3
 
 # What the update step needs of a prepared rollout.
 BATCH = ("tokens", "mask", "logprobs", "values", "advantages", "returns")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Frozen:
+    """What PPO with adapters reads and never changes. The reference is `base` with `policy` on top.
+
+    Attributes:
+      base: decoder parameters on which policy, critic and reference stand.
+      policy, critic: adapters that policy and critic start from, their scales folded in; {} for none.
+    """
+
+    base: Params
+    policy: Params
+    critic: Params
+
+
+def whole(policy: Params, critic: Params, frozen: Frozen | None, scale: float) -> tuple[Params, Params]:
+    """Parameters of policy and critic as the forward reads them: on top of what is frozen, the adapters trained."""
+    if frozen is None:
+        return policy, critic
+    below, under = lora.joined(frozen.base, frozen.policy), lora.joined(frozen.base, frozen.critic)
+    return lora.joined(below, policy, scale), lora.joined({"decoder": under}, critic, scale)
 
 
 @jax.tree_util.register_dataclass
@@ -140,7 +165,7 @@ def _shaped_scores(settings: PPO, stats: RunningStats, batch: Batch, real: jax.A
 
 
 def make_prepare(config, settings: PPO, axis: str | None = None) -> Callable:
-    """`(state: PPOState, rollout) -> (state, batch, metrics)`: everything between sampling and the updates.
+    """`(state: PPOState, rollout, frozen=None) -> (state, batch, metrics)`: all between sampling and the updates.
 
     The rollout is a dict: tokens int32 [A, B, T] (prompt, reply, padding), mask bool [A, B, T] (drawn tokens,
     the end token included), ended bool [A, B], scores float32 [A, B], reference float32 [A, B, T] (from
@@ -157,16 +182,17 @@ def make_prepare(config, settings: PPO, axis: str | None = None) -> Callable:
     """
     total = over(axis)
 
-    def forward(state: PPOState, micro: Batch) -> Batch:
+    def forward(policy: Params, critic: Params, micro: Batch) -> Batch:
         tokens, mask = micro["tokens"], micro["mask"]
-        logprobs, entropy = policy_logprobs(state.policy.params, config, settings, tokens, mask)
-        values = critic_values(state.critic.params, config, settings, tokens, mask)
+        logprobs, entropy = policy_logprobs(policy, config, settings, tokens, mask)
+        values = critic_values(critic, config, settings, tokens, mask)
         return {"logprobs": logprobs, "entropy": entropy, "values": values}
 
-    def prepare(state: PPOState, rollout: Batch):
+    def prepare(state: PPOState, rollout: Batch, frozen: Frozen | None = None):
         shape = rollout["tokens"].shape
         inputs = {name: rollout[name] for name in ("tokens", "mask")}
-        forwarded = jax.lax.map(lambda micro: forward(state, micro), inputs)
+        policy, critic = whole(state.policy.params, state.critic.params, frozen, settings.scale)
+        forwarded = jax.lax.map(partial(forward, policy, critic), inputs)
         flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in (rollout | forwarded).items()}
         flat["reference"] = jnp.where(flat["mask"], flat["reference"], 0.0)
         real = jnp.any(flat["mask"], axis=1)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from cai_jax.learn import losses, optim, reduce
-from cai_jax.learn.state import TrainState
-from cai_jax.models import decoder
+from cai_jax.learn.state import Params, TrainState
+from cai_jax.models import decoder, lora
 
 Batch = dict[str, jax.Array]
 
@@ -25,12 +25,14 @@ class SFT:
       dtype: of activations, "float32" or "bfloat16"; parameters and loss stay float32.
       remat: compute layers again in the backward pass (`decoder.hidden`).
       chunk: positions of a row unembedded at a time.
+      scale: of the adapter, if one is trained (models/lora.py).
     """
 
     optim: optim.Optim
     dtype: str = "float32"
     remat: bool = False
     chunk: int = 128
+    scale: float = 1.0
 
 
 def predicted(batch: Batch) -> jax.Array:
@@ -71,7 +73,9 @@ def make_loss(config, settings: SFT) -> Callable:
 
 
 def make_step(config, settings: SFT, axis: str | None = None) -> Callable:
-    """The step `(state: TrainState, batch) -> (state, metrics)`.
+    """The step `(state: TrainState, batch, frozen=None) -> (state, metrics)`.
+
+    With frozen parameters, a decoder's, the state's are an adapter on top of them.
 
     The batch is a dict of `[A, B, T]`: tokens, segments (0 = padding) and positions int32, weights float32
     (>= 0, of each token as a target). The loss is normalised by the sum of weights over all micro-batches
@@ -87,11 +91,11 @@ def make_step(config, settings: SFT, axis: str | None = None) -> Callable:
     loss, total = make_loss(config, settings), reduce.over(axis)
     optimizer, rate = optim.optimizer(settings.optim), optim.schedule(settings.optim)
 
-    def step(state: TrainState, batch: Batch):
+    def step(state: TrainState, batch: Batch, frozen: Params | None = None):
         count = total(jnp.sum(predicted(batch)))
 
         def share(params, micro):
-            value, weight = loss(params, micro)
+            value, weight = loss(lora.joined(frozen, params, settings.scale), micro)
             return value / jnp.maximum(count, 1e-8), {"weight": weight}
 
         grads, value, sums = reduce.gradients(share, state.params, batch, total)

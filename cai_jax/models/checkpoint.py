@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ import numpy as np
 from jax.sharding import Sharding
 from jax.typing import ArrayLike
 
-from cai_jax.models import decoder, layout, tensorfile
+from cai_jax.models import decoder, layout, lora, peft, tensorfile
 from cai_jax.models.config import Config, ModelError, read_json
 from cai_jax.models.families import FAMILIES
 from cai_jax.models.layout import HEAD, Slices, Stored
+from cai_jax.models.locate import base_of, described
 from cai_jax.models.tensorfile import Tensor
 from cai_jax.models.tokenizer import Tokenizer
 from cai_jax.parallel import processes
@@ -37,14 +38,16 @@ class Model:
     """A decoder with its tokenizer, and for a reward model the scalar head.
 
     Attributes:
-      params: as models/decoder.py lays them out.
+      params: as models/decoder.py lays them out, with its adapter, if it has one (models/lora.py).
       head: {"kernel" [D], "bias" []} of a reward model (models/heads.py), else None.
+      base: the folder that `params` but for their adapter were read from; None where they are in no folder.
     """
 
     config: Config
     params: decoder.Params
     tokenizer: Tokenizer
     head: Mapping[str, jax.Array] | None = None
+    base: Path | None = None
 
     def logits(self, ids: ArrayLike | Sequence[Sequence[int]]) -> np.ndarray:
         """Next-token logits `[B, T, V]` float32 after each of `ids` `[B, T]`.
@@ -74,7 +77,7 @@ class Model:
 
 
 def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None = None) -> Model:
-    """Read config.json, the safetensors weights and the tokenizer of a model directory.
+    """Read config.json, the safetensors weights and the tokenizer of a model directory, or an adapter with its base.
 
     Weights are converted to `dtype`, whatever they are stored in. With `shardings`, given the tree of parameters as
     shapes, every leaf goes straight into its place, and a process reads the parts of its own devices only. The host
@@ -89,6 +92,9 @@ def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None =
         raise ModelError(f"{path} is not a directory; a model is one, with config.json and model.safetensors")
     if dtype not in _DTYPES:
         raise ModelError(f"weights cannot be had in dtype {dtype!r}; supported: {', '.join(_DTYPES)}")
+    base = base_of(path)
+    if base is not None:
+        return adapted(load(base, dtype, shardings), path, shardings)
     values = read_json(path / "config.json")
     config = Config.from_hf(values)
     tokenizer = Tokenizer.load(path, config)
@@ -109,11 +115,44 @@ def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None =
     head = params.pop("head", None)
     if head is not None:
         head["bias"] = jnp.asarray(values.get("score_offset", 0.0), jnp.float32)
-    return Model(config, params, tokenizer, head)
+    return Model(config, params, tokenizer, head, path)
+
+
+def adapted(base: Model, path: Path, shardings: Shardings | None = None) -> Model:
+    """The model that the adapter in a folder makes of its base, whose arrays it shares; raises ModelError as `load`."""
+    shapes = {name: leaf.shape for name, leaf in _flat(lora.split(base.params)[0]).items()}
+    found, kernel = peft.read(path, base.config, shapes)
+    adapter = _nested({name: leaf.astype(base.params["embed"].dtype) for name, leaf in found.items()})
+    if shardings is None:
+        adapter = jax.device_put(adapter)
+    else:
+        adapter = jax.tree.map(processes.laid, adapter, shardings(adapter))
+    tokenizer = base.tokenizer if described(path) != path else Tokenizer.load(path, base.config)
+    params = lora.joined(base.params, adapter)
+    if kernel is None:
+        return replace(base, params=params, tokenizer=tokenizer)
+    values = read_json(described(path) / "config.json")
+    head = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(values.get("score_offset", 0), jnp.float32)}
+    return replace(base, params=decoder.trunk(params), tokenizer=tokenizer, head=head)
+
+
+def save_adapter(model: Model, path: str | Path) -> None:
+    """Write a model's adapter and head as a directory that `load` and peft read, and that names their base.
+
+    Of several processes all must call this, and the first writes.
+    """
+    path = Path(path)
+    adapter = {name: processes.gathered(leaf) for name, leaf in _flat(lora.split(model.params)[1]).items()}
+    if not processes.first():
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    head = None if model.head is None else model.head["kernel"]
+    peft.write(path, model.config, adapter, head, model.base)
+    _finish(model, path)
 
 
 def save(model: Model, path: str | Path) -> None:
-    """Write `model` as a directory that `load` and transformers read; config.json comes last.
+    """Write `model`, an adapter merged, as a directory that `load` and transformers read; config.json comes last.
 
     One tensor at a time is copied to the host. Of several processes all must call this, and the first writes. A head is
     written as transformers' …ForSequenceClassification has it; its bias, for which there is no place there, goes into
@@ -131,8 +170,13 @@ def save(model: Model, path: str | Path) -> None:
         return
     path.mkdir(parents=True, exist_ok=True)
     tensorfile.write(path, written)
+    _finish(model, path)
+
+
+def _finish(model: Model, path: Path) -> None:
+    """Write what stands beside the weights, config.json last."""
     values = model.config.to_hf() | {"torch_dtype": str(model.params["embed"].dtype)}
-    if scored:
+    if model.head is not None:
         values |= {
             "architectures": [FAMILIES[model.config.family].scored],
             "id2label": {"0": "score"},
@@ -145,7 +189,7 @@ def save(model: Model, path: str | Path) -> None:
 
 def _written(stored: Stored, leaves: Mapping[str, Any]) -> tensorfile.Written:
     def make() -> np.ndarray:
-        return stored.joined({name: processes.gathered(leaves[name]) for name in stored.leaves})
+        return stored.joined({name: processes.gathered(lora.whole(leaves, name)) for name in stored.leaves})
 
     return tensorfile.Written(stored.name, stored.shape, np.dtype(leaves[stored.leaves[0]].dtype), make)
 

@@ -9,7 +9,8 @@ Parameters are a plain nested dict; kernels are `[in, out]`, and `?` marks what 
                           v_bias, o_bias ?, q_norm, k_norm [H] or [N*H], [K*H] ?}
     layers_<i>/mlp/{gate_proj [D, F] ?, up_proj [D, F], down_proj [F, D], gate_bias, up_bias, down_bias ?}
 
-A LayerNorm has a bias beside it, as in attention_norm_bias [D].
+A LayerNorm has a bias beside it, as in attention_norm_bias [D], and a kernel that has an adapter its two sides, as in
+up_proj_a [D, r] and up_proj_b [r, F] (models/lora.py).
 
 Dimensions: B rows, T tokens, D width, N query heads, K key/value heads, H head width, F feed-forward,
 V vocabulary, M positions.
@@ -17,16 +18,18 @@ V vocabulary, M positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.scipy.linalg import block_diag
 from jax.typing import DTypeLike
 
+from cai_jax.models import lora
 from cai_jax.models.attention import KV, Prefix, attention
 from cai_jax.models.config import ACTIVATIONS, Config
 from cai_jax.models.rotary import Turn, rotate, rotation
@@ -51,15 +54,38 @@ def _fan_in(gain: float = 1.0) -> nn.initializers.Initializer:
     return nn.initializers.variance_scaling(gain, "fan_in", "normal")
 
 
-def _dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
-    """x `[..., in]` times kernel `[in, out]`, plus bias, in x's dtype.
+class Kernel(NamedTuple):
+    """A linear layer: its weight [in, out], and A [in, r] and B [r, out] of its adapter, None where it has none."""
+
+    weight: Array
+    a: Array | None
+    b: Array | None
+
+
+def _kernel(module: nn.Module, name: str, shape: tuple[int, int], gain: float = 1.0) -> Kernel:
+    sides = (module.get_variable("params", f"{name}{side}") for side in lora.SIDES)
+    return Kernel(module.param(name, _fan_in(gain), shape), *sides)
+
+
+def _beside(kernels: Sequence[Kernel]) -> Kernel:
+    """Layers of one input as one layer, their outputs side by side."""
+    weights, a, b = zip(*kernels, strict=True)
+    weight = jnp.concatenate(weights, axis=1)
+    return Kernel(weight, None, None) if a[0] is None else Kernel(weight, jnp.concatenate(a, axis=1), block_diag(*b))
+
+
+def _dense(x: Array, kernel: Kernel, bias: Array | None = None) -> Array:
+    """x `[..., in]` through a linear layer to `[..., out]`, plus bias, in x's dtype.
 
     Flattened to two dimensions: XLA's CPU backend runs the kernel's gradient, a contraction over all
     leading dimensions, twice as fast as one GEMM.
     """
-    flat = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype)
-    flat = flat if bias is None else flat + bias.astype(x.dtype)
-    return flat.reshape(*x.shape[:-1], -1)
+    flat = x.reshape(-1, x.shape[-1])
+    out = flat @ kernel.weight.astype(x.dtype)
+    if kernel.a is not None:
+        out = out + flat @ kernel.a.astype(x.dtype) @ kernel.b.astype(x.dtype)
+    out = out if bias is None else out + bias.astype(x.dtype)
+    return out.reshape(*x.shape[:-1], -1)
 
 
 # A norm's scale, and its bias if it has one.
@@ -92,10 +118,10 @@ class Attention(nn.Module):
     def setup(self) -> None:
         c = self.config
         q, kv = c.heads * c.head_dim, c.kv_heads * c.head_dim
-        self.q_proj = self.param("q_proj", _fan_in(), (c.hidden_size, q))
-        self.k_proj = self.param("k_proj", _fan_in(), (c.hidden_size, kv))
-        self.v_proj = self.param("v_proj", _fan_in(), (c.hidden_size, kv))
-        self.o_proj = self.param("o_proj", _fan_in(1 / (2 * c.layers)), (q, c.hidden_size))
+        self.q_proj = _kernel(self, "q_proj", (c.hidden_size, q))
+        self.k_proj = _kernel(self, "k_proj", (c.hidden_size, kv))
+        self.v_proj = _kernel(self, "v_proj", (c.hidden_size, kv))
+        self.o_proj = _kernel(self, "o_proj", (q, c.hidden_size), 1 / (2 * c.layers))
         zeros = nn.initializers.zeros
         widths = {"q_bias": q, "k_bias": kv, "v_bias": kv} if c.qkv_bias else {}
         self.biases = [self.param(name, zeros, (width,)) for name, width in widths.items()]
@@ -112,7 +138,7 @@ class Attention(nn.Module):
             q, k, v = (part.reshape(*x.shape[:2], -1, c.head_dim) for part in parts)
         else:
             # One product for q, k and v: on CPU a third of the passes over x, and a wider, faster GEMM.
-            heads = _dense(x, jnp.concatenate(kernels, axis=1), jnp.concatenate(biases) if self.biases else None)
+            heads = _dense(x, _beside(kernels), jnp.concatenate(biases) if self.biases else None)
             heads = heads.reshape(*x.shape[:2], -1, c.head_dim)
             q, k, v = jnp.split(heads, [c.heads, c.heads + c.kv_heads], axis=2)
         if c.qk_norm:
@@ -135,9 +161,9 @@ class FeedForward(nn.Module):
     def setup(self) -> None:
         c = self.config
         d, f = c.hidden_size, c.intermediate_size
-        self.gate_proj = self.param("gate_proj", _fan_in(), (d, f)) if c.gated else None
-        self.up_proj = self.param("up_proj", _fan_in(), (d, f))
-        self.down_proj = self.param("down_proj", _fan_in(1 / (2 * c.layers)), (f, d))
+        self.gate_proj = _kernel(self, "gate_proj", (d, f)) if c.gated else None
+        self.up_proj = _kernel(self, "up_proj", (d, f))
+        self.down_proj = _kernel(self, "down_proj", (f, d), 1 / (2 * c.layers))
         zeros, biased = nn.initializers.zeros, c.mlp_bias
         self.gate_bias = self.param("gate_bias", zeros, (f,)) if biased and c.gated else None
         self.up_bias = self.param("up_bias", zeros, (f,)) if biased else None

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 from cai_jax.data.hub import snapshot
+from cai_jax.models.config import read_json
 from cai_jax.models.errors import ModelError
 
+ADAPTER = "adapter_config.json"  # stands in the folder of an adapter
 BUILTIN = Path(__file__).parent.parent / "tiny" / "checkpoint"
 
 
@@ -49,3 +51,33 @@ def folder(path_or_id: str | Path) -> Path:
     raise ModelError(
         f'there is no model folder {name}; give a folder, "builtin:tiny", or "org/name" of the local cache'
     )
+
+
+def base_of(path: Path) -> Path | None:
+    """Folder of the model to which the adapter in a folder belongs; None where it holds whole weights.
+
+    Raises:
+      ModelError: the base is not on this machine.
+    """
+    if not (path / ADAPTER).is_file():
+        return None
+    name = read_json(path / ADAPTER).get("base_model_name_or_path")
+    if not name:
+        raise ModelError(f"{path / ADAPTER} names no base; say it there as base_model_name_or_path")
+    if (path / name).is_dir():
+        return (path / name).resolve()
+    try:
+        return folder(name).resolve()
+    except ModelError:
+        message = f"{path} is an adapter, and its base {name} is not on this machine; "
+        raise ModelError(f"{message}fetch it, or say in {ADAPTER} where it is (base_model_name_or_path)") from None
+
+
+def described(path: Path) -> Path:
+    """The folder with a model's config.json and tokenizer: its own, or its base's for an adapter without them.
+
+    Raises:
+      ModelError: as `base_of`.
+    """
+    base = base_of(path)
+    return path if base is None or (path / "config.json").is_file() else base

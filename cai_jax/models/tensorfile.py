@@ -68,6 +68,11 @@ class Tensor:
                     yield done, chunk
                     done += len(chunk)
 
+    def whole(self) -> np.ndarray:
+        """All of a matrix that has rows; raises as `chunks`."""
+        rows, columns = self.shape
+        return np.concatenate([chunk for _, chunk in self.chunks([slice(0, rows)], slice(0, columns))])
+
 
 def tensors(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder's safetensors file, or of its shards; only the headers are read.
@@ -85,7 +90,7 @@ def tensors(folder: Path) -> dict[str, Tensor]:
         )
     found: dict[str, Tensor] = {}
     for name in names:
-        found |= _header(folder / name)
+        found |= header(folder / name)
     return found
 
 
@@ -113,18 +118,19 @@ def write(folder: Path, written: Sequence[Written], most: int = _SHARD) -> None:
             shards.append([])
         shards[-1].append(tensor)
     if len(shards) == 1:
-        _write_file(folder / _WEIGHTS, written)
+        write_file(folder / _WEIGHTS, written)
         return
     places: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         name = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        _write_file(folder / name, shard)
+        write_file(folder / name, shard)
         places |= {tensor.name: name for tensor in shard}
     index = {"metadata": {"total_size": sum(tensor.bytes for tensor in written)}, "weight_map": places}
     (folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n", "utf-8")
 
 
-def _header(file: Path) -> dict[str, Tensor]:
+def header(file: Path) -> dict[str, Tensor]:
+    """The tensors of one file; raises ModelError, with the cure, if it is missing, cut off or damaged."""
     try:
         with file.open("rb") as opened:
             size = int.from_bytes(opened.read(8), "little")
@@ -161,7 +167,8 @@ def _read(file: BinaryIO, offset: int, into: np.ndarray) -> None:
         left = left[count:]
 
 
-def _write_file(file: Path, written: Sequence[Written]) -> None:
+def write_file(file: Path, written: Sequence[Written]) -> None:
+    """Write one file, one tensor on the host at a time."""
     words = {dtype: word for word, dtype in _DTYPES.items()}
     header: dict[str, Mapping[str, Any]] = {"__metadata__": {"format": "pt"}}
     end = 0

@@ -25,6 +25,11 @@ RULES = (
     (r"attention/o_proj$", P("tensor", "fsdp")),
     (r"mlp/(gate|up)_proj$", P("fsdp", "tensor")),
     (r"mlp/down_proj$", P("tensor", "fsdp")),
+    # An adapter's A lies as the inputs of its kernel, its B as the outputs; the rank between them is small.
+    (r"attention/(q|k|v)_proj_a$|mlp/(gate|up)_proj_a$", P("fsdp", None)),
+    (r"attention/(q|k|v)_proj_b$|mlp/(gate|up)_proj_b$", P(None, "tensor")),
+    (r"(o|down)_proj_a$", P("tensor", None)),
+    (r"(o|down)_proj_b$", P(None, "fsdp")),
     # A bias lies as the outputs that it is added to; after a row-wise product it is added once, to the whole.
     (r"attention/(q|k|v)_bias$|mlp/(gate|up)_bias$", P("tensor")),
     (r"(o|down)_bias$|norm(_bias)?$|head/(kernel|bias)$", P()),

@@ -68,6 +68,7 @@ def compile_step(
     mesh: Mesh | Literal["auto", "one", "pmap"] = "auto",
     *,
     out: tuple[Out, ...] = STEP,
+    frozen: Any = None,
 ) -> Compiled:
     """Compiles a step for some devices.
 
@@ -78,55 +79,64 @@ def compile_step(
         the global view, parameters laid out by parallel/rules.py; "auto" a mesh of all devices as "data", or "one".
       out: what the step returns, in order; a step with a single output returns it bare. If a state comes
         back, the buffers of the one put in are donated to it.
+      frozen: parameters that the step reads and leaves as they are: its third argument, placed like a state and never
+        donated. None: the step has but two.
     """
     if mesh == "auto":
         mesh = make_mesh() if len(jax.devices()) > 1 else "one"
     donated = (0,) if Out.STATE in out else ()
+    rest = () if frozen is None else (frozen,)
     if mesh == "one":
-        return _on_one(make(None), donated)
+        return _on_one(make(None), donated, rest)
     if mesh == "pmap":
-        return _on_pmap(make(AXIS), out, donated)
-    return _on_mesh(make(None), mesh, out, donated)
+        return _on_pmap(make(AXIS), out, donated, rest)
+    return _on_mesh(make(None), mesh, out, donated, rest)
 
 
-def _on_one(step: Callable, donated: tuple[int, ...]) -> Compiled:
+def _on_one(step: Callable, donated: tuple[int, ...], rest: tuple[Any, ...]) -> Compiled:
     place = partial(jax.device_put, device=jax.local_devices()[0])
-    return Compiled(1, place, jax.jit(step, donate_argnums=donated))
+    mapped, placed = jax.jit(step, donate_argnums=donated), place(rest)
+    return Compiled(1, place, lambda state, batch: mapped(state, batch, *placed))
 
 
-def _on_mesh(step: Callable, mesh: Mesh, out: tuple[Out, ...], donated: tuple[int, ...]) -> Compiled:
+def _on_mesh(
+    step: Callable, mesh: Mesh, out: tuple[Out, ...], donated: tuple[int, ...], rest: tuple[Any, ...]
+) -> Compiled:
     rows, everywhere = NamedSharding(mesh, P(None, ROWS)), NamedSharding(mesh, P())
 
     def place(state):
         return jax.device_put(state, shardings(state, mesh))
 
+    placed = place(rest)
+
     @partial(jax.jit, donate_argnums=donated)
-    def mapped(state, batch):
+    def mapped(state, batch, *rest):
         # Constraining the outputs keeps the layout of the state from one step to the next.
         layouts = {Out.STATE: shardings(state, mesh), Out.BATCH: rows, Out.METRICS: everywhere}
-        results = step(state, batch)
+        results = step(state, batch, *rest)
         pieces = results if len(out) > 1 else (results,)
         laid = tuple(jax.lax.with_sharding_constraint(x, layouts[kind]) for x, kind in zip(pieces, out, strict=True))
         return laid if len(out) > 1 else laid[0]
 
     def call(state, batch):
         with jax.set_mesh(mesh):  # for kernels, which divide themselves (models/attention/splash.py)
-            return mapped(state, {name: laid(x, rows) for name, x in batch.items()})
+            return mapped(state, {name: laid(x, rows) for name, x in batch.items()}, *placed)
 
     return Compiled(row_shards(mesh), place, call)
 
 
-def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...]) -> Compiled:
+def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...], rest: tuple[Any, ...]) -> Compiled:
     devices = jax.local_devices()
     axes = tuple(1 if kind == Out.BATCH else None for kind in out)
     mapped = jax.pmap(
         step,
         axis_name=AXIS,
-        in_axes=(None, 1),
+        in_axes=(None, 1, *(None for _ in rest)),
         out_axes=axes if len(axes) > 1 else axes[0],
         donate_argnums=donated,
     )
-    everywhere = NamedSharding(Mesh(np.array(devices), (AXIS,)), P())
+    place = partial(jax.device_put, device=NamedSharding(Mesh(np.array(devices), (AXIS,)), P()))
+    placed = place(rest)
 
     def split(x):
         return x.reshape(x.shape[0], len(devices), -1, *x.shape[2:])
@@ -135,9 +145,9 @@ def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...]) -> 
         return x.reshape(x.shape[0], -1, *x.shape[3:])
 
     def call(state, batch):
-        results = mapped(state, {name: split(x) for name, x in batch.items()})
+        results = mapped(state, {name: split(x) for name, x in batch.items()}, *placed)
         pieces = results if len(out) > 1 else (results,)
         whole = tuple(jax.tree.map(merge, x) if kind == Out.BATCH else x for x, kind in zip(pieces, out, strict=True))
         return whole if len(out) > 1 else whole[0]
 
-    return Compiled(len(devices), partial(jax.device_put, device=everywhere), call)
+    return Compiled(len(devices), place, call)

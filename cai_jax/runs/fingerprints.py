@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cai_jax.data.hub import snapshot
+from cai_jax.models.locate import base_of
 from cai_jax.runs import files
 
 _BUILTIN = Path(__file__).resolve().parent.parent / "tiny"
@@ -31,12 +32,13 @@ class Fingerprints:
     def of(self, path: str) -> str:
         """The fingerprint of an absolute path or a name with a scheme.
 
-        Files and folders go by their contents, `hf:` by the commit in the local cache, `builtin:` by its name and
-        the part of the package that makes it, and `init:` by its name.
+        Files and folders go by their contents, an adapter by its base's too, `hf:` by the commit in the local cache,
+        `builtin:` by its name and the part of the package that makes it, and `init:` by its name.
         """
         scheme, colon, name = path.partition(":")
         if not colon or os.path.isabs(path):
-            return self._contents([Path(path)])
+            base = base_of(Path(path))
+            return self._contents([Path(path), *([base] if base else [])])
         if scheme == "tfds":
             return self._contents([Path(name)])
         if scheme == "hf":

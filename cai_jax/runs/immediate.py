@@ -123,6 +123,9 @@ def _written(value: Any, param: Param | None, used: list[Written]) -> str:
         return f'"{_escaped(str(value))}"'
     if param is not None and param.value == "range" and isinstance(value, Sequence) and len(value) == 2:
         return "..".join(_written(bound, None, used) for bound in value)
+    if isinstance(value, Mapping) and param is not None and param.record:
+        given = ", ".join(f"{name}={_written(each, None, used)}" for name, each in value.items())
+        return f"{param.record.name}({given})"
     if isinstance(value, Sequence):
         return f"[{', '.join(_written(item, param, used) for item in value)}]"
     raise UserError(f"{value!r} is no value of the language", "give a number, text, truth value, or what a stage made")

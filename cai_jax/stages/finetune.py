@@ -10,6 +10,7 @@ from typing import Any
 from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Signature, Type
 from cai_jax.stages.parts import cost as costs
 from cai_jax.stages.parts.params import (
+    ADAPTER,
     DECAY,
     EPOCHS,
     LENGTH,
@@ -41,6 +42,7 @@ SIGNATURE = Signature(
         OPTIMIZER,
         DECAY,
         WARMUP,
+        ADAPTER,
         OVERLONG,
         SEED,
     ),
@@ -53,31 +55,32 @@ SIGNATURE = Signature(
 def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     p = node.params
     tokens = p["steps"] * p["batch"] * (p["length"] or 2 * costs.PROMPT_TOKENS)
-    return costs.train(inputs["model"], tokens or costs.rows_of(inputs["data"]) * p["epochs"] * 2 * costs.PROMPT_TOKENS)
+    tokens = tokens or costs.rows_of(inputs["data"]) * p["epochs"] * 2 * costs.PROMPT_TOKENS
+    return costs.train(inputs["model"], tokens, p["adapter"])
 
 
 def run(ctx) -> Mapping[str, Any]:
     """Trains and writes hf/; result: steps, dtype, format."""
     from cai_jax.learn import optim, sft
     from cai_jax.learn.state import TrainState
-    from cai_jax.models import checkpoint
+    from cai_jax.stages.parts import adapting
     from cai_jax.stages.parts.draws import draw_of
     from cai_jax.stages.parts.examples import Rows, corpus
     from cai_jax.stages.parts.models import choices, model_of
-    from cai_jax.stages.parts.training import compiled, computing, optim_of, train, wide
+    from cai_jax.stages.parts.training import compiled, computing, optim_of, train
 
     p = ctx.params
     model = model_of(ctx, ctx.inputs["model"], trained=True)
     data = corpus(ctx, model)
     rows = Rows(data, p["batch"], p["epochs"], draw_of(ctx))
     total = p["steps"] or rows.count()
-    settings = sft.SFT(optim_of(p, total), **computing(ctx, model))
-    step = compiled(ctx, partial(sft.make_step, model.config, settings))
+    settings = sft.SFT(optim_of(p, total), scale=adapting.scale_of(p), **computing(ctx, model))
+    step = compiled(ctx, partial(sft.make_step, model.config, settings), frozen=adapting.frozen(p, model.params))
 
     def start():
-        return TrainState.create(wide(model.params), optim.optimizer(settings.optim))
+        return TrainState.create(adapting.begun(ctx, model.params), optim.optimizer(settings.optim))
 
     state = train(ctx, start, step, rows.batches, total, p["batch"] * data.length)
     data.fitter.note(ctx)
-    checkpoint.save(replace(model, params=state.params), ctx.dir / "hf")
+    adapting.save(ctx, adapting.trained(p, model, state.params))
     return {"steps": total, **choices(ctx.inputs["model"])}

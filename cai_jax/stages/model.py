@@ -10,7 +10,7 @@ from cai_jax.data.hub import snapshot
 from cai_jax.errors import UserError
 from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
 from cai_jax.models.errors import ModelError
-from cai_jax.models.locate import locate
+from cai_jax.models.locate import described, locate
 
 if TYPE_CHECKING:
     from cai_jax.models.config import Config
@@ -20,7 +20,7 @@ def _config(call: Call) -> Config | None:
     """The shape, from the folder's config.json, the `shape=` given, or the name after `init:`; None if unknown.
 
     Raises:
-      ModelError: there is a config.json, but none of a decoder that can be had.
+      ModelError: there is a config.json, but none of a decoder that can be had, or the base of an adapter is missing.
     """
     from cai_jax.models.config import Config, read_json
     from cai_jax.models.shapes import SHAPES
@@ -28,8 +28,9 @@ def _config(call: Call) -> Config | None:
     path = call.resolve(call.values["path"])
     folder = locate(path)
     name = call.values.get("shape") or (path.partition(":")[2] if path.startswith("init:") else "")
-    if folder is not None and (folder / "config.json").is_file():
-        return Config.from_hf(read_json(folder / "config.json"))
+    file = described(folder) / "config.json" if folder is not None else None
+    if file is not None and file.is_file():
+        return Config.from_hf(read_json(file))
     return SHAPES.get(name)
 
 
@@ -82,7 +83,7 @@ def _check(call: Call) -> Iterable[Problem]:
                 f"there is no model folder {path}",
                 hint="give a folder in the Hugging Face layout",
             )
-        elif not (folder / "config.json").is_file():
+        elif not (described(folder) / "config.json").is_file():
             yield Problem(
                 "E221",
                 "path",

@@ -8,7 +8,7 @@ from typing import Any
 
 from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
 from cai_jax.stages.parts import cost as costs
-from cai_jax.stages.parts.params import DECAY, MAX_NEW, OVERLONG, SEED, TEMPERATURE, batch, fits, rate
+from cai_jax.stages.parts.params import ADAPTER, DECAY, MAX_NEW, OVERLONG, SEED, TEMPERATURE, batch, fits, rate
 
 
 def _result(call: Call) -> Type:
@@ -83,6 +83,7 @@ SIGNATURE = Signature(
                "is not; off without it.", None, low=0, open_low=True),
         replace(TEMPERATURE, about="Divides the logits, in sampling and in the losses alike.", open_low=True),
         MAX_NEW,
+        ADAPTER,
         OVERLONG,
         SEED,
     ),
@@ -100,7 +101,7 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     tokens = replies * (costs.PROMPT_TOKENS + p["max_new"])
     # Score, reference, old log-probabilities and values: four forwards; then policy and critic train.
     read = costs.forward(model, 4 * tokens)
-    learned = costs.train(model, 2 * p["passes"] * tokens)
+    learned = costs.train(model, 2 * p["passes"] * tokens, p["adapter"])
     return Cost(
         drawn.tokens + (4 + 2 * p["passes"]) * tokens,
         drawn.flops + read.flops + learned.flops,
@@ -122,7 +123,7 @@ def run(ctx) -> Mapping[str, Any]:
     Score and divergence are those of the last rollout within the limits: with limits, of the policy that is saved;
     without, of the one before its last step.
     """
-    from cai_jax.models import checkpoint
+    from cai_jax.stages.parts import adapting
     from cai_jax.stages.parts.limits import Course, Limits
     from cai_jax.stages.parts.models import choices
     from cai_jax.stages.parts.reinforcing import Loop, diagnoses
@@ -162,7 +163,7 @@ def run(ctx) -> Mapping[str, Any]:
     for code, message in notes:
         ctx.note(code, message)
     policy = course.kept if limits else state.policy.params
-    checkpoint.save(replace(loop.model, params=policy), ctx.dir / "hf")
+    adapting.save(ctx, adapting.trained(ctx.params, loop.model, policy))
     kept = {name: float(course.measured[name]) for name in ("score", "kl")}
     steps = int(course.steps) if limits else total
     return {"steps": steps, **kept, "kl_coefficient": last["kl_coefficient"], **choices(ctx.inputs["model"])}

@@ -9,7 +9,7 @@ from typing import Any
 
 from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Signature, Type
 from cai_jax.stages.parts import cost as costs
-from cai_jax.stages.parts.params import DECAY, EPOCHS, LENGTH, OVERLONG, SEED, WARMUP, batch, rate
+from cai_jax.stages.parts.params import ADAPTER, DECAY, EPOCHS, LENGTH, OVERLONG, SEED, WARMUP, batch, rate
 
 REFERENCE = 512  # pairs whose replies set the mean and variance of the scores
 SPREAD = 0.2  # raw scores that vary less carry hardly any signal, which normalising would only blow up
@@ -32,6 +32,7 @@ SIGNATURE = Signature(
         LENGTH,
         DECAY,
         WARMUP,
+        ADAPTER,
         OVERLONG,
         SEED,
     ),
@@ -43,7 +44,7 @@ SIGNATURE = Signature(
 
 def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     tokens = costs.rows_of(inputs["prefs"]) * node.params["epochs"] * 4 * costs.PROMPT_TOKENS
-    return costs.train(inputs["model"], tokens)
+    return costs.train(inputs["model"], tokens, node.params["adapter"])
 
 
 def run(ctx) -> Mapping[str, Any]:
@@ -51,34 +52,34 @@ def run(ctx) -> Mapping[str, Any]:
 
     Raw scores are divided by the scale, which is the spread, or `SPREAD` where that is more.
     """
-    import jax
     import numpy as np
 
     from cai_jax.learn import optim, preference
     from cai_jax.learn.state import TrainState
-    from cai_jax.models import checkpoint, decoder, heads
-    from cai_jax.parallel.placing import served
+    from cai_jax.models import decoder, heads
+    from cai_jax.stages.parts import adapting
     from cai_jax.stages.parts.models import choices, format_of, model_of
     from cai_jax.stages.parts.pairs import Pairs
     from cai_jax.stages.parts.rewarding import raw_scores
-    from cai_jax.stages.parts.training import compiled, computing, optim_of, train, wide
+    from cai_jax.stages.parts.training import compiled, computing, optim_of, train
 
     p, model, form = ctx.params, model_of(ctx, ctx.inputs["model"], trained=True), format_of(ctx.inputs["model"])
     prefs = ctx.inputs["prefs"].rows()
     pairs = Pairs(ctx, model, form, prefs)
     total = max(1, round(p["epochs"] * len(pairs.tokens) / p["batch"]))
-    settings = preference.Preference(optim_of(p, total), **computing(ctx, model))
-    step = compiled(ctx, partial(preference.make_step, model.config, settings))
+    settings = preference.Preference(optim_of(p, total), scale=adapting.scale_of(p), **computing(ctx, model))
+    trunk = decoder.trunk(model.params)
+    frozen = adapting.frozen(p, {"decoder": trunk})
+    step = compiled(ctx, partial(preference.make_step, model.config, settings), frozen=frozen)
 
     def start():
-        key = jax.random.wrap_key_data(np.array([ctx.seed, p["seed"]], np.uint32), impl="threefry2x32")
-        params = {"decoder": wide(decoder.trunk(model.params)), "head": heads.init_head(model.config, key)}
+        head = heads.init_head(model.config, adapting.initial_key(ctx))
+        params = {"decoder": adapting.begun(ctx, trunk), "head": head}
         return TrainState.create(params, optim.optimizer(settings.optim))
 
     state = train(ctx, start, step, pairs.batches, total, 2 * p["batch"] * pairs.length)
 
-    head = state.params["head"]
-    trained = replace(model, params=served(state.params["decoder"], "float32"), head=head)
+    trained = adapting.trained(p, replace(model, params=trunk), state.params["decoder"], state.params["head"])
     sample = [prefs[i] for i in np.random.default_rng(ctx.seed).permutation(len(prefs))[:REFERENCE]]
     raw = raw_scores(trained, form, [(row["turns"], row[side]) for row in sample for side in ("a", "b")])
     mean, spread = float(raw.mean()), float(raw.std())
@@ -89,7 +90,7 @@ def run(ctx) -> Mapping[str, Any]:
             "mostly noise, and stay smaller than variance 1 would make them",
         )
     scale = max(spread, SPREAD)
-    normal = heads.normalise(head, mean, scale)
-    checkpoint.save(replace(trained, head=normal), ctx.dir / "hf")
+    normal = heads.normalise(trained.head, mean, scale)
+    adapting.save(ctx, replace(trained, head=normal))
     shape = {"mean": mean, "spread": spread, "scale": scale}
     return {"steps": total, "pairs": len(pairs.tokens), **shape, **choices(ctx.inputs["model"])}

@@ -11,7 +11,7 @@ import click
 
 from tests.benchmarks.figures import table
 
-NAMES = ("check", "quickstart", "sampling", "critique", "judging", "logprobs", "sft", "gpu", "loading")
+NAMES = ("check", "quickstart", "sampling", "critique", "judging", "logprobs", "sft", "gpu", "loading", "memory")
 
 
 @click.command()

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from cai_jax.models import decoder, heads
+from cai_jax.models import decoder, heads, lora
 from cai_jax.models.config import Config
 
 CONFIG = Config(vocab_size=24, hidden_size=16, layers=1, heads=2, kv_heads=1, head_dim=8, intermediate_size=32)
@@ -17,6 +17,13 @@ def params(seed: int = 0, config: Config = CONFIG):
 def scored(seed: int = 0, config: Config = CONFIG):
     """Parameters of a preference model or critic."""
     return {"decoder": params(seed, config), "head": heads.init_head(config, jax.random.key(seed + 100))}
+
+
+def adapter(seed: int = 0, rank: int = 3, config: Config = CONFIG):
+    """An adapter whose B is not zero, so that it adds something and both sides have gradients."""
+    fresh = lora.init(params(0, config), rank, jax.random.key(seed))
+    keys = iter(jax.random.split(jax.random.key(seed + 100), 64))
+    return jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(next(keys), leaf.shape), fresh)
 
 
 def documents(micro: int, rows: int, seed: int = 0) -> dict[str, np.ndarray]:

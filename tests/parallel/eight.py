@@ -14,6 +14,7 @@ import numpy as np
 from cai_jax.learn import optim, ppo, preference, rollout, sft
 from cai_jax.learn.kl import KL
 from cai_jax.learn.state import TrainState
+from cai_jax.models import lora
 from cai_jax.models.attention import KV, attention
 from cai_jax.parallel.mesh import make_mesh
 from cai_jax.parallel.step import PREPARE, ROWWISE, compile_step
@@ -63,6 +64,28 @@ def run_ppo(way):
     return state, batch, metrics, updated
 
 
+def run_sft_adapter(way):
+    settings = sft.SFT(OPTIM, chunk=4, scale=2.0)
+    below = lora.joined(toy.params(0, CONFIG), toy.adapter(1, 2, CONFIG))
+    step = compile_step(partial(sft.make_step, CONFIG, settings), way, frozen=below)
+    state = step.place(TrainState.create(toy.adapter(2, 3, CONFIG), optim.optimizer(OPTIM)))
+    for seed in range(2):
+        state, metrics = step(state, toy.documents(2, 8, seed))
+    return state, metrics
+
+
+def run_ppo_adapter(way):
+    settings = ppo.PPO(OPTIM, OPTIM, kl=KL(0.1), scale=2.0)
+    frozen = rollout.Frozen(toy.params(0, CONFIG), toy.adapter(1, 2, CONFIG), {})
+    prepare = compile_step(partial(rollout.make_prepare, CONFIG, settings), way, out=PREPARE, frozen=frozen)
+    update = compile_step(partial(ppo.make_update, CONFIG, settings), way, frozen=frozen)
+    critic = {"decoder": toy.adapter(3, 2, CONFIG), "head": toy.scored(1, CONFIG)["head"]}
+    state = prepare.place(ppo.PPOState.create(settings, toy.adapter(2, 3, CONFIG), critic))
+    state, batch, metrics = prepare(state, toy.rollout(2, 8))
+    state, updated = update(state, next(ppo.minibatches(jax.device_get(batch), seed=(0,), size=16, micro=8)))
+    return state, metrics, updated
+
+
 def difference(ours, theirs):
     """The largest difference between two trees, relative where entries exceed 1."""
 
@@ -78,6 +101,8 @@ CASES = {
     "sft": (run_sft, ("pmap", "data", "mixed")),
     "preference": (run_preference, ("pmap", "data")),
     "ppo": (run_ppo, ("pmap", "mixed")),
+    "sft-adapter": (run_sft_adapter, ("data", "mixed")),
+    "ppo-adapter": (run_ppo_adapter, ("pmap", "mixed")),
 }
 
 
@@ -111,6 +136,7 @@ def main():
     found["engine mixed"] = engine.difference(WAYS["mixed"])
     # A vocabulary and heads that do not divide stay whole.
     found["engine odd"] = engine.difference(WAYS["mixed"], replace(engine.CONFIG, vocab_size=33, kv_heads=1))
+    found["engine adapter"] = engine.difference(WAYS["mixed"], rank=3)
     found["collectives"] = engine.collectives(WAYS["mixed"])
     try:
         compile_step(lambda axis: lambda state, batch: (state, {}), "pmap")({}, {"tokens": np.zeros((1, 6, 3))})

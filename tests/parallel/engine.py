@@ -8,18 +8,21 @@ import numpy as np
 from cai_jax.engine import prefix, score, steps, worth
 from cai_jax.engine.generate import Request, Sampling, generate
 from cai_jax.engine.sampling import Knobs
-from cai_jax.models import decoder
+from cai_jax.models import decoder, lora
 from cai_jax.models.config import Config
 from cai_jax.parallel.placing import on_mesh_of
 from cai_jax.parallel.rules import SERVED, shardings
+from tests.learn import toy
 
 CONFIG = Config(vocab_size=64, hidden_size=32, layers=2, heads=4, kv_heads=2, head_dim=8, intermediate_size=48)
 SHOTS = list(range(1, 20))
 
 
-def params(mesh, config=CONFIG):
-    """The same model on one device, or on a mesh."""
+def params(mesh, config=CONFIG, rank=0):
+    """The same model on one device, or on a mesh; with an adapter of this rank."""
     made = jax.device_get(decoder.init(config, jax.random.key(3)))
+    if rank:
+        made = jax.device_get(lora.joined(made, toy.adapter(4, rank, config)))
     return jax.device_put(made, None if mesh is None else shardings(made, mesh, SERVED))
 
 
@@ -28,10 +31,10 @@ def texts(lengths, seed):
     return [draw.integers(1, 24, length).tolist() for length in lengths]
 
 
-def run(mesh, config):
+def run(mesh, config, rank):
     """Replies, and arrays of log-probabilities: of sampled and greedy tokens, and of options."""
     worth.compiling = lambda: 0.0  # so that even a toy shares beginnings at every depth
-    weights = params(mesh, config)
+    weights = params(mesh, config, rank)
     shots = prefix.make_prefix(weights, config, SHOTS)
     # More prompts than slots, and a last batch that does not fill its rows.
     prompts = texts([3, 9, 5, 12, 7, 4, 6, 8, 11, 2, 5], 0)
@@ -46,9 +49,9 @@ def run(mesh, config):
     return [reply.ids for reply in replies], [scores, *(np.array(reply.logprobs) for reply in replies)]
 
 
-def difference(mesh, config=CONFIG):
+def difference(mesh, config=CONFIG, rank=0):
     """The largest difference of a log-probability from one device; None where a text differs."""
-    (ids, found), (alone, wanted) = run(mesh, config), run(None, config)
+    (ids, found), (alone, wanted) = run(mesh, config, rank), run(None, config, rank)
     return max(float(abs(a - b).max()) for a, b in zip(found, wanted, strict=True)) if ids == alone else None
 
 

@@ -7,7 +7,7 @@ from jax.sharding import AbstractMesh, AxisType
 from jax.sharding import PartitionSpec as P
 
 from cai_jax.learn import optim, ppo
-from cai_jax.models import decoder
+from cai_jax.models import decoder, lora
 from cai_jax.models.config import Config
 from cai_jax.parallel.mesh import AXES, make_mesh, row_shards
 from cai_jax.parallel.rules import shardings
@@ -53,6 +53,20 @@ def test_the_whole_state_of_ppo_is_laid_out_like_its_parameters():
     places = [spec for path, spec in found.items() if path.endswith("layers_0/mlp/up_proj")]
     assert places == [P("fsdp", "tensor")] * 5  # parameters twice, Adam's two moments, Muon's one
     assert found["beta"] == found["stats/mean"] == found["critic/params/head/kernel"] == P()
+
+
+def test_an_adapter_lies_as_the_inputs_and_outputs_of_its_kernel():
+    config = Config(32, 16, layers=1, heads=4, kv_heads=2, head_dim=8, intermediate_size=24)
+    adapter = jax.eval_shape(lambda: lora.init(decoder.init(config, jax.random.key(0)), 3, jax.random.key(0)))
+    found = specs({"policy": {"mu": adapter}})
+    for name, (inputs, outputs) in {
+        "attention/k_proj": ("fsdp", "tensor"),
+        "mlp/up_proj": ("fsdp", "tensor"),
+        "attention/o_proj": ("tensor", "fsdp"),
+        "mlp/down_proj": ("tensor", "fsdp"),
+    }.items():
+        assert found[f"policy/mu/layers_0/{name}_a"] == P(inputs, None)
+        assert found[f"policy/mu/layers_0/{name}_b"] == P(None, outputs)
 
 
 def test_a_dimension_that_does_not_divide_stays_whole():

@@ -13,7 +13,19 @@ def found():
 
 @pytest.mark.parametrize(
     "case",
-    ["sft pmap", "sft data", "sft mixed", "preference pmap", "preference data", "ppo pmap", "ppo mixed"],
+    [
+        "sft pmap",
+        "sft data",
+        "sft mixed",
+        "preference pmap",
+        "preference data",
+        "ppo pmap",
+        "ppo mixed",
+        "sft-adapter data",
+        "sft-adapter mixed",
+        "ppo-adapter pmap",
+        "ppo-adapter mixed",
+    ],
 )
 def test_every_way_of_running_a_step_agrees_with_one_device(found, case):
     assert found["devices"] == 8
@@ -38,7 +50,7 @@ def test_a_kernel_is_divided_over_the_mesh(found):
     assert found["splash"] < 3e-6
 
 
-@pytest.mark.parametrize("case", ["engine data", "engine mixed", "engine odd"])
+@pytest.mark.parametrize("case", ["engine data", "engine mixed", "engine odd", "engine adapter"])
 def test_the_engine_writes_the_same_texts_on_a_mesh(found, case):
     assert found[case] is not None and found[case] < 1e-5
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cai_jax.lang.types import Kind, Type
+from cai_jax.lang.types import Cost, Kind, Type
 from cai_jax.stages import prefs, prompts
 from cai_jax.stages.parts import cost
 from cai_jax.tiny import prompts as world
@@ -36,6 +36,12 @@ def tokens(bench):
         return {node["name"] or node["label"]: node["tokens"] for node in json.loads(out)["nodes"]}
 
     return planned
+
+
+def test_below_an_adapter_weights_have_no_gradients_and_no_moments():
+    model = Type(Kind.MODEL, size=10)
+    assert cost.train(model, 3) == Cost(3, 6 * 10 * 3, 4 * 4 * 10)
+    assert cost.train(model, 3, {"rank": 8, "alpha": 16.0}) == Cost(3, 4 * 10 * 3, 4 * 10)
 
 
 def test_tokens_follow_rows_replies_rounds_and_pairs(tokens):

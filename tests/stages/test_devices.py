@@ -1,4 +1,4 @@
-"""The training stages give the same figures on one device, on a mesh of two, and with pmap."""
+"""The training stages give the same figures on one device, on meshes of two, and with pmap."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def found(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["auto", "pmap"])
+@pytest.mark.parametrize("way", ["auto", "pmap", "mesh(fsdp=2)"])
 def test_two_devices_agree_with_one(found, way):
     assert found["devices"] == 2
     for name, lines in found["one"].items():
@@ -21,7 +21,7 @@ def test_two_devices_agree_with_one(found, way):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["auto", "pmap"])
+@pytest.mark.parametrize("way", ["auto", "pmap", "mesh(fsdp=2)"])
 def test_two_devices_write_the_same_replies_and_give_the_same_labels(found, way):
     assert found["one texts"] == found[f"{way} texts"]
     assert found["one labels"] == pytest.approx(found[f"{way} labels"], abs=1e-5)

@@ -48,7 +48,7 @@ def test_settings_of_ppo_are_the_parameters():
         "steps": 10, "passes": 2, "batch": 8, "minibatch": 4, "schedule": "linear", "critic_warmup": 5,
         "learning_rate": 2e-3, "critic_rate": 3e-3, "temperature": 0.7, "kl": 0.3, "target": 2.0, "horizon": 50,
         "clip": 0.15, "value_clip": 0.25, "value_coef": 0.35, "dual_clip": 3.0, "gamma": 0.9, "lam": 0.8,
-        "missing_eos": 0.6, "scale": True, "reward_clip": 4.0, "whiten": True,
+        "missing_eos": 0.6, "scale": True, "reward_clip": 4.0, "whiten": True, "adapter": {"rank": 4, "alpha": 6.0},
     }  # fmt: skip
     model = SimpleNamespace(params={"embed": np.zeros((1, 1), "float32")})
     ctx = SimpleNamespace(node=SimpleNamespace(schedule={"remat": True}), used=lambda **used: None)
@@ -59,7 +59,7 @@ def test_settings_of_ppo_are_the_parameters():
         policy_optim=Optim(2e-3, steps=35, **adam), critic_optim=Optim(3e-3, steps=40, **adam),
         temperature=0.7, kl=KL(0.3, 2.0, 50.0), clip=0.15, value_clip=0.25, value_coef=0.35, dual_clip=3.0, gamma=0.9,
         lam=0.8, missing_eos_penalty=0.6, scale_rewards=True, reward_clip=4.0, whiten_rewards=True, critic_warmup=5,
-        dtype="float32", remat=True,
+        dtype="float32", remat=True, scale=1.5,
     )  # fmt: skip
 
 

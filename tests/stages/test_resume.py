@@ -29,6 +29,11 @@ CASES = {
         1,
         RM + "x = base |> ppo(rm, on=red.train, batch=4, max_new=8, steps=4, target=3, scale=true, max_kl=99)\n",
     ),
+    "ppo, adapter": (
+        1,
+        RM.replace(")", ", adapter=lora(rank=2))")
+        + "x = base |> ppo(rm, on=red.train, batch=4, max_new=8, steps=4, max_kl=99, adapter=lora(rank=3))\n",
+    ),
 }
 
 
@@ -46,9 +51,9 @@ def agree(first, second):
     assert all(np.array_equal(a, b) for a, b in zip(first[-1], second[-1], strict=True))
 
 
-@pytest.mark.parametrize("stage", CASES)
-def test_a_stopped_stage_goes_on_to_the_same_bits(bench, tmp_path, monkeypatch, stage):
-    after, text = CASES[stage]
+@pytest.mark.parametrize("case", CASES)
+def test_a_stopped_stage_goes_on_to_the_same_bits(bench, tmp_path, monkeypatch, case):
+    (after, text), stage = CASES[case], case.partition(",")[0]
     monkeypatch.setattr(writing, "BATCH", 2)
     expected = everything(bench.run(text, out=tmp_path / "whole"))
     told = RunContext.progress
@@ -89,9 +94,9 @@ cli.main(sys.argv[3:])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", CASES)
-def test_a_killed_stage_goes_on_to_the_same_bits(bench, tmp_path, monkeypatch, stage):
-    after, text = CASES[stage]
+@pytest.mark.parametrize("case", CASES)
+def test_a_killed_stage_goes_on_to_the_same_bits(bench, tmp_path, monkeypatch, case):
+    (after, text), stage = CASES[case], case.partition(",")[0]
     program = bench.program(text)
     command = [sys.executable, "-c", KILLED, stage, str(after), "run", str(program), "--out", str(tmp_path / "parts")]
     killed = subprocess.run(

@@ -1,6 +1,6 @@
 """Run with two virtual CPU devices (see test_devices.py): the training stages on one of them, on a mesh, with pmap.
 
-Prints one JSON object: for every way, the logs of `sl`, `rm` and `rl`, the replies and the labels.
+Prints one JSON object: for every way, the logs of what is trained, the replies and the labels.
 """
 
 import json
@@ -18,14 +18,18 @@ sl = replies |> finetune(base, batch=2, steps=3)
 labels = red.train |> sample(base, n=2, max_new=8) |> judge(rules, by=base)
 rm = labels + human.train |> reward(base, batch=4, epochs=1.5, learning_rate=1e-3)
 rl = base |> ppo(rm, on=red.train, batch=4, max_new=8, steps=2, kl=0.05)
+low_sl = replies |> finetune(base, batch=2, steps=3, adapter=lora(rank=2))
+low_rm = labels |> reward(low_sl, batch=4, learning_rate=1e-3, adapter=lora(rank=2))
+low_rl = low_sl |> ppo(low_rm, on=red.train, batch=4, max_new=8, steps=2, kl=0.05, adapter=lora(rank=3))
 """
+TRAINED = ("sl", "rm", "rl", "low_sl", "low_rm", "low_rl")
 
 
 def main():
     bench, found = Bench(Path(sys.argv[1])), {"devices": len(jax.devices())}
-    for mesh in ("one", "auto", "pmap"):
+    for mesh in ("one", "auto", "pmap", "mesh(fsdp=2)"):
         ran = bench.run(PROGRAM.format(mesh=mesh), out=bench.root / mesh)
-        found[mesh] = {name: ran.log(name) for name in ("sl", "rm", "rl")}
+        found[mesh] = {name: ran.log(name) for name in TRAINED}
         found[f"{mesh} texts"] = [row["reply"] for row in ran.rows("replies")]
         found[f"{mesh} labels"] = [row["soft"] for row in ran.rows("labels")]
     wrong = PROGRAM.format(mesh="auto").replace("batch=2", "batch=3")

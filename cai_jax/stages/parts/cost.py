@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cai_jax.lang.types import Cost, Type
 
 # Where the data is unknown until it is read: a prompt's length, and rows of a source without a limit.
@@ -27,7 +29,12 @@ def decode(model: Type, rows: float, prompt: float, new: float) -> Cost:
     return Cost(tokens, 2.0 * size * tokens, 4.0 * size * new * max(1.0, rows / 64))
 
 
-def train(model: Type, tokens: float) -> Cost:
-    """Forward and backward of `tokens` tokens; weights, gradients and two moments in float32."""
+def train(model: Type, tokens: float, adapter: Any = "full") -> Cost:
+    """Forward and backward of `tokens` tokens; weights, gradients and two moments in float32.
+
+    Below an adapter, weights have neither gradients nor moments, and what it has itself is small beside them.
+    """
     size = model.size or 0
+    if adapter != "full":
+        return Cost(tokens, 4.0 * size * tokens, 4.0 * size)
     return Cost(tokens, 6.0 * size * tokens, 16.0 * size)

@@ -45,23 +45,31 @@ def read_format(path: str, choice: str) -> Format:
     """
     from cai_jax.data import chat
     from cai_jax.models.config import Config, read_json
+    from cai_jax.models.locate import described
     from cai_jax.models.tokenizer import Tokenizer
 
-    file = Path(path) / "config.json"
+    folder = described(Path(path))
+    file = folder / "config.json"
     config = Config.from_hf(read_json(file)) if file.is_file() else None
-    return chat.format_of(Tokenizer.load(path, config), choice)
+    return chat.format_of(Tokenizer.load(folder, config), choice)
 
 
 def load(ctx, path: str, dtype: str, trained: bool = False) -> Model:
     """The model in a folder, on the devices of the node `ctx` (`model_of`); the last few are kept in memory."""
     devices = devices_of(ctx)
-    return _load(path, dtype, None if isinstance(devices, str) else devices, trained)
+    mesh = None if isinstance(devices, str) else devices
+    # Where both layouts are one, so is the model.
+    return _load(str(Path(path).resolve()), dtype, mesh, trained and mesh is not None and mesh.shape["fsdp"] > 1)
 
 
 @functools.lru_cache(maxsize=_KEPT)
 def _load(path: str, dtype: str, mesh: Mesh | None, trained: bool) -> Model:
     from cai_jax.models import checkpoint
+    from cai_jax.models.locate import base_of
     from cai_jax.parallel.rules import SERVED, TRAINED, shardings
 
-    axes = TRAINED if trained else SERVED
-    return checkpoint.load(path, dtype, None if mesh is None else lambda tree: shardings(tree, mesh, axes))
+    axes, base = TRAINED if trained else SERVED, base_of(Path(path))
+    laid = None if mesh is None else lambda tree: shardings(tree, mesh, axes)
+    if base is not None:  # which other adapters may stand on as well
+        return checkpoint.adapted(_load(str(base), dtype, mesh, trained), Path(path), laid)
+    return checkpoint.load(path, dtype, laid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cai_jax.lang.types import Call, Kind, Param, Problem
+from cai_jax.lang.types import Call, Kind, Param, Problem, Signature, Type
 
 SEED = Param("seed", "Another number, another independent draw.", value="int", default=0, low=0, high=2**32 - 1)
 TEMPERATURE = Param(
@@ -63,6 +63,26 @@ DECAY = Param(
     choices=("constant", "linear", "cosine"),
 )
 WARMUP = Param("warmup", "Updates over which the learning rate rises.", value="int", default=0, low=0)
+LORA = Signature(
+    name="lora",
+    about="A low-rank adapter of every linear layer: x goes through W + (alpha / rank) A B, of which W stays as it is.",
+    params=(
+        Param("rank", "Columns of A and rows of B.", value="int", default=8, low=1),
+        Param("alpha", "What the adapter adds is scaled by alpha / rank.", value="float", default=16.0, low=0,
+              open_low=True),
+    ),
+    result=lambda call: Type(Kind.ERROR),
+    example="lora(rank=8, alpha=16)",
+)  # fmt: skip
+ADAPTER = Param(
+    "adapter",
+    "What is trained: all weights, or a low-rank adapter on top of them, which shares them with all else that stands "
+    "on the same base.",
+    value="enum",
+    default="full",
+    choices=("full",),
+    record=LORA,
+)
 CONSTITUTION = Param("constitution", "The principles.", kinds=(Kind.CONSTITUTION,))
 BY = Param(
     "by",

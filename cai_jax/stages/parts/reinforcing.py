@@ -13,10 +13,12 @@ import numpy as np
 from cai_jax.engine import buckets
 from cai_jax.evals.diversity import boilerplate
 from cai_jax.learn import kl, ppo, rollout
+from cai_jax.models import decoder, lora
 from cai_jax.models.checkpoint import Model
 from cai_jax.parallel.placing import served
 from cai_jax.parallel.processes import gathered
 from cai_jax.parallel.step import PREPARE, ROWWISE
+from cai_jax.stages.parts import adapting
 from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.models import format_of, model_of
 from cai_jax.stages.parts.rewarding import Scorer
@@ -61,13 +63,15 @@ class Loop:
         self.settings, config = self._settings(), self.model.config
         settings = self.settings
         self.reference = compiled(ctx, partial(rollout.make_logprobs, config, settings), ROWWISE)
-        self.prepare = compiled(ctx, partial(rollout.make_prepare, config, settings), PREPARE)
-        self.update = compiled(ctx, partial(ppo.make_update, config, settings))
         self.reference_params = self.reference.place(self.model.params)
+        self.lender = self._lender()
+        frozen = self._frozen()
+        self.prepare = compiled(ctx, partial(rollout.make_prepare, config, settings), PREPARE, frozen)
+        self.update = compiled(ctx, partial(ppo.make_update, config, settings), frozen=frozen)
 
     def start(self) -> ppo.PPOState:
         """The state before the first step; not held here, so that a restored one does not stand beside it."""
-        policy = wide(self.model.params)
+        policy = adapting.begun(self.ctx, self.model.params)
         return self.update.place(ppo.PPOState.create(self.settings, policy, self._critic(policy)))
 
     def _settings(self):
@@ -91,23 +95,42 @@ class Loop:
             reward_clip=p["reward_clip"],
             whiten_rewards=p["whiten"],
             critic_warmup=p["critic_warmup"],
+            scale=adapting.scale_of(p),
             **computing(self.ctx, self.model),
         )
 
-    def _critic(self, start):
-        """The critic's first weights: those of the preference model, if it can lend them."""
-        if self.params["critic"] == "reward":
-            (weight, scorer, format), *others = self.scorer.models
-            alike = scorer.config == self.model.config and scorer.tokenizer.same_as(self.model.tokenizer)
-            same = alike and format == self.format
-            if same and not others:
-                head = jax.tree.map(lambda leaf: weight * leaf, wide(scorer.head))
-                return {"decoder": wide(scorer.params), "head": head}
-            reason = "is a mixture" if others else "has another shape, tokenizer or format than the policy"
-            self.ctx.note(
-                "critic", f"the preference model {reason}: the critic starts from the policy, with a zero head"
-            )
-        return ppo.critic_from_policy(start, self.model.config)
+    def _lender(self) -> tuple[float, Model] | None:
+        """The preference model whose weights the critic starts from, and its weight; None if none can lend them."""
+        if self.params["critic"] == "zero":
+            return None
+        (weight, scorer, format), *others = self.scorer.models
+        alike = scorer.config == self.model.config and scorer.tokenizer.same_as(self.model.tokenizer)
+        if others:
+            reason = "is a mixture"
+        elif not alike or format != self.format:
+            reason = "has another shape, tokenizer or format than the policy"
+        elif self.params["adapter"] != "full" and scorer.base != self.model.base:
+            reason = "stands on another base than the policy"
+        else:
+            return weight, scorer
+        self.ctx.note("critic", f"the preference model {reason}: the critic starts from the policy, with a zero head")
+        return None
+
+    def _frozen(self) -> rollout.Frozen | None:
+        """The base that all stand on, and the adapters that policy and critic start from; None in full training."""
+        if self.params["adapter"] == "full":
+            return None
+        base, policy = lora.split(self.reference_params)
+        critic = policy if self.lender is None else lora.split(self.lender[1].params)[1]
+        return rollout.Frozen(base, policy, critic)
+
+    def _critic(self, policy):
+        """The critic's first weights."""
+        if self.lender is None:
+            return ppo.critic_from_policy(policy, self.model.config)
+        weight, scorer = self.lender
+        head = jax.tree.map(lambda leaf: weight * leaf, wide(scorer.head))
+        return {"decoder": adapting.begun(self.ctx, decoder.trunk(scorer.params)), "head": head}
 
     def roll(self, state, number: int) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
         """The state with its controller and statistics brought up to date, the rollout ready for updates, metrics."""
@@ -152,7 +175,8 @@ class Loop:
         rows, prompts = zip(*(self.prompts[i] for i in self.order(number * size, size)), strict=True)
         keys = [self.draw.key(f"rollout {number}", row, place) for place, row in enumerate(rows)]
         # Replies come from the model as it will be used, in its own dtype, not from the float32 that is trained.
-        params = served(state.policy.params, self.model.params["embed"].dtype)
+        params = adapting.trained(self.params, self.model, state.policy.params).params
+        params = served(params, self.model.params["embed"].dtype)
         written = replace(self.writer, model=replace(self.model, params=params)).write(prompts, keys)
         texts = [text_of(self.model, self.format, reply.ids, self.format.reply_stops) for reply in written]
         return Drawn(rows, prompts, written, texts)

@@ -40,16 +40,17 @@ def optim_of(params: Mapping[str, Any], steps: int) -> Optim:
     )
 
 
-def compiled(ctx, make: Callable, out: tuple | None = None) -> Compiled:
+def compiled(ctx, make: Callable, out: tuple | None = None, frozen: Any = None) -> Compiled:
     """A step of `learn` compiled for the devices that the node's schedule asks for (`with (mesh=…)`).
 
     Args:
       make: `make(axis) -> step`; see `parallel.step.compile_step`.
       out: what the step returns; by default a state and metrics.
+      frozen: what the step reads beside its state and leaves as it is, if anything.
     """
     from cai_jax.parallel.step import STEP, compile_step
 
-    step = compile_step(make, devices_of(ctx), out=out or STEP)
+    step = compile_step(make, devices_of(ctx), out=out or STEP, frozen=frozen)
     rows = micro_size(ctx)
     ctx.used(microbatch=rows)
     if rows % step.shards:

@@ -1,0 +1,170 @@
+"""Adapters in and out of the files of the `peft` library: adapter_config.json and adapter_model.safetensors.
+
+peft has an adapter for every module of transformers, where several of our kernels may lie side by side (q, k and v of
+GPT-2): the module's A holds those of its kernels one behind the other, and its B has zeros where one's ranks meet the
+other's outputs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cai_jax.models import layout, tensorfile
+from cai_jax.models.config import Config, read_json
+from cai_jax.models.errors import ModelError
+from cai_jax.models.families import FAMILIES
+from cai_jax.models.layout import HEAD, Shape, Stored
+from cai_jax.models.locate import ADAPTER
+
+WEIGHTS = "adapter_model.safetensors"
+_PREFIX = "base_model.model."  # of peft's wrapper, before the names of transformers
+_FILES = ("lora_A", "lora_B")
+
+Leaves = dict[str, np.ndarray]
+
+
+def write(path: Path, config: Config, adapter: Mapping[str, Any], head: Any | None, base: Path) -> None:
+    """Write an adapter into a folder, with a reward model's head kernel `[D]` if it has one.
+
+    Args:
+      adapter: our leaves by path ("layers_0/mlp/up_proj_a"), their scale folded in: in the file alpha is the rank.
+      base: the folder of the model that it belongs to.
+    """
+    leaves = {name: np.asarray(leaf) for name, leaf in adapter.items()}
+    kernels = {
+        name.removesuffix("_a"): (leaf.shape[0], leaves[f"{name.removesuffix('_a')}_b"].shape[1])
+        for name, leaf in leaves.items()
+        if name.endswith("_a")
+    }
+    joined = {_module(stored): _joined(stored, leaves) for stored in layout.stored(config, kernels)}
+    modules = {module: sides for module, sides in joined.items() if len(sides[0])}  # peft knows no rank of 0
+    tensors = {
+        f"{_PREFIX}{module}.{file}.weight": side
+        for module, sides in modules.items()
+        for file, side in zip(_FILES, sides, strict=True)
+    }
+    if head is not None:
+        tensors[_PREFIX + HEAD] = np.asarray(head)[None]
+    written = [tensorfile.Written(name, t.shape, t.dtype, lambda t=t: t) for name, t in tensors.items()]
+    tensorfile.write_file(path / WEIGHTS, written)
+    ranks = {module: len(a) for module, (a, _) in modules.items()}
+    usual = max(ranks.values(), key=list(ranks.values()).count)
+    others = {module: rank for module, rank in ranks.items() if rank != usual}
+    values = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM" if head is None else "SEQ_CLS",
+        "base_model_name_or_path": _name(base, path),
+        "r": usual,
+        "lora_alpha": usual,
+        "rank_pattern": others,
+        "alpha_pattern": others,
+        "target_modules": sorted({module.rpartition(".")[2] for module in modules}),
+        "modules_to_save": None if head is None else [HEAD.partition(".")[0]],
+        "fan_in_fan_out": not FAMILIES[config.family].transposed,
+        "bias": "none",
+        "lora_dropout": 0.0,
+        "inference_mode": True,
+    }
+    (path / ADAPTER).write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+
+
+def read(path: Path, config: Config, shapes: Mapping[str, Shape]) -> tuple[Leaves, np.ndarray | None]:
+    """The adapter in a folder, by our leaves, its scale folded in; and the head's kernel `[D]`, if it has one.
+
+    Every kernel has a leaf, of rank 0 where the file has no module for it.
+
+    Args:
+      shapes: of the base's leaves, by path.
+
+    Raises:
+      ModelError: something is missing, misshapen, or of a kind that is not supported.
+    """
+    values = read_json(path / ADAPTER)
+    _refuse_unsupported(path, values)
+    if not (path / WEIGHTS).is_file():
+        raise ModelError(f"{path / WEIGHTS} does not exist, but {ADAPTER} stands beside it; fetch it")
+    files = tensorfile.header(path / WEIGHTS)
+    head = files.pop(_PREFIX + HEAD, None)
+    leaves: Leaves = {}
+    kernels = {name: shape for name, shape in shapes.items() if name.endswith("_proj")}
+    for stored in layout.stored(config, kernels):
+        module = _module(stored)
+        inputs, outputs = kernels[stored.leaves[0]][0], sum(kernels[leaf][1] for leaf in stored.leaves)
+        sides = [files.pop(f"{_PREFIX}{module}.{file}.weight", None) for file in _FILES]
+        if sides == [None, None]:
+            a, b = np.zeros((0, inputs), np.float32), np.zeros((outputs, 0), np.float32)
+        elif None not in sides and _fit(*(side.shape for side in sides), inputs, outputs):
+            a, b = (side.whole() for side in sides)
+            b = b * _scale(values, module, len(a))
+        else:
+            raise ModelError(
+                f"{path / WEIGHTS}: the adapter of {module} does not fit its base, whose kernel is {outputs} x "
+                f"{inputs}; {ADAPTER} names another base than it was made for"
+            )
+        leaves |= _parted(stored, kernels, a, b)
+    if files:
+        raise ModelError(f"{path / WEIGHTS} holds {min(files)}, which is no adapter of a linear layer of this decoder")
+    return leaves, None if head is None else head.whole()[0]
+
+
+def _fit(a: Shape, b: Shape, inputs: int, outputs: int) -> bool:
+    return len(a) == 2 and a[0] > 0 and a[1] == inputs and b == (outputs, a[0])
+
+
+def _joined(stored: Stored, adapter: Leaves) -> tuple[np.ndarray, np.ndarray]:
+    """A `[R, in]` and B `[out, R]` of a module, R the sum of its kernels' ranks."""
+    a = np.concatenate([adapter[f"{leaf}_a"] for leaf in stored.leaves], axis=1).T
+    tall, before = {}, 0
+    for leaf in stored.leaves:
+        b = adapter[f"{leaf}_b"]
+        tall[leaf] = np.zeros((len(a), b.shape[1]), b.dtype)
+        tall[leaf][before : before + len(b)] = b
+        before += len(b)
+    outputs = replace(stored, shape=(sum(b.shape[1] for b in tall.values()), len(a)), transposed=True)
+    return np.ascontiguousarray(a), outputs.joined(tall)
+
+
+def _parted(stored: Stored, kernels: Mapping[str, Shape], a: np.ndarray, b: np.ndarray) -> Leaves:
+    """The other way round: our leaves of a module."""
+    found: Leaves = {}
+    for leaf in stored.leaves:
+        own = np.concatenate([b[run] for run in stored.outputs(leaf, slice(0, kernels[leaf][1]))])
+        # Of several kernels' ranks, a kernel's own are those that reach its outputs.
+        used = own.any(axis=0) if len(stored.leaves) > 1 else np.ones(len(a), bool)
+        found[f"{leaf}_a"], found[f"{leaf}_b"] = a[used].T, own[:, used].T
+    return found
+
+
+def _module(stored: Stored) -> str:
+    return stored.name.removesuffix(".weight")
+
+
+def _name(base: Path, path: Path) -> str:
+    """What the file calls the base: relative if both are nodes of one cache, which may be moved."""
+    base, path = base.resolve(), path.resolve()
+    beside = base.parent.parent == path.parent.parent
+    return f"../../{base.parent.name}/{base.name}" if beside else str(base)
+
+
+def _scale(values: Mapping[str, Any], module: str, rank: int) -> float:
+    """alpha / r of a module; `alpha_pattern` has expressions for the ends of modules' names."""
+    patterns = (values.get("alpha_pattern") or {}).items()
+    alphas = [alpha for pattern, alpha in patterns if re.fullmatch(rf"(.*\.)?({pattern})", module)]
+    alpha = float(alphas[0] if alphas else values.get("lora_alpha", 8))
+    return alpha / (math.sqrt(rank) if values.get("use_rslora") else rank)
+
+
+def _refuse_unsupported(path: Path, values: Mapping[str, Any]) -> None:
+    if values.get("peft_type") != "LORA":
+        raise ModelError(f"{path / ADAPTER} is of the type {values.get('peft_type')!r}; supported: LORA")
+    for name in ("use_dora", "alora_invocation_tokens", "layer_replication"):
+        if values.get(name):
+            raise ModelError(f"{path / ADAPTER} sets {name}; merge it into its base, and take the merged weights")
