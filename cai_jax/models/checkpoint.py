@@ -123,8 +123,10 @@ def adapted(base: Model, path: Path, shardings: Shardings | None = None) -> Mode
     shapes = {name: leaf.shape for name, leaf in _flat(lora.split(base.params)[0]).items()}
     found, kernel = peft.read(path, base.config, shapes)
     adapter = _nested({name: leaf.astype(base.params["embed"].dtype) for name, leaf in found.items()})
-    where = None if shardings is None else shardings(adapter)
-    adapter = jax.device_put(adapter) if where is None else jax.tree.map(processes.laid, adapter, where)
+    if shardings is None:
+        adapter = jax.device_put(adapter)
+    else:
+        adapter = jax.tree.map(processes.laid, adapter, shardings(adapter))
     tokenizer = base.tokenizer if described(path) != path else Tokenizer.load(path, base.config)
     params = lora.joined(base.params, adapter)
     if kernel is None:

@@ -57,7 +57,6 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.learn import optim, preference
     from cai_jax.learn.state import TrainState
     from cai_jax.models import decoder, heads
-    from cai_jax.parallel.placing import served
     from cai_jax.stages.parts import adapting
     from cai_jax.stages.parts.models import choices, format_of, model_of
     from cai_jax.stages.parts.pairs import Pairs
@@ -81,7 +80,6 @@ def run(ctx) -> Mapping[str, Any]:
     state = train(ctx, start, step, pairs.batches, total, 2 * p["batch"] * pairs.length)
 
     trained = adapting.trained(p, replace(model, params=trunk), state.params["decoder"], state.params["head"])
-    scorer = replace(trained, params=served(trained.params, trained.params["embed"].dtype))
     sample = [prefs[i] for i in np.random.default_rng(ctx.seed).permutation(len(prefs))[:REFERENCE]]
     raw = raw_scores(scorer, form, [(row["turns"], row[side]) for row in sample for side in ("a", "b")])
     mean, spread = float(raw.mean()), float(raw.std())

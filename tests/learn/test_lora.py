@@ -80,8 +80,8 @@ def by_ppo():
         (gradient(low.policy), gradient(full.policy), policy),
         (gradient(low.critic)["decoder"], gradient(full.critic)["decoder"], critic["decoder"]),
     ]
-    # Norms are those of what is trained.
-    names = [name for name in found if not name.endswith(("grad_norm", "finite"))]
+    # Norms are those of what is trained, and so are its leaves.
+    names = [name for name in found if not name.endswith("grad_norm") and name != "finite"]
     return cases, metrics | {n: found[n] for n in names}, wanted | {n: more[n] for n in names}
 
 

@@ -44,10 +44,15 @@ def initial_key(ctx):
 
 def trained(params: Mapping[str, Any], model: Model, weights: Any, head: Any = None) -> Model:
     """The model with what was trained of it, and with a head if there is one."""
+    import jax
+
     from cai_jax.models import lora
+    from cai_jax.parallel.placing import mesh_of
 
     if params["adapter"] == "full":
         return replace(model, params=weights, head=head, base=None)
+    if mesh_of(model.params) is None:  # pmap leaves what it trained on all devices
+        weights, head = jax.device_put((weights, head), model.params["embed"].sharding)
     return replace(model, params=lora.joined(model.params, weights, scale_of(params)), head=head)
 
 
