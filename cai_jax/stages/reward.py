@@ -81,7 +81,7 @@ def run(ctx) -> Mapping[str, Any]:
 
     trained = adapting.trained(p, replace(model, params=trunk), state.params["decoder"], state.params["head"])
     sample = [prefs[i] for i in np.random.default_rng(ctx.seed).permutation(len(prefs))[:REFERENCE]]
-    raw = raw_scores(scorer, form, [(row["turns"], row[side]) for row in sample for side in ("a", "b")])
+    raw = raw_scores(trained, form, [(row["turns"], row[side]) for row in sample for side in ("a", "b")])
     mean, spread = float(raw.mean()), float(raw.std())
     if spread < SPREAD:
         ctx.note(
