@@ -12,7 +12,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jax.sharding import SingleDeviceSharding
 
+from cai_jax.parallel import target
 from cai_jax.parallel.mesh import ROWS, make_mesh, row_shards
 from cai_jax.parallel.rules import shardings
 
@@ -45,10 +47,20 @@ class Compiled:
     shards: int
     _place: Callable[[Any], Any]
     _call: Callable[[Any, Any], Any]
+    _shapes: Callable[[Any, Any], tuple[Any, Any]]
+    _lower: Callable[[Any, Any], jax.stages.Lowered]
 
     def place(self, state: Any) -> Any:
         """The state (any pytree of host or device arrays) where the step wants it; makes no needless copy."""
         return self._place(state)
+
+    def shapes(self, state: Any, batch: Any) -> tuple[Any, Any]:
+        """State and batch as shapes (pytrees of ShapeDtypeStruct) that say where the step wants them."""
+        return self._shapes(state, batch)
+
+    def lower(self, state: Any, batch: Any) -> jax.stages.Lowered:
+        """What a call compiles, from `shapes` alone; the devices need not be there (parallel/aot.py)."""
+        return self._lower(state, batch)
 
     def __call__(self, state: Any, batch: dict[str, Any]) -> Any:
         """Runs the step; a state compiled to be donated must not be used again.
@@ -79,7 +91,7 @@ def compile_step(
         back, the buffers of the one put in are donated to it.
     """
     if mesh == "auto":
-        mesh = make_mesh() if len(jax.devices()) > 1 else "one"
+        mesh = make_mesh() if len(target.devices()) > 1 else "one"
     donated = (0,) if Out.STATE in out else ()
     if mesh == "one":
         return _on_one(make(None), donated)
@@ -89,8 +101,23 @@ def compile_step(
 
 
 def _on_one(step: Callable, donated: tuple[int, ...]) -> Compiled:
-    place = partial(jax.device_put, device=jax.devices()[0])
-    return Compiled(1, place, jax.jit(step, donate_argnums=donated))
+    place = partial(jax.device_put, device=target.devices()[0])
+    mapped = jax.jit(step, donate_argnums=donated)
+    here = SingleDeviceSharding(target.devices()[0])
+
+    def shapes(state, batch):
+        return _laid(state, jax.tree.map(lambda _: here, state)), _laid(batch, jax.tree.map(lambda _: here, batch))
+
+    return Compiled(1, place, mapped, shapes, partial(_lowered, mapped))
+
+
+def _laid(tree: Any, where: Any) -> Any:
+    """Shapes with shardings."""
+    return jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), tree, where)
+
+
+def _lowered(mapped: Any, state: Any, batch: Any) -> jax.stages.Lowered:
+    return mapped.trace(state, batch).lower(lowering_platforms=(target.platform(),))
 
 
 def _on_mesh(step: Callable, mesh: Mesh, out: tuple[Out, ...], donated: tuple[int, ...]) -> Compiled:
@@ -112,11 +139,18 @@ def _on_mesh(step: Callable, mesh: Mesh, out: tuple[Out, ...], donated: tuple[in
         with jax.set_mesh(mesh):  # for kernels, which divide themselves (models/attention/splash.py)
             return mapped(state, {name: jax.device_put(x, rows) for name, x in batch.items()})
 
-    return Compiled(row_shards(mesh), place, call)
+    def shapes(state, batch):
+        return _laid(state, shardings(state, mesh)), _laid(batch, {name: rows for name in batch})
+
+    def lower(state, batch):
+        with jax.set_mesh(mesh):
+            return _lowered(mapped, state, batch)
+
+    return Compiled(row_shards(mesh), place, call, shapes, lower)
 
 
 def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...]) -> Compiled:
-    devices = jax.devices()
+    devices = target.devices()
     axes = tuple(1 if kind == Out.BATCH else None for kind in out)
     mapped = jax.pmap(
         step,
@@ -139,4 +173,12 @@ def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...]) -> 
         whole = tuple(jax.tree.map(merge, x) if kind == Out.BATCH else x for x, kind in zip(pieces, out, strict=True))
         return whole if len(out) > 1 else whole[0]
 
-    return Compiled(len(devices), partial(jax.device_put, device=everywhere), call)
+    rows = NamedSharding(Mesh(np.array(devices), (AXIS,)), P(None, AXIS))
+
+    def shapes(state, batch):
+        return _laid(state, jax.tree.map(lambda _: everywhere, state)), _laid(batch, {name: rows for name in batch})
+
+    def lower(state, batch):
+        return mapped.lower(state, {name: jax.eval_shape(split, x) for name, x in batch.items()})
+
+    return Compiled(len(devices), partial(jax.device_put, device=everywhere), call, shapes, lower)

@@ -46,6 +46,36 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     return costs.train(inputs["model"], tokens)
 
 
+def steps(ctx) -> list:
+    """The preference step, and scoring the replies that set mean and variance."""
+    import jax
+
+    from cai_jax.learn import optim, preference
+    from cai_jax.learn.state import TrainState
+    from cai_jax.models import decoder, heads
+    from cai_jax.stages.parts import described
+    from cai_jax.stages.parts.training import compiled, computing, optim_of
+
+    p, model = ctx.params, ctx.model("model", trained=True)
+    length, pairs = described.row_length(ctx, model, ctx.prompt + ctx.reply), costs.rows_of(ctx.inputs["prefs"].type)
+    total = max(1, round(p["epochs"] * pairs / p["batch"]))
+    settings = preference.Preference(optim_of(p, total), **computing(ctx, model))
+    step = compiled(ctx, partial(preference.make_step, model.config, settings))
+    trunk = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, "float32"), decoder.trunk(model.params))
+
+    def start(params):
+        head = heads.init_head(model.config, jax.random.key(0))
+        return TrainState.create({"decoder": params, "head": head}, optim.optimizer(settings.optim))
+
+    row = {"tokens": ((2, length), "int32"), "lengths": ((2,), "int32"), "p": ((), "float32")}
+    batch_ = described.batch(ctx, p["batch"], **row, weights=((), "float32"))
+    trained = described.training("train", step, total, jax.eval_shape(start, trunk), batch_, ctx.held())
+    state = trained.given["state"]
+    scorer = replace(model, params=state.params["decoder"], head=state.params["head"])
+    held = trained.held | {"state": state}
+    return [trained, *described.scores(ctx, scorer, "score references", 2 * min(pairs, REFERENCE), held)]
+
+
 def run(ctx) -> Mapping[str, Any]:
     """Trains and writes hf/; result: steps, pairs, mean and spread of raw scores, dtype, format, and scale.
 
@@ -78,8 +108,10 @@ def run(ctx) -> Mapping[str, Any]:
 
     params = jax.device_get(state.params)
     trained = replace(model, params=params["decoder"], head=params["head"])
+    # Scored where it was trained, over whose devices it may be split.
+    scorer = replace(model, params=state.params["decoder"], head=state.params["head"])
     sample = [prefs[i] for i in np.random.default_rng(ctx.seed).permutation(len(prefs))[:REFERENCE]]
-    raw = raw_scores(trained, form, [(row["turns"], row[side]) for row in sample for side in ("a", "b")])
+    raw = raw_scores(scorer, form, [(row["turns"], row[side]) for row in sample for side in ("a", "b")])
     mean, spread = float(raw.mean()), float(raw.std())
     if spread < SPREAD:
         ctx.note(

@@ -16,12 +16,11 @@ def devices_of(ctx) -> Mesh | Literal["one", "pmap"]:
     Raises:
       UserError: the mesh asked for does not fit this machine.
     """
-    import jax
-
+    from cai_jax.parallel import target
     from cai_jax.parallel.mesh import make_mesh
 
     asked = ctx.node.schedule.get("mesh", "auto")
-    if asked == "auto" and len(jax.devices()) == 1:
+    if asked == "auto" and len(target.devices()) == 1:
         asked = "one"
     if isinstance(asked, str) and asked != "auto":
         ctx.used(mesh=asked)
@@ -32,7 +31,7 @@ def devices_of(ctx) -> Mesh | Literal["one", "pmap"]:
     except ValueError:
         shape = ", ".join(f"{axis}={size}" for axis, size in asked.items() if size)
         raise UserError(
-            f"mesh({shape}) does not fit the {len(jax.devices())} devices of this machine",
+            f"mesh({shape}) does not fit the {len(target.devices())} devices of this machine",
             "choose sizes whose product is the number of devices, or leave data= out",
         ) from None
     ctx.used(mesh=dict(mesh.shape))
