@@ -210,7 +210,7 @@ class _Program:
         if each.op == "convolution":
             return _convolution(each, *(inside[name].arrays[0].dims for name in each.operands[:2]))
         if each.op == "custom-call" and "tpu_custom_call" in each.rest:
-            return _splash(each, [inside[name].arrays[0].dims for name in each.operands])
+            return _splash(each, [inside[name].arrays[0] for name in each.operands])
         return 0.0
 
     # -- memory
@@ -337,7 +337,7 @@ def _meetings(out: int, size: int, stride: int, before: int, image: int, left_ga
     return int(np.sum((places >= 0) & (places <= (image - 1) * left_gap) & (places % left_gap == 0)))
 
 
-def _splash(each: _Instruction, shapes: list[tuple[int, ...]]) -> float:
+def _splash(each: _Instruction, given: list[_Array]) -> float:
     """Products of a Splash kernel over causal rows: forward 2, keys' and values' gradients 4, queries' 3 (its source).
 
     Blocks wholly in the future are skipped; what a window skips beside is counted, so that this is an upper bound.
@@ -345,7 +345,8 @@ def _splash(each: _Instruction, shapes: list[tuple[int, ...]]) -> float:
     products = next((n for name, n in (("dkv", 4), ("dq", 3), ("fwd", 2)) if f"splash_mha_{name}" in each.rest), 0)
     if not products:
         return 0.0
-    queries = next(shape for shape in shapes if len(shape) == 4)  # [B, N, T, H], before keys and values
+    # [B, N, T, H], before keys and values; masks and segments are integers.
+    queries = next(array.dims for array in given if array.dtype in ("bf16", "f32"))
     length, width = queries[-2:]
     return products * 2.0 * math.prod(queries[:-2]) * length * length * width * _causal(length)
 

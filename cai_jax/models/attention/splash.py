@@ -73,4 +73,5 @@ def _sharded(run: Callable, queries: tuple[int, ...], keys: tuple[int, ...]) -> 
     rows = min((fitted(whole, shape, mesh) for shape in (queries, keys)), key=lambda spec: spec[1] is not None)
     in_specs = (rows, rows, rows, P(rows[0]))
     # A kernel does not say how its outputs vary over the mesh, so that cannot be checked.
-    return jax.shard_map(run, mesh=mesh, in_specs=in_specs, out_specs=rows, check_vma=False)
+    out_specs = (rows, P(*rows[:3]))  # the logarithms of the sums have no width
+    return jax.shard_map(run, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
