@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import time
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,7 @@ from cai_jax.parallel import hlo
 
 @dataclass(frozen=True)
 class Chip:
-    """Of one chip: memory in bytes, bfloat16 products in FLOP/s, memory bandwidth and what it sends to others in B/s."""
+    """Of one chip: memory in bytes, bfloat16 products in FLOP/s, bandwidths of its memory and its links in B/s."""
 
     memory: float
     flops: float

@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
-from jax.sharding import SingleDeviceSharding
 
 from cai_jax.parallel import target
 from cai_jax.parallel.mesh import ROWS, make_mesh, row_shards

@@ -66,22 +66,23 @@ def rows(plan: Plan, registry: Mapping[str, Stage], machine: Topology, prompt: i
 
     Args:
       prompt: tokens of the longest prompt.
-      say: told what is being compiled.
+      say: told of every step, once it is compiled.
 
     Raises:
       UserError: a model's shape is not known, or a schedule does not suit the devices.
     """
     done: dict[bytes, Compiled | aot.OutOfMemory] = {}
     with target.made_for(machine.devices):
-        for label, make in _nodes(plan, registry, prompt):
+        for label, make in described(plan, registry, prompt):
             for number, step in enumerate(make({})):
-                row = _row(label, step, done, say)
+                row = _row(label, step, done)
+                say(_progress(row, machine.chip))
                 if not row.fits(machine.chip):
                     row = replace(row, cure=_cure(make, number, machine, say))
                 yield row
 
 
-def _nodes(plan: Plan, registry: Mapping[str, Stage], prompt: int) -> Iterator[tuple[str, Callable]]:
+def described(plan: Plan, registry: Mapping[str, Stage], prompt: int) -> Iterator[tuple[str, Callable]]:
     """The label of every node that has steps, and its steps with its schedule changed as given."""
     called, memory = labels(plan, registry), Memory()
     known: dict[str, Input] = {}
@@ -103,8 +104,17 @@ def _nodes(plan: Plan, registry: Mapping[str, Stage], prompt: int) -> Iterator[t
         yield known[node.key].label, make
 
 
-def _row(label: str, step: Step, done: dict[bytes, Compiled | aot.OutOfMemory], say: Say) -> Row:
-    say(f"{label}: {step.name}")
+def _progress(row: Row, chip: Chip | None) -> str:
+    """A line about a step that has been compiled."""
+    told = [
+        _gib(row.memory),
+        _time(row.seconds(chip)),
+        f"compiled in {row.compiled.seconds:.0f} s" if row.compiled else "",
+    ]
+    return f"{row.node}: {row.step}: {', '.join(each for each in told if each)}"
+
+
+def _row(label: str, step: Step, done: dict[bytes, Compiled | aot.OutOfMemory]) -> Row:
     lowered = step.lower()
     key = hashlib.blake2b(lowered.as_text().encode()).digest()
     if key not in done:
@@ -134,7 +144,9 @@ def _cure(make: Callable, number: int, machine: Topology, say: Say) -> str:
         if tried == TRIES:
             return ""
         tried += 1
-        if _row(f"with ({_said(schedule)})", step, {}, say).fits(machine.chip):
+        row = _row(f"with ({_said(schedule)})", step, {})
+        say(_progress(row, machine.chip))
+        if row.fits(machine.chip):
             return _said(schedule)
     return ""
 
@@ -170,7 +182,8 @@ def text(found: Sequence[Row], machine: Topology) -> str:
         )  # fmt: skip
     chips = len(machine.devices)
     of = f" of {_gib(machine.chip.memory)}" if machine.chip else ""
-    parts = [f"{machine.name}: {chips} device{'s' * (chips != 1)}; per device, memory{of}", aligned(table, rule_after=1)]
+    head = f"{machine.name}: {chips} device{'s' * (chips != 1)}; per device, memory{of}"
+    parts = [head, aligned(table, rule_after=1)]
     total = run_seconds(found, machine)
     if total is not None:
         parts.append(f"a run takes at least {_time(total)}, {total * chips / 3600:.1f} chip-hours (roofline)")

@@ -6,7 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cai_jax.lang.types import Kind, Signature, Type
-from cai_jax.stages.parts.metrics import BY, ON, REPLIES, UNDER, audit_prompts, by_audit, by_score, free, judged, judging, share
+from cai_jax.stages.parts.metrics import (
+    BY,
+    ON,
+    REPLIES,
+    UNDER,
+    audit_prompts,
+    by_audit,
+    by_score,
+    free,
+    judged,
+    judging,
+    share,
+)
 
 SIGNATURE = Signature(
     name="harm_rate",

@@ -56,8 +56,9 @@ class Step:
         import jax
 
         given = {id(leaf) for leaf in jax.tree.leaves(dict(self.given))}
-        trees = {name: [leaf for leaf in jax.tree.leaves(tree) if id(leaf) not in given] for name, tree in self.held.items()}
-        return {name: tree for name, tree in trees.items() if tree}
+        leaves = {name: jax.tree.leaves(tree) for name, tree in self.held.items()}
+        beside = {name: [leaf for leaf in found if id(leaf) not in given] for name, found in leaves.items()}
+        return {name: found for name, found in beside.items() if found}
 
 
 @dataclass(frozen=True)
