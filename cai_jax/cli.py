@@ -189,6 +189,46 @@ def plan(
         click.echo("\n" + preview.text(*each))
 
 
+@cli.command("compile")
+@PROGRAM
+@SET
+@LIMIT
+@OUT
+@JSON
+@click.option("--topology", required=True, metavar="NAME", help="For which machine, such as v5e:4x4 or cpu:8.")
+@click.option(
+    "--prompt-tokens",
+    type=click.IntRange(1),
+    default=512,
+    show_default=True,
+    metavar="N",
+    help="The longest prompt, which no data is read to find.",
+)
+def compile_(
+    program: Path,
+    sets: Sequence[str],
+    limit: int | None,
+    out: Path,
+    as_json: bool,
+    topology: str,
+    prompt_tokens: int,
+) -> None:
+    """Compiles every step of a program for a machine that need not be there, and shows what it takes."""
+    from cai_jax.parallel import aot
+    from cai_jax.runs import compiling
+    from cai_jax.stages import registry
+
+    aot.check(topology)
+    planned = _planned(program, program.read_bytes(), sets, None, limit, out)
+    machine = aot.topology(topology)
+    found = list(compiling.rows(planned, registry(), machine, prompt_tokens, lambda text: click.echo(text, err=True)))
+    if as_json:
+        _print_json(compiling.as_json(found, machine))
+    else:
+        click.echo(compiling.text(found, machine))
+    compiling.refuse(found, machine)
+
+
 def _program_help(context: click.Context, _: click.Parameter, asked: bool) -> None:
     """`cai-jax run P.cai --help`: the command's help, then the program's knobs."""
     if not asked or context.resilient_parsing:

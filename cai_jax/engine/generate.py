@@ -69,6 +69,25 @@ class Sampling:
     chunk: int = 8
     longest: int | None = None
 
+    @property
+    def batch(self) -> int:
+        """Rows read at once: often enough that few slots idle, seldom enough that the GEMMs are wide."""
+        return max(1, self.slots // 8)
+
+    @property
+    def new(self) -> int:
+        """Places for new tokens."""
+        return buckets.power(self.max_new)
+
+    def positions(self, longest: int) -> int:
+        """Positions of a cache that holds rows of so many tokens and what follows them."""
+        return buckets.power(longest + self.max_new)
+
+    def knobs(self) -> Knobs:
+        """What decoding is told about sampling."""
+        stops = buckets.pad([[token + 1 for token in self.stop_ids]], 1, buckets.power(len(self.stop_ids)))[0] - 1
+        return Knobs(np.float32(self.temperature), np.float32(self.top_p), stops, np.int32(self.max_new))
+
     def __post_init__(self) -> None:
         if min(self.max_new, self.slots, self.chunk) < 1:
             raise ValueError(f"max_new, slots and chunk must be at least 1: {self}")
@@ -130,14 +149,7 @@ class _Slots:
         self.settings = settings
         self.prefix = prefix
         self.decode = decode
-        self.knobs = Knobs(
-            np.float32(settings.temperature),
-            np.float32(settings.top_p),
-            buckets.pad([[token + 1 for token in settings.stop_ids]], 1, buckets.power(len(settings.stop_ids)))[0] - 1,
-            np.int32(settings.max_new),
-        )
-        # Rows read at once: often enough that few slots idle, seldom enough that the GEMMs are wide.
-        self.batch = max(1, settings.slots // 8)
+        self.knobs = settings.knobs()
         self.held: dict[int, int] = {}  # slot -> index of its request
         self.looked = np.zeros(settings.slots, int)  # tokens of a slot that were searched for stop texts
 
@@ -145,12 +157,11 @@ class _Slots:
         params, config = self.model
         settings = self.settings
         longest = settings.longest or max(len(row.ids) for row in rows)
-        positions = buckets.power(longest + settings.max_new)
-        new = buckets.power(settings.max_new)
         with on_mesh_of(params):
-            state = steps.empty(config, settings.slots, positions, new, str(params["embed"].dtype))
-        least = min(longest, math.ceil(worth.least_tokens(config) / self.batch))
-        waiting = deque(buckets.batches([len(row.ids) for row in rows], self.batch, least=least))
+            dtype = str(params["embed"].dtype)
+            state = steps.empty(config, settings.slots, settings.positions(longest), settings.new, dtype)
+        least = min(longest, math.ceil(worth.least_tokens(config) / self.settings.batch))
+        waiting = deque(buckets.batches([len(row.ids) for row in rows], self.settings.batch, least=least))
         while waiting or self.held:
             state = self._refill(state, rows, waiting)
             cancelled = np.array([slot not in self.held for slot in range(settings.slots)])
@@ -187,16 +198,16 @@ class _Slots:
     def _texts(self, chosen: Sequence[Request], slots: Sequence[int], width: int) -> steps.Texts:
         """Requests as arrays; several samples of one prompt share its row."""
         places = {ids: place for place, ids in enumerate(dict.fromkeys(tuple(row.ids) for row in chosen))}
-        height = min(self.batch, 1 << (len(places) - 1).bit_length())
+        height = min(self.settings.batch, 1 << (len(places) - 1).bit_length())
         if len(places) == len(chosen) or height * width < worth.least_tokens(self.model[1]):
-            height = self.batch
+            height = self.settings.batch
         lengths = np.ones(height, np.int32)
         lengths[: len(places)] = [len(ids) for ids in places]
-        keys = np.zeros((self.batch, 2), np.uint32)
+        keys = np.zeros((self.settings.batch, 2), np.uint32)
         keys[: len(chosen)] = [row.key for row in chosen]
-        into = np.full(self.batch, self.settings.slots, np.int32)
+        into = np.full(self.settings.batch, self.settings.slots, np.int32)
         into[: len(chosen)] = slots
-        sources = np.zeros(self.batch, np.int32)
+        sources = np.zeros(self.settings.batch, np.int32)
         sources[: len(chosen)] = [places[tuple(row.ids)] for row in chosen]
         return steps.Texts(buckets.pad(list(places), height, width), lengths, sources, keys, into)
 

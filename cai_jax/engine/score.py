@@ -57,6 +57,11 @@ def score_options(
     return result
 
 
+def rows_at_once(parts: int, tokens: int, width: int) -> int:
+    """Rows of this width, a power of two for every part of the mesh, that make about so many tokens."""
+    return parts << max(1, tokens // (parts * width)).bit_length() - 1
+
+
 class _Tail(NamedTuple):
     """What stands behind every row, and which predictions make up an option's log-probability.
 
@@ -165,7 +170,7 @@ class _Scorer:
         A quarter of that for the last few, unless it is not worth compiling.
         """
         parts = shards_of(self.params)
-        full = parts << max(1, self.at_once // (parts * width)).bit_length() - 1
+        full = rows_at_once(parts, self.at_once, width)
         quarter = parts * max(1, full // parts // 4)
         few = left <= 2 * quarter and quarter * width >= worth.least_tokens(self.config)
         return quarter if few else full

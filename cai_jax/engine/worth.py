@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import jax
-
 from cai_jax.engine import buckets
 from cai_jax.models.config import Config, parameters
+from cai_jax.parallel import target
 
 # What compiling one function costs, in operations that the machine could have done meanwhile: about a second of two
 # CPU cores, about ten of an accelerator.
@@ -22,12 +21,12 @@ _AT_ONCE_ON_ACCELERATORS = 8192
 
 def compiling() -> float:
     """Operations that compiling one function is worth on this machine."""
-    return _COMPILING.get(jax.default_backend(), _ON_ACCELERATORS)
+    return _COMPILING.get(target.platform(), _ON_ACCELERATORS)
 
 
 def at_once() -> int:
     """Tokens that one call had better read on this machine, its padding included."""
-    return _AT_ONCE.get(jax.default_backend(), _AT_ONCE_ON_ACCELERATORS)
+    return _AT_ONCE.get(target.platform(), _AT_ONCE_ON_ACCELERATORS)
 
 
 def per_token(config: Config) -> float:

@@ -41,6 +41,8 @@ class Type:
       length: upper bound on new tokens per reply (Responses), for the context check.
       screened: `screen` has looked at the replies (Responses).
       rows: how many prompts, pairs or documents, at most, by split; of Responses, `replies` times as many.
+      decoders: shapes (models/config.py) and dtypes of the decoders that a Model stands for: one, or several of a
+        mixture of reward models; () where they are unknown.
     """
 
     kind: Kind
@@ -54,6 +56,7 @@ class Type:
     rows: Mapping[str, int] | None = field(default=None, hash=False)
     length: int | None = None
     screened: bool = False
+    decoders: tuple[tuple[Any, str], ...] = field(default=(), compare=False, repr=False)
 
 
 class _Required:

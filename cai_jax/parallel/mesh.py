@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
+from cai_jax.parallel import target
+
 AXES = ("data", "fsdp", "tensor")
 
 # What splits rows (both kinds of data parallelism), and what splits heads.
@@ -26,7 +28,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices=None) -
     Raises:
       ValueError: the sizes do not multiply to the number of devices.
     """
-    devices = jax.devices() if devices is None else list(devices)
+    devices = target.devices() if devices is None else list(devices)
     sizes = [data, fsdp, tensor]
     wild = [i for i, size in enumerate(sizes) if size == -1]
     known = int(np.prod([size for size in sizes if size != -1]))

@@ -12,6 +12,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
 
+from cai_jax.parallel import target
 from cai_jax.parallel.mesh import AXES, HEADS, row_shards
 from cai_jax.parallel.rules import SERVED, fitted, shardings
 
@@ -39,6 +40,21 @@ def served(params: Any, dtype: DTypeLike) -> Any:
     """Trained parameters as inference reads them: in its dtype, and on a mesh in its layout."""
     mesh, narrow = mesh_of(params), jax.tree.map(lambda leaf: leaf.astype(dtype), params)
     return narrow if mesh is None else jax.device_put(narrow, shardings(narrow, mesh, SERVED))
+
+
+def lowered(function: Any, params: Mapping[str, Any], *arguments: Any) -> jax.stages.Lowered:
+    """What a call of a jitted step compiles, from shapes alone, on the mesh of these parameters (parallel/aot.py)."""
+    with on_mesh_of(params):
+        return function.trace(*arguments).lower(lowering_platforms=(target.platform(),))
+
+
+def like(x: Any, params: Mapping[str, Any], *axes: str | tuple[str, ...] | None) -> Any:
+    """The shape x where `constrain` with these axes would lay it: on the mesh of these parameters, or their device."""
+    mesh = mesh_of(params)
+    if mesh is None:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=params["embed"].sharding)
+    spec = P(*axes, *[None] * (len(x.shape) - len(axes)))
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, fitted(spec, x.shape, mesh)))
 
 
 def mesh_set() -> AbstractMesh | None:

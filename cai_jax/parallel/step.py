@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+from cai_jax.parallel import target
 from cai_jax.parallel.mesh import ROWS, make_mesh, row_shards
 from cai_jax.parallel.processes import laid
 from cai_jax.parallel.rules import shardings
@@ -46,10 +47,20 @@ class Compiled:
     shards: int
     _place: Callable[[Any], Any]
     _call: Callable[[Any, Any], Any]
+    _shapes: Callable[[Any, Any], tuple[Any, Any]]
+    _lower: Callable[[Any, Any], jax.stages.Lowered]
 
     def place(self, state: Any) -> Any:
         """The state (any pytree of host or device arrays) where the step wants it; makes no needless copy."""
         return self._place(state)
+
+    def shapes(self, state: Any, batch: Any) -> tuple[Any, Any]:
+        """State and batch as shapes (pytrees of ShapeDtypeStruct) that say where the step wants them."""
+        return self._shapes(state, batch)
+
+    def lower(self, state: Any, batch: Any) -> jax.stages.Lowered:
+        """What a call compiles, from `shapes` alone; the devices need not be there (parallel/aot.py)."""
+        return self._lower(state, batch)
 
     def __call__(self, state: Any, batch: dict[str, Any]) -> Any:
         """Runs the step; a state compiled to be donated must not be used again.
@@ -83,7 +94,7 @@ def compile_step(
         donated. None: the step has but two.
     """
     if mesh == "auto":
-        mesh = make_mesh() if len(jax.devices()) > 1 else "one"
+        mesh = make_mesh() if len(target.devices()) > 1 else "one"
     donated = (0,) if Out.STATE in out else ()
     rest = () if frozen is None else (frozen,)
     if mesh == "one":
@@ -94,9 +105,36 @@ def compile_step(
 
 
 def _on_one(step: Callable, donated: tuple[int, ...], rest: tuple[Any, ...]) -> Compiled:
-    place = partial(jax.device_put, device=jax.local_devices()[0])
-    mapped, placed = jax.jit(step, donate_argnums=donated), place(rest)
-    return Compiled(1, place, lambda state, batch: mapped(state, batch, *placed))
+    here = SingleDeviceSharding(target.local()[0])
+    place = partial(jax.device_put, device=here)
+    mapped = jax.jit(step, donate_argnums=donated)
+
+    def lay(tree):
+        return _laid(tree, jax.tree.map(lambda _: here, tree))
+
+    placed = _there(rest, place, lay)
+    return Compiled(
+        1,
+        place,
+        lambda state, batch: mapped(state, batch, *placed),
+        lambda state, batch: (lay(state), lay(batch)),
+        lambda state, batch: _lowered(mapped, state, batch, *placed),
+    )
+
+
+def _laid(tree: Any, where: Any) -> Any:
+    """Shapes with shardings."""
+    return jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), tree, where)
+
+
+def _there(rest: tuple[Any, ...], place: Callable[[Any], Any], lay: Callable[[Any], Any]) -> tuple[Any, ...]:
+    """What is frozen where the step wants it: arrays placed, or shapes that say where."""
+    abstract = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(rest))
+    return lay(rest) if abstract else place(rest)
+
+
+def _lowered(mapped: Any, *arguments: Any) -> jax.stages.Lowered:
+    return mapped.trace(*arguments).lower(lowering_platforms=(target.platform(),))
 
 
 def _on_mesh(
@@ -107,7 +145,10 @@ def _on_mesh(
     def place(state):
         return jax.device_put(state, shardings(state, mesh))
 
-    placed = place(rest)
+    def lay(tree):
+        return _laid(tree, shardings(tree, mesh))
+
+    placed = _there(rest, place, lay)
 
     @partial(jax.jit, donate_argnums=donated)
     def mapped(state, batch, *rest):
@@ -122,11 +163,18 @@ def _on_mesh(
         with jax.set_mesh(mesh):  # for kernels, which divide themselves (models/attention/splash.py)
             return mapped(state, {name: laid(x, rows) for name, x in batch.items()}, *placed)
 
-    return Compiled(row_shards(mesh), place, call)
+    def shapes(state, batch):
+        return lay(state), _laid(batch, {name: rows for name in batch})
+
+    def lower(state, batch):
+        with jax.set_mesh(mesh):
+            return _lowered(mapped, state, batch, *placed)
+
+    return Compiled(row_shards(mesh), place, call, shapes, lower)
 
 
 def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...], rest: tuple[Any, ...]) -> Compiled:
-    devices = jax.local_devices()
+    devices = target.local()
     axes = tuple(1 if kind == Out.BATCH else None for kind in out)
     mapped = jax.pmap(
         step,
@@ -135,8 +183,14 @@ def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...], res
         out_axes=axes if len(axes) > 1 else axes[0],
         donate_argnums=donated,
     )
-    place = partial(jax.device_put, device=NamedSharding(Mesh(np.array(devices), (AXIS,)), P()))
-    placed = place(rest)
+    copies = Mesh(np.array(devices), (AXIS,))
+    everywhere, rows = NamedSharding(copies, P()), NamedSharding(copies, P(None, AXIS))
+    place = partial(jax.device_put, device=everywhere)
+
+    def lay(tree):
+        return _laid(tree, jax.tree.map(lambda _: everywhere, tree))
+
+    placed = _there(rest, place, lay)
 
     def split(x):
         return x.reshape(x.shape[0], len(devices), -1, *x.shape[2:])
@@ -150,4 +204,10 @@ def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...], res
         whole = tuple(jax.tree.map(merge, x) if kind == Out.BATCH else x for x, kind in zip(pieces, out, strict=True))
         return whole if len(out) > 1 else whole[0]
 
-    return Compiled(len(devices), place, call)
+    def shapes(state, batch):
+        return lay(state), _laid(batch, {name: rows for name in batch})
+
+    def lower(state, batch):
+        return mapped.lower(state, {name: jax.eval_shape(split, x) for name, x in batch.items()}, *placed)
+
+    return Compiled(len(devices), place, call, shapes, lower)

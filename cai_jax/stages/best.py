@@ -39,6 +39,13 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     return costs.forward(inputs["by"], rows * 2 * costs.PROMPT_TOKENS)
 
 
+def steps(ctx) -> list:
+    """Scoring the replies."""
+    from cai_jax.stages.parts.described import scoring
+
+    return scoring(ctx, "by", costs.rows_of(ctx.inputs["replies"].type))
+
+
 def rendered(ctx, n: int) -> list:
     """The first n replies behind their prompts, as each preference model reads them."""
     from cai_jax.stages.parts.models import read_format

@@ -59,6 +59,34 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     return costs.train(inputs["model"], tokens, p["adapter"])
 
 
+def steps(ctx) -> list:
+    """The supervised step."""
+    import jax
+
+    from cai_jax.learn import optim, sft
+    from cai_jax.learn.state import TrainState
+    from cai_jax.stages.parts import adapting, described
+    from cai_jax.stages.parts.training import compiled, computing, optim_of
+
+    p, model = ctx.params, ctx.model("model", trained=True)
+    if ctx.inputs["data"].type.kind is Kind.DOCUMENTS:
+        length = p["length"] or model.config.max_position
+    else:
+        length = described.row_length(ctx, model, ctx.prompt + ctx.reply)
+    total = p["steps"] or max(1, round(p["epochs"] * costs.rows_of(ctx.inputs["data"].type) / p["batch"]))
+    settings = sft.SFT(optim_of(p, total), scale=adapting.scale_of(p), **computing(ctx, model))
+    frozen = adapting.frozen(p, model.params)
+    step = compiled(ctx, partial(sft.make_step, model.config, settings), frozen=frozen)
+
+    def start(params):
+        return TrainState.create(adapting.begun(ctx, params), optim.optimizer(settings.optim))
+
+    state = jax.eval_shape(start, model.params)
+    rows = {name: ((length,), "int32") for name in ("tokens", "segments", "positions")}
+    batch_ = described.batch(ctx, p["batch"], **rows, weights=((length,), "float32"))
+    return [described.training("train", step, total, state, batch_, ctx.held(), frozen)]
+
+
 def run(ctx) -> Mapping[str, Any]:
     """Trains and writes hf/; result: steps, dtype, format."""
     from cai_jax.learn import optim, sft

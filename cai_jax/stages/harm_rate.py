@@ -6,7 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cai_jax.lang.types import Kind, Signature, Type
-from cai_jax.stages.parts.metrics import BY, ON, REPLIES, UNDER, audit_prompts, by_audit, by_score, free, judged, share
+from cai_jax.stages.parts.metrics import (
+    BY,
+    ON,
+    REPLIES,
+    UNDER,
+    audit_prompts,
+    by_audit,
+    by_score,
+    free,
+    judged,
+    judging,
+    share,
+)
 
 SIGNATURE = Signature(
     name="harm_rate",
@@ -18,7 +30,7 @@ SIGNATURE = Signature(
     group="metric",
     example="harm_rate(rl, red.test)",
 )
-cost, rendered = free, audit_prompts
+cost, rendered, steps = free, audit_prompts, judging
 
 
 def run(ctx) -> Mapping[str, Any]:

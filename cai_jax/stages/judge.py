@@ -83,6 +83,22 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     return costs.forward(inputs["by"], asked * 4 * costs.PROMPT_TOKENS)
 
 
+def steps(ctx) -> list:
+    """Reading few-shots and scoring the options; with reasoning, writing it before."""
+    from cai_jax.stages.parts import described
+    from cai_jax.stages.parts.steps import REQUEST_TOKENS
+
+    p, model = ctx.params, ctx.model("by")
+    asked = costs.rows_of(ctx.node.type) * (p["principles"] or 16) * (2 if p["orders"] == "both" else 1)
+    shots, length = described.shots(ctx, model), ctx.prompt + 2 * ctx.reply + REQUEST_TOKENS
+    found = described.reading_shots(ctx, model, shots)
+    if p["reason"]:
+        asked *= p["chains"]
+        found += described.writing(ctx, model, "reason", asked, length, shots)
+        length += p["max_new"] + REQUEST_TOKENS
+    return found + described.asking(ctx, model, "judge", asked, length, shots)
+
+
 def rendered(ctx, n: int) -> list:
     """The first n comparisons in each order that is asked, few-shots in front."""
     from cai_jax.stages.parts.judging import Judge

@@ -43,7 +43,8 @@ def _result(call: Call) -> Type:
         config = None
     if config is None:
         return Type(Kind.MODEL)
-    return Type(Kind.MODEL, context=config.max_position, size=parameters(config))
+    decoders = ((config, call.values["dtype"]),)
+    return Type(Kind.MODEL, context=config.max_position, size=parameters(config), decoders=decoders)
 
 
 def _check(call: Call) -> Iterable[Problem]:

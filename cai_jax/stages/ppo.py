@@ -109,6 +109,13 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     )
 
 
+def steps(ctx) -> list:
+    """Sampling, scoring, the reference's log-probabilities, preparing the rollout, and the update."""
+    from cai_jax.stages.parts.iteration import iteration
+
+    return iteration(ctx)
+
+
 def rendered(ctx, n: int) -> list:
     """The first n prompts, as the policy reads them."""
     from cai_jax.stages.parts.models import format_of

@@ -111,7 +111,9 @@ class Context(Protocol):
 class Stage(Protocol):
     """A module in `cai_jax/stages`, or anything with its attributes. It may also have
 
-    `rendered(ctx, n) -> list[list[Segment]]`: the exact prompts of the first n rows, for `plan --prompts`.
+    `rendered(ctx, n) -> list[list[Segment]]`: the exact prompts of the first n rows, for `plan --prompts`;
+    `steps(ctx) -> list[Step]`: every jitted step that its run takes, for `compile`; ctx and Step are those of
+    parts/steps.py. A stage without it computes nothing on the devices.
     """
 
     SIGNATURE: Signature

@@ -65,6 +65,24 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     return costs.decode(model, texts, 2 * costs.PROMPT_TOKENS, p["max_new"])
 
 
+def steps(ctx) -> list:
+    """Reading few-shots and prompts and decoding, for critiques and for revisions; screening where replies were."""
+    from cai_jax.stages.parts import described
+    from cai_jax.stages.parts.steps import REQUEST_TOKENS
+
+    p, model = ctx.params, ctx.model("by")
+    texts = p["rounds"] * costs.rows_of(ctx.inputs["replies"].type)
+    shots, asked = described.shots(ctx, model), ctx.prompt + ctx.reply + REQUEST_TOKENS
+    found = described.reading_shots(ctx, model, shots)
+    if p["critique"]:
+        found += described.writing(ctx, model, "critique", texts, asked, shots)
+        asked += p["max_new"] + REQUEST_TOKENS
+    found += described.writing(ctx, model, "revise", texts, asked, shots)
+    if ctx.inputs["replies"].type.screened:
+        found += described.auditing(ctx, model, "constitution", texts)
+    return found
+
+
 def rendered(ctx, n: int) -> list:
     """The prompts of the first round of the first n replies: critique (if any) and revision, few-shots in front."""
     from cai_jax.stages.parts import rounds

@@ -47,6 +47,42 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     return costs.train(inputs["model"], tokens, node.params["adapter"])
 
 
+def steps(ctx) -> list:
+    """The preference step, and scoring the replies that set mean and variance."""
+    import jax
+
+    from cai_jax.learn import optim, preference
+    from cai_jax.learn.state import TrainState
+    from cai_jax.models import decoder, heads
+    from cai_jax.stages.parts import adapting, described
+    from cai_jax.stages.parts.steps import on_top
+    from cai_jax.stages.parts.training import compiled, computing, optim_of
+
+    p, model = ctx.params, ctx.model("model", trained=True)
+    length, pairs = described.row_length(ctx, model, ctx.prompt + ctx.reply), costs.rows_of(ctx.inputs["prefs"].type)
+    total = max(1, round(p["epochs"] * pairs / p["batch"]))
+    settings = preference.Preference(optim_of(p, total), scale=adapting.scale_of(p), **computing(ctx, model))
+    trunk = decoder.trunk(model.params)
+    frozen = adapting.frozen(p, {"decoder": trunk})
+    step = compiled(ctx, partial(preference.make_step, model.config, settings), frozen=frozen)
+
+    def start(params):
+        head = heads.init_head(model.config, adapting.initial_key(ctx))
+        params = {"decoder": adapting.begun(ctx, params), "head": head}
+        return TrainState.create(params, optim.optimizer(settings.optim))
+
+    row = {"tokens": ((2, length), "int32"), "lengths": ((2,), "int32"), "p": ((), "float32")}
+    batch_ = described.batch(ctx, p["batch"], **row, weights=((), "float32"))
+    trained = described.training("train", step, total, jax.eval_shape(start, trunk), batch_, ctx.held(), frozen)
+    state = trained.given["state"]
+    weights = state.params["decoder"]
+    if frozen is not None:
+        weights = on_top(trunk, weights)
+    scorer = replace(model, params=weights, head=state.params["head"])
+    held = trained.held | {"state": state}
+    return [trained, *described.scores(ctx, scorer, "score references", 2 * min(pairs, REFERENCE), held)]
+
+
 def run(ctx) -> Mapping[str, Any]:
     """Trains and writes hf/; result: steps, pairs, mean and spread of raw scores, dtype, format, and scale.
 

@@ -27,6 +27,14 @@ SIGNATURE = Signature(
 cost = free
 
 
+def steps(ctx) -> list:
+    """Scoring both replies of every pair."""
+    from cai_jax.stages.parts.cost import rows_of
+    from cai_jax.stages.parts.described import scoring
+
+    return scoring(ctx, "of", 2 * rows_of(ctx.inputs["on"].type))
+
+
 def run(ctx) -> Mapping[str, Any]:
     """Result: value, low, high, n, and beside them what METHOD.md §3 wants reported.
 

@@ -45,6 +45,13 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     return costs.decode(inputs["model"], rows, costs.PROMPT_TOKENS, node.params["max_new"])
 
 
+def steps(ctx) -> list:
+    """Reading the prompts and decoding."""
+    from cai_jax.stages.parts.described import writing
+
+    return writing(ctx, ctx.model("model"), "sample", costs.rows_of(ctx.node.type), ctx.prompt)
+
+
 def rendered(ctx, n: int) -> list:
     """The first n prompts, as the model reads them."""
     from cai_jax.stages.parts.models import format_of

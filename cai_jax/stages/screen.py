@@ -38,6 +38,13 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     return costs.forward(inputs["by"], rows * 16 * 2 * costs.PROMPT_TOKENS)
 
 
+def steps(ctx) -> list:
+    """Scoring the answers to every question."""
+    from cai_jax.stages.parts.described import auditing
+
+    return auditing(ctx, ctx.model("by"), "constitution", costs.rows_of(ctx.inputs["replies"].type))
+
+
 def rendered(ctx, n: int) -> list:
     """The questions about the first n replies, one for each principle."""
     from cai_jax.stages.parts.models import format_of

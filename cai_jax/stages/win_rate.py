@@ -19,6 +19,7 @@ from cai_jax.stages.parts.metrics import (
     by_score,
     free,
     judged,
+    judging,
     measured,
 )
 
@@ -31,7 +32,7 @@ SIGNATURE = Signature(
     group="metric",
     example="win_rate(rl, sl, on=red.test, by=rm)",
 )
-cost, rendered = free, audit_prompts
+cost, rendered, steps = free, audit_prompts, judging
 
 
 def run(ctx) -> Mapping[str, Any]:

@@ -151,7 +151,5 @@ def test_cudnn_takes_half_precision_without_softcap_and_packing():
 
 def test_the_implementation_is_the_machines(monkeypatch):
     for platform, wanted in (("tpu", "splash"), ("gpu", "cudnn"), ("cpu", "xla")):
-        monkeypatch.setattr(module.jax, "default_backend", lambda platform=platform: platform)
-        module.implementation.cache_clear()
+        monkeypatch.setattr(module.target, "platform", lambda platform=platform: platform)
         assert module.implementation() == wanted
-    module.implementation.cache_clear()

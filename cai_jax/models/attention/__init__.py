@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 from jax import Array
 
 from cai_jax.models.attention import cudnn, splash, xla
 from cai_jax.models.attention.cases import KV, Case, Kernel
+from cai_jax.parallel import target
 
 __all__ = ["KV", "Prefix", "attention", "implementation"]
 
@@ -43,10 +42,9 @@ class Prefix(NamedTuple):
         return own if self.before is None else self.before.end() + own
 
 
-@functools.cache
 def implementation() -> str:
-    """The implementation for this machine, chosen at the first call: "splash" on TPUs, "cudnn" on GPUs, else "xla"."""
-    return PLATFORMS.get(jax.default_backend(), "xla")
+    """The implementation for the devices that steps are made for: "splash" on TPUs, "cudnn" on GPUs, else "xla"."""
+    return PLATFORMS.get(target.platform(), "xla")
 
 
 def attention(

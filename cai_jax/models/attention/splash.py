@@ -11,6 +11,7 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 
 from cai_jax.models.attention.cases import KV, Case
+from cai_jax.parallel import target
 from cai_jax.parallel.mesh import HEADS, ROWS
 from cai_jax.parallel.placing import mesh_set
 from cai_jax.parallel.rules import fitted
@@ -54,7 +55,7 @@ def _rows(q: Array, k: Array, v: Array, segments: Array, *, window: int | None, 
         attn_logits_soft_cap=softcap,
         head_shards=1,
         q_seq_shards=1,
-        interpret=jax.default_backend() != "tpu",
+        interpret=target.platform() != "tpu",
     )
     found = jax.vmap(kernel)(q, k, v, splash.SegmentIds(segments, segments))
     return (found[0], found[1][0]) if residual else (found, None)
@@ -72,4 +73,5 @@ def _sharded(run: Callable, queries: tuple[int, ...], keys: tuple[int, ...]) -> 
     rows = min((fitted(whole, shape, mesh) for shape in (queries, keys)), key=lambda spec: spec[1] is not None)
     in_specs = (rows, rows, rows, P(rows[0]))
     # A kernel does not say how its outputs vary over the mesh, so that cannot be checked.
-    return jax.shard_map(run, mesh=mesh, in_specs=in_specs, out_specs=rows, check_vma=False)
+    out_specs = (rows, P(*rows[:3]))  # the logarithms of the sums have no width
+    return jax.shard_map(run, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)

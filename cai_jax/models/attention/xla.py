@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from cai_jax.models.attention.cases import KV, Case
+from cai_jax.parallel import target
 from cai_jax.parallel.placing import mesh_set
 
 # Score of a forbidden position. Finite, so that a row of nothing but padding has no NaN.
@@ -185,7 +186,7 @@ class _Queries:
 
 def _cached() -> bool:
     """Whether a loop's small pieces stay in a cache: on one CPU device, since over several it cannot be split."""
-    return jax.default_backend() == "cpu" and mesh_set() is None
+    return target.platform() == "cpu" and mesh_set() is None
 
 
 def _own(table: Array, places: Array) -> Array:

@@ -16,13 +16,11 @@ def devices_of(ctx) -> Mesh | Literal["one", "pmap"]:
     Raises:
       UserError: the mesh asked for does not fit the devices at hand.
     """
-    import jax
-
-    from cai_jax.parallel import processes
+    from cai_jax.parallel import processes, target
     from cai_jax.parallel.mesh import make_mesh
 
     asked = ctx.node.schedule.get("mesh", "auto")
-    if asked == "auto" and len(jax.devices()) == 1:
+    if asked == "auto" and len(target.devices()) == 1:
         asked = "one"
     if asked == "pmap" and processes.several():
         raise UserError(
@@ -38,7 +36,7 @@ def devices_of(ctx) -> Mesh | Literal["one", "pmap"]:
     except ValueError:
         shape = ", ".join(f"{axis}={size}" for axis, size in asked.items() if size)
         raise UserError(
-            f"mesh({shape}) does not fit the {len(jax.devices())} devices of this machine",
+            f"mesh({shape}) does not fit the {len(target.devices())} devices of this machine",
             "choose sizes whose product is the number of devices, or leave data= out",
         ) from None
     ctx.used(mesh=dict(mesh.shape))

@@ -122,6 +122,20 @@ def audit_prompts(ctx, n: int) -> list:
     return [prompt for row in ctx.inputs["of"].rows()[:n] for prompt in screener.asked(row)]
 
 
+def judging(ctx) -> list:
+    """The steps of a metric that a model judges under a constitution, or a preference model."""
+    from cai_jax.stages.parts import described
+    from cai_jax.stages.parts.cost import rows_of
+
+    by = ctx.inputs.get("by")
+    if by is None:
+        return []
+    replies = sum(rows_of(ctx.inputs[side].type) for side in ("of", "against") if side in ctx.inputs)
+    if by.type.kind is Kind.REWARD_MODEL:
+        return described.scoring(ctx, "by", replies)
+    return described.auditing(ctx, ctx.model("by"), "under", replies)
+
+
 def _screener(ctx, model) -> Screener:
     from cai_jax.stages.parts.models import format_of
     from cai_jax.stages.parts.principles import principles

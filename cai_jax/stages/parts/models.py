@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cai_jax.models.checkpoint import Model
 
 # Base, tuned and reward model are what a stage needs at one time; more would only fill memory.
-_KEPT = 3
+KEPT = 3
 
 
 def model_of(ctx, artefact, trained: bool = False) -> Model:
@@ -62,7 +62,7 @@ def load(ctx, path: str, dtype: str, trained: bool = False) -> Model:
     return _load(str(Path(path).resolve()), dtype, mesh, trained and mesh is not None and mesh.shape["fsdp"] > 1)
 
 
-@functools.lru_cache(maxsize=_KEPT)
+@functools.lru_cache(maxsize=KEPT)
 def _load(path: str, dtype: str, mesh: Mesh | None, trained: bool) -> Model:
     from cai_jax.models import checkpoint
     from cai_jax.models.locate import base_of

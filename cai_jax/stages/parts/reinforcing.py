@@ -38,6 +38,38 @@ class Drawn:
     texts: Sequence[str]
 
 
+def updates_of(params: Mapping[str, Any]) -> int:
+    """Updates that follow each rollout."""
+    return params["passes"] * (params["batch"] // (params["minibatch"] or params["batch"]))
+
+
+def settings_of(ctx, model: Model) -> ppo.PPO:
+    """The settings that a node's parameters and schedule describe."""
+    p = ctx.params
+    updates = p["steps"] * updates_of(p)
+    # The policy's schedule begins when the critic has warmed up.
+    moved = max(1, updates - p["critic_warmup"])
+    return ppo.PPO(
+        policy_optim=ppo.adam(p["learning_rate"], p["schedule"], moved),
+        critic_optim=ppo.adam(p["critic_rate"], p["schedule"], updates),
+        temperature=p["temperature"],
+        kl=kl.KL(p["kl"], p["target"], float(p["horizon"])),
+        clip=p["clip"],
+        value_clip=p["value_clip"],
+        value_coef=p["value_coef"],
+        dual_clip=p["dual_clip"],
+        gamma=p["gamma"],
+        lam=p["lam"],
+        missing_eos_penalty=p["missing_eos"],
+        scale_rewards=p["scale"],
+        reward_clip=p["reward_clip"],
+        whiten_rewards=p["whiten"],
+        critic_warmup=p["critic_warmup"],
+        scale=adapting.scale_of(p),
+        **computing(ctx, model),
+    )
+
+
 class Loop:
     """One iteration after another: sample, score, prepare, update."""
 
@@ -60,7 +92,7 @@ class Loop:
         self.watch = Scorer(ctx, ctx.inputs["watch"]) if ctx.inputs.get("watch") is not None else None
         self.micro = micro_size(ctx)
 
-        self.settings, config = self._settings(), self.model.config
+        self.settings, config = settings_of(ctx, self.model), self.model.config
         settings = self.settings
         self.reference = compiled(ctx, partial(rollout.make_logprobs, config, settings), ROWWISE)
         self.reference_params = self.reference.place(self.model.params)
@@ -73,31 +105,6 @@ class Loop:
         """The state before the first step; not held here, so that a restored one does not stand beside it."""
         policy = adapting.begun(self.ctx, self.model.params)
         return self.update.place(ppo.PPOState.create(self.settings, policy, self._critic(policy)))
-
-    def _settings(self):
-        p = self.params
-        updates = p["steps"] * p["passes"] * (p["batch"] // (p["minibatch"] or p["batch"]))
-        # The policy's schedule begins when the critic has warmed up.
-        moved = max(1, updates - p["critic_warmup"])
-        return ppo.PPO(
-            policy_optim=ppo.adam(p["learning_rate"], p["schedule"], moved),
-            critic_optim=ppo.adam(p["critic_rate"], p["schedule"], updates),
-            temperature=p["temperature"],
-            kl=kl.KL(p["kl"], p["target"], float(p["horizon"])),
-            clip=p["clip"],
-            value_clip=p["value_clip"],
-            value_coef=p["value_coef"],
-            dual_clip=p["dual_clip"],
-            gamma=p["gamma"],
-            lam=p["lam"],
-            missing_eos_penalty=p["missing_eos"],
-            scale_rewards=p["scale"],
-            reward_clip=p["reward_clip"],
-            whiten_rewards=p["whiten"],
-            critic_warmup=p["critic_warmup"],
-            scale=adapting.scale_of(p),
-            **computing(self.ctx, self.model),
-        )
 
     def _lender(self) -> tuple[float, Model] | None:
         """The preference model whose weights the critic starts from, and its weight; None if none can lend them."""

@@ -88,11 +88,12 @@ def _score(model: Model, tokens: np.ndarray, lengths: np.ndarray):
 
     params = {"decoder": model.params, "head": model.head}
     with on_mesh_of(model.params):
-        return _compiled(model.config, model.params["embed"].dtype.name)(params, tokens, lengths)
+        return compiled(model.config, model.params["embed"].dtype.name)(params, tokens, lengths)
 
 
 @functools.cache
-def _compiled(config, dtype: str):
+def compiled(config, dtype: str):
+    """The jitted `(params, tokens [R, T], lengths [R]) -> scores [R]` of models of this shape."""
     import jax
 
     from cai_jax.learn.preference import scores

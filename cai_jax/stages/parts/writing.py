@@ -12,6 +12,7 @@ from cai_jax.stages.parts.fitting import Fitting, room_of
 
 if TYPE_CHECKING:
     from cai_jax.data.formats import Format
+    from cai_jax.engine.generate import Sampling
     from cai_jax.engine.prefix import Prefix
     from cai_jax.models.checkpoint import Model
     from cai_jax.models.tokenizer import Tokenizer
@@ -102,18 +103,11 @@ class Writer:
 
     def write(self, prompts: Sequence[list[int]], keys: Sequence[Any]) -> list[Written]:
         """What follows each prompt; `keys` are one sampling key (uint32 [2]) each."""
-        from cai_jax.engine.generate import Request, Sampling, generate
+        from cai_jax.engine.generate import Request, generate
 
         tokenizer, config = self.model.tokenizer, self.model.config
-        settings = Sampling(
-            max_new=self.max_new,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            stop_ids=stop_ids(tokenizer, self.format),
-            stop_texts=self.stops,
-            slots=self.slots,
-            longest=self.longest or self._bucket(prompts),
-        )
+        longest = max(map(len, prompts), default=1)
+        settings = self.sampling(longest, stop_ids(tokenizer, self.format))
         requests = [Request(ids, key) for ids, key in zip(prompts, keys, strict=True)]
         replies = generate(self.model.params, config, requests, settings, prefix=self.prefix, decode=tokenizer.decode)
         written: list[Written | None] = [None] * len(requests)
@@ -122,10 +116,21 @@ class Writer:
             written[reply.index] = Written(text, reply.logprobs, reply.ids, bool(reply.ended))
         return written
 
-    def _bucket(self, prompts: Sequence[list[int]]) -> int:
-        """One cache length for calls whose prompts are of similar length, so that they share compiled functions."""
+    def sampling(self, longest: int, stops: tuple[int, ...]) -> Sampling:
+        """How prompts of up to `longest` tokens are continued, until one of the token ids `stops`."""
+        from cai_jax.engine.generate import Sampling
+
+        # One cache length for calls whose prompts are of similar length, so that they share compiled functions.
         room = room_of(self.model, self.prefix, self.max_new)
-        return min(buckets.power(max(map(len, prompts), default=1)), room)
+        return Sampling(
+            max_new=self.max_new,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            stop_ids=stops,
+            stop_texts=self.stops,
+            slots=self.slots,
+            longest=self.longest or min(buckets.power(longest), room),
+        )
 
 
 def stop_ids(tokenizer: Tokenizer, format: Format) -> tuple[int, ...]:

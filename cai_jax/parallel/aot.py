@@ -1,0 +1,182 @@
+"""Steps compiled for a machine that is not there, from shapes alone, and what they would take of it.
+
+TPU topologies come from libtpu's compiler, which needs no TPU; "cpu:8" are virtual devices of this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from cai_jax.errors import UserError
+from cai_jax.parallel import hlo
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Of one chip: memory in bytes, bfloat16 products in FLOP/s, bandwidths of its memory and its links in B/s."""
+
+    memory: float
+    flops: float
+    bandwidth: float
+    links: float
+
+
+# Google Cloud's documentation, "TPU v5e", "TPU v5p", "TPU v6e": HBM capacity, peak compute (bf16), HBM bandwidth, and
+# interchip bandwidth (1,600, 4,800 and 3,584 Gbit/s a chip). The compiler keeps some of the memory for itself.
+CHIPS = {
+    "v5e": Chip(16 * 2**30, 197e12, 819e9, 200e9),
+    "v5p": Chip(95 * 2**30, 459e12, 2765e9, 600e9),
+    "v6e": Chip(32 * 2**30, 918e12, 1640e9, 448e9),
+}
+
+# Slices that can be had, chips along each side of the torus.
+_FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
+_DEEP = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16", "8x16x16")
+SLICES = {"v5e": _FLAT, "v5p": _DEEP, "v6e": _FLAT}
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A machine: its name, such as "v5e:4x4", its devices, and what its chips can do (None of a CPU)."""
+
+    name: str
+    devices: tuple[jax.Device, ...]
+    chip: Chip | None
+
+
+def check(name: str) -> None:
+    """Raises UserError if no topology has this name; lists those that there are."""
+    kind, _, shape = name.partition(":")
+    if shape in SLICES.get(kind, ()) or (kind == "cpu" and re.fullmatch(r"[1-9]\d{0,2}", shape)):
+        return
+    known = "; ".join(f"{kind}: {', '.join(shapes)}" for kind, shapes in SLICES.items())
+    raise UserError(f"there is no topology {name!r}", f"known are cpu:N and, by chips along each side, {known}")
+
+
+def topology(name: str) -> Topology:
+    """The machine of this name.
+
+    On CPU JAX must not have started yet: the number of virtual devices is settled then.
+
+    Raises:
+      UserError: there is none of this name, or its compiler is not installed.
+    """
+    check(name)
+    kind, _, shape = name.partition(":")
+    if kind == "cpu":
+        return Topology(name, _virtual(int(shape)), None)
+    return Topology(name, _described(kind, shape), CHIPS[kind])
+
+
+def _virtual(count: int) -> tuple[jax.Device, ...]:
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", count)
+    found = jax.devices()
+    if len(found) != count:
+        raise UserError(f"this process has {len(found)} CPU devices already, not {count}", "begin a new process")
+    return tuple(found)
+
+
+def _described(kind: str, shape: str) -> tuple[jax.Device, ...]:
+    from jax.experimental import topologies
+
+    try:
+        import libtpu  # noqa: F401
+    except ImportError:
+        raise UserError(
+            f"compiling for {kind} needs the TPU compiler, which is not installed",
+            'install it with  pip install "cai-jax[tpu]"',
+        ) from None
+    jax.config.update("jax_platforms", "cpu")
+    # Without them libtpu asks Google Cloud's metadata server what machine this is; and several may compile at a time.
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"
+    for name, value in {
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    }.items():
+        os.environ.setdefault(name, value)
+    sizes = [int(side) for side in shape.split("x")]
+    # A slice smaller than a host's board has to say so.
+    board = {"chips_per_host_bounds": [1, 1, 1]} if sizes == [1, 1] else {}
+    return tuple(topologies.get_topology_desc(f"{kind}:{shape}", platform="tpu", **board).devices)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What compiling a step has told, per chip.
+
+    Attributes:
+      seconds: it took.
+      arguments, outputs, temporaries: bytes; outputs without those that take an argument's place, temporaries with
+        the program itself.
+      work: flops, bytes and collectives.
+    """
+
+    seconds: float
+    arguments: int
+    outputs: int
+    temporaries: int
+    work: hlo.Work
+
+    @property
+    def memory(self) -> int:
+        return self.arguments + self.outputs + self.temporaries
+
+    def roofline(self, chip: Chip) -> float:
+        """Seconds that the step takes at least: products, memory and links each at their best, side by side."""
+        moved = sum(self.work.moved.values())
+        return max(self.work.flops / chip.flops, self.work.bytes / chip.bandwidth, moved / chip.links)
+
+
+class OutOfMemory(Exception):
+    """The compiler has found that a step does not fit; `used` bytes of `limit` as far as it says."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        sizes = re.search(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT])", message)
+        unit = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+        self.used = float(sizes.group(1)) * unit[sizes.group(2)] if sizes else None
+        self.limit = float(sizes.group(3)) * unit[sizes.group(4)] if sizes else None
+
+
+def compiled(lowered: jax.stages.Lowered) -> Compiled:
+    """Compiles a step.
+
+    Raises:
+      OutOfMemory: it does not fit the chip's memory.
+    """
+    begun = time.monotonic()
+    try:
+        made = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise OutOfMemory(str(error)) from None
+    seconds = time.monotonic() - begun
+    sizes = made.memory_analysis()
+    return Compiled(
+        seconds,
+        sizes.argument_size_in_bytes,
+        sizes.output_size_in_bytes - sizes.alias_size_in_bytes,
+        sizes.temp_size_in_bytes + sizes.generated_code_size_in_bytes,
+        hlo.work(made.as_text()),
+    )
+
+
+def bytes_per_chip(tree: Any) -> int:
+    """What arrays, given as shapes with shardings, take of each chip; those without a sharding are whole everywhere."""
+
+    def of(leaf: Any) -> int:
+        sharding = getattr(leaf, "sharding", None)
+        shape = leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)
+        return int(np.prod(shape, dtype=np.int64)) * leaf.dtype.itemsize
+
+    return sum(of(leaf) for leaf in jax.tree.leaves(tree))

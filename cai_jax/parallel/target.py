@@ -1,0 +1,45 @@
+"""The devices that steps are made for: those of this process, or of a machine that is only described."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import jax
+
+_TARGET: ContextVar[tuple[jax.Device, ...] | None] = ContextVar("target", default=None)
+
+
+def devices() -> list[jax.Device]:
+    """All devices that steps are made for."""
+    target = _TARGET.get()
+    return jax.devices() if target is None else list(target)
+
+
+def local() -> list[jax.Device]:
+    """Those of them that this process has, or would have."""
+    target = _TARGET.get()
+    return jax.local_devices() if target is None else list(target)
+
+
+def platform() -> str:
+    """Their platform, as `jax.default_backend()` names it: "cpu", "gpu" or "tpu"."""
+    target = _TARGET.get()
+    return jax.default_backend() if target is None else target[0].platform
+
+
+@contextmanager
+def made_for(chosen: Sequence[jax.Device]) -> Iterator[None]:
+    """Within it, steps are made for these devices, which need not be there (parallel/aot.py).
+
+    What was traced for one platform must not serve another, which JAX's own caches do not tell apart: they are
+    emptied on the way in and out.
+    """
+    jax.clear_caches()
+    token = _TARGET.set(tuple(chosen))
+    try:
+        yield
+    finally:
+        _TARGET.reset(token)
+        jax.clear_caches()

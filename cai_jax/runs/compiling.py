@@ -1,0 +1,258 @@
+"""`cai-jax compile`: every jitted step of a program, compiled for a topology, and what it takes of a chip."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from cai_jax.errors import UserError
+from cai_jax.lang.plan import Plan
+from cai_jax.lang.types import Node
+from cai_jax.parallel import aot, target
+from cai_jax.runs.labels import labels
+from cai_jax.runs.planview import quantity
+from cai_jax.runs.results import aligned
+from cai_jax.stages.parts.steps import Described, Input, Memory, Step
+from cai_jax.stages.protocol import Stage
+
+if TYPE_CHECKING:
+    from cai_jax.parallel.aot import Chip, Compiled, Topology
+
+TRIES = 6  # schedules that are compiled in search of one that fits
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step of one node.
+
+    Attributes:
+      node, step, calls: what it belongs to, what it does, how often a run calls it.
+      compiled: what the compiler told; None where it does not fit.
+      beside: bytes per chip of what else lies in memory, by name.
+      wanted: bytes per chip of its arguments, by name.
+      over: what the compiler said where it does not fit.
+      cure: a schedule with which it fits, as the program would say it; "" if it fits or none was found.
+    """
+
+    node: str
+    step: str
+    calls: float
+    compiled: Compiled | None
+    beside: Mapping[str, int]
+    wanted: Mapping[str, int]
+    over: aot.OutOfMemory | None = None
+    cure: str = ""
+
+    @property
+    def memory(self) -> float | None:
+        """Bytes per chip, what lies beside included; None if unknown."""
+        own = self.compiled.memory if self.compiled else self.over.used if self.over else None
+        return None if own is None else own + sum(self.beside.values())
+
+    def fits(self, chip: Chip | None) -> bool:
+        return self.compiled is not None and (chip is None or self.memory <= chip.memory)
+
+    def seconds(self, chip: Chip | None) -> float | None:
+        """Roofline of one call."""
+        return None if chip is None or self.compiled is None else self.compiled.roofline(chip)
+
+
+def rows(plan: Plan, registry: Mapping[str, Stage], machine: Topology, prompt: int, say: Say) -> Iterator[Row]:
+    """Every step of a plan, compiled, in order; equal ones are compiled once.
+
+    Args:
+      prompt: tokens of the longest prompt.
+      say: told of every step, once it is compiled.
+
+    Raises:
+      UserError: a model's shape is not known, or a schedule does not suit the devices.
+    """
+    done: dict[bytes, Compiled | aot.OutOfMemory] = {}
+    with target.made_for(machine.devices):
+        for label, make in described(plan, registry, prompt):
+            for number, step in enumerate(make({})):
+                row = _row(label, step, done)
+                say(_progress(row, machine.chip))
+                if not row.fits(machine.chip):
+                    row = replace(row, cure=_cure(make, number, machine, say))
+                yield row
+
+
+def described(plan: Plan, registry: Mapping[str, Stage], prompt: int) -> Iterator[tuple[str, Callable]]:
+    """The label of every node that has steps, and its steps with its schedule changed as given."""
+    called, memory = labels(plan, registry), Memory()
+    known: dict[str, Input] = {}
+    flows = [node for flow in plan.flows.values() for node in flow.nodes if node.key != flow.hole]
+    for node in (*plan.nodes, *flows):
+        inputs = {
+            name: tuple(known[one] for one in key) if isinstance(key, tuple) else known[key]
+            for name, key in node.inputs.items()
+        }
+        known[node.key] = Input(node, called.get(node.key, node.stage), inputs)
+        describe = getattr(registry[node.stage], "steps", None)
+        if describe is None:
+            continue
+
+        def make(schedule: Mapping[str, Any], node: Node = node, inputs=inputs, describe=describe) -> list[Step]:
+            loaded = Memory() if schedule else memory
+            return describe(Described(replace(node, schedule={**node.schedule, **schedule}), inputs, prompt, loaded))
+
+        yield known[node.key].label, make
+
+
+def _progress(row: Row, chip: Chip | None) -> str:
+    """A line about a step that has been compiled."""
+    told = [
+        _gib(row.memory),
+        _time(row.seconds(chip)),
+        f"compiled in {row.compiled.seconds:.0f} s" if row.compiled else "",
+    ]
+    return f"{row.node}: {row.step}: {', '.join(each for each in told if each)}"
+
+
+def _row(label: str, step: Step, done: dict[bytes, Compiled | aot.OutOfMemory]) -> Row:
+    lowered = step.lower()
+    key = hashlib.blake2b(lowered.as_text().encode()).digest()
+    if key not in done:
+        try:
+            done[key] = aot.compiled(lowered)
+        except aot.OutOfMemory as error:
+            done[key] = error
+    found = done[key]
+    beside = {name: aot.bytes_per_chip(tree) for name, tree in step.others().items()}
+    wanted = {name: aot.bytes_per_chip(tree) for name, tree in step.given.items() if tree is not None}
+    if isinstance(found, aot.OutOfMemory):
+        return Row(label, step.name, step.calls, None, beside, wanted, found)
+    return Row(label, step.name, step.calls, found, beside, wanted)
+
+
+def _cure(make: Callable, number: int, machine: Topology, say: Say) -> str:
+    """The first of some other schedules with which a step fits; "" if none does."""
+    tried = 0
+    for schedule in _schedules(len(machine.devices)):
+        try:
+            step = make(schedule)[number]
+        except UserError:  # it suits the batch or the devices no better
+            continue
+        sizes = [aot.bytes_per_chip(tree) for tree in (dict(step.given), step.others())]
+        if machine.chip is None or sum(sizes) > machine.chip.memory:
+            continue
+        if tried == TRIES:
+            return ""
+        tried += 1
+        row = _row(f"with ({_said(schedule)})", step, {})
+        say(_progress(row, machine.chip))
+        if row.fits(machine.chip):
+            return _said(schedule)
+    return ""
+
+
+def _schedules(devices: int) -> Iterator[dict[str, Any]]:
+    """Schedules that take less and less memory: split parameters, layers computed again, smaller micro-batches."""
+    grids = [{"data": 0, "fsdp": devices // size, "tensor": size} for size in (1, 2, 4, 8, 16) if devices % size == 0]
+    for more in ({}, {"remat": True}, *({"remat": True, "microbatch": size} for size in (64, 32, 16, 8))):
+        for grid in grids:
+            yield {"mesh": grid, **more}
+
+
+def _said(schedule: Mapping[str, Any]) -> str:
+    grid = ", ".join(f"{axis}={size}" for axis, size in schedule["mesh"].items() if size)
+    rest = [f"{name}={str(value).lower()}" for name, value in schedule.items() if name != "mesh"]
+    return ", ".join([f"mesh=mesh({grid})", *rest])
+
+
+def text(found: Sequence[Row], machine: Topology) -> str:
+    """The steps as a table, with the time of a run below it."""
+    table = [["node", "step", "memory", "beside", "FLOPs", "bytes", "collectives", "compile", "step", "calls"]]
+    for row in found:
+        made = row.compiled
+        work = ["", "", "", ""]
+        if made is not None:
+            moved = sum(made.work.moved.values())
+            count = int(sum(made.work.counts.values()))
+            sent = f"{count}: {quantity(moved)}B" if count else ""
+            work = [quantity(made.work.flops), quantity(made.work.bytes), sent, f"{made.seconds:.0f} s"]
+        table.append(
+            [row.node, row.step, _gib(row.memory), _gib(sum(row.beside.values())), *work,
+             _time(row.seconds(machine.chip)), f"{row.calls:.0f}"]
+        )  # fmt: skip
+    chips = len(machine.devices)
+    of = f" of {_gib(machine.chip.memory)}" if machine.chip else ""
+    head = f"{machine.name}: {chips} device{'s' * (chips != 1)}; per device, memory{of}"
+    parts = [head, aligned(table, rule_after=1)]
+    total = run_seconds(found, machine)
+    if total is not None:
+        parts.append(f"a run takes at least {_time(total)}, {total * chips / 3600:.1f} chip-hours (roofline)")
+    return "\n\n".join(parts)
+
+
+def run_seconds(found: Sequence[Row], machine: Topology) -> float | None:
+    """Roofline of the whole run; None where the chip is not known or a step does not fit."""
+    times = [row.seconds(machine.chip) for row in found]
+    return None if None in times else sum(time * row.calls for time, row in zip(times, found, strict=True))
+
+
+def as_json(found: Sequence[Row], machine: Topology) -> dict[str, Any]:
+    """The same as data: bytes, FLOPs and seconds, per chip."""
+    chip = machine.chip
+    return {
+        "topology": machine.name,
+        "devices": len(machine.devices),
+        "memory": None if chip is None else chip.memory,
+        "seconds": run_seconds(found, machine),
+        "steps": [_step_json(row, chip) for row in found],
+    }
+
+
+def _step_json(row: Row, chip: Chip | None) -> dict[str, Any]:
+    made = row.compiled
+    told = {"node": row.node, "step": row.step, "calls": row.calls, "fits": row.fits(chip), "memory": row.memory}
+    told |= {"beside": dict(row.beside), "arguments": dict(row.wanted), "cure": row.cure}
+    if made is not None:
+        told |= {
+            "temporaries": made.temporaries,
+            "flops": made.work.flops,
+            "bytes": made.work.bytes,
+            "collectives": dict(made.work.counts),
+            "collective_bytes": dict(made.work.moved),
+            "unknown_loops": made.work.unknown,
+            "compile_seconds": made.seconds,
+            "seconds": row.seconds(chip),
+        }
+    return told
+
+
+def refuse(found: Sequence[Row], machine: Topology) -> None:
+    """Raises UserError where a step does not fit: names the largest tensors, and a schedule that would fit."""
+    over = [row for row in found if not row.fits(machine.chip)]
+    if not over:
+        return
+    row = max(over, key=lambda row: row.memory or 0)
+    sizes = {**row.beside, **row.wanted}
+    if row.compiled is not None:
+        sizes["temporaries"] = row.compiled.temporaries
+    largest = sorted(sizes.items(), key=lambda each: -each[1])[:4]
+    told = ", ".join(f"{name} {_gib(size)}" for name, size in largest)
+    steps = f"{len(over)} step{'s' * (len(over) > 1)} do{'es' * (len(over) == 1)} not fit {machine.name}"
+    need = f"{row.node}: {row.step} needs {_gib(row.memory)}" if row.memory else f"{row.node}: {row.step}"
+    limit = f" of {_gib(machine.chip.memory)} per chip" if machine.chip else ""
+    cure = f"with ({row.cure}) it fits" if row.cure else "take a larger slice, or a smaller batch"
+    raise UserError(f"{steps}: {need}{limit}, of which {told}", cure)
+
+
+def _gib(size: float | None) -> str:
+    if size is None:
+        return "?"
+    return f"{size / 2**30:.2f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds >= 7200:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.2g} ms"

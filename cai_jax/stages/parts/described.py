@@ -1,0 +1,176 @@
+"""The steps that stages have in common, as parts/steps.py describes them: writing, asking, scoring, training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cai_jax.errors import UserError
+from cai_jax.stages.parts.steps import REQUEST_TOKENS, SHOT_TOKENS, Described, Step, Tree
+
+if TYPE_CHECKING:
+    from cai_jax.models.attention import Prefix
+    from cai_jax.models.checkpoint import Model
+    from cai_jax.parallel.step import Compiled
+
+# The two options of a question are a bracket, a letter and a bracket in most tokenizers.
+_OPTIONS = [[0, 1, 3], [0, 2, 3]]
+
+
+def shots(ctx: Described, model: Model) -> Prefix | None:
+    """The examples in front of every prompt, no more than half of the context; None without any."""
+    from cai_jax.engine import shapes
+
+    if not ctx.params["fewshots"] or not ctx.inputs["constitution"].node.params.get("fewshots"):
+        return None
+    tokens = min(ctx.params["fewshots"] * SHOT_TOKENS, model.config.max_position // 2)
+    return shapes.prefix(model.params, model.config, tokens)
+
+
+def reading_shots(ctx: Described, model: Model, prefix: Prefix | None) -> list[Step]:
+    """Reading them once."""
+    import jax
+
+    from cai_jax.engine.prefix import read
+    from cai_jax.parallel.placing import lowered
+
+    if prefix is None:
+        return []
+    tokens = jax.ShapeDtypeStruct((1, prefix.layers[0].k.shape[1]), "int32")
+    lower = partial(lowered, read, model.params, model.params, model.config, tokens, None)
+    return [Step("read examples", 1, {"model": model.params, "tokens": tokens}, ctx.held(), lower)]
+
+
+def writing(
+    ctx: Described,
+    model: Model,
+    name: str,
+    texts: float,
+    longest: int,
+    prefix: Prefix | None = None,
+    exact: bool = False,
+    held: Mapping[str, Tree] | None = None,
+) -> list[Step]:
+    """Writing `texts` texts behind prompts of up to `longest` tokens: reading the prompts, and decoding a chunk.
+
+    The cache is made for prompts of so many tokens: to a power of two, or with `exact` for just as many.
+    """
+    from cai_jax.engine import shapes, steps
+    from cai_jax.parallel.placing import lowered
+    from cai_jax.stages.parts.fitting import room_of
+    from cai_jax.stages.parts.writing import Writer
+
+    writer = replace(Writer.of(ctx, model, None, stops=()), prefix=prefix)
+    longest = min(longest, room_of(model, prefix, writer.max_new))
+    settings = replace(writer, longest=longest if exact else None).sampling(longest, ())
+    params, config = model.params, model.config
+    state, rows, told = shapes.state(params, config, settings), shapes.texts(settings), shapes.decoding(settings)
+    held = ctx.held() if held is None else held
+    given = {"model": params, "cache": state, "examples": prefix}
+    fill = partial(lowered, steps.fill, params, params, config, state, rows, prefix)
+    decode = partial(lowered, steps.decode, params, params, config, settings.chunk, state, *told, prefix)
+    chunks = math.ceil(texts / settings.slots) * math.ceil(settings.max_new / settings.chunk)
+    return [
+        Step(f"{name}: read prompts", math.ceil(texts / settings.batch), given | {"prompts": rows}, held, fill),
+        Step(f"{name}: decode {settings.chunk} tokens", chunks, given | {"sampling": told}, held, decode),
+    ]
+
+
+def asking(
+    ctx: Described, model: Model, name: str, questions: float, longest: int, prefix: Prefix | None = None
+) -> list[Step]:
+    """Scoring the two options behind so many questions of up to `longest` tokens."""
+    from cai_jax.engine import score, shapes, worth
+    from cai_jax.engine.prefix import length_of
+    from cai_jax.parallel.placing import lowered, shards_of
+
+    params, config = model.params, model.config
+    longest = min(longest, config.max_position - length_of(prefix) - max(map(len, _OPTIONS)))
+    parts = shards_of(params)
+    table, *rest = shapes.scoring(config, parts, longest, _OPTIONS, prefix)
+    rows = score.rows_at_once(parts, worth.at_once() * parts, table.shape[1])
+    table, *rest = shapes.scoring(config, rows, longest, _OPTIONS, prefix)
+    lower = partial(lowered, score._score, params, params, config, table, *rest)
+    given = {"model": params, "questions": (table, rest[:-1]), "examples": prefix}
+    return [Step(f"{name}: score options", math.ceil(questions / rows), given, ctx.held(), lower)]
+
+
+def auditing(ctx: Described, model: Model, constitution: str, replies: float) -> list[Step]:
+    """Asking about every principle of every reply."""
+    principles = ctx.inputs[constitution].node.params["principles"]
+    count = sum(bool(each.get("critique")) for each in principles)
+    return asking(ctx, model, "audit", replies * count, ctx.prompt + ctx.reply + REQUEST_TOKENS)
+
+
+def scoring(ctx: Described, name: str, replies: float, held: Mapping[str, Tree] | None = None) -> list[Step]:
+    """Scoring replies with the preference model given as parameter `name`, or with all of a mixture."""
+    found = []
+    for model in ctx.models(name):
+        found += scores(ctx, model, f"score by {ctx.inputs[name].label}", replies, held)
+    return found
+
+
+def scores(
+    ctx: Described, model: Model, name: str, replies: float, held: Mapping[str, Tree] | None = None
+) -> list[Step]:
+    """Scoring replies with one preference model."""
+    import jax
+
+    from cai_jax.engine import buckets
+    from cai_jax.parallel.placing import lowered
+    from cai_jax.stages.parts.rewarding import BATCH, compiled
+
+    width = min(buckets.power(ctx.prompt + ctx.reply), model.config.max_position)
+    params = {"decoder": model.params, "head": model.head}
+    tokens = jax.ShapeDtypeStruct((BATCH, width), "int32")
+    lengths = jax.ShapeDtypeStruct((BATCH,), "int32")
+    function = compiled(model.config, model.params["embed"].dtype.name)
+    lower = partial(lowered, function, model.params, params, tokens, lengths)
+    given = {"preference model": params, "replies": (tokens, lengths)}
+    return [Step(name, math.ceil(replies / BATCH), given, ctx.held() if held is None else held, lower)]
+
+
+def row_length(ctx: Described, model: Model, tokens: int) -> int:
+    """The length of training rows: `length=`, or what holds so many tokens."""
+    from cai_jax.engine import buckets
+
+    return min(ctx.params.get("length") or buckets.eighth(tokens), model.config.max_position)
+
+
+def batch(ctx: Described, rows: int, **arrays: tuple[tuple[int, ...], str]) -> dict[str, Tree]:
+    """A batch of `rows` rows, split into micro-batches: `name=(shape of a row, dtype)`.
+
+    Raises:
+      UserError: the rows do not divide into micro-batches.
+    """
+    import jax
+
+    from cai_jax.stages.parts.training import micro_size
+
+    micro = micro_size(ctx)
+    if rows % micro:
+        raise UserError(f"{rows} rows do not divide into micro-batches of {micro}", f"use a divisor of {rows}")
+    size = (rows // micro, micro)
+    return {name: jax.ShapeDtypeStruct((*size, *shape), dtype) for name, (shape, dtype) in arrays.items()}
+
+
+def training(
+    name: str,
+    step: Compiled,
+    calls: float,
+    state: Tree,
+    rows: Mapping[str, Any],
+    held: Mapping[str, Tree],
+    frozen: Tree = None,
+) -> Step:
+    """A step of `learn` on a state and a batch, given as shapes that need not say where they lie.
+
+    Args:
+      frozen: what the step was compiled with besides; it says where it lies.
+    """
+    state, rows = step.shapes(state, rows)
+    given = {"state": state, "batch": rows, "frozen": frozen}
+    return Step(name, calls, given, held, partial(step.lower, state, rows))

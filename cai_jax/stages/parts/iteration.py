@@ -1,0 +1,106 @@
+"""An iteration of PPO from shapes alone (parts/steps.py), as parts/reinforcing.py runs it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+
+from cai_jax.learn import ppo, rollout
+from cai_jax.models import lora
+from cai_jax.parallel.step import PREPARE, ROWWISE
+from cai_jax.stages.parts import adapting, described
+from cai_jax.stages.parts.devices import devices_of
+from cai_jax.stages.parts.reinforcing import settings_of, updates_of
+from cai_jax.stages.parts.steps import Described, Step, abstract, adapted
+from cai_jax.stages.parts.training import compiled, wide
+
+
+def iteration(ctx: Described) -> list[Step]:
+    """Sampling, scoring, the reference's log-probabilities, preparing the rollout, and the update."""
+    p, model = ctx.params, ctx.model("model", trained=True)
+    scorers = {"reward": ctx.models("reward")}
+    if ctx.inputs.get("watch") is not None:
+        scorers["watch"] = ctx.models("watch")
+    learned = _learned(ctx, model, scorers["reward"])
+    state = learned[-1].given["state"]
+    held = ctx.held() | {"policy and critic with their optimisers": state}
+    replies = p["steps"] * p["batch"]
+    # Replies come from a copy of the policy in the layout and the dtype in which it will be used.
+    drawing = _served(ctx, model)
+    found = described.writing(ctx, drawing, "sample", replies, ctx.prompt, exact=True, held=held)
+    for name, models in scorers.items():
+        for each in models:
+            found += described.scores(ctx, each, f"score by {ctx.inputs[name].label}", replies, held)
+    return found + [step.beside(held) for step in learned]
+
+
+def _served(ctx: Described, model):
+    """The policy as replies are drawn from it: in the layout in which it is read, which training may share."""
+    devices = devices_of(ctx)
+    laid = {"dtype": model.params["embed"].dtype.name, "devices": devices, "trained": False, "scored": False}
+    if ctx.params["adapter"] == "full":
+        return abstract(model.config, **laid)
+    alike = isinstance(devices, str) or devices.shape["fsdp"] == 1
+    base = model if alike else abstract(model.config, **laid)
+    return adapted(base, ctx.params["adapter"]["rank"], **laid)
+
+
+def _learned(ctx: Described, model, scorers) -> list[Step]:
+    """The steps of `learn`."""
+    p, config, settings = ctx.params, model.config, settings_of(ctx, model)
+    reference = compiled(ctx, partial(rollout.make_logprobs, config, settings), ROWWISE)
+    lender = _lender(p, model, scorers)
+    frozen = _frozen(p, model, lender)
+    prepare = compiled(ctx, partial(rollout.make_prepare, config, settings), PREPARE, frozen)
+    update = compiled(ctx, partial(ppo.make_update, config, settings), frozen=frozen)
+    state = _state(ctx, model, lender, settings)
+
+    length = described.row_length(ctx, model, ctx.prompt + p["max_new"])
+    real = ((length,), "float32")
+    read = {"tokens": ((length,), "int32"), "mask": ((length,), "bool")}
+    told = {"ended": ((), "bool"), "scores": ((), "float32"), "reference": real}
+    taken = read | {name: real for name in rollout.BATCH if name not in read}
+    rolled = partial(described.batch, ctx, p["batch"])
+    minibatch = described.batch(ctx, p["minibatch"] or p["batch"], **taken)
+    updates = p["steps"] * updates_of(p)
+    # The reference is the model as it was loaded, which lies where the step wants it.
+    _, rows = reference.shapes(model.params, rolled(**read))
+    given = {"reference": model.params, "rollout": rows}
+    return [
+        Step("reference", p["steps"], given, {}, partial(reference.lower, model.params, rows)),
+        described.training("prepare", prepare, p["steps"], state, rolled(**read, **told), {}, frozen),
+        described.training("update", update, updates, state, minibatch, {}, frozen),
+    ]
+
+
+def _lender(params, model, scorers):
+    """The preference model whose weights the critic starts from, if its shape allows; else None."""
+    scorer, *others = scorers
+    lent = params["critic"] == "reward" and scorer.config == model.config and not others
+    if params["adapter"] != "full" and lent:
+        lent = scorer.params["embed"] is model.params["embed"]
+    return scorer if lent else None
+
+
+def _frozen(params, model, lender) -> rollout.Frozen | None:
+    """The base that policy, critic and reference stand on; None in full training."""
+    if params["adapter"] == "full":
+        return None
+    base, policy = lora.split(model.params)
+    return rollout.Frozen(base, policy, policy if lender is None else lora.split(lender.params)[1])
+
+
+def _state(ctx: Described, model, lender, settings: ppo.PPO) -> ppo.PPOState:
+    """The state, its critic from the preference model or from the policy."""
+
+    def start(policy, lent):
+        policy = adapting.begun(ctx, policy)
+        if lent is None:
+            critic = ppo.critic_from_policy(policy, model.config)
+        else:
+            critic = {"decoder": adapting.begun(ctx, lent["decoder"]), "head": wide(lent["head"])}
+        return ppo.PPOState.create(settings, policy, critic)
+
+    lent = None if lender is None else {"decoder": lender.params, "head": lender.head}
+    return jax.eval_shape(start, model.params, lent)

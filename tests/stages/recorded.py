@@ -1,0 +1,100 @@
+"""Run with two virtual CPU devices (see test_steps.py): what a program calls, and what its stages say it will.
+
+Prints {"called": {step: signatures}, "described": the same}. A signature is what a step is given, as text, with the
+lengths that follow from data put as "*".
+"""
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import jax
+
+from cai_jax.engine import prefix, score, steps
+from cai_jax.parallel import target
+from cai_jax.parallel.step import Compiled
+from cai_jax.runs import compiling, programs
+from cai_jax.stages import registry
+from cai_jax.stages.parts import rewarding
+from tests.stages.conftest import Bench
+
+PROGRAM = """\
+run (slots=16)
+replies = red.train |> sample(base, max_new=8) |> revise(rules, rounds=1, max_new=8)
+sl = replies |> finetune(base, batch=4, steps=2, length=128)
+labels = red.train |> sample(base, n=2, max_new=8) |> judge(rules, by=base)
+rm = labels + human.train |> reward(base, batch=8, epochs=1, length=128)
+rl = base |> ppo(rm, on=red.train, batch=8, minibatch=4, max_new=8, steps=1, kl=0.05)
+kind = harm_rate(rl, red.test, by=base, under=rules)
+"""
+# Axes whose size data decides: how long texts are, and of scored rows how many are read at once.
+LENGTHS = {
+    "fill": {4: (2,), 3: (1,), 2: (1,)},
+    "decode": {4: (2,), 3: (1,)},
+    "read": {2: (1,)},
+    "score": {3: (1,), 2: (0, 1), 1: (0,)},
+    "scores": {2: (1,)},
+    "learn": {3: (2,)},
+}
+
+
+def signature(step, given):
+    """Shapes and dtypes of what a step is given, the weights included, on which no data bears."""
+    found = []
+    for leaf in jax.tree.leaves(given):
+        shape = list(leaf.shape)
+        option = step == "score" and shape[1:] == [2]  # [predictions, options]: a tokenizer decides how many
+        whole = "float" in str(leaf.dtype) and len(shape) < 3
+        for axis in (0,) if option else () if whole else LENGTHS.get(step, {}).get(len(shape), ()):
+            shape[axis] = "*"
+        found.append(f"{leaf.dtype}{shape}")
+    return " ".join(sorted(found))
+
+
+def main():
+    called, described = defaultdict(set), defaultdict(set)
+
+    def recorded(step, function, keep):
+        def call(*arguments):
+            called[step].add(signature(step, keep(*arguments)))
+            return function(*arguments)
+
+        return call
+
+    def arrays(*arguments):
+        return [each for each in arguments if not isinstance(each, (int, type(None))) and not hasattr(each, "kv_heads")]
+
+    for module, name, step in (
+        (steps, "fill", "fill"),
+        (steps, "decode", "decode"),
+        (prefix, "read", "read"),
+        (score, "_score", "score"),
+    ):
+        setattr(module, name, recorded(step, getattr(module, name), arrays))
+    compiled = rewarding.compiled
+    rewarding.compiled = lambda *shape: recorded("scores", compiled(*shape), arrays)
+    run = Compiled.__call__
+    Compiled.__call__ = recorded("learn", run, lambda self, state, batch: (state, batch))
+
+    bench = Bench(Path(sys.argv[1]))
+    bench.run(PROGRAM)
+    plan = programs.planned(
+        programs.checked(bench.root / "program.cai", (bench.root / "program.cai").read_bytes(), (), registry()),
+        registry(),
+        bench.root / "runs",
+    )
+    with target.made_for(jax.devices()):
+        for _, make in compiling.described(plan, registry(), 32):
+            for step in make({}):
+                ends = {"read prompts": "fill", "decode 8 tokens": "decode", "read examples": "read"}
+                ends |= {"score options": "score", "score references": "scores"}
+                name = next((found for end, found in ends.items() if step.name.endswith(end)), "learn")
+                name = "scores" if "score by" in step.name else name
+                described[name].add(signature(name, dict(step.given)))
+    found = {"called": called, "described": described}
+    json.dump({kind: {name: sorted(seen) for name, seen in each.items()} for kind, each in found.items()}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
