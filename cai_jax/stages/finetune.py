@@ -77,7 +77,7 @@ def steps(ctx) -> list:
     state = jax.eval_shape(lambda params: TrainState.create(params, optim.optimizer(settings.optim)), wide)
     rows = {name: ((length,), "int32") for name in ("tokens", "segments", "positions")}
     batch_ = described.batch(ctx, p["batch"], **rows, weights=((length,), "float32"))
-    return [described.training("train", step, total, state, batch_, ctx.held())]
+    return [described.training("train", step, total, state, batch_, ctx.held(), settings.chunk)]
 
 
 def run(ctx) -> Mapping[str, Any]:

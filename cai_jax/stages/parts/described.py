@@ -158,8 +158,18 @@ def batch(ctx: Described, rows: int, **arrays: tuple[tuple[int, ...], str]) -> d
 
 
 def training(
-    name: str, step: Compiled, calls: float, state: Tree, rows: Mapping[str, Any], held: Mapping[str, Tree]
+    name: str,
+    step: Compiled,
+    calls: float,
+    state: Tree,
+    rows: Mapping[str, Any],
+    held: Mapping[str, Tree],
+    chunk: int | None = None,
 ) -> Step:
-    """A step of `learn` on a state and a batch, given as shapes that need not say where they lie."""
+    """A step of `learn` on a state and a batch, given as shapes that need not say where they lie.
+
+    `chunk` positions of its rows are unembedded at a time, as many times as data asks for (`learn.losses`).
+    """
     state, rows = step.shapes(state, rows)
-    return Step(name, calls, {"state": state, "batch": rows}, held, partial(step.lower, state, rows))
+    trips = 1 if chunk is None else -(-(rows["tokens"].shape[-1] - 1) // chunk)
+    return Step(name, calls, {"state": state, "batch": rows}, held, partial(step.lower, state, rows), trips)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -51,13 +52,12 @@ def _learned(ctx: Described, model, scorers) -> list[Step]:
     minibatch = described.batch(ctx, p["minibatch"] or p["batch"], **taken)
     updates = p["steps"] * updates_of(p)
     # The reference is the model as it was loaded, which lies where the step wants it.
-    _, rows = reference.shapes(model.params, rolled(**read))
-    given = {"reference": model.params, "rollout": rows}
-    frozen = Step("reference", p["steps"], given, {}, partial(reference.lower, model.params, rows))
+    frozen = described.training("reference", reference, p["steps"], model.params, rolled(**read), {}, settings.chunk)
+    lower = partial(reference.lower, model.params, frozen.given["batch"])
     return [
-        frozen,
-        described.training("prepare", prepare, p["steps"], state, rolled(**read, **told), {}),
-        described.training("update", update, updates, state, minibatch, {}),
+        replace(frozen, given=dict(frozen.given) | {"state": model.params}, lower=lower),
+        described.training("prepare", prepare, p["steps"], state, rolled(**read, **told), {}, settings.chunk),
+        described.training("update", update, updates, state, minibatch, {}, settings.chunk),
     ]
 
 
