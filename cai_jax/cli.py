@@ -218,9 +218,8 @@ def compile_(
     from cai_jax.runs import compiling
     from cai_jax.stages import registry
 
-    aot.check(topology)
-    planned = _planned(program, program.read_bytes(), sets, None, limit, out)
     machine = aot.topology(topology)
+    planned = _planned(program, program.read_bytes(), sets, None, limit, out)
     found = list(compiling.rows(planned, registry(), machine, prompt_tokens, lambda text: click.echo(text, err=True)))
     if as_json:
         _print_json(compiling.as_json(found, machine))

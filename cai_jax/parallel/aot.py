@@ -51,7 +51,7 @@ class Topology:
     chip: Chip | None
 
 
-def check(name: str) -> None:
+def _check(name: str) -> None:
     """Raises UserError if no topology has this name; lists those that there are."""
     kind, _, shape = name.partition(":")
     if shape in SLICES.get(kind, ()) or (kind == "cpu" and re.fullmatch(r"[1-9]\d{0,2}", shape)):
@@ -68,7 +68,7 @@ def topology(name: str) -> Topology:
     Raises:
       UserError: there is none of this name, or its compiler is not installed.
     """
-    check(name)
+    _check(name)
     kind, _, shape = name.partition(":")
     if kind == "cpu":
         return Topology(name, _virtual(int(shape)), None)
@@ -147,8 +147,11 @@ class OutOfMemory(Exception):
         self.limit = float(sizes.group(3)) * unit[sizes.group(4)] if sizes else None
 
 
-def compiled(lowered: jax.stages.Lowered) -> Compiled:
+def compiled(lowered: jax.stages.Lowered, trips: int = 1) -> Compiled:
     """Compiles a step.
+
+    Args:
+      trips: of its loops whose count the data decides (`hlo.work`).
 
     Raises:
       OutOfMemory: it does not fit the chip's memory.
@@ -167,7 +170,7 @@ def compiled(lowered: jax.stages.Lowered) -> Compiled:
         sizes.argument_size_in_bytes,
         sizes.output_size_in_bytes - sizes.alias_size_in_bytes,
         sizes.temp_size_in_bytes + sizes.generated_code_size_in_bytes,
-        hlo.work(made.as_text()),
+        hlo.work(made.as_text(), trips),
     )
 
 

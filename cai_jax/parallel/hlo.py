@@ -40,22 +40,19 @@ class Work:
       flops: of products.
       bytes: to and from main memory.
       counts, moved: by kind of collective, how many there are, and the bytes that a chip sends in a ring.
-      unknown: loops whose trip count is not in the text; their body counts once.
     """
 
     flops: float = 0.0
     bytes: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     moved: Counter[str] = field(default_factory=Counter)
-    unknown: int = 0
 
     def plus(self, other: Work, times: float = 1) -> Work:
         counts, moved = Counter(self.counts), Counter(self.moved)
         for name in other.counts:
             counts[name] += other.counts[name] * times
             moved[name] += other.moved[name] * times
-        flops, moved_bytes = self.flops + other.flops * times, self.bytes + other.bytes * times
-        return Work(flops, moved_bytes, counts, moved, self.unknown + other.unknown)
+        return Work(self.flops + other.flops * times, self.bytes + other.bytes * times, counts, moved)
 
 
 @dataclass(frozen=True)
@@ -101,9 +98,13 @@ class _Instruction:
 _Computation = Mapping[str, _Instruction]
 
 
-def work(text: str) -> Work:
-    """The work of a compiled program, given as `Compiled.as_text()`."""
-    return _Program(text).total()
+def work(text: str, trips: int = 1) -> Work:
+    """The work of a compiled program, given as `Compiled.as_text()`.
+
+    Args:
+      trips: how often loops run whose count is not in the text, since the data decides.
+    """
+    return _Program(text, trips).total()
 
 
 def _parsed(text: str) -> tuple[dict[str, dict[str, _Instruction]], str]:
@@ -150,8 +151,9 @@ def _closing(text: str) -> int:
 
 
 class _Program:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, trips: int) -> None:
         self.computations, self.entry = _parsed(text)
+        self.trips = trips
         partitions = re.search(r"num_partitions=(\d+)", text)
         self.devices = int(partitions.group(1)) if partitions else 1
         self.of = functools.cache(self._of)
@@ -177,22 +179,21 @@ class _Program:
         """The work of what an instruction runs."""
         called = each.called()
         if each.op == "while":
-            trips = self._trips(each)
             body = re.search(r"body=%?([\w.\-]+)", each.rest).group(1)
-            return Work(unknown=trips is None).plus(self.of(body, fused), trips or 1)
+            return Work().plus(self.of(body, fused), self._trips(each))
         if each.op == "conditional":  # the dearest branch
             return max((self.of(one, fused) for one in called), key=lambda found: (found.flops, found.bytes))
         if each.op in ("fusion", "call", "async-start"):
             return functools.reduce(Work.plus, (self.of(one, fused or each.op == "fusion") for one in called), Work())
         return Work()
 
-    def _trips(self, loop: _Instruction) -> int | None:
+    def _trips(self, loop: _Instruction) -> int:
         """How often a loop runs: as noted, else what its condition compares with; JAX counts from 0 by one."""
         known = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest)
         if known:
             return int(known.group(1))
         condition = re.search(r"condition=%?([\w.\-]+)", loop.rest).group(1)
-        return max(self._integers(condition), default=None)
+        return max(self._integers(condition), default=self.trips)
 
     def _integers(self, name: str) -> Iterator[int]:
         for each in self.computations[name].values():

@@ -11,6 +11,7 @@ from cai_jax.errors import UserError
 from cai_jax.lang.plan import Plan
 from cai_jax.lang.types import Node
 from cai_jax.parallel import aot, target
+from cai_jax.runs.errors import StageFailed
 from cai_jax.runs.labels import labels
 from cai_jax.runs.planview import quantity
 from cai_jax.runs.results import aligned
@@ -119,7 +120,7 @@ def _row(label: str, step: Step, done: dict[bytes, Compiled | aot.OutOfMemory]) 
     key = hashlib.blake2b(lowered.as_text().encode()).digest()
     if key not in done:
         try:
-            done[key] = aot.compiled(lowered)
+            done[key] = aot.compiled(lowered, step.trips)
         except aot.OutOfMemory as error:
             done[key] = error
     found = done[key]
@@ -219,7 +220,6 @@ def _step_json(row: Row, chip: Chip | None) -> dict[str, Any]:
             "bytes": made.work.bytes,
             "collectives": dict(made.work.counts),
             "collective_bytes": dict(made.work.moved),
-            "unknown_loops": made.work.unknown,
             "compile_seconds": made.seconds,
             "seconds": row.seconds(chip),
         }
@@ -227,7 +227,7 @@ def _step_json(row: Row, chip: Chip | None) -> dict[str, Any]:
 
 
 def refuse(found: Sequence[Row], machine: Topology) -> None:
-    """Raises UserError where a step does not fit: names the largest tensors, and a schedule that would fit."""
+    """Raises StageFailed where a step does not fit: names the largest tensors, and a schedule that would fit."""
     over = [row for row in found if not row.fits(machine.chip)]
     if not over:
         return
@@ -238,10 +238,10 @@ def refuse(found: Sequence[Row], machine: Topology) -> None:
     largest = sorted(sizes.items(), key=lambda each: -each[1])[:4]
     told = ", ".join(f"{name} {_gib(size)}" for name, size in largest)
     steps = f"{len(over)} step{'s' * (len(over) > 1)} do{'es' * (len(over) == 1)} not fit {machine.name}"
-    need = f"{row.node}: {row.step} needs {_gib(row.memory)}" if row.memory else f"{row.node}: {row.step}"
+    need = f"{row.step!r} needs {_gib(row.memory)}" if row.memory else f"{row.step!r}"
     limit = f" of {_gib(machine.chip.memory)} per chip" if machine.chip else ""
     cure = f"with ({row.cure}) it fits" if row.cure else "take a larger slice, or a smaller batch"
-    raise UserError(f"{steps}: {need}{limit}, of which {told}", cure)
+    raise StageFailed(row.node, f"{steps}: {need}{limit}, of which {told}", cure, None)
 
 
 def _gib(size: float | None) -> str:

@@ -84,7 +84,7 @@ def steps(ctx) -> list:
     state = jax.eval_shape(start, model.params)
     rows = {name: ((length,), "int32") for name in ("tokens", "segments", "positions")}
     batch_ = described.batch(ctx, p["batch"], **rows, weights=((length,), "float32"))
-    return [described.training("train", step, total, state, batch_, ctx.held(), frozen)]
+    return [described.training("train", step, total, state, batch_, ctx.held(), settings.chunk, frozen)]
 
 
 def run(ctx) -> Mapping[str, Any]:

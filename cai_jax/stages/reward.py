@@ -73,7 +73,7 @@ def steps(ctx) -> list:
 
     row = {"tokens": ((2, length), "int32"), "lengths": ((2,), "int32"), "p": ((), "float32")}
     batch_ = described.batch(ctx, p["batch"], **row, weights=((), "float32"))
-    trained = described.training("train", step, total, jax.eval_shape(start, trunk), batch_, ctx.held(), frozen)
+    trained = described.training("train", step, total, jax.eval_shape(start, trunk), batch_, ctx.held(), frozen=frozen)
     state = trained.given["state"]
     weights = state.params["decoder"]
     if frozen is not None:

@@ -164,13 +164,15 @@ def training(
     state: Tree,
     rows: Mapping[str, Any],
     held: Mapping[str, Tree],
+    chunk: int | None = None,
     frozen: Tree = None,
 ) -> Step:
     """A step of `learn` on a state and a batch, given as shapes that need not say where they lie.
 
-    Args:
-      frozen: what the step was compiled with besides; it says where it lies.
+    `chunk` positions of its rows are unembedded at a time, as many times as data asks for (`learn.losses`). `frozen` is
+    what the step was compiled with besides; it says where it lies.
     """
     state, rows = step.shapes(state, rows)
+    trips = 1 if chunk is None else -(-(rows["tokens"].shape[-1] - 1) // chunk)
     given = {"state": state, "batch": rows, "frozen": frozen}
-    return Step(name, calls, given, held, partial(step.lower, state, rows))
+    return Step(name, calls, given, held, partial(step.lower, state, rows), trips)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -65,12 +66,12 @@ def _learned(ctx: Described, model, scorers) -> list[Step]:
     minibatch = described.batch(ctx, p["minibatch"] or p["batch"], **taken)
     updates = p["steps"] * updates_of(p)
     # The reference is the model as it was loaded, which lies where the step wants it.
-    _, rows = reference.shapes(model.params, rolled(**read))
-    given = {"reference": model.params, "rollout": rows}
+    read_by = described.training("reference", reference, p["steps"], model.params, rolled(**read), {}, settings.chunk)
+    lower = partial(reference.lower, model.params, read_by.given["batch"])
     return [
-        Step("reference", p["steps"], given, {}, partial(reference.lower, model.params, rows)),
-        described.training("prepare", prepare, p["steps"], state, rolled(**read, **told), {}, frozen),
-        described.training("update", update, updates, state, minibatch, {}, frozen),
+        replace(read_by, given=dict(read_by.given) | {"state": model.params}, lower=lower),
+        described.training("prepare", prepare, p["steps"], state, rolled(**read, **told), {}, settings.chunk, frozen),
+        described.training("update", update, updates, state, minibatch, {}, settings.chunk, frozen),
     ]
 
 

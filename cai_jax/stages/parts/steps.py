@@ -39,6 +39,7 @@ class Step:
       given: its arguments, by name.
       held: what else lies in memory meanwhile, or is among the arguments, by name.
       lower: lowers it for the devices of `parallel.target`.
+      trips: how often at most those of its loops run whose count the data decides.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Step:
     given: Mapping[str, Tree]
     held: Mapping[str, Tree]
     lower: Callable[[], jax.stages.Lowered]
+    trips: int = 1
 
     def beside(self, held: Mapping[str, Tree]) -> Step:
         """The step with this in memory."""

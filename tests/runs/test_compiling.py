@@ -1,0 +1,122 @@
+"""`cai-jax compile` as a user sees it: a process of its own, since it settles how many devices there are."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cai_jax.parallel.aot import Chip, Compiled, OutOfMemory, Topology
+from cai_jax.parallel.hlo import Work
+from cai_jax.runs import compiling
+from cai_jax.runs.errors import StageFailed
+from tests.support.processes import ROOT
+
+PROGRAM = """\
+world = documents("builtin:world", rows=64)
+tiny = world |> finetune(model("init:tiny"), steps=2, batch=8, length=128)
+"""
+
+
+def called(tmp_path, *words, program=PROGRAM):
+    (tmp_path / "p.cai").write_text(program)
+    command = [sys.executable, "-m", "cai_jax", "compile", tmp_path / "p.cai", "--out", tmp_path / "runs", *words]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def products(width):
+    """Forward products of a row of 128 tokens of the tiny model, heads padded to `width`: 2·m·n·k each."""
+    matrices = 5 * 2 * 128 * (4 * 128 * 128 + 3 * 128 * 384)
+    attention = 5 * 2 * 2 * 4 * 128 * 128 * width
+    return matrices, attention, 2 * 127 * 128 * 1024
+
+
+def test_a_step_takes_what_can_be_worked_out_by_hand(tmp_path):
+    done = called(tmp_path, "--topology", "cpu:8", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    (step,) = found["steps"]
+    assert (found["devices"], step["node"], step["step"], step["calls"]) == (8, "tiny", "train", 2)
+    # One row a device; a gradient takes two products where the forward takes one.
+    assert step["flops"] == 3 * sum(products(32))
+    # Parameters and two moments in float32 are 12 bytes a parameter; the model that was loaded lies beside.
+    size = 1024 * 128 + 5 * (4 * 128 * 128 + 3 * 128 * 384 + 2 * 128) + 128
+    assert step["arguments"]["state"] == 12 * size + 3 * 4  # three counters
+    assert step["beside"] == {'model("init:tiny")': 4 * size}
+    assert step["memory"] >= 16 * size
+    # Gradients are summed once over the eight devices, in a ring.
+    assert step["collective_bytes"]["all-reduce"] == pytest.approx(2 * 4 * size * 7 / 8, rel=0.12)
+
+
+@pytest.mark.tpu
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra [tpu]")
+def test_a_step_compiles_for_a_tpu_with_its_kernel(tmp_path):
+    done = called(tmp_path, "--topology", "v5e:2x2", "--json")
+    assert done.returncode == 0, done.stderr
+    (step,) = json.loads(done.stdout)["steps"]
+    matrices, attention, logits = products(128)
+    # Two rows a chip; of attention's two products the kernel's gradient takes three and four.
+    assert step["flops"] == pytest.approx(2 * (3 * matrices + 4.5 * attention + 3 * logits), rel=0.01)
+    assert 0 < step["seconds"] < 1e-3 and step["memory"] < 2**28
+
+
+@pytest.mark.parametrize(
+    ("topology", "said"),
+    [("v5e:3x5", "8x8"), ("v4:2x2", "v5p: 2x2x1"), ("cpu:0", "cpu:N"), ("tpu", "v6e")],
+)
+def test_an_unknown_topology_is_told_what_is_known(tmp_path, topology, said):
+    done = called(tmp_path, "--topology", topology)
+    assert done.returncode == 2 and not done.stdout
+    assert f"there is no topology '{topology}'" in done.stderr and said in done.stderr
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="the extra [tpu] is installed")
+def test_without_the_tpu_compiler_the_extra_is_named(tmp_path):
+    done = called(tmp_path, "--topology", "v6e:2x2")
+    assert done.returncode == 2 and 'pip install "cai-jax[tpu]"' in done.stderr
+
+
+def test_a_model_of_unknown_shape_is_asked_for(tmp_path):
+    program = 'a = model("hf:nobody/nothing")\nred = prompts("builtin:red_team")\nr = red.train |> sample(a)\n'
+    program += "expect harm_rate(r) < 50%\n"
+    done = called(tmp_path, "--topology", "cpu:1", program=program)
+    assert done.returncode == 2 and 'shape="llama-3.1-8b"' in done.stderr
+
+
+CHIP = Chip(memory=100, flops=10, bandwidth=5, links=2)
+
+
+def row(**changed):
+    told = Compiled(1.0, 40, 10, 5, Work(flops=40, bytes=10))
+    return compiling.Row(
+        **{"node": "sl", "step": "train", "calls": 3, "compiled": told, "beside": {"base": 20},
+           "wanted": {"state": 30, "batch": 10}, **changed}
+    )  # fmt: skip
+
+
+def test_memory_is_the_steps_own_and_what_lies_beside():
+    fits, machine = row(), Topology("v5e:1x1", (None,), CHIP)
+    assert fits.memory == 75 and fits.fits(CHIP)
+    assert fits.seconds(CHIP) == 4.0, "products take the longest: 40 at 10 a second"
+    assert compiling.run_seconds([fits, fits], machine) == 24.0
+    compiling.refuse([fits], machine)
+
+
+def test_over_memory_names_the_largest_tensors_and_the_cure():
+    machine = Topology("v5e:1x1", (None,), CHIP)
+    with pytest.raises(StageFailed) as refused:
+        compiling.refuse([row(), row(beside={"base": 80}, cure="mesh=mesh(fsdp=4)")], machine)
+    assert "1 step does not fit v5e:1x1: 'train' needs" in refused.value.message
+    assert refused.value.message.index("base") < refused.value.message.index("state")
+    assert refused.value.hint == "with (mesh=mesh(fsdp=4)) it fits"
+
+
+def test_what_the_compiler_says_of_memory_is_read():
+    error = OutOfMemory("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 25.50G of 15.75G hbm.")
+    assert error.used == 25.5 * 2**30 and error.limit == 15.75 * 2**30
+    over = row(compiled=None, over=error)
+    assert over.memory == 25.5 * 2**30 + 20 and not over.fits(CHIP)
