@@ -23,6 +23,7 @@ PROGRAM = """\
 run (slots=16)
 replies = red.train |> sample(base, max_new=8) |> revise(rules, rounds=1, max_new=8)
 sl = replies |> finetune(base, batch=4, steps=2, length=128)
+low = replies |> finetune(base, batch=4, steps=2, length=128, adapter=lora(rank=2))
 labels = red.train |> sample(base, n=2, max_new=8) |> judge(rules, by=base)
 rm = labels + human.train |> reward(base, batch=8, epochs=1, length=128)
 rl = base |> ppo(rm, on=red.train, batch=8, minibatch=4, max_new=8, steps=1, kl=0.05)
@@ -35,7 +36,7 @@ LENGTHS = {
     "read": {2: (1,)},
     "score": {3: (1,), 2: (0, 1), 1: (0,)},
     "scores": {2: (1,)},
-    "learn": {3: (2,)},
+    "learn": {3: (2,), 4: (3,)},
 }
 
 
@@ -91,7 +92,8 @@ def main():
                 ends |= {"score options": "score", "score references": "scores"}
                 name = next((found for end, found in ends.items() if step.name.endswith(end)), "learn")
                 name = "scores" if "score by" in step.name else name
-                described[name].add(signature(name, dict(step.given)))
+                given = {what: tree for what, tree in step.given.items() if what != "frozen"}
+                described[name].add(signature(name, given))
     found = {"called": called, "described": described}
     json.dump({kind: {name: sorted(seen) for name, seen in each.items()} for kind, each in found.items()}, sys.stdout)
 
