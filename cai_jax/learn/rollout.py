@@ -95,7 +95,7 @@ def policy_logprobs(params, config, settings: PPO, tokens: jax.Array, mask: jax.
     """
     hidden = decoder.hidden(params, config, tokens, dtype=settings.dtype, remat=settings.remat)
     found = losses.token_logprobs(
-        lambda h: decoder.unembed(params, config, h),
+        decoder.unembedding(params, config),
         hidden[:, :-1],
         tokens[:, 1:],
         mask[:, 1:],

@@ -61,7 +61,7 @@ def make_loss(config, settings: SFT) -> Callable:
             remat=settings.remat,
         )
         logprobs, _ = losses.token_logprobs(
-            lambda h: decoder.unembed(params, config, h),
+            decoder.unembedding(params, config),
             hidden[:, :-1],
             tokens[:, 1:],
             weights != 0,

@@ -33,7 +33,8 @@ from cai_jax.models import lora
 from cai_jax.models.attention import KV, Prefix, attention
 from cai_jax.models.config import ACTIVATIONS, Config
 from cai_jax.models.rotary import Turn, rotate, rotation
-from cai_jax.parallel.placing import heads_split
+from cai_jax.parallel.mesh import HEADS, ROWS
+from cai_jax.parallel.placing import constrain, heads_split
 
 Params = Mapping[str, Any]
 
@@ -219,7 +220,7 @@ class Decoder(nn.Module):
 
     def __call__(self, tokens: Array, positions: Array, attend: Attend) -> tuple[Array, tuple[KV | None, ...]]:
         c = self.config
-        x = self.embed.astype(self.dtype)[tokens]
+        x = constrain(self.embed.astype(self.dtype), HEADS)[tokens]
         if c.scale_embeddings:
             x = x * jnp.asarray(c.hidden_size**0.5, self.dtype)
         turn = local = None
@@ -231,7 +232,8 @@ class Decoder(nn.Module):
             local = rotation(c, positions, local=True)
         kept = []
         for number, layer in enumerate(self.layers):
-            x, kv = layer(x, turn if c.window(number) is None else local, number, attend)
+            # Between layers rows are split and nothing else: weights are gathered, which are less than what they make.
+            x, kv = layer(constrain(x, ROWS), turn if c.window(number) is None else local, number, attend)
             kept.append(kv)
         return _norm(x, self.final_norm, c), tuple(kept)
 
@@ -331,12 +333,22 @@ def trunk(params: Params) -> Params:
 
 def unembed(params: Params, config: Config, hidden: Array) -> Array:
     """Logits of final hidden states: `[..., D]` -> `[..., V]` float32."""
+    return unembedding(params, config)(hidden)
+
+
+def unembedding(params: Params, config: Config) -> Callable[[Array], Array]:
+    """`unembed` for several calls, between which the kernel stays where they read it."""
     kernel = params["embed"].T if config.tie_embeddings else params["unembed"]
-    flat = hidden.reshape(-1, hidden.shape[-1])
-    logits = jnp.matmul(flat, kernel.astype(flat.dtype), preferred_element_type=jnp.float32)
-    if config.logit_softcap is not None:
-        logits = config.logit_softcap * jnp.tanh(logits / config.logit_softcap)
-    return logits.reshape(*hidden.shape[:-1], -1)
+    kernel = constrain(kernel, None, HEADS)
+
+    def logits(hidden: Array) -> Array:
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        found = jnp.matmul(flat, kernel.astype(flat.dtype), preferred_element_type=jnp.float32)
+        if config.logit_softcap is not None:
+            found = config.logit_softcap * jnp.tanh(found / config.logit_softcap)
+        return found.reshape(*hidden.shape[:-1], -1)
+
+    return logits
 
 
 def _apply(

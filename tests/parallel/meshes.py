@@ -1,14 +1,21 @@
 """Run with eight virtual CPU devices (see test_step.py): every step on every kind of mesh that eight.py leaves out.
 
-Prints one JSON object: for every step and mesh, the largest difference from one device.
+Prints one JSON object: for every step and mesh, the largest difference from one device; and "sent", what a step of
+supervised training sends on each mesh, by kind of collective, in multiples of the parameters' bytes.
 """
 
 import json
 import sys
+from functools import partial
 
 import jax
 
+from cai_jax.learn import optim, sft
+from cai_jax.learn.state import TrainState
+from cai_jax.parallel import hlo
 from cai_jax.parallel.mesh import make_mesh
+from cai_jax.parallel.step import compile_step
+from tests.learn import toy
 from tests.parallel import eight
 
 MESHES = {
@@ -19,8 +26,17 @@ MESHES = {
 }
 
 
+def sent(mesh):
+    step = compile_step(partial(sft.make_step, eight.CONFIG, sft.SFT(eight.OPTIM, chunk=4)), mesh)
+    params = toy.params(0, eight.CONFIG)
+    state = TrainState.create(params, optim.optimizer(eight.OPTIM))
+    lowered = step.lower(*step.shapes(state, toy.documents(1, 8, 0)))
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    return {kind: moved / size for kind, moved in hlo.work(lowered.compile().as_text()).moved.items()}
+
+
 def main():
-    found = {}
+    found = {"sent": {name: sent(MESHES[name]) for name in ("data", "fsdp")}}
     for step, (run, ways) in eight.CASES.items():
         alone = jax.device_get(run("one"))
         for name, mesh in MESHES.items():

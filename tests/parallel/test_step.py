@@ -32,9 +32,25 @@ def test_every_way_of_running_a_step_agrees_with_one_device(found, case):
     assert found[case] < 3e-6
 
 
+@pytest.fixture(scope="module")
+def rest():
+    return processes.one("tests.parallel.meshes", devices=8, XLA_FLAGS="--xla_backend_optimization_level=0")
+
+
 @pytest.mark.slow
-def test_every_step_agrees_with_one_device_on_every_other_mesh():
-    rest = processes.one("tests.parallel.meshes", devices=8, XLA_FLAGS="--xla_backend_optimization_level=0")
+def test_training_sends_gradients_once_and_gathers_split_weights_once(rest):
+    sent, ring = rest["sent"], 7 / 8  # of an array, what one of eight devices sends to gather or to scatter it
+    data, fsdp = sent["data"], sent["fsdp"]
+    assert data.keys() == fsdp.keys() == {"all-reduce", "all-gather"}
+    # Beside the gradients there are figures of rows, which weigh something only in a model as small as this.
+    assert data["all-reduce"] == pytest.approx(2 * ring, abs=0.25) and data["all-gather"] < 0.1
+    assert fsdp["all-reduce"] == pytest.approx(2 * ring, abs=0.25)
+    assert fsdp["all-gather"] == pytest.approx(ring, abs=0.1)
+
+
+@pytest.mark.slow
+def test_every_step_agrees_with_one_device_on_every_other_mesh(rest):
+    rest = {case: apart for case, apart in rest.items() if case != "sent"}
     assert len(rest) == 13 and max(rest.values()) < 3e-6, rest
 
 
