@@ -7,6 +7,7 @@ from functools import partial
 
 import jax
 
+from cai_jax.engine import buckets
 from cai_jax.learn import ppo, rollout
 from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.stages.parts import described
@@ -43,7 +44,7 @@ def _learned(ctx: Described, model, scorers) -> list[Step]:
     update = compiled(ctx, partial(ppo.make_update, config, settings))
     state = _state(p, model, scorers, settings)
 
-    length = described.row_length(ctx, model, ctx.prompt + p["max_new"])
+    length = min(buckets.eighth(ctx.prompt + p["max_new"]), config.max_position)
     real = ((length,), "float32")
     read = {"tokens": ((length,), "int32"), "mask": ((length,), "bool")}
     told = {"ended": ((), "bool"), "scores": ((), "float32"), "reference": real}
