@@ -24,8 +24,8 @@ _BYTES |= {"u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8, "c64": 8, "c128": 1
 
 # What moves nothing by itself.
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id"}
-_FREE |= {"iota", "broadcast", "while", "conditional", "call", "fusion", "async-start", "async-update", "async-done"}
-_FREE |= {"copy-done", "opt-barrier", "domain"} | {f"{name}-done" for name in COLLECTIVES}
+_FREE |= {"iota", "broadcast", "while", "conditional", "call", "fusion", "async-start", "async-update"}
+_FREE |= {"opt-barrier", "domain"}
 
 _ARRAY = re.compile(r"(\w+)\[([\d,<=]*)\](?:\{([^}]*)\})?")
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$")
@@ -221,12 +221,15 @@ class _Program:
             (name,) = each.called()
             reads = (min(self._read(name, place), inside[one].traffic) for place, one in enumerate(each.operands))
             return sum(reads) + min(each.traffic, self._written(name))
-        if each.op in _FREE:
+        if each.op in _FREE or each.op.endswith("-done"):
             return 0.0
+        source = inside[each.operands[0]].traffic if each.operands else 0.0
         if each.op == "copy-start":  # (destination, source, a flag)
-            return inside[each.operands[0]].traffic + each.arrays[0].traffic
+            return source + each.arrays[0].traffic
+        if each.op == "slice-start":  # (source, destination, …)
+            return each.arrays[1].bytes + each.arrays[1].traffic
         if each.op in ("dynamic-slice", "gather", "slice"):
-            return 2 * each.traffic
+            return each.traffic + (sum(array.bytes for array in each.arrays) if source else 0.0)
         if each.op in ("dynamic-update-slice", "scatter"):
             return 2 * inside[each.operands[-1 if each.op == "scatter" else 1]].traffic
         return sum(inside[one].traffic for one in each.operands) + each.traffic
@@ -246,7 +249,7 @@ class _Program:
                 continue
             first = each.operands[0] == value.name
             if each.op in ("dynamic-slice", "gather", "slice") and first:
-                total += each.traffic or each.arrays[0].bytes
+                total += each.arrays[0].bytes
             elif each.op in ("dynamic-update-slice", "scatter") and first:
                 continue  # written in place
             elif each.op == "bitcast":

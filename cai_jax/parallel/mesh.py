@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from cai_jax.parallel import target
@@ -36,7 +36,9 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices=None) -
         sizes[wild[0]] = len(devices) // known
     if min(sizes) < 1 or int(np.prod(sizes)) != len(devices):
         raise ValueError(f"mesh data={data} fsdp={fsdp} tensor={tensor} does not fit {len(devices)} devices")
-    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    # A torus whose sides are not products of these sizes, such as 4x4x4 for 8 x 8, has its sides split.
+    grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
 
 
 def row_shards(mesh: Mesh) -> int:

@@ -66,13 +66,13 @@ def steps(ctx) -> list:
     from cai_jax.learn import optim, sft
     from cai_jax.learn.state import TrainState
     from cai_jax.stages.parts import adapting, described
+    from cai_jax.stages.parts.examples import row_length
     from cai_jax.stages.parts.training import compiled, computing, optim_of
 
     p, model = ctx.params, ctx.model("model", trained=True)
-    if ctx.inputs["data"].type.kind is Kind.DOCUMENTS:
-        length = p["length"] or model.config.max_position
-    else:
-        length = described.row_length(ctx, model, ctx.prompt + ctx.reply)
+    whole = model.config.max_position
+    documents = ctx.inputs["data"].type.kind is Kind.DOCUMENTS
+    length = p["length"] or (whole if documents else row_length(ctx.prompt + ctx.reply, whole))
     total = p["steps"] or max(1, round(p["epochs"] * costs.rows_of(ctx.inputs["data"].type) / p["batch"]))
     settings = sft.SFT(optim_of(p, total), scale=adapting.scale_of(p), **computing(ctx, model))
     frozen = adapting.frozen(p, model.params)

@@ -51,6 +51,7 @@ def steps(ctx) -> list:
     """The preference step, and scoring the replies that set mean and variance."""
     import jax
 
+    from cai_jax.engine import buckets
     from cai_jax.learn import optim, preference
     from cai_jax.learn.state import TrainState
     from cai_jax.models import decoder, heads
@@ -59,7 +60,8 @@ def steps(ctx) -> list:
     from cai_jax.stages.parts.training import compiled, computing, optim_of
 
     p, model = ctx.params, ctx.model("model", trained=True)
-    length, pairs = described.row_length(ctx, model, ctx.prompt + ctx.reply), costs.rows_of(ctx.inputs["prefs"].type)
+    pairs = costs.rows_of(ctx.inputs["prefs"].type)
+    length = min(p["length"] or model.config.max_position, buckets.eighth(ctx.prompt + ctx.reply))
     total = max(1, round(p["epochs"] * pairs / p["batch"]))
     settings = preference.Preference(optim_of(p, total), scale=adapting.scale_of(p), **computing(ctx, model))
     trunk = decoder.trunk(model.params)

@@ -85,6 +85,22 @@ def test_collectives_count_with_their_loop_and_their_ring():
     assert found.moved == {"all-gather": 5 * 64 * 64 * 2 / 2, "all-reduce": 5 * 2 * (16 + 8) * 4 * 3 / 4}
 
 
+def test_what_is_fetched_ahead_is_read_once():
+    text = """\
+HloModule m
+
+ENTRY %main (x: bf16[16,64]) -> bf16[16,64] {
+  %x = bf16[16,64]{1,0:T(8,128)} parameter(0)
+  %a = ((bf16[16,64]{1,0:T(8,128)}), bf16[4,64]{1,0:T(8,128)S(1)}, s32[]{:S(2)}) slice-start(%x), slice={[0:4], [0:64]}
+  %b = bf16[4,64]{1,0:T(8,128)S(1)} slice-done(%a)
+  %c = (bf16[16,64]{1,0:T(8,128)S(1)}, bf16[16,64]{1,0:T(8,128)}, u32[]{:S(2)}) copy-start(%x)
+  %d = bf16[16,64]{1,0:T(8,128)S(1)} copy-done(%c)
+  ROOT %e = bf16[16,64]{1,0:T(8,128)} negate(%d)
+}
+"""
+    assert hlo.work(text).bytes == 4 * 64 * 2 + 16 * 64 * 2 + 16 * 64 * 2
+
+
 def test_groups_are_read_in_every_notation():
     for said, size in (
         ("replica_groups={{0,2},{1,3}}", 2),

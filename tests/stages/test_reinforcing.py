@@ -51,8 +51,8 @@ def test_settings_of_ppo_are_the_parameters():
         "missing_eos": 0.6, "scale": True, "reward_clip": 4.0, "whiten": True, "adapter": {"rank": 4, "alpha": 6.0},
     }  # fmt: skip
     model = SimpleNamespace(params={"embed": np.zeros((1, 1), "float32")})
-    ctx = SimpleNamespace(node=SimpleNamespace(schedule={"remat": True}), used=lambda **used: None)
-    found = reinforcing.Loop._settings(SimpleNamespace(params=params, model=model, ctx=ctx))
+    ctx = SimpleNamespace(node=SimpleNamespace(schedule={"remat": True}), params=params, used=lambda **used: None)
+    found = reinforcing.settings_of(ctx, model)
     # 10 steps of 2 passes over 2 minibatches are 40 updates; in the first 5 the policy rests.
     adam = {"schedule": "linear", "clip": 1.0, "b1": 0.9, "b2": 0.999, "eps": 1e-5}
     assert found == ppo.PPO(

@@ -133,13 +133,6 @@ def scores(
     return [Step(name, math.ceil(replies / BATCH), given, ctx.held() if held is None else held, lower)]
 
 
-def row_length(ctx: Described, model: Model, tokens: int) -> int:
-    """The length of training rows: `length=`, or what holds so many tokens."""
-    from cai_jax.engine import buckets
-
-    return min(ctx.params.get("length") or buckets.eighth(tokens), model.config.max_position)
-
-
 def batch(ctx: Described, rows: int, **arrays: tuple[tuple[int, ...], str]) -> dict[str, Tree]:
     """A batch of `rows` rows, split into micro-batches: `name=(shape of a row, dtype)`.
 

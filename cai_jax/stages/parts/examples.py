@@ -85,7 +85,7 @@ class _Dialogs:
         found = [dialog(self.fitter, format, row) for row in ctx.inputs["data"].rows()]
         self.fitter.note(ctx)
         self.examples = [each for each in found if each is not None]
-        self.length = ctx.params["length"] or _row_length(max(len(e.ids) for e in self.examples), limit)
+        self.length = ctx.params["length"] or row_length(max(len(e.ids) for e in self.examples), limit)
         self.shards = -(-len(self.examples) // SHARD)
         self.pad = model.tokenizer.pad_id or 0
         draw, count = draw_of(ctx), len(self.examples)
@@ -168,6 +168,6 @@ class Rows:
                 raise UserError("no document is short enough to train on", "raise length=")
 
 
-def _row_length(longest: int, limit: int) -> int:
+def row_length(longest: int, limit: int) -> int:
     """The length of packed rows: the smallest multiple of 32 that holds `longest` tokens, at most `limit`."""
     return min(-(-longest // 32) * 32, limit)

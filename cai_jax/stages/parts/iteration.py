@@ -7,6 +7,7 @@ from functools import partial
 
 import jax
 
+from cai_jax.engine import buckets
 from cai_jax.learn import ppo, rollout
 from cai_jax.models import lora
 from cai_jax.parallel.step import PREPARE, ROWWISE
@@ -57,7 +58,7 @@ def _learned(ctx: Described, model, scorers) -> list[Step]:
     update = compiled(ctx, partial(ppo.make_update, config, settings), frozen=frozen)
     state = _state(ctx, model, lender, settings)
 
-    length = described.row_length(ctx, model, ctx.prompt + p["max_new"])
+    length = min(buckets.eighth(ctx.prompt + p["max_new"]), config.max_position)
     real = ((length,), "float32")
     read = {"tokens": ((length,), "int32"), "mask": ((length,), "bool")}
     told = {"ended": ((), "bool"), "scores": ((), "float32"), "reference": real}
