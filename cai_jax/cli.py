@@ -195,6 +195,7 @@ def plan(
 @LIMIT
 @OUT
 @JSON
+@click.option("--only", default="", metavar="NODE", help="Compiles the steps of this node alone.")
 @click.option("--topology", required=True, metavar="NAME", help="For which machine, such as v5e:4x4 or cpu:8.")
 @click.option(
     "--prompt-tokens",
@@ -210,17 +211,21 @@ def compile_(
     limit: int | None,
     out: Path,
     as_json: bool,
+    only: str,
     topology: str,
     prompt_tokens: int,
 ) -> None:
     """Compiles every step of a program for a machine that need not be there, and shows what it takes."""
     from cai_jax.parallel import aot
     from cai_jax.runs import compiling
+    from cai_jax.runs.session import chosen
     from cai_jax.stages import registry
 
     machine = aot.topology(topology)
     planned = _planned(program, program.read_bytes(), sets, None, limit, out)
-    found = list(compiling.rows(planned, registry(), machine, prompt_tokens, lambda text: click.echo(text, err=True)))
+    key = chosen(planned, only) if only else ""
+    say = lambda text: click.echo(text, err=True)  # noqa: E731
+    found = list(compiling.rows(planned, registry(), machine, prompt_tokens, say, key))
     if as_json:
         _print_json(compiling.as_json(found, machine))
     else:

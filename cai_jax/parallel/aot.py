@@ -28,12 +28,12 @@ class Chip:
     links: float
 
 
-# Google Cloud's documentation, "TPU v5e", "TPU v5p", "TPU v6e": HBM capacity, peak compute (bf16), HBM bandwidth, and
-# interchip bandwidth (1,600, 4,800 and 3,584 Gbit/s a chip). The compiler keeps some of the memory for itself.
+# Google Cloud's documentation, "TPU v5e", "TPU v5p", "TPU v6e" (2026-11): HBM capacity, peak compute (bf16), HBM
+# bandwidth, and half of the bidirectional interchip bandwidth. The compiler keeps some of the memory for itself.
 CHIPS = {
     "v5e": Chip(16 * 2**30, 197e12, 819e9, 200e9),
     "v5p": Chip(95 * 2**30, 459e12, 2765e9, 600e9),
-    "v6e": Chip(32 * 2**30, 918e12, 1640e9, 448e9),
+    "v6e": Chip(32 * 2**30, 918e12, 1600e9, 400e9),
 }
 
 # Slices that can be had, chips along each side of the torus.

@@ -62,19 +62,22 @@ class Row:
         return None if chip is None or self.compiled is None else self.compiled.roofline(chip)
 
 
-def rows(plan: Plan, registry: Mapping[str, Stage], machine: Topology, prompt: int, say: Say) -> Iterator[Row]:
+def rows(
+    plan: Plan, registry: Mapping[str, Stage], machine: Topology, prompt: int, say: Say, only: str = ""
+) -> Iterator[Row]:
     """Every step of a plan, compiled, in order; equal ones are compiled once.
 
     Args:
       prompt: tokens of the longest prompt.
       say: told of every step, once it is compiled.
+      only: the key of the one node whose steps are meant; "" takes all.
 
     Raises:
       UserError: a model's shape is not known, or a schedule does not suit the devices.
     """
     done: dict[bytes, Compiled | aot.OutOfMemory] = {}
     with target.made_for(machine.devices):
-        for label, make in described(plan, registry, prompt):
+        for label, make in described(plan, registry, prompt, only):
             for number, step in enumerate(make({})):
                 row = _row(label, step, done)
                 say(_progress(row, machine.chip))
@@ -83,8 +86,10 @@ def rows(plan: Plan, registry: Mapping[str, Stage], machine: Topology, prompt: i
                 yield row
 
 
-def described(plan: Plan, registry: Mapping[str, Stage], prompt: int) -> Iterator[tuple[str, Callable]]:
-    """The label of every node that has steps, and its steps with its schedule changed as given."""
+def described(
+    plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str = ""
+) -> Iterator[tuple[str, Callable]]:
+    """The label of every node that has steps (or of this one), and its steps with its schedule changed as given."""
     called, memory = labels(plan, registry), Memory()
     known: dict[str, Input] = {}
     flows = [node for flow in plan.flows.values() for node in flow.nodes if node.key != flow.hole]
@@ -95,7 +100,7 @@ def described(plan: Plan, registry: Mapping[str, Stage], prompt: int) -> Iterato
         }
         known[node.key] = Input(node, called.get(node.key, node.stage), inputs)
         describe = getattr(registry[node.stage], "steps", None)
-        if describe is None:
+        if describe is None or only not in ("", node.key):
             continue
 
         def make(schedule: Mapping[str, Any], node: Node = node, inputs=inputs, describe=describe) -> list[Step]:

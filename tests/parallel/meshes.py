@@ -1,11 +1,13 @@
-"""Run with eight virtual CPU devices (see test_step.py): every step on every kind of mesh that eight.py leaves out.
+"""Run with eight virtual CPU devices (see test_step.py): steps and the engine in every way that eight.py leaves out.
 
-Prints one JSON object: for every step and mesh, the largest difference from one device; and "sent", what a step of
+Prints one JSON object: for every step and way, the largest difference from one device, for the engine too (None where a
+text differs); and "sent", what a step of
 supervised training sends on each mesh, by kind of collective, in multiples of the parameters' bytes.
 """
 
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -16,9 +18,10 @@ from cai_jax.parallel import hlo
 from cai_jax.parallel.mesh import make_mesh
 from cai_jax.parallel.step import compile_step
 from tests.learn import toy
-from tests.parallel import eight
+from tests.parallel import eight, engine
 
-MESHES = {
+WAYS = {
+    "pmap": "pmap",
     "data": make_mesh(8),
     "fsdp": make_mesh(1, 8, 1),
     "tensor": make_mesh(1, 1, 4, devices=jax.devices()[:4]),
@@ -36,12 +39,16 @@ def sent(mesh):
 
 
 def main():
-    found = {"sent": {name: sent(MESHES[name]) for name in ("data", "fsdp")}}
+    found = {"sent": {name: sent(WAYS[name]) for name in ("data", "fsdp")}}
     for step, (run, ways) in eight.CASES.items():
         alone = jax.device_get(run("one"))
-        for name, mesh in MESHES.items():
+        for name, way in WAYS.items():
             if name not in ways:
-                found[f"{step} {name}"] = eight.difference(run(mesh), alone)
+                found[f"{step} {name}"] = eight.difference(run(way), alone)
+    found["engine data"] = engine.difference(WAYS["data"])
+    # A vocabulary and heads that do not divide stay whole.
+    found["engine odd"] = engine.difference(WAYS["mixed"], replace(engine.CONFIG, vocab_size=33, kv_heads=1))
+    found["engine adapter"] = engine.difference(WAYS["mixed"], rank=3)
     json.dump(found, sys.stdout)
 
 

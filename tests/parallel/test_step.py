@@ -11,22 +11,7 @@ def found():
     return processes.one("tests.parallel.eight", devices=8, XLA_FLAGS="--xla_backend_optimization_level=0")
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        "sft pmap",
-        "sft data",
-        "sft mixed",
-        "preference pmap",
-        "preference data",
-        "ppo pmap",
-        "ppo mixed",
-        "sft-adapter data",
-        "sft-adapter mixed",
-        "ppo-adapter pmap",
-        "ppo-adapter mixed",
-    ],
-)
+@pytest.mark.parametrize("case", ["sft pmap", "sft mixed", "preference data", "ppo mixed", "sft-adapter mixed"])
 def test_every_way_of_running_a_step_agrees_with_one_device(found, case):
     assert found["devices"] == 8
     assert found[case] < 3e-6
@@ -49,9 +34,15 @@ def test_training_sends_gradients_once_and_gathers_split_weights_once(rest):
 
 
 @pytest.mark.slow
-def test_every_step_agrees_with_one_device_on_every_other_mesh(rest):
-    rest = {case: apart for case, apart in rest.items() if case != "sent"}
-    assert len(rest) == 13 and max(rest.values()) < 3e-6, rest
+def test_every_other_way_agrees_with_one_device(rest):
+    steps = {case: apart for case, apart in rest.items() if case != "sent" and not case.startswith("engine")}
+    assert len(steps) == 20 and max(steps.values()) < 3e-6, steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["engine data", "engine odd", "engine adapter"])
+def test_the_engine_writes_the_same_texts_on_every_other_mesh(rest, case):
+    assert rest[case] is not None and rest[case] < 1e-5
 
 
 def test_parameters_and_moments_keep_the_layout_of_the_rules(found):
@@ -66,9 +57,8 @@ def test_a_kernel_is_divided_over_the_mesh(found):
     assert found["splash"] < 3e-6
 
 
-@pytest.mark.parametrize("case", ["engine data", "engine mixed", "engine odd", "engine adapter"])
-def test_the_engine_writes_the_same_texts_on_a_mesh(found, case):
-    assert found[case] is not None and found[case] < 1e-5
+def test_the_engine_writes_the_same_texts_on_a_mesh(found):
+    assert found["engine"] is not None and found["engine"] < 1e-5
 
 
 @pytest.mark.parametrize("step", ["fill", "decode", "score"])

@@ -51,6 +51,15 @@ def test_a_step_takes_what_can_be_worked_out_by_hand(tmp_path):
     assert step["collective_bytes"]["all-reduce"] == pytest.approx(2 * 4 * size * 7 / 8, rel=0.12)
 
 
+def test_of_a_program_one_node_alone_can_be_compiled(tmp_path):
+    program = PROGRAM + "other = world |> finetune(tiny, steps=3, batch=8, length=64)\n"
+    done = called(tmp_path, "--topology", "cpu:1", "--only", "other", "--json", program=program)
+    assert done.returncode == 0, done.stderr
+    assert [(step["node"], step["calls"]) for step in json.loads(done.stdout)["steps"]] == [("other", 3)]
+    unknown = called(tmp_path, "--topology", "cpu:1", "--only", "othr", program=program)
+    assert unknown.returncode == 2 and "othr" in unknown.stderr and "other" in unknown.stderr
+
+
 @pytest.mark.tpu
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra [tpu]")

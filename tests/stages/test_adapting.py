@@ -39,6 +39,7 @@ def named(model):
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
 
 
+@pytest.mark.slow
 def test_artefacts_are_adapters_of_one_base(bench, ran):
     base = bench.model()
     for name, rank in {"sl": 4, "rm": 6, "rl": 7}.items():
@@ -56,6 +57,7 @@ def test_artefacts_are_adapters_of_one_base(bench, ran):
     assert (ran.model("rm").head is not None) and np.isfinite(ran.model("rl").logits(IDS)).all()
 
 
+@pytest.mark.slow
 def test_each_learns_on_top_of_the_last(ran):
     # What sl has learnt stands first among the ranks of rl, untouched.
     sl, rl = (dict(named(ran.model(name))) for name in ("sl", "rl"))
@@ -68,6 +70,7 @@ def test_each_learns_on_top_of_the_last(ran):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_ppo_starts_at_its_reference_and_its_critic_at_the_preference_model(ran):
     first, last = ran.log("rl")
     assert first["kl"] == pytest.approx(0, abs=1e-5) and last["kl"] != 0
@@ -76,6 +79,7 @@ def test_ppo_starts_at_its_reference_and_its_critic_at_the_preference_model(ran)
     assert "critic" not in ran.notes("rl")
 
 
+@pytest.mark.slow
 def test_models_in_memory_share_one_base(ran, bench, monkeypatch):
     models._load.cache_clear()
     monkeypatch.setattr(models, "devices_of", lambda ctx: "one")
@@ -90,6 +94,7 @@ def test_models_in_memory_share_one_base(ran, bench, monkeypatch):
         assert len(shared) == len(jax.tree.leaves(base.params))
 
 
+@pytest.mark.slow
 def test_ppo_holds_its_base_once(bench, monkeypatch):
     found, start = [], reinforcing.Loop.start
 
@@ -106,6 +111,7 @@ def test_ppo_holds_its_base_once(bench, monkeypatch):
     assert all(pointers == found[0] for pointers in found)
 
 
+@pytest.mark.slow
 def test_export_merges(ran, tmp_path):
     model = cai_jax.load(ran.entry("rl").dir / "hf")
     model.save(tmp_path)
@@ -113,6 +119,7 @@ def test_export_merges(ran, tmp_path):
     np.testing.assert_allclose(families.logits(families.read(tmp_path), IDS), model.logits(IDS), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_command_exports_by_name(bench, ran, tmp_path):
     # Which run is the latest depends on the tests before.
     named = [*("--out", ran.out), *("--run", ran.shown["run"])]
@@ -132,6 +139,7 @@ def test_the_command_exports_by_name(bench, ran, tmp_path):
         export(mixture, tmp_path / "mixture")
 
 
+@pytest.mark.slow
 def test_full_training_goes_on_from_an_adapter(bench, ran):
     again = bench.run(
         SL + "next = ask.train |> sample(tiny, max_new=24) |> finetune(sl, batch=2, steps=1, learning_rate=1e-9)\n"
@@ -141,11 +149,13 @@ def test_full_training_goes_on_from_an_adapter(bench, ran):
     assert not ranks(again.model("next"))
 
 
+@pytest.mark.slow
 def test_a_preference_model_of_another_base_lends_no_critic(bench):
     found = bench.run(SL + RM.replace(", adapter=lora(rank=2, alpha=2)", "") + PPO.replace("steps=2", "steps=1"))
     assert "stands on another base" in found.notes("rl")["critic"]
 
 
+@pytest.mark.slow
 def test_rank_and_alpha_are_meaning(bench):
     text = SL.replace("steps=3", "steps=1")
     keys = {bench.run(text.replace("lora(rank=4)", to)).entry("sl").key for to in
@@ -153,6 +163,7 @@ def test_rank_and_alpha_are_meaning(bench):
     assert len(keys) == 4
 
 
+@pytest.mark.slow
 def test_bfloat16_and_muon(bench):
     text = 'half = model("small", dtype=bfloat16)\n' + SL.replace("finetune(base", "finetune(half, optimizer=muon")
     model = bench.run(text + "replies = red.train |> sample(sl, max_new=4)\n").model("sl")
@@ -188,6 +199,7 @@ def test_from_python(bench, monkeypatch, tmp_path):
     assert ranks(checkpoint.load(made.path)) == {2}
 
 
+@pytest.mark.slow
 def test_an_adapter_is_a_model_of_a_program(bench, ran):
     folder = ran.entry("sl").dir / "hf"
     text = f'tuned = model("{folder}")\nreplies = red.train |> sample(tuned, max_new=4)\n'
