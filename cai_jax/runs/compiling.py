@@ -78,7 +78,11 @@ def rows(
     done: dict[bytes, Compiled | aot.OutOfMemory] = {}
     with target.made_for(machine.devices):
         for label, make in described(plan, registry, prompt, only):
-            for number, step in enumerate(make({})):
+            try:
+                steps = make({})
+            except UserError as error:
+                raise UserError(f"{label}: {error.message}", error.hint) from None
+            for number, step in enumerate(steps):
                 row = _row(label, step, done)
                 say(_progress(row, machine.chip))
                 if not row.fits(machine.chip):
