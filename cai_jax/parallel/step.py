@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
+from jax.sharding import Mesh, NamedSharding, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from cai_jax.parallel import target
@@ -45,18 +45,18 @@ class Compiled:
     """
 
     shards: int
-    _place: Callable[[Any], Any]
+    _where: Callable[[Any], Any]  # a state -> its shardings
+    _rows: Sharding  # of a batch's arrays
     _call: Callable[[Any, Any], Any]
-    _shapes: Callable[[Any, Any], tuple[Any, Any]]
     _lower: Callable[[Any, Any], jax.stages.Lowered]
 
     def place(self, state: Any) -> Any:
         """The state (any pytree of host or device arrays) where the step wants it; makes no needless copy."""
-        return self._place(state)
+        return jax.device_put(state, self._where(state))
 
     def shapes(self, state: Any, batch: Any) -> tuple[Any, Any]:
         """State and batch as shapes (pytrees of ShapeDtypeStruct) that say where the step wants them."""
-        return self._shapes(state, batch)
+        return _laid(state, self._where(state)), _laid(batch, {name: self._rows for name in batch})
 
     def lower(self, state: Any, batch: Any) -> jax.stages.Lowered:
         """What a call compiles, from `shapes` alone; the devices need not be there (parallel/aot.py)."""
@@ -106,18 +106,17 @@ def compile_step(
 
 def _on_one(step: Callable, donated: tuple[int, ...], rest: tuple[Any, ...]) -> Compiled:
     here = SingleDeviceSharding(target.local()[0])
-    place = partial(jax.device_put, device=here)
     mapped = jax.jit(step, donate_argnums=donated)
 
-    def lay(tree):
-        return _laid(tree, jax.tree.map(lambda _: here, tree))
+    def where(tree):
+        return jax.tree.map(lambda _: here, tree)
 
-    placed = _there(rest, place, lay)
+    placed = _there(rest, where)
     return Compiled(
         1,
-        place,
+        where,
+        here,
         lambda state, batch: mapped(state, batch, *placed),
-        lambda state, batch: (lay(state), lay(batch)),
         lambda state, batch: _lowered(mapped, state, batch, *placed),
     )
 
@@ -127,10 +126,10 @@ def _laid(tree: Any, where: Any) -> Any:
     return jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), tree, where)
 
 
-def _there(rest: tuple[Any, ...], place: Callable[[Any], Any], lay: Callable[[Any], Any]) -> tuple[Any, ...]:
+def _there(rest: tuple[Any, ...], where: Callable[[Any], Any]) -> tuple[Any, ...]:
     """What is frozen where the step wants it: arrays placed, or shapes that say where."""
     abstract = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(rest))
-    return lay(rest) if abstract else place(rest)
+    return (_laid if abstract else jax.device_put)(rest, where(rest))
 
 
 def _lowered(mapped: Any, *arguments: Any) -> jax.stages.Lowered:
@@ -142,35 +141,27 @@ def _on_mesh(
 ) -> Compiled:
     rows, everywhere = NamedSharding(mesh, P(None, ROWS)), NamedSharding(mesh, P())
 
-    def place(state):
-        return jax.device_put(state, shardings(state, mesh))
-
-    def lay(tree):
-        return _laid(tree, shardings(tree, mesh))
-
-    placed = _there(rest, place, lay)
+    where = partial(shardings, mesh=mesh)
+    placed = _there(rest, where)
 
     @partial(jax.jit, donate_argnums=donated)
     def mapped(state, batch, *rest):
         # Constraining the outputs keeps the layout of the state from one step to the next.
-        layouts = {Out.STATE: shardings(state, mesh), Out.BATCH: rows, Out.METRICS: everywhere}
+        layouts = {Out.STATE: where(state), Out.BATCH: rows, Out.METRICS: everywhere}
         results = step(state, batch, *rest)
         pieces = results if len(out) > 1 else (results,)
-        laid = tuple(jax.lax.with_sharding_constraint(x, layouts[kind]) for x, kind in zip(pieces, out, strict=True))
-        return laid if len(out) > 1 else laid[0]
+        kept = tuple(jax.lax.with_sharding_constraint(x, layouts[kind]) for x, kind in zip(pieces, out, strict=True))
+        return kept if len(out) > 1 else kept[0]
 
     def call(state, batch):
         with jax.set_mesh(mesh):  # for kernels, which divide themselves (models/attention/splash.py)
             return mapped(state, {name: laid(x, rows) for name, x in batch.items()}, *placed)
 
-    def shapes(state, batch):
-        return lay(state), _laid(batch, {name: rows for name in batch})
-
     def lower(state, batch):
         with jax.set_mesh(mesh):
             return _lowered(mapped, state, batch, *placed)
 
-    return Compiled(row_shards(mesh), place, call, shapes, lower)
+    return Compiled(row_shards(mesh), where, rows, call, lower)
 
 
 def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...], rest: tuple[Any, ...]) -> Compiled:
@@ -185,12 +176,11 @@ def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...], res
     )
     copies = Mesh(np.array(devices), (AXIS,))
     everywhere, rows = NamedSharding(copies, P()), NamedSharding(copies, P(None, AXIS))
-    place = partial(jax.device_put, device=everywhere)
 
-    def lay(tree):
-        return _laid(tree, jax.tree.map(lambda _: everywhere, tree))
+    def where(tree):
+        return jax.tree.map(lambda _: everywhere, tree)
 
-    placed = _there(rest, place, lay)
+    placed = _there(rest, where)
 
     def split(x):
         return x.reshape(x.shape[0], len(devices), -1, *x.shape[2:])
@@ -204,10 +194,7 @@ def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...], res
         whole = tuple(jax.tree.map(merge, x) if kind == Out.BATCH else x for x, kind in zip(pieces, out, strict=True))
         return whole if len(out) > 1 else whole[0]
 
-    def shapes(state, batch):
-        return lay(state), _laid(batch, {name: rows for name in batch})
-
     def lower(state, batch):
         return mapped.lower(state, {name: jax.eval_shape(split, x) for name, x in batch.items()}, *placed)
 
-    return Compiled(len(devices), place, call, shapes, lower)
+    return Compiled(len(devices), where, rows, call, lower)

@@ -90,9 +90,7 @@ def rows(
                 yield row
 
 
-def described(
-    plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str = ""
-) -> Iterator[tuple[str, Callable]]:
+def described(plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str = "") -> Iterator[tuple[str, Callable]]:
     """The label of every node that has steps (or of this one), and its steps with its schedule changed as given."""
     called, memory = labels(plan, registry), Memory()
     known: dict[str, Input] = {}

@@ -139,9 +139,10 @@ class Executor:
         """Whether there is nothing to do any more: another run may have finished the node while this one waited."""
         if node.key in self.force:
             entry.clear()
-        if entry.done:
+        done = entry.done
+        if done:
             entry.tidy()
-        return entry.done
+        return done
 
     def _seen(self, entry: Entry) -> None:
         """Waits until this process sees what the first has finished: shared disks may take a moment.

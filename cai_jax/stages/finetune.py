@@ -59,28 +59,37 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     return costs.train(inputs["model"], tokens, p["adapter"])
 
 
+def _learner(ctx, model, total: int):
+    """Settings, compiled step, what is frozen below it, and `weights -> the state before the first step`."""
+    from cai_jax.learn import optim, sft
+    from cai_jax.learn.state import TrainState
+    from cai_jax.stages.parts import adapting
+    from cai_jax.stages.parts.training import compiled, computing, optim_of
+
+    p = ctx.params
+    settings = sft.SFT(optim_of(p, total), scale=adapting.scale_of(p), **computing(ctx, model))
+    frozen = adapting.frozen(p, model.params)
+    step = compiled(ctx, partial(sft.make_step, model.config, settings), frozen=frozen)
+
+    def start(weights):
+        return TrainState.create(adapting.begun(ctx, weights), optim.optimizer(settings.optim))
+
+    return settings, step, frozen, start
+
+
 def steps(ctx) -> list:
     """The supervised step."""
     import jax
 
-    from cai_jax.learn import optim, sft
-    from cai_jax.learn.state import TrainState
-    from cai_jax.stages.parts import adapting, described
+    from cai_jax.stages.parts import described
     from cai_jax.stages.parts.examples import row_length
-    from cai_jax.stages.parts.training import compiled, computing, optim_of
 
     p, model = ctx.params, ctx.model("model", trained=True)
     whole = model.config.max_position
     documents = ctx.inputs["data"].type.kind is Kind.DOCUMENTS
     length = p["length"] or (whole if documents else row_length(ctx.prompt + ctx.reply, whole))
     total = p["steps"] or max(1, round(p["epochs"] * costs.rows_of(ctx.inputs["data"].type) / p["batch"]))
-    settings = sft.SFT(optim_of(p, total), scale=adapting.scale_of(p), **computing(ctx, model))
-    frozen = adapting.frozen(p, model.params)
-    step = compiled(ctx, partial(sft.make_step, model.config, settings), frozen=frozen)
-
-    def start(params):
-        return TrainState.create(adapting.begun(ctx, params), optim.optimizer(settings.optim))
-
+    settings, step, frozen, start = _learner(ctx, model, total)
     state = jax.eval_shape(start, model.params)
     rows = {name: ((length,), "int32") for name in ("tokens", "segments", "positions")}
     batch_ = described.batch(ctx, p["batch"], **rows, weights=((length,), "float32"))
@@ -89,26 +98,19 @@ def steps(ctx) -> list:
 
 def run(ctx) -> Mapping[str, Any]:
     """Trains and writes hf/; result: steps, dtype, format."""
-    from cai_jax.learn import optim, sft
-    from cai_jax.learn.state import TrainState
     from cai_jax.stages.parts import adapting
     from cai_jax.stages.parts.draws import draw_of
     from cai_jax.stages.parts.examples import Rows, corpus
     from cai_jax.stages.parts.models import choices, model_of
-    from cai_jax.stages.parts.training import compiled, computing, optim_of, train
+    from cai_jax.stages.parts.training import train
 
     p = ctx.params
     model = model_of(ctx, ctx.inputs["model"], trained=True)
     data = corpus(ctx, model)
     rows = Rows(data, p["batch"], p["epochs"], draw_of(ctx))
     total = p["steps"] or rows.count()
-    settings = sft.SFT(optim_of(p, total), scale=adapting.scale_of(p), **computing(ctx, model))
-    step = compiled(ctx, partial(sft.make_step, model.config, settings), frozen=adapting.frozen(p, model.params))
-
-    def start():
-        return TrainState.create(adapting.begun(ctx, model.params), optim.optimizer(settings.optim))
-
-    state = train(ctx, start, step, rows.batches, total, p["batch"] * data.length)
+    _, step, _, start = _learner(ctx, model, total)
+    state = train(ctx, partial(start, model.params), step, rows.batches, total, p["batch"] * data.length)
     data.fitter.note(ctx)
     adapting.save(ctx, adapting.trained(p, model, state.params))
     return {"steps": total, **choices(ctx.inputs["model"])}

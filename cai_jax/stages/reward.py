@@ -47,32 +47,42 @@ def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
     return costs.train(inputs["model"], tokens, node.params["adapter"])
 
 
+def _learner(ctx, model, trunk, total: int):
+    """The compiled step, what is frozen below it, and `trunk's weights -> the state before the first step`."""
+    from cai_jax.learn import optim, preference
+    from cai_jax.learn.state import TrainState
+    from cai_jax.models import heads
+    from cai_jax.stages.parts import adapting
+    from cai_jax.stages.parts.training import compiled, computing, optim_of
+
+    p = ctx.params
+    settings = preference.Preference(optim_of(p, total), scale=adapting.scale_of(p), **computing(ctx, model))
+    frozen = adapting.frozen(p, {"decoder": trunk})
+    step = compiled(ctx, partial(preference.make_step, model.config, settings), frozen=frozen)
+
+    def start(weights):
+        head = heads.init_head(model.config, adapting.initial_key(ctx))
+        params = {"decoder": adapting.begun(ctx, weights), "head": head}
+        return TrainState.create(params, optim.optimizer(settings.optim))
+
+    return step, frozen, start
+
+
 def steps(ctx) -> list:
     """The preference step, and scoring the replies that set mean and variance."""
     import jax
 
     from cai_jax.engine import buckets
-    from cai_jax.learn import optim, preference
-    from cai_jax.learn.state import TrainState
-    from cai_jax.models import decoder, heads
-    from cai_jax.stages.parts import adapting, described
+    from cai_jax.models import decoder
+    from cai_jax.stages.parts import described
     from cai_jax.stages.parts.steps import on_top
-    from cai_jax.stages.parts.training import compiled, computing, optim_of
 
     p, model = ctx.params, ctx.model("model", trained=True)
     pairs = costs.rows_of(ctx.inputs["prefs"].type)
     length = min(p["length"] or model.config.max_position, buckets.eighth(ctx.prompt + ctx.reply))
     total = max(1, round(p["epochs"] * pairs / p["batch"]))
-    settings = preference.Preference(optim_of(p, total), scale=adapting.scale_of(p), **computing(ctx, model))
     trunk = decoder.trunk(model.params)
-    frozen = adapting.frozen(p, {"decoder": trunk})
-    step = compiled(ctx, partial(preference.make_step, model.config, settings), frozen=frozen)
-
-    def start(params):
-        head = heads.init_head(model.config, adapting.initial_key(ctx))
-        params = {"decoder": adapting.begun(ctx, params), "head": head}
-        return TrainState.create(params, optim.optimizer(settings.optim))
-
+    step, frozen, start = _learner(ctx, model, trunk, total)
     row = {"tokens": ((2, length), "int32"), "lengths": ((2,), "int32"), "p": ((), "float32")}
     batch_ = described.batch(ctx, p["batch"], **row, weights=((), "float32"))
     trained = described.training("train", step, total, jax.eval_shape(start, trunk), batch_, ctx.held(), frozen=frozen)
@@ -92,30 +102,20 @@ def run(ctx) -> Mapping[str, Any]:
     """
     import numpy as np
 
-    from cai_jax.learn import optim, preference
-    from cai_jax.learn.state import TrainState
     from cai_jax.models import decoder, heads
     from cai_jax.stages.parts import adapting
     from cai_jax.stages.parts.models import choices, format_of, model_of
     from cai_jax.stages.parts.pairs import Pairs
     from cai_jax.stages.parts.rewarding import raw_scores
-    from cai_jax.stages.parts.training import compiled, computing, optim_of, train
+    from cai_jax.stages.parts.training import train
 
     p, model, form = ctx.params, model_of(ctx, ctx.inputs["model"], trained=True), format_of(ctx.inputs["model"])
     prefs = ctx.inputs["prefs"].rows()
     pairs = Pairs(ctx, model, form, prefs)
     total = max(1, round(p["epochs"] * len(pairs.tokens) / p["batch"]))
-    settings = preference.Preference(optim_of(p, total), scale=adapting.scale_of(p), **computing(ctx, model))
     trunk = decoder.trunk(model.params)
-    frozen = adapting.frozen(p, {"decoder": trunk})
-    step = compiled(ctx, partial(preference.make_step, model.config, settings), frozen=frozen)
-
-    def start():
-        head = heads.init_head(model.config, adapting.initial_key(ctx))
-        params = {"decoder": adapting.begun(ctx, trunk), "head": head}
-        return TrainState.create(params, optim.optimizer(settings.optim))
-
-    state = train(ctx, start, step, pairs.batches, total, 2 * p["batch"] * pairs.length)
+    step, _, start = _learner(ctx, model, trunk, total)
+    state = train(ctx, partial(start, trunk), step, pairs.batches, total, 2 * p["batch"] * pairs.length)
 
     trained = adapting.trained(p, replace(model, params=trunk), state.params["decoder"], state.params["head"])
     sample = [prefs[i] for i in np.random.default_rng(ctx.seed).permutation(len(prefs))[:REFERENCE]]

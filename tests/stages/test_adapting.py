@@ -99,7 +99,8 @@ def test_ppo_holds_its_base_once(bench, monkeypatch):
     found, start = [], reinforcing.Loop.start
 
     def watched(loop):
-        frozen = loop._frozen()
+        lent = loop.lender and loop.lender[1].params
+        frozen = reinforcing.frozen_of(loop.params, loop.reference_params, lent)
         trees = [loop.model.params, loop.scorer.models[0][1].params, loop.reference_params, frozen.base]
         trees += [loop.update.place(frozen).base, loop.prepare.place(frozen).base]
         found.extend({leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(lora.split(tree)[0])} for tree in trees)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cai_jax.runs.cache import Cache
+from tests.support import processes
 
 ROOT = Path(__file__).parents[2]
 TPU = ROOT / "tpu"
@@ -57,15 +58,6 @@ def hosts(program: Path, out: Path, **more: str) -> list[subprocess.Popen]:
     ]
 
 
-def ended(started: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
-    try:
-        said = [host.communicate(timeout=300) for host in started]
-    finally:
-        for host in started:
-            host.kill()
-    return [(host.returncode, *each) for host, each in zip(started, said, strict=True)]
-
-
 @pytest.fixture
 def program(tmp_path) -> Path:
     (tmp_path / "small.cai").write_text(PROGRAM)
@@ -82,17 +74,17 @@ def test_four_hosts_make_one_run_and_go_on_after_a_preemption(program, tmp_path)
         time.sleep(0.05)
     for host in started:  # as when a slice is taken away
         host.send_signal(signal.SIGTERM)
-    ends = ended(started)
-    assert [code for code, *_ in ends] == [75] * HOSTS, ends
-    ends = ended(hosts(program, out))
-    assert [code for code, *_ in ends] == [0] * HOSTS, ends
-    shown = json.loads(ends[0][1][ends[0][1].index("{\n") :])
+    ends = processes.ended(started)
+    assert [end.returncode for end in ends] == [75] * HOSTS, ends
+    ends = processes.ended(hosts(program, out))
+    assert [end.returncode for end in ends] == [0] * HOSTS, ends
+    shown = json.loads(ends[0].stdout[ends[0].stdout.index("{\n") :])
     assert shown["status"] == "ok"
     nodes = {node["stage"]: node for node in shown["nodes"]}
     assert nodes["sample"]["cached"] or len(Cache(out / "cache").entry(nodes["sample"]["key"]).rows()) == 16
     record = Cache(out / "cache").entry(nodes["finetune"]["key"]).record()
     assert record["schedule"]["mesh"] == {"data": HOSTS, "fsdp": 1, "tensor": 1}
-    assert all("{\n" not in stdout for _, stdout, _ in ends[1:])
+    assert all("{\n" not in end.stdout for end in ends[1:])
 
 
 def said(tmp_path: Path, script: str, *words: str, **environment: str) -> list[str]:

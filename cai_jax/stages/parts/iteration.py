@@ -9,13 +9,12 @@ import jax
 
 from cai_jax.engine import buckets
 from cai_jax.learn import ppo, rollout
-from cai_jax.models import lora
 from cai_jax.parallel.step import PREPARE, ROWWISE
-from cai_jax.stages.parts import adapting, described
+from cai_jax.stages.parts import described
 from cai_jax.stages.parts.devices import devices_of
-from cai_jax.stages.parts.reinforcing import settings_of, updates_of
+from cai_jax.stages.parts.reinforcing import begun, frozen_of, settings_of, updates_of
 from cai_jax.stages.parts.steps import Described, Step, abstract, adapted
-from cai_jax.stages.parts.training import compiled, wide
+from cai_jax.stages.parts.training import compiled
 
 
 def iteration(ctx: Described) -> list[Step]:
@@ -53,7 +52,7 @@ def _learned(ctx: Described, model, scorers) -> list[Step]:
     p, config, settings = ctx.params, model.config, settings_of(ctx, model)
     reference = compiled(ctx, partial(rollout.make_logprobs, config, settings), ROWWISE)
     lender = _lender(p, model, scorers)
-    frozen = _frozen(p, model, lender)
+    frozen = frozen_of(p, model.params, lender and lender.params)
     prepare = compiled(ctx, partial(rollout.make_prepare, config, settings), PREPARE, frozen)
     update = compiled(ctx, partial(ppo.make_update, config, settings), frozen=frozen)
     state = _state(ctx, model, lender, settings)
@@ -85,24 +84,8 @@ def _lender(params, model, scorers):
     return scorer if lent else None
 
 
-def _frozen(params, model, lender) -> rollout.Frozen | None:
-    """The base that policy, critic and reference stand on; None in full training."""
-    if params["adapter"] == "full":
-        return None
-    base, policy = lora.split(model.params)
-    return rollout.Frozen(base, policy, policy if lender is None else lora.split(lender.params)[1])
-
-
 def _state(ctx: Described, model, lender, settings: ppo.PPO) -> ppo.PPOState:
-    """The state, its critic from the preference model or from the policy."""
-
-    def start(policy, lent):
-        policy = adapting.begun(ctx, policy)
-        if lent is None:
-            critic = ppo.critic_from_policy(policy, model.config)
-        else:
-            critic = {"decoder": adapting.begun(ctx, lent["decoder"]), "head": wide(lent["head"])}
-        return ppo.PPOState.create(settings, policy, critic)
-
+    """The state before the first step."""
     lent = None if lender is None else {"decoder": lender.params, "head": lender.head}
+    start = lambda weights, lent: begun(ctx, settings, replace(model, params=weights), lent)  # noqa: E731
     return jax.eval_shape(start, model.params, lent)

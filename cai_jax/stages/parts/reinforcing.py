@@ -70,6 +70,28 @@ def settings_of(ctx, model: Model) -> ppo.PPO:
     )
 
 
+def frozen_of(params: Mapping[str, Any], weights: Any, lent: Any) -> rollout.Frozen | None:
+    """The base that all stand on, and the adapters that policy and critic start from; None in full training.
+
+    Args:
+      weights: of the policy. lent: of the preference model that the critic starts from, or None.
+    """
+    if params["adapter"] == "full":
+        return None
+    base, policy = lora.split(weights)
+    return rollout.Frozen(base, policy, policy if lent is None else lora.split(lent)[1])
+
+
+def begun(ctx, settings: ppo.PPO, model: Model, lent: Mapping[str, Any] | None) -> ppo.PPOState:
+    """The state before the first step; the critic's trunk and head come from `lent`, or from the policy."""
+    policy = adapting.begun(ctx, model.params)
+    if lent is None:
+        critic = ppo.critic_from_policy(policy, model.config)
+    else:
+        critic = {"decoder": adapting.begun(ctx, lent["decoder"]), "head": lent["head"]}
+    return ppo.PPOState.create(settings, policy, critic)
+
+
 class Loop:
     """One iteration after another: sample, score, prepare, update."""
 
@@ -97,14 +119,18 @@ class Loop:
         self.reference = compiled(ctx, partial(rollout.make_logprobs, config, settings), ROWWISE)
         self.reference_params = self.reference.place(self.model.params)
         self.lender = self._lender()
-        frozen = self._frozen()
+        frozen = frozen_of(self.params, self.reference_params, self.lender and self.lender[1].params)
         self.prepare = compiled(ctx, partial(rollout.make_prepare, config, settings), PREPARE, frozen)
         self.update = compiled(ctx, partial(ppo.make_update, config, settings), frozen=frozen)
 
     def start(self) -> ppo.PPOState:
         """The state before the first step; not held here, so that a restored one does not stand beside it."""
-        policy = adapting.begun(self.ctx, self.model.params)
-        return self.update.place(ppo.PPOState.create(self.settings, policy, self._critic(policy)))
+        lent = None
+        if self.lender is not None:
+            weight, scorer = self.lender
+            head = jax.tree.map(lambda leaf: weight * leaf, wide(scorer.head))
+            lent = {"decoder": decoder.trunk(scorer.params), "head": head}
+        return self.update.place(begun(self.ctx, self.settings, self.model, lent))
 
     def _lender(self) -> tuple[float, Model] | None:
         """The preference model whose weights the critic starts from, and its weight; None if none can lend them."""
@@ -122,22 +148,6 @@ class Loop:
             return weight, scorer
         self.ctx.note("critic", f"the preference model {reason}: the critic starts from the policy, with a zero head")
         return None
-
-    def _frozen(self) -> rollout.Frozen | None:
-        """The base that all stand on, and the adapters that policy and critic start from; None in full training."""
-        if self.params["adapter"] == "full":
-            return None
-        base, policy = lora.split(self.reference_params)
-        critic = policy if self.lender is None else lora.split(self.lender[1].params)[1]
-        return rollout.Frozen(base, policy, critic)
-
-    def _critic(self, policy):
-        """The critic's first weights."""
-        if self.lender is None:
-            return ppo.critic_from_policy(policy, self.model.config)
-        weight, scorer = self.lender
-        head = jax.tree.map(lambda leaf: weight * leaf, wide(scorer.head))
-        return {"decoder": adapting.begun(self.ctx, decoder.trunk(scorer.params)), "head": head}
 
     def roll(self, state, number: int) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
         """The state with its controller and statistics brought up to date, the rollout ready for updates, metrics."""
