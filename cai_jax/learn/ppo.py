@@ -47,7 +47,7 @@ class PPO:
       reward_clip: bound of the (scaled) score.
       whiten_rewards: scale rewards to variance 1 over the batch, without shifting their mean.
       critic_warmup: first update steps, in which the policy stays as it is.
-      dtype: of activations. remat: compute layers again in the backward pass.
+      dtype: of activations. remat, looped: how layers are computed (`decoder.hidden`).
       chunk: positions of a row unembedded at a time.
       scale: of the adapters, if such are trained (models/lora.py).
     """
@@ -69,6 +69,7 @@ class PPO:
     critic_warmup: int = 0
     dtype: str = "float32"
     remat: bool = False
+    looped: bool = False
     chunk: int = 64
     scale: float = 1.0
 

@@ -23,7 +23,7 @@ class SFT:
     Attributes:
       optim: the optimiser.
       dtype: of activations, "float32" or "bfloat16"; parameters and loss stay float32.
-      remat: compute layers again in the backward pass (`decoder.hidden`).
+      remat, looped: how layers are computed (`decoder.hidden`).
       chunk: positions of a row unembedded at a time.
       scale: of the adapter, if one is trained (models/lora.py).
     """
@@ -31,6 +31,7 @@ class SFT:
     optim: optim.Optim
     dtype: str = "float32"
     remat: bool = False
+    looped: bool = False
     chunk: int = 128
     scale: float = 1.0
 
@@ -59,6 +60,7 @@ def make_loss(config, settings: SFT) -> Callable:
             segments=batch["segments"],
             dtype=settings.dtype,
             remat=settings.remat,
+            looped=settings.looped,
         )
         logprobs, _ = losses.token_logprobs(
             decoder.unembedding(params, config),
