@@ -94,6 +94,9 @@ class Memory:
             self.kept.popitem(last=False)
         return found
 
+    def copy(self) -> Memory:
+        return Memory(self.kept.copy())
+
 
 class Described:
     """A node that nothing is known of but its parameters, its inputs' types and the longest prompt.
@@ -124,6 +127,7 @@ class Described:
 
     def _loaded(self, given: Input, trained: bool) -> list[Model]:
         scored, devices = given.type.kind == "RewardModel", devices_of(self)
+        trained = trained and models.two_layouts(devices)
         if not given.type.decoders:
             raise UserError(
                 f"the shape of the model {given.label} is not known",
@@ -134,6 +138,7 @@ class Described:
             key = (given.node.key, number, dtype, devices, trained)
             make = functools.partial(self._made, given, config, dtype, devices, trained, scored)
             label = given.label if number == 0 else f"{given.label} ({number + 1})"
+            label += ", laid out for training" if trained else ""
             out.append(self._memory.load(key, label, make))
             self._mine[label] = out[-1]
         return out
