@@ -225,7 +225,7 @@ def compile_(
     planned = _planned(program, program.read_bytes(), sets, None, limit, out)
     key = chosen(planned, only) if only else ""
     say = lambda text: click.echo(text, err=True)  # noqa: E731
-    found = list(compiling.rows(planned, registry(), machine, prompt_tokens, say, key))
+    found = list(compiling.rows(planned, registry(), machine, prompt_tokens, say, out / "compiled", key))
     if as_json:
         _print_json(compiling.as_json(found, machine))
     else:

@@ -55,6 +55,22 @@ def test_of_a_program_one_node_alone_can_be_compiled(tmp_path):
     assert unknown.returncode == 2 and "othr" in unknown.stderr and "other" in unknown.stderr
 
 
+def test_what_compiling_told_is_kept_and_not_asked_for_again(tmp_path):
+    def compiled():
+        done = called(tmp_path, "--topology", "cpu:2", "--json", program=PROGRAM)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["steps"]
+
+    first = compiled()
+    (kept,) = (tmp_path / "runs" / "compiled").iterdir()
+    kept.write_text(json.dumps({**json.loads(kept.read_text()), "seconds": -1.0}))
+    (again,) = compiled()
+    assert again == {**first[0], "compile_seconds": -1.0}
+    kept.write_text("{")
+    (anew,) = compiled()
+    assert anew["compile_seconds"] > 0 and {**anew, "compile_seconds": -1.0} == again
+
+
 @pytest.mark.parametrize(
     ("topology", "said"),
     [("v5e:3x5", "8x8"), ("v4:2x2", "v5p: 2x2x1"), ("cpu:0", "cpu:N"), ("tpu", "v6e")],
