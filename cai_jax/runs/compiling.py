@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,16 +112,19 @@ def described(plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str 
         }
         known[node.key] = Input(node, called.get(node.key, node.stage), inputs)
         describe = getattr(registry[node.stage], "steps", None)
-        if describe is None or only not in ("", node.key):
+        if describe is None:
             continue
-
         before = memory.copy()
 
         def make(schedule: Mapping[str, Any], node=node, inputs=inputs, describe=describe, before=before) -> list[Step]:
             loaded = before.copy() if schedule else memory
             return describe(Described(replace(node, schedule={**node.schedule, **schedule}), inputs, prompt, loaded))
 
-        yield known[node.key].label, make
+        if only in ("", node.key):
+            yield known[node.key].label, make
+        else:  # its models stay loaded beside those of later nodes
+            with suppress(UserError):
+                make({})
 
 
 def _announced(row: Row, machine: Topology, say: Say) -> Row:

@@ -50,7 +50,9 @@ def test_of_a_program_one_node_alone_can_be_compiled(tmp_path):
     program = PROGRAM + "other = world |> finetune(tiny, steps=3, batch=8, length=64)\n"
     done = called(tmp_path, "--topology", "cpu:1", "--only", "other", "--json", program=program)
     assert done.returncode == 0, done.stderr
-    assert [(step["node"], step["calls"]) for step in json.loads(done.stdout)["steps"]] == [("other", 3)]
+    (step,) = json.loads(done.stdout)["steps"]
+    assert (step["node"], step["calls"]) == ("other", 3)
+    assert step["beside"].keys() == {'model("init:tiny")', "tiny"}, "what an earlier node has loaded stays"
     unknown = called(tmp_path, "--topology", "cpu:1", "--only", "othr", program=program)
     assert unknown.returncode == 2 and "othr" in unknown.stderr and "other" in unknown.stderr
 
