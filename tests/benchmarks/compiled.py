@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 def steps(program: str, topology: str, *words: str) -> Iterator[dict[str, Any]]:
     """Every step of a program, given as its text, as `--json` tells it; also those that do not fit.
 
+    What compiling told is kept in `runs`, so that a benchmark that was stopped goes on.
+
     Raises:
       ChildProcessError: the program cannot be compiled.
     """
@@ -25,7 +27,9 @@ def steps(program: str, topology: str, *words: str) -> Iterator[dict[str, Any]]:
         file.write_text(program)
         command = [sys.executable, "-m", "cai_jax", "compile", file, "--topology", topology, "--json", *words]
         environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-        done = subprocess.run([*command, "--out", folder], cwd=ROOT, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, "--out", ROOT / "runs"], cwd=ROOT, env=environment, capture_output=True, text=True
+        )
     if not done.stdout:
         raise ChildProcessError(done.stderr)
     yield from json.loads(done.stdout)["steps"]
