@@ -85,13 +85,14 @@ def asking(
     """Scoring the two options behind so many questions of up to `longest` tokens."""
     from cai_jax.engine import score, shapes, worth
     from cai_jax.engine.prefix import length_of
+    from cai_jax.parallel import target
     from cai_jax.parallel.placing import lowered, shards_of
 
     params, config = model.params, model.config
     longest = min(longest, config.max_position - length_of(prefix) - max(map(len, _OPTIONS)))
     parts = shards_of(params)
     table, *rest = shapes.scoring(config, parts, longest, _OPTIONS, prefix)
-    rows = score.rows_at_once(parts, worth.at_once() * parts, table.shape[1])
+    rows = worth.rows_at_once(parts, worth.at_once(target.platform()) * parts, table.shape[1])
     table, *rest = shapes.scoring(config, rows, longest, _OPTIONS, prefix)
     lower = partial(lowered, score._score, params, params, config, table, *rest)
     given = {"model": params, "questions": (table, rest[:-1]), "examples": prefix}
