@@ -13,7 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,8 +24,11 @@ _BYTES |= {"u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8, "c64": 8, "c128": 1
 
 # What moves nothing by itself.
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id"}
-_FREE |= {"iota", "broadcast", "while", "conditional", "call", "fusion", "async-start", "async-update"}
-_FREE |= {"opt-barrier", "domain"}
+_FREE |= {"while", "conditional", "call", "async-start", "async-update", "opt-barrier", "domain"}
+
+# What reads a part of its first operand; and what hands it on, as it is or changed in place.
+_SLICING = ("dynamic-slice", "gather", "slice")
+_CHANGING = ("dynamic-update-slice", "scatter")
 
 _ARRAY = re.compile(r"(\w+)\[([\d,<=]*)\](?:\{([^}]*)\})?")
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$")
@@ -91,8 +94,28 @@ class _Instruction:
         return [int(each) for each in found.group(1).split(",") if each] if found else []
 
     @property
+    def bytes(self) -> float:
+        return sum(array.bytes for array in self.arrays)
+
+    @property
     def traffic(self) -> float:
         return sum(array.traffic for array in self.arrays)
+
+    @property
+    def number(self) -> int:
+        """Of a parameter."""
+        return int(self.rest[1 : self.rest.index(")")])
+
+    @property
+    def change(self) -> str:
+        """What is written where an array is changed in place."""
+        return self.operands[-1 if self.op == "scatter" else 1]
+
+    @property
+    def made(self) -> tuple[_Array, ...]:
+        """Its arrays; what starts a collective lists its inputs before its outputs, but for all-reduce."""
+        begun = self.op.removesuffix("-start") in COLLECTIVES and self.op.endswith("-start")
+        return self.arrays[len(self.operands) :] if begun and self.op != "all-reduce-start" else self.arrays
 
 
 _Computation = Mapping[str, _Instruction]
@@ -150,13 +173,38 @@ def _closing(text: str) -> int:
     raise ValueError(f"unbalanced: {text[:80]}")
 
 
+def _plain(each: _Instruction, computations: Mapping[str, _Computation]) -> _Instruction:
+    """A fusion that a TPU's compiler has made of a collective, as that collective; anything else as it is.
+
+    It makes one of summing and scattering, and repeats what goes on beside other work in every fusion that it goes on
+    beside, from one that starts it to one that ends it.
+    """
+    if each.op == "fusion":
+        (name,) = each.called()
+        inside = computations[name]
+        found = next((one for one in inside.values() if one.op in COLLECTIVES), None)
+        if name.startswith("all-reduce-scatter"):
+            return replace(each, op="reduce-scatter", rest=found.rest)
+        if '"AsyncCollectiveStart"' in _root(inside).rest:  # (what it is given, what it makes, …)
+            return replace(each, op=found.op, arrays=each.arrays[1:2], rest=found.rest)
+        if '"AsyncCollectiveDone"' in _root(inside).rest:
+            return replace(each, op="async-done")
+    elif each.op in COLLECTIVES and "chain_id=" in each.rest:
+        return replace(each, op="bitcast")
+    return each
+
+
 class _Program:
     def __init__(self, text: str, trips: int) -> None:
-        self.computations, self.entry = _parsed(text)
+        parsed, self.entry = _parsed(text)
+        self.computations = {
+            name: {one: _plain(each, parsed) for one, each in inside.items()} for name, inside in parsed.items()
+        }
         self.trips = trips
         partitions = re.search(r"num_partitions=(\d+)", text)
         self.devices = int(partitions.group(1)) if partitions else 1
         self.of = functools.cache(self._of)
+        self.opened = functools.cache(self._opened)
 
     def total(self) -> Work:
         return self.of(self.entry, False)
@@ -219,8 +267,9 @@ class _Program:
     def _bytes(self, each: _Instruction, inside: _Computation) -> float:
         if each.op == "fusion":
             (name,) = each.called()
-            reads = (min(self._read(name, place), inside[one].traffic) for place, one in enumerate(each.operands))
-            return sum(reads) + min(each.traffic, self._written(name))
+            reads = zip((inside[one].traffic for one in each.operands), self._read(name), strict=True)
+            writes = zip((array.traffic for array in each.arrays), self._written(name), strict=True)
+            return sum(map(min, reads)) + sum(map(min, writes))
         if each.op in _FREE or each.op.endswith("-done"):
             return 0.0
         source = inside[each.operands[0]].traffic if each.operands else 0.0
@@ -228,61 +277,82 @@ class _Program:
             return source + each.arrays[0].traffic
         if each.op == "slice-start":  # (source, destination, …)
             return each.arrays[1].bytes + each.arrays[1].traffic
-        if each.op in ("dynamic-slice", "gather", "slice"):
-            return each.traffic + (sum(array.bytes for array in each.arrays) if source else 0.0)
-        if each.op in ("dynamic-update-slice", "scatter"):
-            return 2 * inside[each.operands[-1 if each.op == "scatter" else 1]].traffic
-        return sum(inside[one].traffic for one in each.operands) + each.traffic
+        if each.op in _SLICING:
+            return each.traffic + (each.bytes if source else 0.0)
+        if each.op in _CHANGING:
+            return 2 * inside[each.change].traffic
+        return sum(inside[one].traffic for one in each.operands) + sum(array.traffic for array in each.made)
 
-    def _read(self, name: str, place: int) -> float:
-        """Bytes that a fused computation reads of one of its parameters."""
-        inside = self.computations[name]
-        mine = next(
-            (each for each in inside.values() if each.op == "parameter" and each.rest.startswith(f"({place})")), None
-        )
-        return 0.0 if mine is None else self._used(inside, mine)
-
-    def _used(self, inside: _Computation, value: _Instruction) -> float:
-        total = 0.0
-        for each in inside.values():
-            if value.name not in each.operands:
-                continue
-            first = each.operands[0] == value.name
-            if each.op in ("dynamic-slice", "gather", "slice") and first:
-                total += each.arrays[0].bytes
-            elif each.op in ("dynamic-update-slice", "scatter") and first:
-                continue  # written in place
-            elif each.op == "bitcast":
-                total += self._used(inside, each)
-            elif each.op == "fusion":
+    def _opened(self, name: str) -> _Computation:
+        """A fused computation with the fusions within it opened: their parameters and results are handed on."""
+        found = {}
+        for each in self.computations[name].values():
+            if each.op == "fusion":
                 (called,) = each.called()
-                total += sum(self._read(called, i) for i, one in enumerate(each.operands) if one == value.name)
-            else:
-                return sum(array.bytes for array in value.arrays)
-        return total
+                inside = self.opened(called)
+                for one in inside.values():
+                    given = {"op": "bitcast", "operands": (each.operands[one.number],)} if one.op == "parameter" else {}
+                    found[one.name] = replace(one, root=False, **given)
+                each = replace(each, op="bitcast", operands=(_root(inside).name,))
+            found[each.name] = each
+        return found
 
-    def _written(self, name: str) -> float:
-        """Bytes that a fused computation writes: of an array changed in place, the change alone."""
-        inside = self.computations[name]
-        root = next(each for each in inside.values() if each.root)
-        parts = [inside[one] for one in root.operands] if root.op == "tuple" else [root]
-        total = 0.0
-        for part in parts:
-            while part.op == "bitcast":
-                part = inside[part.operands[0]]
-            if part.op in ("dynamic-update-slice", "scatter"):
-                part = inside[part.operands[-1 if part.op == "scatter" else 1]]
-            total += sum(array.bytes for array in part.arrays)
-        return total
+    def _read(self, name: str) -> list[float]:
+        """Bytes that a fused computation reads of each of its parameters."""
+        inside = self.opened(name)
+        parameters = (each for each in inside.values() if each.op == "parameter")
+        return [_used(inside, each) for each in sorted(parameters, key=lambda each: each.number)]
+
+    def _written(self, name: str) -> list[float]:
+        """Bytes that a fused computation writes of each of its results."""
+        inside = self.opened(name)
+        root = _root(inside)
+        if root.op != "tuple":
+            return _changed(inside, _origin(inside, root))
+        parts = (_origin(inside, inside[one]) for one in root.operands)
+        return [size for part in parts for size in ([0.0] if part.op == "parameter" else _changed(inside, part))]
+
+
+def _root(inside: _Computation) -> _Instruction:
+    return next(each for each in inside.values() if each.root)
+
+
+def _used(inside: _Computation, value: _Instruction, fresh: bool = True) -> float:
+    """Bytes of a value that a fused computation reads; `fresh` until it is changed in place.
+
+    As its only result it is copied; as one of several it is handed on as it is.
+    """
+    total = value.bytes if fresh and value.root else 0.0
+    for each in inside.values():
+        if value.name not in each.operands:
+            continue
+        first = each.operands[0] == value.name
+        if first and each.op in _SLICING:
+            total += each.bytes
+        elif first and each.op in ("bitcast", *_CHANGING):
+            total += _used(inside, each, fresh and each.op == "bitcast")
+        elif each.op != "tuple":
+            return value.bytes
+    return total
+
+
+def _origin(inside: _Computation, value: _Instruction) -> _Instruction:
+    """What a value is made by, in whatever shape it is handed on."""
+    while value.op == "bitcast":
+        value = inside[value.operands[0]]
+    return value
+
+
+def _changed(inside: _Computation, result: _Instruction) -> list[float]:
+    """Bytes of a result's arrays that a fused computation writes: of one changed in place, the change alone."""
+    return [array.bytes for array in (inside[result.change] if result.op in _CHANGING else result).arrays]
 
 
 def _moved(each: _Instruction, inside: _Computation, devices: int) -> float:
     """Bytes that each chip sends where the chips of a group stand in a ring."""
     kind = each.op.removesuffix("-start")
-    given = sum(array.bytes for one in each.operands for array in inside[one].arrays)
-    made = sum(array.bytes for array in each.arrays)
-    if each.op.endswith("-start") and kind != "all-reduce":  # whose outputs are listed behind its inputs
-        made -= given
+    given = sum(inside[one].bytes for one in each.operands)
+    made = sum(array.bytes for array in each.made)
     size = _group(each.rest, devices)
     share = (size - 1) / size
     return {

@@ -101,6 +101,145 @@ ENTRY %main (x: bf16[16,64]) -> bf16[16,64] {
     assert hlo.work(text).bytes == 4 * 64 * 2 + 16 * 64 * 2 + 16 * 64 * 2
 
 
+def test_weights_that_a_fusion_within_a_fusion_hands_on_are_read_once():
+    # As XLA writes the products of decoding for a TPU: 64 × 32 weights in main memory, rows and results on the chip.
+    text = """\
+HloModule m
+
+%handed (input: bf16[32,64]) -> bf16[64,32] {
+  %input = bf16[32,64]{0,1:T(8,128)(2,1)} parameter(0)
+  ROOT %turned = bf16[64,32]{1,0:T(8,128)(2,1)} bitcast(%input)
+}
+
+%product (rows: bf16[8,64], weights: bf16[32,64]) -> bf16[8,32] {
+  %rows = bf16[8,64]{1,0:T(8,128)(2,1)S(1)} parameter(0)
+  %weights = bf16[32,64]{0,1:T(8,128)(2,1)} parameter(1)
+  %inner = bf16[64,32]{1,0:T(8,128)(2,1)} fusion(%weights), kind=kLoop, calls=%handed
+  ROOT %made = bf16[8,32]{1,0:T(8,128)(2,1)S(1)} convolution(%rows, %inner), dim_labels=bf_io->bf
+}
+
+ENTRY %main (x: bf16[8,64], w: bf16[32,64]) -> bf16[8,32] {
+  %x = bf16[8,64]{1,0:T(8,128)(2,1)S(1)} parameter(0)
+  %w = bf16[32,64]{0,1:T(8,128)(2,1)} parameter(1)
+  ROOT %out = bf16[8,32]{1,0:T(8,128)(2,1)S(1)} fusion(%x, %w), kind=kOutput, calls=%product
+}
+"""
+    assert hlo.work(text).bytes == 64 * 32 * 2
+    assert hlo.work(text).flops == 2 * 8 * 64 * 32
+
+
+def test_a_fusion_with_several_results_writes_those_in_main_memory():
+    # A cache of 512 rows gets one, in place, and is read whole for its sum; of the results two lie on the chip.
+    text = """\
+HloModule m
+
+%step (cache: f32[512,64], row: f32[1,64], place: s32[], zero: s32[]) -> (f32[512,64], f32[64], f32[1,64]) {
+  %cache = f32[512,64]{1,0:T(8,128)} parameter(0)
+  %row = f32[1,64]{1,0:T(8,128)} parameter(1)
+  %place = s32[]{:T(128)} parameter(2)
+  %zero = s32[]{:T(128)} parameter(3)
+  %put = f32[512,64]{1,0:T(8,128)} dynamic-update-slice(%cache, %row, %place, %zero)
+  %none = f32[]{:T(128)} constant(0)
+  %sum = f32[64]{0:T(128)S(1)} reduce(%put, %none), dimensions={0}, to_apply=%add
+  %twice = f32[1,64]{1,0:T(8,128)S(1)} add(%row, %row)
+  ROOT %all = (f32[512,64]{1,0:T(8,128)}, f32[64]{0:T(128)S(1)}, f32[1,64]{1,0:T(8,128)S(1)}) tuple(%put, %sum, %twice)
+}
+
+ENTRY %main (c: f32[512,64], r: f32[1,64], p: s32[], z: s32[]) -> (f32[512,64], f32[64], f32[1,64]) {
+  %c = f32[512,64]{1,0:T(8,128)} parameter(0)
+  %r = f32[1,64]{1,0:T(8,128)} parameter(1)
+  %p = s32[]{:T(128)S(2)} parameter(2)
+  %z = s32[]{:T(128)S(2)} parameter(3)
+  ROOT %out = (f32[512,64]{1,0:T(8,128)}, f32[64]{0:T(128)S(1)}, f32[1,64]{1,0:T(8,128)S(1)}) fusion(%c, %r, %p, %z), kind=kLoop, calls=%step
+}
+"""  # noqa: E501
+    read, row = 512 * 64 * 4, 64 * 4
+    assert hlo.work(text).bytes == read + row + row
+
+
+def test_what_is_filled_in_memory_is_written_once():
+    text = """\
+HloModule m
+
+ENTRY %main () -> f32[32,64] {
+  %zero = f32[]{:T(128)S(2)} constant(0)
+  ROOT %zeros = f32[32,64]{1,0:T(8,128)} broadcast(%zero), dimensions={}
+}
+"""
+    assert hlo.work(text).bytes == 32 * 64 * 4
+
+
+def test_a_collective_that_goes_on_beside_a_product_counts_once():
+    # Four chips gather 16 rows each, in main memory; the gathering is named in three fusions.
+    text = """\
+HloModule m, num_partitions=4
+
+%starts (own: bf16[16,64]) -> (bf16[16,64], bf16[64,64], s32[2], u32[]) {
+  %own = bf16[16,64]{1,0:T(8,128)(2,1)} parameter(0)
+  %gather.1 = bf16[64,64]{1,0:T(8,128)(2,1)} all-gather(%own), channel_id=1, replica_groups=[1,4]<=[4], dimensions={0}, frontend_attributes={chain_id="3"}
+  ROOT %begun = (bf16[16,64]{1,0:T(8,128)(2,1)}, bf16[64,64]{1,0:T(8,128)(2,1)}, s32[2]{0:S(4)}, u32[]{:S(2)}) custom-call(%gather.1), custom_call_target="AsyncCollectiveStart"
+}
+
+%beside (own.2: bf16[16,64], all.2: bf16[64,64], flag.2: s32[2], x.2: f32[8,8]) -> (f32[8,8], bf16[16,64], bf16[64,64], s32[2]) {
+  %own.2 = bf16[16,64]{1,0:T(8,128)(2,1)} parameter(0)
+  %all.2 = bf16[64,64]{1,0:T(8,128)(2,1)} parameter(1)
+  %flag.2 = s32[2]{0:S(4)} parameter(2)
+  %x.2 = f32[8,8]{1,0:T(8,128)} parameter(3)
+  %gather.2 = bf16[64,64]{1,0:T(8,128)(2,1)} all-gather(%own.2), channel_id=1, replica_groups=[1,4]<=[4], dimensions={0}, frontend_attributes={chain_id="3"}
+  %product = f32[8,8]{1,0:T(8,128)} convolution(%x.2, %x.2), dim_labels=bf_io->bf
+  ROOT %on = (f32[8,8]{1,0:T(8,128)}, bf16[16,64]{1,0:T(8,128)(2,1)}, bf16[64,64]{1,0:T(8,128)(2,1)}, s32[2]{0:S(4)}) tuple(%product, %own.2, %gather.2, %flag.2)
+}
+
+%ends (own.3: bf16[16,64], all.3: bf16[64,64], flag.3: s32[2]) -> bf16[64,64] {
+  %own.3 = bf16[16,64]{1,0:T(8,128)(2,1)} parameter(0)
+  %all.3 = bf16[64,64]{1,0:T(8,128)(2,1)} parameter(1)
+  %flag.3 = s32[2]{0:S(4)} parameter(2)
+  %gather.3 = bf16[64,64]{1,0:T(8,128)(2,1)} all-gather(%own.3), channel_id=1, replica_groups=[1,4]<=[4], dimensions={0}, frontend_attributes={chain_id="3"}
+  ROOT %ended = bf16[64,64]{1,0:T(8,128)(2,1)} custom-call(%own.3, %all.3, %gather.3, %flag.3), custom_call_target="AsyncCollectiveDone"
+}
+
+ENTRY %main (w: bf16[16,64], x: f32[8,8]) -> bf16[64,64] {
+  %w = bf16[16,64]{1,0:T(8,128)(2,1)} parameter(0)
+  %x = f32[8,8]{1,0:T(8,128)} parameter(1)
+  %a = (bf16[16,64]{1,0:T(8,128)(2,1)}, bf16[64,64]{1,0:T(8,128)(2,1)}, s32[2]{0:S(4)}, u32[]{:S(2)}) fusion(%w), kind=kCustom, calls=%starts
+  %a.0 = bf16[16,64]{1,0:T(8,128)(2,1)} get-tuple-element(%a), index=0
+  %a.1 = bf16[64,64]{1,0:T(8,128)(2,1)} get-tuple-element(%a), index=1
+  %a.2 = s32[2]{0:S(4)} get-tuple-element(%a), index=2
+  %b = (f32[8,8]{1,0:T(8,128)}, bf16[16,64]{1,0:T(8,128)(2,1)}, bf16[64,64]{1,0:T(8,128)(2,1)}, s32[2]{0:S(4)}) fusion(%a.0, %a.1, %a.2, %x), kind=kCustom, calls=%beside
+  %b.1 = bf16[16,64]{1,0:T(8,128)(2,1)} get-tuple-element(%b), index=1
+  %b.2 = bf16[64,64]{1,0:T(8,128)(2,1)} get-tuple-element(%b), index=2
+  %b.3 = s32[2]{0:S(4)} get-tuple-element(%b), index=3
+  ROOT %c = bf16[64,64]{1,0:T(8,128)(2,1)} fusion(%b.1, %b.2, %b.3), kind=kCustom, calls=%ends
+}
+"""  # noqa: E501
+    found = hlo.work(text)
+    assert found.counts == {"all-gather": 1} and found.moved == {"all-gather": 64 * 64 * 2 * 3 / 4}
+    assert found.bytes == (16 + 64) * 64 * 2 + 2 * 8 * 8 * 4, "the gathering, and beside it a product"
+    assert found.flops == 2 * 8 * 8 * 8
+
+
+def test_a_sum_of_which_each_chip_keeps_its_part_is_sent_once():
+    text = """\
+HloModule m, num_partitions=4
+
+%all-reduce-scatter (input: bf16[64,64]) -> bf16[16,64] {
+  %input = bf16[64,64]{1,0:T(8,128)(2,1)} parameter(0)
+  %sum = bf16[64,64]{1,0:T(8,128)(2,1)} all-reduce(%input), channel_id=1, replica_groups={{0,1,2,3}}, to_apply=%add
+  %zero = u32[] constant(0)
+  %mine = u32[] partition-id()
+  ROOT %part = bf16[16,64]{1,0:T(8,128)(2,1)} dynamic-slice(%sum, %mine, %zero), dynamic_slice_sizes={16,64}
+}
+
+ENTRY %main (g: bf16[64,64]) -> bf16[16,64] {
+  %g = bf16[64,64]{1,0:T(8,128)(2,1)} parameter(0)
+  ROOT %out = bf16[16,64]{1,0:T(8,128)(2,1)} fusion(%g), kind=kCustom, calls=%all-reduce-scatter
+}
+"""
+    found = hlo.work(text)
+    assert found.counts == {"reduce-scatter": 1} and found.moved == {"reduce-scatter": 64 * 64 * 2 * 3 / 4}
+    assert found.bytes == (64 + 16) * 64 * 2
+
+
 def test_groups_are_read_in_every_notation():
     for said, size in (
         ("replica_groups={{0,2},{1,3}}", 2),

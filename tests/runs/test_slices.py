@@ -1,0 +1,43 @@
+"""`cai-jax compile` for slices of TPUs: against sums made by hand."""
+
+import json
+
+import pytest
+
+from tests.runs.test_compiling import PROGRAM, products
+from tests.support import tpu
+from tests.support.compiling import called
+
+pytestmark = tpu.NEEDED
+
+
+def test_decoding_reads_weights_and_cache_once_a_token(tmp_path):
+    # One head of keys and values, as a chip has where heads are split; a layer's are too large to stay on the chip.
+    tpu.write_shape(tmp_path / "m", num_key_value_heads=1)
+    program = """\
+run (mesh=one, slots=256)
+m = model("m", dtype=bfloat16)
+red = prompts("builtin:red_team")
+r = red.train |> sample(m, max_new=512)
+"""
+    done = called(tmp_path, "--topology", "v5e:1x1", "--prompt-tokens", "1536", "--json", program=program)
+    assert done.returncode == 0, done.stderr
+    decode = json.loads(done.stdout)["steps"][1]
+    assert decode["step"] == "sample: decode 8 tokens"
+    attention, mlp, unembed = 2 * 1024 * (8 + 1) * 128, 3 * 1024 * 4096, 1024 * 8192
+    cache = 2 * 2 * 256 * 4096 * 128  # layers, keys and values, slots, positions to a power of two, width
+    floor = 8 * 2 * (2 * (attention + mlp) + unembed + cache)
+    assert floor < decode["bytes"] < 1.1 * floor
+
+
+@pytest.mark.parametrize(("topology", "chips"), [("v5e:1x1", 1), ("v5e:2x2", 4), ("v5p:2x2x1", 4), ("v6e:2x2", 4)])
+def test_a_step_compiles_for_every_kind_of_chip_with_its_kernel(tmp_path, topology, chips):
+    done = called(tmp_path, "--topology", topology, "--json", program=PROGRAM)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["devices"] == chips
+    (step,) = found["steps"]
+    matrices, attention, logits = products(128)
+    # Of attention's two products the kernel's gradient takes three and four.
+    assert step["flops"] == pytest.approx(8 / chips * (3 * matrices + 4.5 * attention + 3 * logits), rel=0.01)
+    assert 0 < step["seconds"] < 2e-3 and step["memory"] < 2**28
