@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from cai_jax.errors import UserError
 from cai_jax.lang.plan import Plan
-from cai_jax.lang.types import Node
 from cai_jax.parallel import aot, target
 from cai_jax.runs.errors import StageFailed
 from cai_jax.runs.labels import labels
 from cai_jax.runs.planview import quantity
 from cai_jax.runs.results import aligned
-from cai_jax.stages.parts.steps import Described, Input, Memory, Step
+from cai_jax.stages.parts.steps import Described, Input, Memory, Step, connected
 from cai_jax.stages.protocol import Stage
 
 if TYPE_CHECKING:
@@ -93,23 +92,18 @@ def rows(
 def described(plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str = "") -> Iterator[tuple[str, Callable]]:
     """The label of every node that has steps (or of this one), and its steps with its schedule changed as given."""
     called, memory = labels(plan, registry), Memory()
-    known: dict[str, Input] = {}
     flows = [node for flow in plan.flows.values() for node in flow.nodes if node.key != flow.hole]
-    for node in (*plan.nodes, *flows):
-        inputs = {
-            name: tuple(known[one] for one in key) if isinstance(key, tuple) else known[key]
-            for name, key in node.inputs.items()
-        }
-        known[node.key] = Input(node, called.get(node.key, node.stage), inputs)
-        describe = getattr(registry[node.stage], "steps", None)
-        if describe is None or only not in ("", node.key):
+    for each in connected((*plan.nodes, *flows), called):
+        describe = getattr(registry[each.node.stage], "steps", None)
+        if describe is None or only not in ("", each.node.key):
             continue
 
-        def make(schedule: Mapping[str, Any], node: Node = node, inputs=inputs, describe=describe) -> list[Step]:
+        def make(schedule: Mapping[str, Any], each: Input = each, describe=describe) -> list[Step]:
             loaded = Memory() if schedule else memory
-            return describe(Described(replace(node, schedule={**node.schedule, **schedule}), inputs, prompt, loaded))
+            node = replace(each.node, schedule={**each.node.schedule, **schedule})
+            return describe(Described(node, each.inputs, prompt, loaded))
 
-        yield known[node.key].label, make
+        yield each.label, make
 
 
 def _progress(row: Row, chip: Chip | None) -> str:

@@ -1,0 +1,284 @@
+"""What passes through a decoder take of one device, worked out from its shape. Imports no JAX.
+
+FLOPs are those of products, 2·m·n·k: on a matrix unit nothing else takes noticeable time.
+
+Bytes go to or from the device's main memory. Every pass reads its weights, and decoding its cache. Beyond that,
+
+- on a TPU, what a layer makes stays on the chip as far as it fits, and the rest is written and read once;
+- on a CPU, every value that products and the passes between them hand over goes through memory (`_Handed`), as XLA's
+  text has it: what a processor's caches hold, no program says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cai_jax.models import blocks
+from cai_jax.models.config import Config, parameters
+
+# Bytes of memory on a TPU's chip, which XLA gives to what programs make (128 MiB on a v5e: "How to Scale Your Model",
+# jax-ml.github.io/scaling-book/tpus).
+ON_CHIP = 128 * 2**20
+WIDE = 4  # bytes of what is trained, of its gradient and moments, of scores and logits
+
+
+class Work(NamedTuple):
+    """FLOPs and bytes."""
+
+    flops: float
+    bytes: float
+
+    def plus(self, other: Work) -> Work:
+        return Work(self.flops + other.flops, self.bytes + other.bytes)
+
+    def times(self, count: float) -> Work:
+        return Work(self.flops * count, self.bytes * count)
+
+
+class _Handed(NamedTuple):
+    """How often values go to or from a CPU's memory in a layer, by their width.
+
+    Attributes:
+      hidden: D numbers a token. queries, keys: N·H and K·H. inner: F.
+      scores: a number for every head, query and key.
+    """
+
+    hidden: int
+    queries: int
+    keys: int
+    inner: int
+    scores: int
+
+
+# Counted in XLA's text (jax 0.10.2). A product reads its input and writes its output; a norm reads twice and writes
+# once; turning, moving heads to the front and back, masking, the activation and a sum read and write theirs.
+_READ = _Handed(hidden=17, queries=8, keys=10, inner=6, scores=4)
+# One query a row: its softmax is no part of a product.
+_DECODED = _Handed(hidden=17, queries=8, keys=10, inner=6, scores=7)
+# Keys that all rows share: a softmax of its own, whose result is put together with that over the row.
+_SHARED = _Handed(hidden=0, queries=7, keys=0, inner=0, scores=8)
+# Norms, softmax and activation keep what their gradients need, in passes of their own.
+_FORWARD = _Handed(hidden=21, queries=10, keys=13, inner=11, scores=7)
+_BACKWARD = _Handed(hidden=35, queries=20, keys=20, inner=14, scores=7)
+
+# A last layer whose keys and values alone are wanted.
+_KEPT = _Handed(hidden=4, queries=1, keys=6, inner=0, scores=0)
+
+# The same of logits: drawing from them counts with the nucleus's sort, the dearer branch.
+_DRAWN, _ASKED, _LEARNT = 24, 4, 8
+# The same of a gradient's weights, on their way through norm, clip, two moments and the update: on a TPU the gradient is
+# read twice, and weights and moments are read and written.
+_UPDATED = {"cpu": 20, "tpu": 8}
+# The same of the unembedding's gradient, to which every block of positions adds.
+_ADDED = {"cpu": 6, "tpu": 2}
+# The same of keys and values on their way into the cache.
+_COPIED = {"cpu": 5, "tpu": 2}
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder as a device computes it.
+
+    Attributes:
+      config: its shape.
+      size: bytes of a number. stored: of a weight as it is kept, which is more in training.
+      platform: "cpu" or "tpu".
+      rank: columns of its adapters, those of all together; 0 without any.
+      split: over how many devices its heads and feed-forward units are split, of which each takes its part.
+    """
+
+    config: Config
+    size: int
+    stored: int
+    platform: str
+    rank: int = 0
+    split: int = 1
+
+    # -- weights
+
+    @property
+    def heads(self) -> tuple[int, int]:
+        """Numbers of a token's queries, and of its keys."""
+        return self.config.heads * self.config.head_dim, self.config.kv_heads * self.config.head_dim
+
+    @property
+    def inputs(self) -> int:
+        """Weights that make a layer's queries, keys and values."""
+        q, kv = self.heads
+        return self.config.hidden_size * (q + 2 * kv)
+
+    @property
+    def layer(self) -> int:
+        """Weights of a layer's matrices."""
+        c = self.config
+        return self.inputs + self.heads[0] * c.hidden_size + (2 + c.gated) * c.hidden_size * c.intermediate_size
+
+    @property
+    def vocabulary(self) -> int:
+        """Weights of the unembedding."""
+        return self.config.vocab_size * self.config.hidden_size
+
+    @property
+    def adapter(self) -> int:
+        """Numbers of a layer's adapters as they are multiplied with: those of queries, keys and values as one."""
+        (q, kv), d, f = self.heads, self.config.hidden_size, self.config.intermediate_size
+        return self.rank * (3 * (d + q + 2 * kv) + (q + d) + (2 + self.config.gated) * (d + f))
+
+    # -- passes
+
+    def read(self, rows: int, width: int, shared: int = 0, kernel: bool = True, kept: bool = False) -> Work:
+        """Reading rows of `width` tokens.
+
+        Args:
+          shared: keys of a text that stands before all rows.
+          kernel: whether attention may use the TPU's kernel.
+          kept: whether keys and values alone are wanted, for which the last layer makes nothing else.
+        """
+        tokens, layers = rows * width, self.config.layers - kept
+        weights = layers * (self.layer + self.adapter) + kept * (self.inputs + self.adapter)
+        flops = self._products(tokens, weights) + self._attention(rows, width, layers, shared, kernel)
+        moved = self._weights(layers * self.layer + kept * self.inputs) + self.looked_up(tokens)
+        if self.platform == "cpu":
+            moved += self._values(tokens * layers, rows * self._pairs(width, layers, kernel), _READ)
+            moved += self._values(tokens * kept, 0, _KEPT)
+            if shared:
+                moved += self._values(tokens * layers, tokens * layers * shared, _SHARED)
+        else:
+            moved += layers * self._spilled(rows, width, shared)
+        return Work(flops, moved)
+
+    def decode(self, rows: int, positions: int, steps: int, shared: int = 0) -> Work:
+        """Reading so many more tokens of every row, behind a cache of so many positions, and drawing after each."""
+        (q, kv), layers, keys = self.heads, self.config.layers, positions + shared
+        flops = self._products(rows, layers * (self.layer + self.adapter)) + 4.0 * q * layers * rows * keys / self.split
+        weights = layers * self.layer * self.stored / self.split
+        once = self._weights(layers * self.layer) - weights
+        if self.platform == "tpu" and self.stored == WIDE:  # products are of bfloat16
+            weights, once = weights / 2, 1.5 * weights
+        moved = weights + 2.0 * kv * self.size * layers * (rows * positions + shared) / self.split
+        moved += self.looked_up(rows)
+        if self.platform == "cpu":
+            moved += self._values(rows * layers, rows * layers * positions, _DECODED)
+            if shared:
+                moved += self._values(rows * layers, rows * layers * shared, _SHARED)
+        return Work(flops, moved).plus(self.unembed(rows, _DRAWN)).times(steps).plus(Work(0.0, once))
+
+    def unembed(self, positions: int, passes: int = _ASKED) -> Work:
+        """Logits of so many positions, which on a CPU so many passes read or write."""
+        logits = positions * self.config.vocab_size * WIDE * (passes if self.platform == "cpu" else 0)
+        moved = (self.vocabulary * self.stored + logits) / self.split
+        return Work(self._products(positions, self.vocabulary), moved)
+
+    def train(self, rows: int, width: int, frozen: bool = False, remat: bool = False) -> Work:
+        """Forward and backward of rows of `width` tokens, without logits; `frozen`: of the adapters alone.
+
+        With `remat` every layer is computed again in between.
+        """
+        tokens, layers = rows * width, self.config.layers
+        matrices, adapters = layers * self.layer, layers * self.adapter
+        attention = self._attention(rows, width, layers)
+        # A product has two in its gradient: by the weights, and by what goes in, which below an adapter are not wanted
+        # of any and of the first.
+        flops = self._products(tokens, 2 * matrices - self.inputs if frozen else 3 * matrices)
+        # Of the two products of attention the kernel's gradient takes three and four.
+        flops += self._products(tokens, 3 * adapters) + attention * (4.5 if self._on_kernel(width) else 3)
+        gradients = 0 if frozen else WIDE * matrices / self.split
+        moved = 2 * self._weights(matrices) + gradients + self.looked_up(tokens)
+        if self.platform == "cpu":
+            pairs = rows * self._pairs(width, layers)
+            moved += self._values(tokens * layers, pairs, _FORWARD) + self._values(tokens * layers, pairs, _BACKWARD)
+        else:
+            moved += layers * self._saved(rows, width)
+        if remat:
+            flops += self._products(tokens, matrices + adapters) + attention
+            moved += self.read(rows, width).bytes
+        return Work(flops, moved)
+
+    def learn(self, positions: int, times: int, frozen: bool = False) -> Work:
+        """Logits of so many positions, and their gradients, so many times."""
+        # In several blocks the gradients compute logits again; those of a single one they share.
+        flops = self._products(positions, self.vocabulary) * ((4 if times > 1 else 3) - frozen)
+        added = 0 if frozen else _ADDED[self.platform] * WIDE
+        moved = self.vocabulary * (3 * self.stored + added) / self.split
+        if self.platform == "cpu":
+            moved += positions * self.config.vocab_size * WIDE * _LEARNT / self.split
+        return Work(flops, moved).times(times)
+
+    def copied(self, rows: int, width: int) -> float:
+        """Bytes of putting the keys and values of rows into a cache."""
+        return 2.0 * self.heads[1] * self.size * self.config.layers * rows * width * _COPIED[self.platform] / self.split
+
+    def trained(self, frozen: bool, headed: bool) -> int:
+        """How many weights are trained; `headed`: with an unembedding of its own, if the decoder has one."""
+        if frozen:
+            return self.config.layers * self.adapter
+        return parameters(self.config) - (not headed and not self.config.tie_embeddings) * self.vocabulary
+
+    def update(self, weights: float, summed: bool) -> float:
+        """Bytes of an update of trained weights by AdamW; `summed`: their gradients, over several devices."""
+        return WIDE * weights * (_UPDATED[self.platform] + 2 * summed)
+
+    def looked_up(self, tokens: int) -> float:
+        """Bytes of the embeddings of tokens: of their rows, or of the table where a chip has room for it."""
+        row = self.config.hidden_size * self.stored
+        table = self.config.vocab_size * row / self.split
+        return table if self.platform == "tpu" and table < ON_CHIP / 2 else 2.0 * tokens * row
+
+    # -- what goes on within a layer
+
+    def _products(self, rows: float, weights: float) -> float:
+        """FLOPs of so many rows and matrices of so many weights."""
+        return 2.0 * rows * weights / self.split
+
+    def _weights(self, weights: float) -> float:
+        """Bytes of reading weights; on a CPU, those of queries, keys and values are first written side by side."""
+        beside = 2 * self.inputs / self.layer if self.platform == "cpu" and self.split == 1 else 0
+        return weights * self.stored * (1 + beside) / self.split
+
+    def _on_kernel(self, width: int, kernel: bool = True) -> bool:
+        return kernel and self.platform == "tpu" and width % blocks.LANES == 0
+
+    def _pairs(self, width: int, layers: int, kernel: bool = True) -> int:
+        """Pairs of a query and a key of a row that a head computes in the first layers."""
+        windows = (self.config.window(each) if kernel else None for each in range(layers))
+        return sum(blocks.pairs(width, window, self._on_kernel(width, kernel)) for window in windows)
+
+    def _attention(self, rows: int, width: int, layers: int, shared: int = 0, kernel: bool = True) -> float:
+        """FLOPs of attention in the first layers; the kernel's heads are padded to its lanes."""
+        own = self.config.head_dim
+        if self._on_kernel(width, kernel):
+            own = -(-own // blocks.LANES) * blocks.LANES
+        scores = own * self._pairs(width, layers, kernel) + self.config.head_dim * layers * width * shared
+        return 4.0 * self.config.heads * rows * scores / self.split
+
+    def _values(self, tokens: float, pairs: float, handed: _Handed) -> float:
+        """Bytes of what is handed over for so many tokens, and pairs of a query and a key."""
+        (q, kv), c = self.heads, self.config
+        inner = handed.queries * q + handed.keys * kv + handed.inner * c.intermediate_size
+        numbers = tokens * (handed.hidden * c.hidden_size + inner / self.split)
+        return numbers * self.size + pairs * c.heads / self.split * handed.scores * WIDE
+
+    def _spilled(self, rows: int, width: int, shared: int = 0) -> float:
+        """Bytes of what a TPU's chip has no room for while a layer reads rows."""
+        (q, kv), c = self.heads, self.config
+        hidden, inner = c.hidden_size, c.intermediate_size / self.split
+        attending = _excess(
+            [self.size * rows * width * each for each in (hidden, (q + 2 * kv) / self.split, q / self.split)]
+        )
+        feeding = _excess([self.size * rows * width * each for each in (hidden, *[inner] * (1 + c.gated))])
+        return attending + feeding
+
+    def _saved(self, rows: int, width: int) -> float:
+        """Bytes of what a layer keeps on a TPU for its gradient, written and read once."""
+        (q, kv), c = self.heads, self.config
+        numbers = 2 * c.hidden_size + (2 * q + 2 * kv + (1 + c.gated) * c.intermediate_size) / self.split
+        return 2.0 * self.size * rows * width * numbers
+
+
+def _excess(values: list[float]) -> float:
+    """Bytes of writing and reading those of some values, the largest first, for which a chip has no room."""
+    left, moved = sorted(values), 0.0
+    while sum(left) > ON_CHIP:
+        moved += 2 * left.pop()
+    return moved
