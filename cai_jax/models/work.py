@@ -42,6 +42,8 @@ class _Handed(NamedTuple):
     Attributes:
       hidden: D numbers a token. queries, keys: N·H and K·H. inner: F.
       scores: a number for every head, query and key.
+      seen: K·H numbers for every key at which a block of queries looks.
+      cut: N·H numbers for every query of a row that is cut into blocks.
     """
 
     hidden: int
@@ -49,19 +51,22 @@ class _Handed(NamedTuple):
     keys: int
     inner: int
     scores: int
+    seen: int = 0
+    cut: int = 0
 
 
 # Counted in XLA's text (jax 0.10.2). A product reads its input and writes its output; a norm reads twice and writes
 # once; turning, moving heads to the front and back, masking, the activation and a sum read and write theirs.
-_READ = _Handed(hidden=17, queries=8, keys=10, inner=6, scores=4)
+_READ = _Handed(hidden=17, queries=8, keys=4, inner=6, scores=4, seen=6, cut=2)
 # One query a row: its softmax is no part of a product.
 _DECODED = _Handed(hidden=17, queries=8, keys=10, inner=6, scores=7)
 # Keys that all rows share: a softmax of its own, whose result is put together with that over the row.
 _SHARED = _Handed(hidden=0, queries=7, keys=0, inner=0, scores=8)
 # Norms, softmax and activation keep what their gradients need, in passes of their own.
-_FORWARD = _Handed(hidden=21, queries=10, keys=13, inner=11, scores=7)
-_BACKWARD = _Handed(hidden=35, queries=20, keys=20, inner=14, scores=7)
-
+_FORWARD = _Handed(hidden=21, queries=10, keys=4, inner=11, scores=7, seen=6)
+_BACKWARD = _Handed(hidden=35, queries=20, keys=10, inner=14, scores=7, seen=6)
+# An adapter reads what goes in, and what it adds is written and read.
+_ADAPTED = _Handed(hidden=7, queries=3, keys=4, inner=5, scores=0)
 # A last layer whose keys and values alone are wanted.
 _KEPT = _Handed(hidden=4, queries=1, keys=6, inner=0, scores=0)
 
@@ -140,10 +145,9 @@ class Decoder:
         flops = self._products(tokens, weights) + self._attention(rows, width, layers, shared, kernel)
         moved = self._weights(layers * self.layer + kept * self.inputs) + self.looked_up(tokens)
         if self.platform == "cpu":
-            moved += self._values(tokens * layers, rows * self._pairs(width, layers, kernel), _READ)
-            moved += self._values(tokens * kept, 0, _KEPT)
-            if shared:
-                moved += self._values(tokens * layers, tokens * layers * shared, _SHARED)
+            moved += self._rows(rows, width, layers, _READ, kernel) + self._values(tokens * kept, _KEPT)
+            moved += self._values(tokens * layers, _SHARED, tokens * layers * shared) if shared else 0
+            moved += self._values(tokens * self.config.layers, _ADAPTED) if self.rank else 0
         else:
             moved += layers * self._spilled(rows, width, shared)
         return Work(flops, moved)
@@ -159,9 +163,10 @@ class Decoder:
         moved = weights + 2.0 * kv * self.size * layers * (rows * positions + shared) / self.split
         moved += self.looked_up(rows)
         if self.platform == "cpu":
-            moved += self._values(rows * layers, rows * layers * positions, _DECODED)
-            if shared:
-                moved += self._values(rows * layers, rows * layers * shared, _SHARED)
+            tokens = rows * layers
+            moved += self._values(tokens, _DECODED, tokens * positions)
+            moved += self._values(tokens, _SHARED, tokens * shared) if shared else 0
+            moved += self._values(tokens, _ADAPTED) if self.rank else 0
         return Work(flops, moved).plus(self.unembed(rows, _DRAWN)).times(steps).plus(Work(0.0, once))
 
     def unembed(self, positions: int, passes: int = _ASKED) -> Work:
@@ -186,8 +191,8 @@ class Decoder:
         gradients = 0 if frozen else WIDE * matrices / self.split
         moved = 2 * self._weights(matrices) + gradients + self.looked_up(tokens)
         if self.platform == "cpu":
-            pairs = rows * self._pairs(width, layers)
-            moved += self._values(tokens * layers, pairs, _FORWARD) + self._values(tokens * layers, pairs, _BACKWARD)
+            moved += self._rows(rows, width, layers, _FORWARD) + self._rows(rows, width, layers, _BACKWARD)
+            moved += 3 * self._values(tokens * layers, _ADAPTED) if self.rank else 0
         else:
             moved += layers * self._saved(rows, width)
         if remat:
@@ -252,12 +257,20 @@ class Decoder:
         scores = own * self._pairs(width, layers, kernel) + self.config.head_dim * layers * width * shared
         return 4.0 * self.config.heads * rows * scores / self.split
 
-    def _values(self, tokens: float, pairs: float, handed: _Handed) -> float:
-        """Bytes of what is handed over for so many tokens, and pairs of a query and a key."""
+    def _rows(self, rows: int, width: int, layers: int, handed: _Handed, kernel: bool = True) -> float:
+        """Bytes of what so many layers hand over while rows attend to themselves."""
+        cut = [list(blocks.plain(width, self.config.window(each) if kernel else None)) for each in range(layers)]
+        seen = rows * sum(end - first for layer in cut for _, end, first in layer)
+        pieces = rows * width * sum(len(layer) > 1 for layer in cut)
+        return self._values(rows * width * layers, handed, rows * self._pairs(width, layers, kernel), seen, pieces)
+
+    def _values(self, tokens: float, handed: _Handed, scores: float = 0, seen: float = 0, cut: float = 0) -> float:
+        """Bytes of what is handed over for so many tokens, pairs of a query and a key, keys seen, and queries cut."""
         (q, kv), c = self.heads, self.config
-        inner = handed.queries * q + handed.keys * kv + handed.inner * c.intermediate_size
-        numbers = tokens * (handed.hidden * c.hidden_size + inner / self.split)
-        return numbers * self.size + pairs * c.heads / self.split * handed.scores * WIDE
+        split = tokens * (handed.queries * q + handed.keys * kv + handed.inner * c.intermediate_size)
+        split += seen * handed.seen * kv + cut * handed.cut * q
+        numbers = tokens * handed.hidden * c.hidden_size + split / self.split
+        return numbers * self.size + scores * c.heads / self.split * handed.scores * WIDE
 
     def _spilled(self, rows: int, width: int, shared: int = 0) -> float:
         """Bytes of what a TPU's chip has no room for while a layer reads rows."""
