@@ -72,6 +72,8 @@ _KEPT = _Handed(hidden=4, queries=1, keys=6, inner=0, scores=0)
 
 # The same of logits: drawing from them counts with the nucleus's sort, the dearer branch.
 _DRAWN, _ASKED, _LEARNT = 24, 4, 8
+# The same of the weights of queries, keys and values on their way side by side, which a TPU does in two passes.
+_BESIDE = {"cpu": 2, "tpu": 4}
 # The same of a gradient's weights, on their way through norm, clip, two moments and the update: on a TPU the gradient is
 # read twice, and weights and moments are read and written.
 _UPDATED = {"cpu": 20, "tpu": 8}
@@ -143,25 +145,25 @@ class Decoder:
         tokens, layers = rows * width, self.config.layers - kept
         weights = layers * (self.layer + self.adapter) + kept * (self.inputs + self.adapter)
         flops = self._products(tokens, weights) + self._attention(rows, width, layers, shared, kernel)
-        moved = self._weights(layers * self.layer + kept * self.inputs) + self.looked_up(tokens)
+        moved = self._weights(layers * self.layer + kept * self.inputs) + self._looked_up(tokens)
         if self.platform == "cpu":
+            moved += self._beside(self.config.layers)
             moved += self._rows(rows, width, layers, _READ, kernel) + self._values(tokens * kept, _KEPT)
             moved += self._values(tokens * layers, _SHARED, tokens * layers * shared) if shared else 0
             moved += self._values(tokens * self.config.layers, _ADAPTED) if self.rank else 0
         else:
-            moved += layers * self._spilled(rows, width, shared)
+            moved += layers * self._spilled(rows, width, shared, kernel)
         return Work(flops, moved)
 
     def decode(self, rows: int, positions: int, steps: int, shared: int = 0) -> Work:
         """Reading so many more tokens of every row, behind a cache of so many positions, and drawing after each."""
         (q, kv), layers, keys = self.heads, self.config.layers, positions + shared
         flops = self._products(rows, layers * (self.layer + self.adapter)) + 4.0 * q * layers * rows * keys / self.split
-        weights = layers * self.layer * self.stored / self.split
-        once = self._weights(layers * self.layer) - weights
+        weights = self._weights(layers * self.layer)
+        once = self._beside(layers)
         if self.platform == "tpu" and self.stored == WIDE:  # products are of bfloat16
-            weights, once = weights / 2, 1.5 * weights
+            weights, once = weights / 2, once + 1.5 * weights
         moved = weights + 2.0 * kv * self.size * layers * (rows * positions + shared) / self.split
-        moved += self.looked_up(rows)
         if self.platform == "cpu":
             tokens = rows * layers
             moved += self._values(tokens, _DECODED, tokens * positions)
@@ -189,14 +191,15 @@ class Decoder:
         # Of the two products of attention the kernel's gradient takes three and four.
         flops += self._products(tokens, 3 * adapters) + attention * (4.5 if self._on_kernel(width) else 3)
         gradients = 0 if frozen else WIDE * matrices / self.split
-        moved = 2 * self._weights(matrices) + gradients + self.looked_up(tokens)
+        moved = 2 * self._weights(matrices) + self._beside(layers) + gradients + self._looked_up(tokens)
         if self.platform == "cpu":
             moved += self._rows(rows, width, layers, _FORWARD) + self._rows(rows, width, layers, _BACKWARD)
             moved += 3 * self._values(tokens * layers, _ADAPTED) if self.rank else 0
         else:
             moved += layers * self._saved(rows, width)
         if remat:
-            flops += self._products(tokens, matrices + adapters) + attention
+            down = layers * self.config.hidden_size * self.config.intermediate_size  # whose output no gradient needs
+            flops += self._products(tokens, matrices + adapters - down) + attention
             moved += self.read(rows, width).bytes
         return Work(flops, moved)
 
@@ -224,11 +227,11 @@ class Decoder:
         """Bytes of an update of trained weights by AdamW; `summed`: their gradients, over several devices."""
         return WIDE * weights * (_UPDATED[self.platform] + 2 * summed)
 
-    def looked_up(self, tokens: int) -> float:
+    def _looked_up(self, tokens: int) -> float:
         """Bytes of the embeddings of tokens: of their rows, or of the table where a chip has room for it."""
         row = self.config.hidden_size * self.stored
         table = self.config.vocab_size * row / self.split
-        return table if self.platform == "tpu" and table < ON_CHIP / 2 else 2.0 * tokens * row
+        return table if self.platform == "tpu" and table < ON_CHIP else 2.0 * tokens * row
 
     # -- what goes on within a layer
 
@@ -237,9 +240,12 @@ class Decoder:
         return 2.0 * rows * weights / self.split
 
     def _weights(self, weights: float) -> float:
-        """Bytes of reading weights; on a CPU, those of queries, keys and values are first written side by side."""
-        beside = 2 * self.inputs / self.layer if self.platform == "cpu" and self.split == 1 else 0
-        return weights * self.stored * (1 + beside) / self.split
+        """Bytes of reading weights."""
+        return weights * self.stored / self.split
+
+    def _beside(self, layers: int) -> float:
+        """Bytes of laying those of queries, keys and values side by side, as is done where heads are not split."""
+        return layers * self.inputs * self.stored * _BESIDE[self.platform] if self.split == 1 else 0.0
 
     def _on_kernel(self, width: int, kernel: bool = True) -> bool:
         return kernel and self.platform == "tpu" and width % blocks.LANES == 0
@@ -272,15 +278,24 @@ class Decoder:
         numbers = tokens * handed.hidden * c.hidden_size + split / self.split
         return numbers * self.size + scores * c.heads / self.split * handed.scores * WIDE
 
-    def _spilled(self, rows: int, width: int, shared: int = 0) -> float:
-        """Bytes of what a TPU's chip has no room for while a layer reads rows."""
+    def _spilled(self, rows: int, width: int, shared: int = 0, kernel: bool = True) -> float:
+        """Bytes that a layer moves on a TPU since its chip has no room for them while it reads rows."""
         (q, kv), c = self.heads, self.config
-        hidden, inner = c.hidden_size, c.intermediate_size / self.split
-        attending = _excess(
-            [self.size * rows * width * each for each in (hidden, (q + 2 * kv) / self.split, q / self.split)]
-        )
-        feeding = _excess([self.size * rows * width * each for each in (hidden, *[inner] * (1 + c.gated))])
-        return attending + feeding
+        token = self.size * rows * width
+        hidden, inner, heads = token * c.hidden_size, token * c.intermediate_size / self.split, token / self.split
+        # Each with how often it is written or read: the residual stream, heads as they are made, turned, and seen.
+        attending = [(hidden, 3), (heads * (q + 2 * kv), 2), (heads * (q + 2 * kv), 4), (heads * q, 3)]
+        attending.append((self.inputs * self.stored * (self.split == 1), _BESIDE["tpu"]))
+        block = max(end - start for start, end, _ in blocks.plain(width))
+        score = WIDE * rows * c.heads / self.split  # of a query and a key, of which a block is made at a time
+        if not self._on_kernel(width, kernel):
+            pairs = self._pairs(width, c.layers, kernel) / c.layers
+            attending.append((score * block * width, 3 * pairs / (block * width)))
+        if shared:
+            attending += [(score * block * shared, 3 * width / block), (2 * heads * q, 3)]
+        feeding = [(hidden, 4), *[(inner, 2)] * (1 + c.gated)]
+        matrix = self.stored * c.hidden_size / self.split
+        return _excess(attending, matrix * (q + 2 * kv)) + _excess(feeding, matrix * c.intermediate_size)
 
     def _saved(self, rows: int, width: int) -> float:
         """Bytes of what a layer keeps on a TPU for its gradient, written and read once."""
@@ -289,9 +304,6 @@ class Decoder:
         return 2.0 * self.size * rows * width * numbers
 
 
-def _excess(values: list[float]) -> float:
-    """Bytes of writing and reading those of some values, the largest first, for which a chip has no room."""
-    left, moved = sorted(values), 0.0
-    while sum(left) > ON_CHIP:
-        moved += 2 * left.pop()
-    return moved
+def _excess(values: list[tuple[float, float]], matrix: float) -> float:
+    """Bytes moved of values, each with how often it is, if a chip has no room for them beside a matrix."""
+    return sum(size * times for size, times in values) if sum(size for size, _ in values) > ON_CHIP - matrix else 0.0
