@@ -72,10 +72,12 @@ _KEPT = _Handed(hidden=4, queries=1, keys=6, inner=0, scores=0)
 
 # The same of logits: drawing from them counts with the nucleus's sort, the dearer branch.
 _DRAWN, _ASKED, _LEARNT = 24, 4, 8
-# The same of the weights of queries, keys and values on their way side by side, which a TPU does in two passes.
+# The same of D numbers a token, more than else, where heads are split over devices.
+_SPLIT = 6
+# The same of the weights of queries, keys and values on their way side by side; a TPU makes two passes.
 _BESIDE = {"cpu": 2, "tpu": 4}
-# The same of a gradient's weights, on their way through norm, clip, two moments and the update: on a TPU the gradient is
-# read twice, and weights and moments are read and written.
+# The same of a gradient's weights, on their way through norm, clip, two moments and the update: on a TPU the gradient
+# is read twice, and weights and moments are read and written.
 _UPDATED = {"cpu": 20, "tpu": 8}
 # The same of the unembedding's gradient, to which every block of positions adds.
 _ADDED = {"cpu": 6, "tpu": 2}
@@ -143,9 +145,10 @@ class Decoder:
           kept: whether keys and values alone are wanted, for which the last layer makes nothing else.
         """
         tokens, layers = rows * width, self.config.layers - kept
-        weights = layers * (self.layer + self.adapter) + kept * (self.inputs + self.adapter)
+        last = self.inputs if self.split == 1 else self.config.hidden_size * 2 * self.heads[1]
+        weights = layers * (self.layer + self.adapter) + kept * last
         flops = self._products(tokens, weights) + self._attention(rows, width, layers, shared, kernel)
-        moved = self._weights(layers * self.layer + kept * self.inputs) + self._looked_up(tokens)
+        moved = self._weights(layers * self.layer + kept * last) + self._looked_up(tokens)
         if self.platform == "cpu":
             moved += self._beside(self.config.layers)
             moved += self._rows(rows, width, layers, _READ, kernel) + self._values(tokens * kept, _KEPT)
@@ -223,9 +226,28 @@ class Decoder:
             return self.config.layers * self.adapter
         return parameters(self.config) - (not headed and not self.config.tie_embeddings) * self.vocabulary
 
-    def update(self, weights: float, summed: bool) -> float:
-        """Bytes of an update of trained weights by AdamW; `summed`: their gradients, over several devices."""
-        return WIDE * weights * (_UPDATED[self.platform] + 2 * summed)
+    def orthogonalised(self) -> Work:
+        """Muon's five steps of Newton and Schulz on every matrix of the layers, each X of [m, n], m at most n, whole.
+
+        A step makes A = X Xᵀ, B = b A + c A A and a X + B X (optax.contrib.muon).
+        """
+        (q, kv), d, f = self.heads, self.config.hidden_size, self.config.intermediate_size
+        matrices = [(d, q), (d, kv), (d, kv), (d, q), *[(d, f)] * (2 + self.config.gated)]
+        flops = moved = 0.0
+        for m, n in map(sorted, matrices):
+            flops += 5 * (4.0 * m * m * n + 2.0 * m**3)
+            moved += 5 * WIDE * (6.0 * m * n + 7.0 * m * m)  # as often as the products and sums read and write them
+        return Work(flops, moved).times(self.config.layers)
+
+    def update(self, weights: float, summed: bool, shards: int = 1) -> float:
+        """Bytes of an update of trained weights by AdamW.
+
+        Args:
+          summed: gradients are summed over several devices.
+          shards: over how many devices what is trained is split, from which forward and backward gather it.
+        """
+        gathered = 3 + 3 / shards if shards > 1 else 2 * summed
+        return WIDE * weights / self.split * (_UPDATED[self.platform] / shards + gathered)
 
     def _looked_up(self, tokens: int) -> float:
         """Bytes of the embeddings of tokens: of their rows, or of the table where a chip has room for it."""
@@ -275,7 +297,9 @@ class Decoder:
         (q, kv), c = self.heads, self.config
         split = tokens * (handed.queries * q + handed.keys * kv + handed.inner * c.intermediate_size)
         split += seen * handed.seen * kv + cut * handed.cut * q
-        numbers = tokens * handed.hidden * c.hidden_size + split / self.split
+        # Where heads are split their products read the input each, and two products are summed over devices.
+        hidden = handed.hidden + (_SPLIT if self.split > 1 and handed.hidden else 0)
+        numbers = tokens * hidden * c.hidden_size + split / self.split
         return numbers * self.size + scores * c.heads / self.split * handed.scores * WIDE
 
     def _spilled(self, rows: int, width: int, shared: int = 0, kernel: bool = True) -> float:

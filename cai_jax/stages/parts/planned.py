@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from cai_jax.engine import buckets, worth
 from cai_jax.engine.options import Tail
@@ -18,6 +18,19 @@ from cai_jax.stages.parts.steps import OPTIONS, REQUEST_TOKENS, SHOT_TOKENS, For
 _SIZES = {"float32": 4, "bfloat16": 2}
 
 
+class Grid(NamedTuple):
+    """How many devices a mesh has along each axis (parallel/mesh.py)."""
+
+    data: int
+    fsdp: int = 1
+    tensor: int = 1
+
+    @property
+    def rows(self) -> int:
+        """Parts into which rows are split."""
+        return self.data * self.fsdp
+
+
 class Planned(Foreseen):
     """A node whose cost is estimated for a machine."""
 
@@ -25,24 +38,21 @@ class Planned(Foreseen):
         super().__init__(node, inputs, prompt)
         self.machine = machine
 
-    def grid(self, training: bool = False) -> tuple[int, int]:
-        """Into how many parts the node's mesh splits rows, and into how many heads (parts/devices.py).
-
-        Under pmap, models that are only read lie on one device.
-        """
+    def grid(self, training: bool = False) -> Grid:
+        """The node's mesh (parts/devices.py); under pmap, models that are only read lie on one device."""
         asked, devices = self.node.schedule.get("mesh", "auto"), self.machine.devices
         if asked == "one" or (asked == "pmap" and not training):
-            return 1, 1
+            return Grid(1)
         if isinstance(asked, str):
-            return devices, 1
-        split = asked["tensor"]
-        return (asked["data"] * asked["fsdp"] or devices // split), split
+            return Grid(devices)
+        rest = asked["fsdp"] * asked["tensor"]
+        return Grid(asked["data"] or max(1, devices // rest), asked["fsdp"], asked["tensor"])
 
     def decoders(self, name: str) -> list[Decoder]:
         """The decoders of the artefact given as parameter `name`; none where their shape is not known."""
         given = self.inputs[name]
         return [
-            Decoder(config, _SIZES[dtype], _SIZES[dtype], self.machine.platform, _rank(given), self.grid()[1])
+            Decoder(config, _SIZES[dtype], _SIZES[dtype], self.machine.platform, _rank(given), self.grid().tensor)
             for config, dtype in given.type.decoders
         ]
 
@@ -53,7 +63,7 @@ class Planned(Foreseen):
 
     def share(self, rows: int, training: bool = False) -> int:
         """Rows that a device computes of so many: its part, or all where they do not divide."""
-        parts, _ = self.grid(training)
+        parts = self.grid(training).rows
         return rows if rows % parts else rows // parts
 
 
@@ -87,8 +97,8 @@ def writing(ctx: Planned, model: Decoder, texts: float, longest: int, shared: in
     """Writing `texts` texts behind prompts of up to `longest` tokens, as `described.writing` lays them out."""
     from cai_jax.stages.parts.writing import SLOTS
 
-    new, (parts, _) = ctx.params.get("max_new", 128), ctx.grid()
-    slots = ctx.node.schedule.get("slots") or SLOTS * parts
+    new = ctx.params.get("max_new", 128)
+    slots = ctx.node.schedule.get("slots") or SLOTS * ctx.grid().rows
     room = model.config.max_position - new - shared
     longest = min(longest, room)
     longest = longest if exact else min(buckets.power(longest), room)
@@ -104,7 +114,7 @@ def writing(ctx: Planned, model: Decoder, texts: float, longest: int, shared: in
 
 def asking(ctx: Planned, model: Decoder, questions: float, longest: int, shared: int = 0) -> Cost:
     """Scoring the two options behind so many questions of up to `longest` tokens."""
-    tail, (parts, _) = Tail.of(OPTIONS), ctx.grid()
+    tail, parts = Tail.of(OPTIONS), ctx.grid().rows
     longest = min(longest, model.config.max_position - shared - max(map(len, OPTIONS)))
     width = buckets.eighth(longest + tail.tokens.size)
     rows = worth.rows_at_once(parts, worth.at_once(ctx.machine.platform) * parts, width)
@@ -154,14 +164,18 @@ def training(
         positions, blocks = _blocks(width, chunk)
         work = work.plus(model.learn(mine * positions, blocks, frozen))
     weights = model.trained(frozen, chunk is not None)
-    moved = model.update(weights, ctx.grid(True)[0] > 1)
+    grid = ctx.grid(True)
+    moved = model.update(weights, grid.rows > 1, grid.fsdp)
     if times > 1:  # gradients are added up, from zeros
         moved += 3.0 * WIDE * weights * times
-    return ctx.everywhere(work.times(times).plus(Work(0.0, moved)), rows * texts * width, calls, True)
+    work = work.times(times).plus(Work(0.0, moved))
+    if ctx.params.get("optimizer") == "muon":
+        work = work.plus(model.orthogonalised())
+    return ctx.everywhere(work, rows * texts * width, calls, True)
 
 
 def trained(ctx: Planned, model: Decoder) -> tuple[Decoder, bool]:
-    """A model as the node trains it, and whether that is an adapter alone; else all its weights are, merged and wide."""
+    """A model as the node trains it, and whether of it an adapter alone; else all weights are, merged and wide."""
     adapter = ctx.params["adapter"]
     if adapter == "full":
         return replace(model, rank=0, stored=WIDE), False
