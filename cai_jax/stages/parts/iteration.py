@@ -12,6 +12,7 @@ from cai_jax.learn import ppo, rollout
 from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.stages.parts import described
 from cai_jax.stages.parts.devices import devices_of
+from cai_jax.stages.parts.models import two_layouts
 from cai_jax.stages.parts.reinforcing import begun, frozen_of, settings_of
 from cai_jax.stages.parts.steps import Described, Step, abstract, adapted
 from cai_jax.stages.parts.training import compiled, updates_of
@@ -42,8 +43,7 @@ def _served(ctx: Described, model):
     laid = {"dtype": model.params["embed"].dtype.name, "devices": devices, "trained": False, "scored": False}
     if ctx.params["adapter"] == "full":
         return abstract(model.config, **laid)
-    alike = isinstance(devices, str) or devices.shape["fsdp"] == 1
-    base = model if alike else abstract(model.config, **laid)
+    base = abstract(model.config, **laid) if two_layouts(devices) else model
     return adapted(base, ctx.params["adapter"]["rank"], **laid)
 
 

@@ -59,7 +59,12 @@ def load(ctx, path: str, dtype: str, trained: bool = False) -> Model:
     devices = devices_of(ctx)
     mesh = None if isinstance(devices, str) else devices
     # Where both layouts are one, so is the model.
-    return _load(str(Path(path).resolve()), dtype, mesh, trained and mesh is not None and mesh.shape["fsdp"] > 1)
+    return _load(str(Path(path).resolve()), dtype, mesh, trained and two_layouts(devices))
+
+
+def two_layouts(devices: Mesh | str) -> bool:
+    """Whether training lays a model out on these devices (`devices_of`) in another way than reading."""
+    return not isinstance(devices, str) and devices.shape["fsdp"] > 1
 
 
 @functools.lru_cache(maxsize=KEPT)

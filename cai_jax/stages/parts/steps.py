@@ -157,6 +157,7 @@ class Described(Foreseen):
 
     def _loaded(self, given: Input, trained: bool) -> list[Model]:
         scored, devices = given.type.kind == "RewardModel", devices_of(self)
+        trained = trained and models.two_layouts(devices)
         if not given.type.decoders:
             raise UserError(
                 f"the shape of the model {given.label} is not known",
@@ -167,6 +168,7 @@ class Described(Foreseen):
             key = (given.node.key, number, dtype, devices, trained)
             make = functools.partial(self._made, given, config, dtype, devices, trained, scored)
             label = given.label if number == 0 else f"{given.label} ({number + 1})"
+            label += ", laid out for training" if trained else ""
             out.append(self._memory.load(key, label, make))
             self._mine[label] = out[-1]
         return out
