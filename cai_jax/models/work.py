@@ -4,7 +4,8 @@ FLOPs are those of products, 2·m·n·k: on a matrix unit nothing else takes not
 
 Bytes go to or from the device's main memory. Every pass reads its weights, and decoding its cache. Beyond that,
 
-- on a TPU, what a layer makes stays on the chip as far as it fits, and the rest is written and read once;
+- on a TPU, what a layer attends with, and what it feeds forward, stays on the chip where it fits, and is written and
+  read where it does not; what a gradient needs again is, always;
 - on a CPU, every value that products and the passes between them hand over goes through memory (`_Handed`), as XLA's
   text has it: what a processor's caches hold, no program says.
 """

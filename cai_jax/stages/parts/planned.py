@@ -100,8 +100,8 @@ def writing(ctx: Planned, model: Decoder, texts: float, longest: int, shared: in
     new = ctx.params.get("max_new", 128)
     slots = ctx.node.schedule.get("slots") or SLOTS * ctx.grid().rows
     room = model.config.max_position - new - shared
-    longest = min(longest, room)
-    longest = longest if exact else min(buckets.power(longest), room)
+    longest = max(1, min(longest, room))
+    longest = longest if exact else min(buckets.power(longest), max(1, room))
     settings = Sampling(new, slots=slots, longest=longest)
     width, positions, before = buckets.power(longest), settings.positions(longest), _stored(shared)
     rows = ctx.share(settings.batch)
