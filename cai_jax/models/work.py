@@ -82,6 +82,8 @@ _BESIDE = {"cpu": 2, "tpu": 4}
 _UPDATED = {"cpu": 20, "tpu": 8}
 # The same of the unembedding's gradient, to which every block of positions adds.
 _ADDED = {"cpu": 6, "tpu": 2}
+# The same of a matrix and of its square in a step of Muon's; on a CPU a step adds up what those before have made.
+_TURNED = {"cpu": (15, 10), "tpu": (6, 7)}
 # The same of keys and values on their way into the cache.
 _COPIED = {"cpu": 5, "tpu": 2}
 
@@ -176,9 +178,8 @@ class Decoder:
         return Work(flops, moved).plus(self.unembed(rows, _DRAWN)).times(steps).plus(Work(0.0, once))
 
     def unembed(self, positions: int, passes: int = _ASKED) -> Work:
-        """Logits of so many positions, which on a CPU so many passes read or write."""
-        logits = positions * self.config.vocab_size * WIDE * (passes if self.platform == "cpu" else 0)
-        moved = (self.vocabulary * self.stored + logits) / self.split
+        """Logits of so many positions, which so many passes read or write."""
+        moved = self.vocabulary * self.stored / self.split + self._logits(positions, passes)
         return Work(self._products(positions, self.vocabulary), moved)
 
     def train(self, rows: int, width: int, frozen: bool = False, remat: bool = False) -> Work:
@@ -201,6 +202,7 @@ class Decoder:
             moved += 3 * self._values(tokens * layers, _ADAPTED) if self.rank else 0
         else:
             moved += layers * self._saved(rows, width)
+            moved += 2 * self._values(tokens * layers, _ADAPTED) if self.rank else 0
         if remat:
             down = layers * self.config.hidden_size * self.config.intermediate_size  # whose output no gradient needs
             flops += self._products(tokens, matrices + adapters - down) + attention
@@ -212,9 +214,7 @@ class Decoder:
         # In several blocks the gradients compute logits again; those of a single one they share.
         flops = self._products(positions, self.vocabulary) * ((4 if times > 1 else 3) - frozen)
         added = 0 if frozen else _ADDED[self.platform] * WIDE
-        moved = self.vocabulary * (3 * self.stored + added) / self.split
-        if self.platform == "cpu":
-            moved += positions * self.config.vocab_size * WIDE * _LEARNT / self.split
+        moved = self.vocabulary * (3 * self.stored + added) / self.split + self._logits(positions, _LEARNT)
         return Work(flops, moved).times(times)
 
     def copied(self, rows: int, width: int) -> float:
@@ -234,10 +234,10 @@ class Decoder:
         """
         (q, kv), d, f = self.heads, self.config.hidden_size, self.config.intermediate_size
         matrices = [(d, q), (d, kv), (d, kv), (d, q), *[(d, f)] * (2 + self.config.gated)]
-        flops = moved = 0.0
+        flops, moved, (wide, square) = 0.0, 0.0, _TURNED[self.platform]
         for m, n in map(sorted, matrices):
             flops += 5 * (4.0 * m * m * n + 2.0 * m**3)
-            moved += 5 * WIDE * (6.0 * m * n + 7.0 * m * m)  # as often as the products and sums read and write them
+            moved += 5 * WIDE * (wide * m * n + square * m * m)
         return Work(flops, moved).times(self.config.layers)
 
     def update(self, weights: float, summed: bool, shards: int = 1) -> float:
@@ -285,6 +285,13 @@ class Decoder:
             own = -(-own // blocks.LANES) * blocks.LANES
         scores = own * self._pairs(width, layers, kernel) + self.config.head_dim * layers * width * shared
         return 4.0 * self.config.heads * rows * scores / self.split
+
+    def _logits(self, positions: int, passes: int) -> float:
+        """Bytes of so many passes over logits; a TPU makes half as many, and none over what its chip has room for."""
+        size = positions * self.config.vocab_size * WIDE / self.split
+        if self.platform == "cpu":
+            return size * passes
+        return _excess([(size, passes / 2)], self.vocabulary * self.stored / self.split)
 
     def _rows(self, rows: int, width: int, layers: int, handed: _Handed, kernel: bool = True) -> float:
         """Bytes of what so many layers hand over while rows attend to themselves."""
