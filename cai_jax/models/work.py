@@ -45,6 +45,8 @@ class _Handed(NamedTuple):
       scores: a number for every head, query and key.
       seen: K·H numbers for every key at which a block of queries looks.
       cut: N·H numbers for every query of a row that is cut into blocks.
+      split: D numbers a token, more than else, where heads are split over devices: their products read what goes in
+        and sum what comes out one by one.
     """
 
     hidden: int
@@ -54,18 +56,19 @@ class _Handed(NamedTuple):
     scores: int
     seen: int = 0
     cut: int = 0
+    split: int = 0
 
 
 # Counted in XLA's text (jax 0.10.2). A product reads its input and writes its output; a norm reads twice and writes
 # once; turning, moving heads to the front and back, masking, the activation and a sum read and write theirs.
-_READ = _Handed(hidden=17, queries=8, keys=4, inner=6, scores=4, seen=6, cut=2)
+_READ = _Handed(hidden=17, queries=8, keys=4, inner=6, scores=4, seen=6, cut=2, split=6)
 # One query a row: its softmax is no part of a product.
-_DECODED = _Handed(hidden=17, queries=8, keys=10, inner=6, scores=7)
+_DECODED = _Handed(hidden=17, queries=8, keys=10, inner=6, scores=7, split=6)
 # Keys that all rows share: a softmax of its own, whose result is put together with that over the row.
 _SHARED = _Handed(hidden=0, queries=7, keys=0, inner=0, scores=8)
 # Norms, softmax and activation keep what their gradients need, in passes of their own.
-_FORWARD = _Handed(hidden=21, queries=10, keys=4, inner=11, scores=7, seen=6)
-_BACKWARD = _Handed(hidden=35, queries=20, keys=10, inner=14, scores=7, seen=6)
+_FORWARD = _Handed(hidden=21, queries=10, keys=4, inner=11, scores=7, seen=6, split=6)
+_BACKWARD = _Handed(hidden=35, queries=20, keys=10, inner=14, scores=7, seen=6, split=18)
 # An adapter reads what goes in, and what it adds is written and read.
 _ADAPTED = _Handed(hidden=7, queries=3, keys=4, inner=5, scores=0)
 # A last layer whose keys and values alone are wanted.
@@ -73,8 +76,6 @@ _KEPT = _Handed(hidden=4, queries=1, keys=6, inner=0, scores=0)
 
 # The same of logits: drawing from them counts with the nucleus's sort, the dearer branch.
 _DRAWN, _ASKED, _LEARNT = 24, 4, 8
-# The same of D numbers a token, more than else, where heads are split over devices.
-_SPLIT = 6
 # The same of the weights of queries, keys and values on their way side by side; a TPU makes two passes.
 _BESIDE = {"cpu": 2, "tpu": 4}
 # The same of a gradient's weights, on their way through norm, clip, two moments and the update: on a TPU the gradient
@@ -305,8 +306,7 @@ class Decoder:
         (q, kv), c = self.heads, self.config
         split = tokens * (handed.queries * q + handed.keys * kv + handed.inner * c.intermediate_size)
         split += seen * handed.seen * kv + cut * handed.cut * q
-        # Where heads are split their products read the input each, and two products are summed over devices.
-        hidden = handed.hidden + (_SPLIT if self.split > 1 and handed.hidden else 0)
+        hidden = handed.hidden + (handed.split if self.split > 1 else 0)
         numbers = tokens * hidden * c.hidden_size + split / self.split
         return numbers * self.size + scores * c.heads / self.split * handed.scores * WIDE
 
