@@ -92,9 +92,9 @@ def rows(
 def described(plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str = "") -> Iterator[tuple[str, Callable]]:
     """The label of every node that has steps (or of this one), and its steps with its schedule changed as given."""
     called, memory = labels(plan, registry), Memory()
-    flows = [node for flow in plan.flows.values() for node in flow.nodes if node.key != flow.hole]
+    flows = [node for flow in plan.flows.values() for node in flow.nodes]
     for each in connected((*plan.nodes, *flows), called):
-        describe = getattr(registry[each.node.stage], "steps", None)
+        describe = getattr(registry.get(each.node.stage), "steps", None)  # none makes the prompts of a flow
         if describe is None or only not in ("", each.node.key):
             continue
 
