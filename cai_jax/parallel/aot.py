@@ -28,12 +28,12 @@ class Chip:
     links: float
 
 
-# Google Cloud's documentation, "TPU v5e", "TPU v5p", "TPU v6e" (2026-11): HBM capacity, peak compute (bf16), HBM
-# bandwidth, and half of the bidirectional interchip bandwidth. The compiler keeps some of the memory for itself.
+# Google Cloud's documentation, "TPU v5e", "TPU v5p", "TPU v6e" (2026-11): peak compute (bf16), HBM bandwidth, and half
+# of the bidirectional interchip bandwidth. Of the memory, what the compiler says is available.
 CHIPS = {
-    "v5e": Chip(16 * 2**30, 197e12, 819e9, 200e9),
-    "v5p": Chip(95 * 2**30, 459e12, 2765e9, 600e9),
-    "v6e": Chip(32 * 2**30, 918e12, 1600e9, 400e9),
+    "v5e": Chip(15.75 * 2**30, 197e12, 819e9, 200e9),
+    "v5p": Chip(95.74 * 2**30, 459e12, 2765e9, 600e9),
+    "v6e": Chip(31.25 * 2**30, 918e12, 1600e9, 400e9),
 }
 
 
@@ -126,7 +126,8 @@ class OutOfMemory(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        sizes = re.search(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT])", message)
+        # "… required … (22.36G) exceeds available HBM (15.75G)", or "Used 22.36G of 15.75G hbm".
+        sizes = re.search(r"([\d.]+)([KMGT])(?:\) exceeds [^(]*\(| of )([\d.]+)([KMGT])", message)
         unit = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
         self.used = float(sizes.group(1)) * unit[sizes.group(2)] if sizes else None
         self.limit = float(sizes.group(3)) * unit[sizes.group(4)] if sizes else None
@@ -145,7 +146,8 @@ def compiled(lowered: jax.stages.Lowered, trips: int = 1) -> Compiled:
     try:
         made = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        # A kernel may run out of on-chip memory as well, which is a mistake of ours.
+        if "RESOURCE_EXHAUSTED" not in str(error) or "hbm" not in str(error).lower():
             raise
         raise OutOfMemory(str(error)) from None
     seconds = time.monotonic() - begun
@@ -161,10 +163,17 @@ def compiled(lowered: jax.stages.Lowered, trips: int = 1) -> Compiled:
 
 def bytes_per_chip(tree: Any) -> int:
     """What arrays, given as shapes with shardings, take of each chip; those without a sharding are whole everywhere."""
+    return sum(map(_size, jax.tree.leaves(tree)))
 
-    def of(leaf: Any) -> int:
-        sharding = getattr(leaf, "sharding", None)
-        shape = leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)
-        return int(np.prod(shape, dtype=np.int64)) * leaf.dtype.itemsize
 
-    return sum(of(leaf) for leaf in jax.tree.leaves(tree))
+def largest(tree: Any) -> tuple[str, int]:
+    """Of such arrays the one that takes most of each chip: its path, as "state/params/embed", and its bytes."""
+    sizes = [(_size(leaf), path) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+    size, path = max(sizes, key=lambda each: each[0])
+    return jax.tree_util.keystr(path, simple=True, separator="/"), size
+
+
+def _size(leaf: Any) -> int:
+    sharding = getattr(leaf, "sharding", None)
+    shape = leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)
+    return int(np.prod(shape, dtype=np.int64)) * leaf.dtype.itemsize

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +16,11 @@ from cai_jax.runs.errors import StageFailed
 from cai_jax.runs.labels import labels
 from cai_jax.runs.planview import quantity
 from cai_jax.runs.results import aligned
-from cai_jax.stages.parts.steps import Described, Input, Memory, Step, connected
+from cai_jax.stages.parts.steps import Described, Memory, Step, connected
 from cai_jax.stages.protocol import Stage
 
 if TYPE_CHECKING:
     from cai_jax.parallel.aot import Chip, Compiled, Topology
-
-TRIES = 6  # schedules that are compiled in search of one that fits
 
 Say = Callable[[str], None]
 
@@ -34,8 +34,9 @@ class Row:
       compiled: what the compiler told; None where it does not fit.
       beside: bytes per chip of what else lies in memory, by name.
       wanted: bytes per chip of its arguments, by name.
+      largest: the largest array among them, by its path, and its bytes per chip.
       over: what the compiler said where it does not fit.
-      cure: a schedule with which it fits, as the program would say it; "" if it fits or none was found.
+      cure: a schedule with which its node fits, as the program would say it; "" if it fits or none was found.
     """
 
     node: str
@@ -44,6 +45,7 @@ class Row:
     compiled: Compiled | None
     beside: Mapping[str, int]
     wanted: Mapping[str, int]
+    largest: tuple[str, int]
     over: aot.OutOfMemory | None = None
     cure: str = ""
 
@@ -52,6 +54,11 @@ class Row:
         """Bytes per chip, what lies beside included; None if unknown."""
         own = self.compiled.memory if self.compiled else self.over.used if self.over else None
         return None if own is None else own + sum(self.beside.values())
+
+    @property
+    def made(self) -> float | None:
+        """Bytes per chip of what it makes beside its arguments; None if unknown."""
+        return None if self.memory is None else self.memory - sum((*self.beside.values(), *self.wanted.values()))
 
     def fits(self, chip: Chip | None) -> bool:
         return self.compiled is not None and (chip is None or self.memory <= chip.memory)
@@ -81,12 +88,10 @@ def rows(
                 steps = make({})
             except UserError as error:
                 raise UserError(f"{label}: {error.message}", error.hint) from None
-            for number, step in enumerate(steps):
-                row = _row(label, step, done)
-                say(_progress(row, machine.chip))
-                if not row.fits(machine.chip):
-                    row = replace(row, cure=_cure(make, number, machine, say))
-                yield row
+            found = [_told(_row(label, step, done), machine, say) for step in steps]
+            over = [number for number, row in enumerate(found) if not row.fits(machine.chip)]
+            cure = _cure(make, steps, over, machine, say) if over else ""
+            yield from (row if row.fits(machine.chip) else replace(row, cure=cure) for row in found)
 
 
 def described(plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str = "") -> Iterator[tuple[str, Callable]]:
@@ -95,25 +100,31 @@ def described(plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str 
     flows = [node for flow in plan.flows.values() for node in flow.nodes]
     for each in connected((*plan.nodes, *flows), called):
         describe = getattr(registry.get(each.node.stage), "steps", None)  # none makes the prompts of a flow
-        if describe is None or only not in ("", each.node.key):
+        if describe is None:
             continue
+        before = memory.copy()
 
-        def make(schedule: Mapping[str, Any], each: Input = each, describe=describe) -> list[Step]:
-            loaded = Memory() if schedule else memory
+        def make(schedule: Mapping[str, Any], each=each, describe=describe, before=before) -> list[Step]:
+            loaded = before.copy() if schedule else memory
             node = replace(each.node, schedule={**each.node.schedule, **schedule})
             return describe(Described(node, each.inputs, prompt, loaded))
 
-        yield each.label, make
+        if only in ("", each.node.key):
+            yield each.label, make
+        else:  # its models stay loaded beside those of later nodes
+            with suppress(UserError):
+                make({})
 
 
-def _progress(row: Row, chip: Chip | None) -> str:
-    """A line about a step that has been compiled."""
+def _told(row: Row, machine: Topology, say: Say) -> Row:
+    """The row of a step that has been compiled, of which a line is said."""
     told = [
         _gib(row.memory),
-        _time(row.seconds(chip)),
-        f"compiled in {row.compiled.seconds:.0f} s" if row.compiled else "",
+        _time(row.seconds(machine.chip)),
+        f"compiled in {row.compiled.seconds:.0f} s" if row.compiled else "does not fit",
     ]
-    return f"{row.node}: {row.step}: {', '.join(each for each in told if each)}"
+    say(f"{row.node}: {row.step}: {', '.join(each for each in told if each)}")
+    return row
 
 
 def _row(label: str, step: Step, done: dict[bytes, Compiled | aot.OutOfMemory]) -> Row:
@@ -127,38 +138,59 @@ def _row(label: str, step: Step, done: dict[bytes, Compiled | aot.OutOfMemory]) 
     found = done[key]
     beside = {name: aot.bytes_per_chip(tree) for name, tree in step.others().items()}
     wanted = {name: aot.bytes_per_chip(tree) for name, tree in step.given.items() if tree is not None}
-    if isinstance(found, aot.OutOfMemory):
-        return Row(label, step.name, step.calls, None, beside, wanted, found)
-    return Row(label, step.name, step.calls, found, beside, wanted)
+    made, over = (None, found) if isinstance(found, aot.OutOfMemory) else (found, None)
+    return Row(label, step.name, step.calls, made, beside, wanted, aot.largest(dict(step.given)), over)
 
 
-def _cure(make: Callable, number: int, machine: Topology, say: Say) -> str:
-    """The first of some other schedules with which a step fits; "" if none does."""
-    tried = 0
-    for schedule in _schedules(len(machine.devices)):
-        try:
-            step = make(schedule)[number]
-        except UserError:  # it suits the batch or the devices no better
-            continue
-        sizes = [aot.bytes_per_chip(tree) for tree in (dict(step.given), step.others())]
-        if machine.chip is None or sum(sizes) > machine.chip.memory:
-            continue
-        if tried == TRIES:
-            return ""
-        tried += 1
-        row = _row(f"with ({_said(schedule)})", step, {})
-        say(_progress(row, machine.chip))
-        if row.fits(machine.chip):
-            return _said(schedule)
+def _cure(make: Callable, steps: Sequence[Step], over: Sequence[int], machine: Topology, say: Say) -> str:
+    """The first schedule with which all steps of a node fit; "" if there is none.
+
+    From mild to harsh, since it takes the compiler long to compile what fits, and not to see what does not.
+
+    Args:
+      steps: under its own schedule. over: the numbers of those that do not fit, which are tried first.
+    """
+    order = sorted(range(len(steps)), key=lambda number: number not in over)
+    done: dict[bytes, Compiled | aot.OutOfMemory] = {}
+    for grid in _grids(len(machine.devices)):
+        for saving in _savings(steps, grid["fsdp"]):
+            schedule = {"mesh": grid, **saving}
+            try:
+                found = make(schedule)
+            except UserError:  # it suits the batch or the devices no better
+                continue
+            label = f"with ({_said(schedule)})"
+            tried = (_told(_row(label, found[number], done), machine, say) for number in order)
+            if _could_fit(found, machine.chip) and all(row.fits(machine.chip) for row in tried):
+                return _said(schedule)
     return ""
 
 
-def _schedules(devices: int) -> Iterator[dict[str, Any]]:
-    """Schedules that take less and less memory: split parameters, layers computed again, smaller micro-batches."""
-    grids = [{"data": 0, "fsdp": devices // size, "tensor": size} for size in (1, 2, 4, 8, 16) if devices % size == 0]
-    for more in ({}, {"remat": True}, *({"remat": True, "microbatch": size} for size in (64, 32, 16, 8))):
-        for grid in grids:
-            yield {"mesh": grid, **more}
+def _could_fit(steps: Sequence[Step], chip: Chip) -> bool:
+    """Whether what is given and what lies beside leaves any room."""
+    sizes = ([aot.bytes_per_chip(tree) for tree in (dict(step.given), step.others())] for step in steps)
+    return max(map(sum, sizes)) <= chip.memory
+
+
+def _grids(devices: int) -> Iterator[dict[str, int]]:
+    """Meshes that split parameters over all devices, and more and more by columns, of which inference has no copies."""
+    for size in (1, 2, 4, 8, 16):
+        if devices % size == 0:
+            yield {"data": 0, "fsdp": devices // size, "tensor": size}
+
+
+def _savings(steps: Sequence[Step], parts: int) -> list[dict[str, Any]]:
+    """What takes a node less and less memory on a mesh that splits rows into so many parts.
+
+    Layers are computed again, then fewer rows are computed at once, and fewer replies drawn.
+    """
+    given = {name for step in steps for name in step.given}
+    again = {"remat": True} if "state" in given else {}
+    found = [{}, again]
+    for rows, slots in ((8, 32), (4, 16), (2, 8), (1, 4)):
+        fewer = {"microbatch": rows * parts} if again else {}
+        found.append({**again, **fewer, **({"slots": slots * parts} if "cache" in given else {})})
+    return [each for number, each in enumerate(found) if each not in found[:number]]
 
 
 def _said(schedule: Mapping[str, Any]) -> str:
@@ -232,17 +264,16 @@ def refuse(found: Sequence[Row], machine: Topology) -> None:
     over = [row for row in found if not row.fits(machine.chip)]
     if not over:
         return
-    row = max(over, key=lambda row: row.memory or 0)
-    sizes = {**row.beside, **row.wanted}
-    if row.compiled is not None:
-        sizes["temporaries"] = row.compiled.temporaries
+    row = max(over, key=lambda row: row.memory or math.inf)
+    sizes = {**row.beside, **row.wanted, "what it makes itself": row.made or 0}
     largest = sorted(sizes.items(), key=lambda each: -each[1])[:4]
-    told = ", ".join(f"{name} {_gib(size)}" for name, size in largest)
+    told = ", ".join(f"{name} {_gib(size)}" for name, size in largest if size > 0)
+    name, size = row.largest
     steps = f"{len(over)} step{'s' * (len(over) > 1)} do{'es' * (len(over) == 1)} not fit {machine.name}"
-    need = f"{row.step!r} needs {_gib(row.memory)}" if row.memory else f"{row.step!r}"
-    limit = f" of {_gib(machine.chip.memory)} per chip" if machine.chip else ""
+    need = _gib(row.memory) if row.memory else "more"
+    message = f"{steps}: {row.step!r} needs {need}, where a chip has {_gib(machine.chip.memory)}: {told}"
     cure = f"with ({row.cure}) it fits" if row.cure else "take a larger slice, or a smaller batch"
-    raise StageFailed(row.node, f"{steps}: {need}{limit}, of which {told}", cure, None)
+    raise StageFailed(row.node, f"{message}; its largest tensor is {name}, {_gib(size)}", cure, None)
 
 
 def _gib(size: float | None) -> str:

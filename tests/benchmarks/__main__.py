@@ -11,7 +11,10 @@ import click
 
 from tests.benchmarks.figures import table
 
-NAMES = ("check", "quickstart", "sampling", "critique", "judging", "logprobs", "sft", "gpu", "loading", "memory")
+NAMES = (
+    "check", "quickstart", "sampling", "critique", "judging", "logprobs", "sft", "gpu", "loading", "memory", "scaling",
+    "pod",
+)  # fmt: skip
 
 
 @click.command()

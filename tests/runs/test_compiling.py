@@ -2,15 +2,20 @@
 
 import importlib.util
 import json
+from dataclasses import replace
+from functools import partial
 
+import jax
 import pytest
 
+from cai_jax.errors import UserError
 from cai_jax.lang import assets
 from cai_jax.parallel.aot import Chip, Compiled, OutOfMemory, Topology
 from cai_jax.parallel.hlo import Work
 from cai_jax.runs import compiling, programs
 from cai_jax.runs.errors import StageFailed
 from cai_jax.stages import registry
+from cai_jax.stages.parts.steps import Step
 from tests.support.compiling import called
 
 PROGRAM = """\
@@ -47,7 +52,9 @@ def test_of_a_program_one_node_alone_can_be_compiled(tmp_path):
     program = PROGRAM + "other = world |> finetune(tiny, steps=3, batch=8, length=64)\n"
     done = called(tmp_path, "--topology", "cpu:1", "--only", "other", "--json", program=program)
     assert done.returncode == 0, done.stderr
-    assert [(step["node"], step["calls"]) for step in json.loads(done.stdout)["steps"]] == [("other", 3)]
+    (step,) = json.loads(done.stdout)["steps"]
+    assert (step["node"], step["calls"]) == ("other", 3)
+    assert step["beside"].keys() == {'model("init:tiny")', "tiny"}, "what an earlier node has loaded stays"
     unknown = called(tmp_path, "--topology", "cpu:1", "--only", "othr", program=program)
     assert unknown.returncode == 2 and "othr" in unknown.stderr and "other" in unknown.stderr
 
@@ -90,7 +97,7 @@ def row(**changed):
     told = Compiled(1.0, 40, 10, 5, Work(flops=40, bytes=10))
     return compiling.Row(
         **{"node": "sl", "step": "train", "calls": 3, "compiled": told, "beside": {"base": 20},
-           "wanted": {"state": 30, "batch": 10}, **changed}
+           "wanted": {"state": 30, "batch": 10}, "largest": ("state/params/embed", 8), **changed}
     )  # fmt: skip
 
 
@@ -103,16 +110,74 @@ def test_memory_is_the_steps_own_and_what_lies_beside():
 
 
 def test_over_memory_names_the_largest_tensors_and_the_cure():
-    machine = Topology("v5e:1x1", (None,), CHIP)
+    machine, gib = Topology("v5e:1x1", (None,), replace(CHIP, memory=100 * 2**30)), 2**30
+    told = Compiled(1.0, 40 * gib, 10 * gib, 5 * gib, Work())
+    found = row(
+        compiled=told,
+        beside={"base": 80 * gib},
+        wanted={"state": 30 * gib, "batch": 10 * gib},
+        largest=("state/params/embed", 8 * gib),
+        cure="mesh=mesh(fsdp=4)",
+    )
     with pytest.raises(StageFailed) as refused:
-        compiling.refuse([row(), row(beside={"base": 80}, cure="mesh=mesh(fsdp=4)")], machine)
-    assert "1 step does not fit v5e:1x1: 'train' needs" in refused.value.message
-    assert refused.value.message.index("base") < refused.value.message.index("state")
+        compiling.refuse([row(), found], machine)
+    assert refused.value.message == (
+        "1 step does not fit v5e:1x1: 'train' needs 135.00 GiB, where a chip has 100.00 GiB: base 80.00 GiB, state "
+        "30.00 GiB, what it makes itself 15.00 GiB, batch 10.00 GiB; its largest tensor is state/params/embed, 8.00 GiB"
+    )
     assert refused.value.hint == "with (mesh=mesh(fsdp=4)) it fits"
 
 
 def test_what_the_compiler_says_of_memory_is_read():
-    error = OutOfMemory("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 25.50G of 15.75G hbm.")
-    assert error.used == 25.5 * 2**30 and error.limit == 15.75 * 2**30
+    said = (
+        "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (38.40G) exceeds "
+    )
+    for each in (said + "available HBM (15.75G).", "… in memory space hbm. Used 38.40G of 15.75G hbm. Exceeded …"):
+        error = OutOfMemory(each)
+        assert error.used == 38.4 * 2**30 and error.limit == 15.75 * 2**30
     over = row(compiled=None, over=error)
-    assert over.memory == 25.5 * 2**30 + 20 and not over.fits(CHIP)
+    assert over.memory == 38.4 * 2**30 + 20 and over.made == 38.4 * 2**30 - 40 and not over.fits(CHIP)
+
+
+def searched(monkeypatch, fits, arguments=lambda schedule: 0):
+    """The schedule that is found for two steps on 16 chips, and what was compiled in search of it: (step, schedule).
+
+    The batch has 64 rows. fits: of a step's number and a schedule. arguments: bytes of a step's arguments.
+    """
+    tried = []
+
+    def make(schedule):
+        if 64 % schedule.get("microbatch", 64):
+            raise UserError("does not divide", "")
+        state = jax.ShapeDtypeStruct((arguments(schedule),), "int8")
+        return [Step("", 1, {"state": state}, {}, partial(tuple, (number, schedule))) for number in range(2)]
+
+    def compiled(label, step, done):
+        number, schedule = step.lower()
+        tried.append((number, {**schedule, "mesh": schedule["mesh"]["fsdp"]}))
+        return row(compiled=Compiled(1.0, 0 if fits(number, schedule) else 200, 0, 0, Work()), beside={})
+
+    monkeypatch.setattr(compiling, "_row", compiled)
+    machine = Topology("v5e:4x4", (None,) * 16, CHIP)
+    return compiling._cure(make, make({"mesh": {"fsdp": 1}}), [1], machine, lambda _: None), tried
+
+
+def test_a_schedule_is_sought_that_saves_no_more_than_it_must(monkeypatch):
+    found, tried = searched(monkeypatch, lambda number, schedule: schedule.get("microbatch", 64) <= 32)
+    assert found == "mesh=mesh(fsdp=16, tensor=1), remat=true, microbatch=32"
+    again = {"mesh": 16, "remat": True}
+    # The step that did not fit is asked first, the other one once that fits; 128 rows are not to be had.
+    least = {**again, "microbatch": 32}
+    assert tried == [(1, {"mesh": 16}), (1, again), (1, {**again, "microbatch": 64}), (1, least), (0, least)]
+
+
+def test_a_schedule_must_suit_all_steps_of_a_node(monkeypatch):
+    found, tried = searched(monkeypatch, lambda number, schedule: number == 1 or schedule["mesh"]["tensor"] == 4)
+    assert found == "mesh=mesh(fsdp=4, tensor=4)"
+    assert [number for number, schedule in tried[:4]] == [1, 0, 1, 0]
+
+
+def test_nothing_is_compiled_whose_arguments_are_too_large(monkeypatch):
+    large = lambda schedule: 0 if schedule["mesh"]["fsdp"] in (8, 2) else 101  # noqa: E731
+    found, tried = searched(monkeypatch, lambda *_: False, large)
+    assert found == "" and {schedule["mesh"] for _, schedule in tried} == {8, 2}

@@ -1,6 +1,7 @@
 """`cai-jax compile` for slices of TPUs: against sums made by hand."""
 
 import json
+import re
 
 import pytest
 
@@ -41,3 +42,34 @@ def test_a_step_compiles_for_every_kind_of_chip_with_its_kernel(tmp_path, topolo
     # Of attention's two products the kernel's gradient takes three and four.
     assert step["flops"] == pytest.approx(8 / chips * (3 * matrices + 4.5 * attention + 3 * logits), rel=0.01)
     assert 0 < step["seconds"] < 2e-3 and step["memory"] < 2**28
+
+
+FINETUNE = """\
+m = model("m", dtype=bfloat16)
+world = documents("builtin:world", rows=64)
+t = world |> finetune(m, steps=2, batch=16, length=128)"""
+# Nearly all of it embeddings, so that it is large and soon compiled.
+WIDE = {"vocab_size": 65536, "hidden_size": 8192, "intermediate_size": 1024, "num_hidden_layers": 1}
+
+
+def test_what_does_not_fit_is_told_a_schedule_with_which_it_does(tmp_path):
+    tpu.write_shape(tmp_path / "m", **WIDE)
+    done = called(tmp_path, "--topology", "v5e:2x2", program=FINETUNE)
+    assert done.returncode == 4, done.stderr
+    # Copies on all four chips: weights and two moments in float32, and the weights that were loaded in bfloat16.
+    weights = 2 * 65536 * 8192 + 4 * 8192 * 1024 + 3 * 8192 * 1024 + 3 * 8192
+    state, model = (f"{size * weights / 2**30:.2f} GiB" for size in (12, 2))
+    assert f"where a chip has 15.75 GiB: state {state}, " in done.stderr and f"m {model}" in done.stderr
+    assert "its largest tensor is state/params/embed, 2.00 GiB" in done.stderr
+    schedule = re.search(r"help: (with \(.*\)) it fits", done.stderr).group(1)
+    cured = called(tmp_path, "--topology", "v5e:2x2", "--json", program=f"{FINETUNE} {schedule}\n")
+    assert cured.returncode == 0, cured.stderr
+    (step,) = json.loads(cured.stdout)["steps"]
+    assert step["fits"] and step["arguments"]["state"] == pytest.approx(12 * weights / 4, rel=0.001)
+
+
+def test_what_fits_in_no_way_asks_for_more_chips(tmp_path):
+    tpu.write_shape(tmp_path / "m", **WIDE | {"vocab_size": 5 * 65536})
+    done = called(tmp_path, "--topology", "v5e:2x2", program=FINETUNE)
+    assert done.returncode == 4 and "help: take a larger slice, or a smaller batch" in done.stderr
+    assert "state/params/embed, 10.00 GiB" in done.stderr

@@ -108,6 +108,9 @@ class Memory:
             self.kept.popitem(last=False)
         return found
 
+    def copy(self) -> Memory:
+        return Memory(self.kept.copy())
+
 
 class Foreseen:
     """A node that nothing is known of but its parameters, its inputs' types and the longest prompt.

@@ -1,0 +1,31 @@
+"""What `cai-jax compile` tells, in a process of its own: it settles how many devices there are."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def steps(program: str, topology: str, *words: str) -> Iterator[dict[str, Any]]:
+    """Every step of a program, given as its text, as `--json` tells it; also those that do not fit.
+
+    Raises:
+      ChildProcessError: the program cannot be compiled.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "p.cai"
+        file.write_text(program)
+        command = [sys.executable, "-m", "cai_jax", "compile", file, "--topology", topology, "--json", *words]
+        environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+        done = subprocess.run([*command, "--out", folder], cwd=ROOT, env=environment, capture_output=True, text=True)
+    if not done.stdout:
+        raise ChildProcessError(done.stderr)
+    yield from json.loads(done.stdout)["steps"]
