@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cai_jax.learn import kl, losses, optim, reduce
+from cai_jax.learn import chunks, kl, losses, optim, reduce
 from cai_jax.learn.rollout import Batch, Frozen, RunningStats, critic_values, policy_logprobs, whole
 from cai_jax.learn.state import Params, TrainState
 from cai_jax.models import decoder
@@ -70,7 +70,7 @@ class PPO:
     dtype: str = "float32"
     remat: bool = False
     looped: bool = False
-    chunk: int = 64
+    chunk: int = chunks.PPO
     scale: float = 1.0
 
 

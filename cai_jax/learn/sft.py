@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cai_jax.learn import losses, optim, reduce
+from cai_jax.learn import chunks, losses, optim, reduce
 from cai_jax.learn.state import Params, TrainState
 from cai_jax.models import decoder, lora
 
@@ -32,7 +32,7 @@ class SFT:
     dtype: str = "float32"
     remat: bool = False
     looped: bool = False
-    chunk: int = 128
+    chunk: int = chunks.SFT
     scale: float = 1.0
 
 

@@ -17,7 +17,7 @@ from cai_jax.runs.errors import StageFailed
 from cai_jax.runs.labels import labels
 from cai_jax.runs.planview import quantity
 from cai_jax.runs.results import aligned
-from cai_jax.stages.parts.steps import Described, Input, Memory, Step
+from cai_jax.stages.parts.steps import Described, Memory, Step, connected
 from cai_jax.stages.protocol import Stage
 
 if TYPE_CHECKING:
@@ -103,25 +103,20 @@ def rows(
 def described(plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str = "") -> Iterator[tuple[str, Callable]]:
     """The label of every node that has steps (or of this one), and its steps with its schedule changed as given."""
     called, memory = labels(plan, registry), Memory()
-    known: dict[str, Input] = {}
-    flows = [node for flow in plan.flows.values() for node in flow.nodes if node.key != flow.hole]
-    for node in (*plan.nodes, *flows):
-        inputs = {
-            name: tuple(known[one] for one in key) if isinstance(key, tuple) else known[key]
-            for name, key in node.inputs.items()
-        }
-        known[node.key] = Input(node, called.get(node.key, node.stage), inputs)
-        describe = getattr(registry[node.stage], "steps", None)
+    flows = [node for flow in plan.flows.values() for node in flow.nodes]
+    for each in connected((*plan.nodes, *flows), called):
+        describe = getattr(registry.get(each.node.stage), "steps", None)  # none makes the prompts of a flow
         if describe is None:
             continue
         before = memory.copy()
 
-        def make(schedule: Mapping[str, Any], node=node, inputs=inputs, describe=describe, before=before) -> list[Step]:
+        def make(schedule: Mapping[str, Any], each=each, describe=describe, before=before) -> list[Step]:
             loaded = before.copy() if schedule else memory
-            return describe(Described(replace(node, schedule={**node.schedule, **schedule}), inputs, prompt, loaded))
+            node = replace(each.node, schedule={**each.node.schedule, **schedule})
+            return describe(Described(node, each.inputs, prompt, loaded))
 
-        if only in ("", node.key):
-            yield known[node.key].label, make
+        if only in ("", each.node.key):
+            yield each.label, make
         else:  # its models stay loaded beside those of later nodes
             with suppress(UserError):
                 make({})

@@ -77,6 +77,11 @@ def micro_size(ctx) -> int:
     return min(ctx.node.schedule.get("microbatch") or update, update)
 
 
+def updates_of(params: Mapping[str, Any]) -> int:
+    """Updates that follow each rollout of PPO."""
+    return params["passes"] * (params["batch"] // (params["minibatch"] or params["batch"]))
+
+
 def micro_batches(batch: Batch, size: int) -> Batch:
     """Arrays [N, …] as [N / size, size, …]: the micro-batches over which a step accumulates."""
     return {name: x.reshape(-1, size, *x.shape[1:]) for name, x in batch.items()}
