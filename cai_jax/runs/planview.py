@@ -93,11 +93,11 @@ def as_json(shown: Sequence[Line]) -> list[dict[str, Any]]:
 
 
 def quantity(value: float) -> str:
-    """950, 1.2k, 3.4M, 5.6G, 7.8T, 9.1P; nothing for nothing."""
+    """950, 1.2k, 3.4M, 5.6G, 7.8T, 9.1P, 2.3E; nothing for nothing."""
     if not value:
         return ""
-    for unit in ("", "k", "M", "G", "T", "P"):
-        if abs(value) < 999.5 or unit == "P":
+    for unit in ("", "k", "M", "G", "T", "P", "E"):
+        if abs(value) < 999.5 or unit == "E":
             break
         value /= 1000.0
     return f"{value:.0f}{unit}" if value >= 100 or not unit else f"{value:.1f}{unit}"

@@ -1,9 +1,8 @@
 """Run with eight virtual CPU devices (see test_step.py): steps and the engine in every way that eight.py leaves out.
 
 Prints one JSON object: for every step and way, the largest difference from one device, for the engine too (None where a
-text differs); and "sent", what a step of
-supervised training sends on each mesh, by kind of collective, in multiples of the parameters' bytes; and the same of
-"looped" layers.
+text differs); and "sent", what a step of supervised training sends by kind of collective: on each mesh, and of "looped"
+layers, in multiples of the parameters' bytes, and of split "heads" in bytes.
 """
 
 import json
@@ -41,18 +40,33 @@ def looped(mesh, looped=True):
     return step(state, toy.documents(2, 8))
 
 
-def sent(mesh, config=eight.CONFIG):
-    step = compile_step(partial(sft.make_step, config, sft.SFT(eight.OPTIM, chunk=4, looped=True)), mesh)
-    params = toy.params(0, config)
-    state = TrainState.create(params, optim.optimizer(eight.OPTIM))
+def moved(mesh, config, trained, frozen=None):
+    """Bytes that a step of supervised training sends, by kind of collective."""
+    settings = sft.SFT(eight.OPTIM, chunk=4, looped=frozen is None)
+    step = compile_step(partial(sft.make_step, config, settings), mesh, frozen=frozen)
+    state = TrainState.create(trained, optim.optimizer(eight.OPTIM))
     lowered = step.lower(*step.shapes(state, toy.documents(1, 8, 0)))
+    return hlo.work(lowered.compile().as_text()).moved
+
+
+def sent(mesh, config=eight.CONFIG):
+    params = toy.params(0, config)
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
-    return {kind: moved / size for kind, moved in hlo.work(lowered.compile().as_text()).moved.items()}
+    return {kind: each / size for kind, each in moved(mesh, config, params).items()}
+
+
+def sent_with_heads_split():
+    """What full training and that of an adapter of rank 3 send over four devices, in bytes, by kind."""
+    config = replace(eight.CONFIG, heads=4, kv_heads=4)
+    params = toy.params(0, config)
+    full = moved(WAYS["tensor"], config, params)
+    return {"full": full, "adapter": moved(WAYS["tensor"], config, toy.adapter(1, 3, config), params)}
 
 
 def main():
     found = {"sent": {name: sent(WAYS[name]) for name in ("data", "fsdp")}}
     found["sent"]["looped"] = sent(WAYS["fsdp"], DEEP)
+    found["sent"]["heads"] = sent_with_heads_split()
     alone = jax.device_get(looped("one", looped=False))
     found |= {f"looped {name}": eight.difference(looped(WAYS[name]), alone) for name in ("pmap", "fsdp", "mixed")}
     for step, (run, ways) in eight.CASES.items():

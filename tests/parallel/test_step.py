@@ -38,6 +38,18 @@ def test_training_sends_gradients_once_and_gathers_split_weights_once(rest):
 
 
 @pytest.mark.slow
+def test_an_adapter_of_split_heads_sends_columns_of_its_rank_and_nothing_else(rest):
+    full, adapter = rest["sent"]["heads"]["full"], rest["sent"]["heads"]["adapter"]
+    assert full.keys() == adapter.keys() == {"all-reduce"}
+    # Four bytes a number of 8 rows of 12 tokens, summed over a ring of four.
+    number = 2 * (3 / 4) * 4 * 8 * 12
+    # An adapter sums its rank's 3 columns for each of the seven kernels; below the first layer nothing has a gradient,
+    # for which full training sums what comes back from queries, keys and values, 16 wide.
+    wanted = full["all-reduce"] + number * (7 * 3 - 3 * 16)
+    assert adapter["all-reduce"] == pytest.approx(wanted, abs=number / 2)
+
+
+@pytest.mark.slow
 def test_every_other_way_agrees_with_one_device(rest):
     steps = {case: apart for case, apart in rest.items() if case != "sent" and not case.startswith("engine")}
     assert len(steps) == 23 and max(steps.values()) < 3e-6, steps
