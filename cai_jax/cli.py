@@ -51,6 +51,14 @@ DISTRIBUTED = click.option(
     envvar="CAI_JAX_DISTRIBUTED",
     help="This is one of several processes of the run, one on every host (tpu/README.md).",
 )
+PROMPT_TOKENS = click.option(
+    "--prompt-tokens",
+    type=click.IntRange(1),
+    default=512,
+    show_default=True,
+    metavar="N",
+    help="The longest prompt, which no data is read to find.",
+)
 LIMIT = click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows of every split.")
 
 
@@ -161,6 +169,14 @@ def new(path: Path, template: str) -> None:
 @OUT
 @JSON
 @click.option("--prompts", type=click.IntRange(1), metavar="N", help="Prints N exact prompts of every stage.")
+@click.option(
+    "--topology",
+    default="cpu:1",
+    show_default=True,
+    metavar="NAME",
+    help="For which machine costs are estimated, such as v5e:4x4 or cpu:8.",
+)
+@PROMPT_TOKENS
 def plan(
     program: Path,
     sets: Sequence[str],
@@ -169,8 +185,15 @@ def plan(
     out: Path,
     as_json: bool,
     prompts: int | None,
+    topology: str,
+    prompt_tokens: int,
 ) -> None:
-    """Shows what a run would do: what is cached, why the rest runs, and what it costs."""
+    """Shows what a run would do: what is cached, why the rest runs, and what it costs.
+
+    Costs are estimates for all devices together, from shapes alone: tokens with their padding, FLOPs of products, and
+    bytes to and from main memory, of the steps that `compile` compiles for the same topology and longest prompt.
+    """
+    from cai_jax.parallel import machines
     from cai_jax.runs import planview, preview
     from cai_jax.runs.cache import Cache
     from cai_jax.stages import registry
@@ -178,7 +201,8 @@ def plan(
     planned = _planned(program, program.read_bytes(), sets, seed, limit, out)
     for warning in preview.warnings(planned, registry(), Cache(out / "cache")):
         click.echo(f"warning: {warning}", err=True)
-    lines = planview.lines(planned, registry(), Cache(out / "cache"))
+    machine = machines.named(topology)
+    lines = planview.lines(planned, registry(), Cache(out / "cache"), machine, prompt_tokens)
     shown = list(preview.prompts(planned, registry(), Cache(out / "cache"), prompts)) if prompts else []
     if as_json:
         more = {"prompts": [preview.as_json(*each) for each in shown]} if prompts else {}
@@ -197,14 +221,7 @@ def plan(
 @JSON
 @click.option("--only", default="", metavar="NODE", help="Compiles the steps of this node alone.")
 @click.option("--topology", required=True, metavar="NAME", help="For which machine, such as v5e:4x4 or cpu:8.")
-@click.option(
-    "--prompt-tokens",
-    type=click.IntRange(1),
-    default=512,
-    show_default=True,
-    metavar="N",
-    help="The longest prompt, which no data is read to find.",
-)
+@PROMPT_TOKENS
 def compile_(
     program: Path,
     sets: Sequence[str],
@@ -225,7 +242,7 @@ def compile_(
     planned = _planned(program, program.read_bytes(), sets, None, limit, out)
     key = chosen(planned, only) if only else ""
     say = lambda text: click.echo(text, err=True)  # noqa: E731
-    found = list(compiling.rows(planned, registry(), machine, prompt_tokens, say, key))
+    found = list(compiling.rows(planned, registry(), machine, prompt_tokens, say, out / "compiled", key))
     if as_json:
         _print_json(compiling.as_json(found, machine))
     else:

@@ -5,11 +5,9 @@ Dimensions: R rows at once, T padded tokens, M options, E tokens behind every ro
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +15,14 @@ import numpy as np
 from jax import Array
 
 from cai_jax.engine import buckets, worth
+from cai_jax.engine.options import Tail
 from cai_jax.engine.plan import Plan, plan
 from cai_jax.engine.prefix import length_of, make_prefix, read
 from cai_jax.engine.tree import Node
 from cai_jax.models import decoder
 from cai_jax.models.attention import KV, Prefix
 from cai_jax.models.config import Config
+from cai_jax.parallel import target
 from cai_jax.parallel.mesh import HEADS, ROWS
 from cai_jax.parallel.placing import constrain, on_mesh_of, shards_of
 
@@ -48,55 +48,13 @@ def score_options(
         raise ValueError("every option needs at least one token")
     _check_rows(config, rows, prefix, max(len(option) for option in options))
     result = np.zeros((len(rows), len(options)), np.float32)
-    tail = _Tail.of(options)
-    at_once = tokens or worth.at_once() * shards_of(params)
+    tail = Tail.of(options)
+    at_once = tokens or worth.at_once(target.platform()) * shards_of(params)
     scorer = _Scorer(params, config, rows, tail, at_once, plan(config, rows, tail.tokens.size))
     with on_mesh_of(params):
         for node, scores in scorer.run(prefix):
             result[node.rows] = scores
     return result
-
-
-def rows_at_once(parts: int, tokens: int, width: int) -> int:
-    """Rows of this width, a power of two for every part of the mesh, that make about so many tokens."""
-    return parts << max(1, tokens // (parts * width)).bit_length() - 1
-
-
-class _Tail(NamedTuple):
-    """What stands behind every row, and which predictions make up an option's log-probability.
-
-    tokens, groups, offsets: int32 `[E]`: the tokens that the options begin with in common (group 0), then the rest
-    of option 1, 2, …, each less its last token, which predicts nothing; offsets count from the row's end.
-    sources int32 `[Q]` are the offsets in `tokens` of the predicting tokens, -1 for the row's last; targets int32
-    `[Q]` what they predict; member float32 `[Q, M]` to which options a prediction belongs.
-    """
-
-    tokens: np.ndarray
-    groups: np.ndarray
-    offsets: np.ndarray
-    sources: np.ndarray
-    targets: np.ndarray
-    member: np.ndarray
-
-    @staticmethod
-    def of(options: Sequence[Sequence[int]]) -> _Tail:
-        shared = os.path.commonprefix([list(option) for option in options])
-        size, every = len(shared), range(len(options))
-        fed = [(token, 0, place) for place, token in enumerate(shared)]
-        asked = [(place - 1, token, every) for place, token in enumerate(shared)]
-        for number, option in enumerate(options):
-            rest, source = option[size:], size - 1
-            for place, token in enumerate(rest):
-                asked.append((source, token, [number]))
-                source = len(fed)
-                if place < len(rest) - 1:
-                    fed.append((token, number + 1, size + place))
-        columns = np.array(fed, np.int32).reshape(-1, 3).T
-        member = np.zeros((len(asked), len(options)), np.float32)
-        for number, (_, _, of) in enumerate(asked):
-            member[number, list(of)] = 1.0
-        sources, targets = (np.array([each[i] for each in asked], np.int32) for i in (0, 1))
-        return _Tail(*columns, sources, targets, member)
 
 
 @dataclass(frozen=True)
@@ -118,7 +76,7 @@ class _Scorer:
     params: decoder.Params
     config: Config
     rows: Sequence[Sequence[int]]
-    tail: _Tail
+    tail: Tail
     at_once: int
     plan: Plan
 
@@ -170,7 +128,7 @@ class _Scorer:
         A quarter of that for the last few, unless it is not worth compiling.
         """
         parts = shards_of(self.params)
-        full = rows_at_once(parts, self.at_once, width)
+        full = worth.rows_at_once(parts, self.at_once, width)
         quarter = parts * max(1, full // parts // 4)
         few = left <= 2 * quarter and quarter * width >= worth.least_tokens(self.config)
         return quarter if few else full
@@ -198,7 +156,7 @@ def _score(
     config: Config,
     table: Array,
     lengths: Array,
-    tail: _Tail,
+    tail: Tail,
     levels: Sequence[tuple[tuple[KV, ...], Array]],
     paths: Array,
     prefix: Prefix | None,

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import ShapeDtypeStruct as Shape
 
-from cai_jax.engine import buckets, score, steps
-from cai_jax.engine.generate import Sampling
+from cai_jax.engine import buckets, steps
+from cai_jax.engine.options import Tail
+from cai_jax.engine.settings import Sampling
 from cai_jax.models import decoder
 from cai_jax.models.attention import KV, Prefix
 from cai_jax.models.config import Config
@@ -47,7 +48,7 @@ def prefix(params: decoder.Params, config: Config, tokens: int) -> Prefix:
 
 def scoring(config: Config, rows: int, tokens: int, options: list[list[int]], before: Prefix | None) -> tuple:
     """What `score_options` gives its step beside the model, for rows of `tokens` tokens that share `before` alone."""
-    tail = score._Tail.of(options)
+    tail = Tail.of(options)
     table = Shape((rows, buckets.eighth(tokens + tail.tokens.size)), jnp.int32)
     given = jax.tree.map(lambda leaf: Shape(leaf.shape, leaf.dtype), tail)
     return table, Shape((rows,), jnp.int32), given, (), Shape((0, rows), jnp.int32), before

@@ -1,4 +1,4 @@
-"""When another shape is worth compiling a function for it: what padding costs against what compiling costs."""
+"""When another shape is worth compiling: what padding costs against what compiling costs. Imports no JAX."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from cai_jax.engine import buckets
 from cai_jax.models.config import Config, parameters
-from cai_jax.parallel import target
 
 # What compiling one function costs, in operations that the machine could have done meanwhile: about a second of two
 # CPU cores, about ten of an accelerator.
@@ -21,12 +20,19 @@ _AT_ONCE_ON_ACCELERATORS = 8192
 
 def compiling() -> float:
     """Operations that compiling one function is worth on this machine."""
+    from cai_jax.parallel import target
+
     return _COMPILING.get(target.platform(), _ON_ACCELERATORS)
 
 
-def at_once() -> int:
-    """Tokens that one call had better read on this machine, its padding included."""
-    return _AT_ONCE.get(target.platform(), _AT_ONCE_ON_ACCELERATORS)
+def at_once(platform: str) -> int:
+    """Tokens that one call had better read on a machine of this platform, its padding included."""
+    return _AT_ONCE.get(platform, _AT_ONCE_ON_ACCELERATORS)
+
+
+def rows_at_once(parts: int, tokens: int, width: int) -> int:
+    """Rows of this width, a power of two for every part of the mesh, that make about so many tokens."""
+    return parts << max(1, tokens // (parts * width)).bit_length() - 1
 
 
 def per_token(config: Config) -> float:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cai_jax.learn import kl, losses, optim, reduce
+from cai_jax.learn import chunks, kl, losses, optim, reduce
 from cai_jax.learn.rollout import Batch, Frozen, RunningStats, critic_values, policy_logprobs, whole
 from cai_jax.learn.state import Params, TrainState
 from cai_jax.models import decoder
@@ -47,7 +47,7 @@ class PPO:
       reward_clip: bound of the (scaled) score.
       whiten_rewards: scale rewards to variance 1 over the batch, without shifting their mean.
       critic_warmup: first update steps, in which the policy stays as it is.
-      dtype: of activations. remat: compute layers again in the backward pass.
+      dtype: of activations. remat, looped: how layers are computed (`decoder.hidden`).
       chunk: positions of a row unembedded at a time.
       scale: of the adapters, if such are trained (models/lora.py).
     """
@@ -69,7 +69,8 @@ class PPO:
     critic_warmup: int = 0
     dtype: str = "float32"
     remat: bool = False
-    chunk: int = 64
+    looped: bool = False
+    chunk: int = chunks.PPO
     scale: float = 1.0
 
 

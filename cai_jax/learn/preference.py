@@ -22,20 +22,19 @@ class Preference:
 
     Attributes:
       optim: the optimiser.
-      dtype: of activations. remat: compute layers again in the backward pass.
+      dtype: of activations. remat, looped: how layers are computed (`decoder.hidden`).
       scale: of the adapter, if one is trained (models/lora.py).
     """
 
     optim: optim.Optim
     dtype: str = "float32"
     remat: bool = False
+    looped: bool = False
     scale: float = 1.0
 
 
-def scores(
-    params, config, tokens: jax.Array, lengths: jax.Array, *, dtype: str = "float32", remat: bool = False
-) -> jax.Array:
-    """Raw score of each row, float32 [...], read at its last real token.
+def scores(params, config, tokens: jax.Array, lengths: jax.Array, *, dtype: str = "float32", **how: bool) -> jax.Array:
+    """Raw score of each row, float32 [...], read at its last real token; `how` is of `decoder.hidden`.
 
     Args:
       params: {"decoder": ..., "head": ...}.
@@ -43,7 +42,7 @@ def scores(
       lengths: int32 [...], real tokens of each row, at least 1.
     """
     flat = tokens.reshape(-1, tokens.shape[-1])
-    hidden = decoder.hidden(params["decoder"], config, flat, dtype=dtype, remat=remat)
+    hidden = decoder.hidden(params["decoder"], config, flat, dtype=dtype, **how)
     last = jnp.maximum(lengths.reshape(-1) - 1, 0)
     at_last = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
     return heads.score(params["head"], at_last).reshape(lengths.shape)
@@ -73,7 +72,15 @@ def make_step(config, settings: Preference, axis: str | None = None) -> Callable
 
         def share(trained, micro):
             params = lora.joined(frozen, trained, settings.scale)
-            both = scores(params, config, micro["tokens"], micro["lengths"], dtype=settings.dtype, remat=settings.remat)
+            both = scores(
+                params,
+                config,
+                micro["tokens"],
+                micro["lengths"],
+                dtype=settings.dtype,
+                remat=settings.remat,
+                looped=settings.looped,
+            )
             first, second, weights, p = both[:, 0], both[:, 1], micro["weights"], micro["p"]
             decided = weights * (p != 0.5)
             sums = {

@@ -93,7 +93,7 @@ def policy_logprobs(params, config, settings: PPO, tokens: jax.Array, mask: jax.
     Returns:
       float32 [B, T] each, 0 where masked.
     """
-    hidden = decoder.hidden(params, config, tokens, dtype=settings.dtype, remat=settings.remat)
+    hidden = decoder.hidden(params, config, tokens, dtype=settings.dtype, remat=settings.remat, looped=settings.looped)
     found = losses.token_logprobs(
         decoder.unembedding(params, config),
         hidden[:, :-1],
@@ -111,7 +111,9 @@ def critic_values(params, config, settings: PPO, tokens: jax.Array, mask: jax.Ar
     Args:
       params: {"decoder": ..., "head": ...}.
     """
-    hidden = decoder.hidden(params["decoder"], config, tokens, dtype=settings.dtype, remat=settings.remat)
+    hidden = decoder.hidden(
+        params["decoder"], config, tokens, dtype=settings.dtype, remat=settings.remat, looped=settings.looped
+    )
     values = heads.score(params["head"], hidden[:, :-1].reshape(-1, hidden.shape[-1]))
     shifted = jnp.pad(values.reshape(tokens.shape[0], -1), ((0, 0), (1, 0)))
     return jnp.where(mask, shifted, 0.0)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cai_jax.learn import losses, optim, reduce
+from cai_jax.learn import chunks, losses, optim, reduce
 from cai_jax.learn.state import Params, TrainState
 from cai_jax.models import decoder, lora
 
@@ -23,7 +23,7 @@ class SFT:
     Attributes:
       optim: the optimiser.
       dtype: of activations, "float32" or "bfloat16"; parameters and loss stay float32.
-      remat: compute layers again in the backward pass (`decoder.hidden`).
+      remat, looped: how layers are computed (`decoder.hidden`).
       chunk: positions of a row unembedded at a time.
       scale: of the adapter, if one is trained (models/lora.py).
     """
@@ -31,7 +31,8 @@ class SFT:
     optim: optim.Optim
     dtype: str = "float32"
     remat: bool = False
-    chunk: int = 128
+    looped: bool = False
+    chunk: int = chunks.SFT
     scale: float = 1.0
 
 
@@ -59,6 +60,7 @@ def make_loss(config, settings: SFT) -> Callable:
             segments=batch["segments"],
             dtype=settings.dtype,
             remat=settings.remat,
+            looped=settings.looped,
         )
         logprobs, _ = losses.token_logprobs(
             decoder.unembedding(params, config),

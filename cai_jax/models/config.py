@@ -117,6 +117,11 @@ class Config:
         """How many positions a token sees in this layer, itself included; None: all."""
         return self.windows[layer] if self.windows else None
 
+    @property
+    def period(self) -> int:
+        """After how many layers their windows come again; 1 where all are alike."""
+        return next(n for n in range(1, self.layers + 1) if self.windows[n:] == self.windows[: len(self.windows) - n])
+
     @classmethod
     def from_hf(cls, values: Mapping[str, Any]) -> Config:
         """Read the fields of a `config.json`; raises ModelError for what this decoder cannot do."""

@@ -34,7 +34,7 @@ from cai_jax.models.attention import KV, Prefix, attention
 from cai_jax.models.config import ACTIVATIONS, Config
 from cai_jax.models.rotary import Turn, rotate, rotation
 from cai_jax.parallel.mesh import HEADS, ROWS
-from cai_jax.parallel.placing import constrain, heads_split
+from cai_jax.parallel.placing import constrain, heads_split, stacked
 
 Params = Mapping[str, Any]
 
@@ -49,6 +49,10 @@ _ACTIVATIONS = {
     "gelu": partial(jax.nn.gelu, approximate=False),
     "gelu_tanh": partial(jax.nn.gelu, approximate=True),
 }
+
+
+# Layers up to which nothing is looped: their compiling takes seconds, and nothing is copied.
+_UNROLLED = 8
 
 
 def _fan_in(gain: float = 1.0) -> nn.initializers.Initializer:
@@ -205,6 +209,7 @@ class Decoder(nn.Module):
     config: Config
     dtype: DTypeLike = jnp.float32
     remat: bool = False
+    looped: bool = False
 
     def setup(self) -> None:
         c = self.config
@@ -216,6 +221,7 @@ class Decoder(nn.Module):
         # The layer's number and how it attends are no arrays.
         block = nn.remat(Block, static_argnums=(3, 4)) if self.remat else Block
         self.layers = [block(c) for _ in range(c.layers)]
+        self.looped_layers = c.layers // c.period * c.period if self.looped and c.layers > _UNROLLED else 0
         self.final_norm = _norm_params(self, "final_norm", c.hidden_size)
 
     def __call__(self, tokens: Array, positions: Array, attend: Attend) -> tuple[Array, tuple[KV | None, ...]]:
@@ -230,12 +236,35 @@ class Decoder(nn.Module):
             turn = local = rotation(c, positions)
         if c.local_rope_theta is not None:
             local = rotation(c, positions, local=True)
+        turns = [turn if c.window(number) is None else local for number in range(c.layers)]
+        if self.looped_layers:
+            x = self._loop(x, turns, attend)
         kept = []
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self.layers[self.looped_layers :], self.looped_layers):
             # Between layers rows are split and nothing else: weights are gathered, which are less than what they make.
-            x, kv = layer(constrain(x, ROWS), turn if c.window(number) is None else local, number, attend)
+            x, kv = layer(constrain(x, ROWS), turns[number], number, attend)
             kept.append(kv)
         return _norm(x, self.final_norm, c), tuple(kept)
+
+    def _loop(self, x: Array, turns: Sequence[Turn | None], attend: Attend) -> Array:
+        """x behind the layers that a loop runs, `period` of them at a time: as many are compiled."""
+        period = self.config.period
+
+        def some(x: Array, layers: Sequence[Params]) -> tuple[Array, None]:
+            for place, params in enumerate(layers):
+                block = Block(self.config, parent=None)
+                x, _ = block.apply({"params": params}, constrain(x, ROWS), turns[place], place, attend)
+            return x, None
+
+        params = [self.variables["params"][f"layers_{number}"] for number in range(self.looped_layers)]
+        groups = [stacked([self._narrow(one) for one in params[place::period]]) for place in range(period)]
+        # Within a loop nothing of the forward stands beside the backward for the compiler to merge.
+        step = jax.checkpoint(some, prevent_cse=False) if self.remat else some
+        return jax.lax.scan(step, x, groups)[0]
+
+    def _narrow(self, layer: Params) -> Params:
+        """A layer's kernels in the dtype in which they are multiplied, so that their copies are no larger."""
+        return jax.tree.map(lambda leaf: leaf.astype(self.dtype) if leaf.ndim == 2 else leaf, layer)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -258,13 +287,15 @@ def hidden(
     segments: Array | None = None,
     dtype: DTypeLike = jnp.float32,
     remat: bool = False,
+    looped: bool = False,
 ) -> Array:
     """Training forward: tokens `[B, T]` int32 -> final hidden states `[B, T, D]`, normed, in `dtype`.
 
     A token attends to itself and to earlier tokens of its segment. segments `[B, T]` int32 numbers the
     documents packed into a row, 0 marks padding; by default the whole row is one. positions `[B, T]`
     int32 restart at 0 in every segment; by default they count from the start of the row. With `remat` the backward
-    pass computes every layer again from what went into it (arXiv 1604.06174), which is all that is kept.
+    pass computes every layer again from what went into it (arXiv 1604.06174), which is all that is kept. With `looped`
+    one loop runs many layers: it compiles in the time of one of them, and copies their weights.
     """
     if positions is None:
         positions = _count(tokens)
@@ -272,7 +303,7 @@ def hidden(
     def attend(layer: int, q: Array, kv: KV) -> tuple[Array, None]:
         return attention(q, kv, segments=segments, **_how(config, layer)), None
 
-    return _apply(params, config, tokens, positions, attend, dtype, remat)[0]
+    return _apply(params, config, tokens, positions, attend, dtype, remat=remat, looped=looped)[0]
 
 
 def prefill(
@@ -358,9 +389,9 @@ def _apply(
     positions: Array,
     attend: Attend,
     dtype: DTypeLike,
-    remat: bool = False,
+    **how: bool,
 ) -> tuple[Array, tuple[KV, ...]]:
-    return Decoder(config, dtype, remat).apply({"params": trunk(params)}, tokens, positions, attend)
+    return Decoder(config, dtype, **how).apply({"params": trunk(params)}, tokens, positions, attend)
 
 
 def _how(config: Config, layer: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from cai_jax.errors import UserError
-from cai_jax.parallel import hlo
+from cai_jax.parallel import hlo, machines
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,6 @@ CHIPS = {
     "v6e": Chip(31.25 * 2**30, 918e12, 1600e9, 400e9),
 }
 
-# Slices that can be had, chips along each side of the torus.
-_FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
-_DEEP = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16", "8x16x16")
-SLICES = {"v5e": _FLAT, "v5p": _DEEP, "v6e": _FLAT}
-
 
 @dataclass(frozen=True)
 class Topology:
@@ -51,15 +46,6 @@ class Topology:
     chip: Chip | None
 
 
-def _check(name: str) -> None:
-    """Raises UserError if no topology has this name; lists those that there are."""
-    kind, _, shape = name.partition(":")
-    if shape in SLICES.get(kind, ()) or (kind == "cpu" and re.fullmatch(r"[1-9]\d{0,2}", shape)):
-        return
-    known = "; ".join(f"{kind}: {', '.join(shapes)}" for kind, shapes in SLICES.items())
-    raise UserError(f"there is no topology {name!r}", f"known are cpu:N and, by chips along each side, {known}")
-
-
 def topology(name: str) -> Topology:
     """The machine of this name.
 
@@ -68,9 +54,8 @@ def topology(name: str) -> Topology:
     Raises:
       UserError: there is none of this name, or its compiler is not installed.
     """
-    _check(name)
     kind, _, shape = name.partition(":")
-    if kind == "cpu":
+    if machines.named(name).platform == "cpu":
         return Topology(name, _virtual(int(shape)), None)
     return Topology(name, _described(kind, shape), CHIPS[kind])
 

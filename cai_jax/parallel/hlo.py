@@ -274,7 +274,7 @@ class _Program:
             return 0.0
         source = inside[each.operands[0]].traffic if each.operands else 0.0
         if each.op == "copy-start":  # (destination, source, a flag)
-            return source + each.arrays[0].traffic
+            return 0.0 if _for_next_call(each, inside) else source + each.arrays[0].traffic
         if each.op == "slice-start":  # (source, destination, …)
             return each.arrays[1].bytes + each.arrays[1].traffic
         if each.op in _SLICING:
@@ -311,6 +311,12 @@ class _Program:
             return _changed(inside, _origin(inside, root))
         parts = (_origin(inside, inside[one]) for one in root.operands)
         return [size for part in parts for size in ([0.0] if part.op == "parameter" else _changed(inside, part))]
+
+
+def _for_next_call(begun: _Instruction, inside: _Computation) -> bool:
+    """Whether nobody reads a copy: a TPU begins with the one that the call before has ended with."""
+    (done,) = (each.name for each in inside.values() if begun.name in each.operands)
+    return not any(done in each.operands for each in inside.values())
 
 
 def _root(inside: _Computation) -> _Instruction:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -67,6 +68,17 @@ def heads_split() -> bool:
     """Within a jitted step: whether the mesh that is set splits heads over devices."""
     mesh = mesh_set()
     return mesh is not None and mesh.shape[HEADS] > 1
+
+
+def stacked(trees: Sequence[Any]) -> Any:
+    """Like trees of parameters as one, within a jitted step: leaves [N, …], whose parts lie as they did before."""
+    mesh, whole = mesh_set(), jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    if mesh is None:
+        return whole
+    each = shardings(trees[0], mesh)
+    return jax.tree.map(
+        lambda x, at: jax.lax.with_sharding_constraint(x, NamedSharding(mesh, P(None, *at.spec))), whole, each
+    )
 
 
 def constrain(x: Array, *axes: str | tuple[str, ...] | None) -> Array:

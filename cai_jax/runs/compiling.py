@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.errors import UserError
 from cai_jax.lang.plan import Plan
 from cai_jax.parallel import aot, target
+from cai_jax.runs.compilers import Compilers, Told
 from cai_jax.runs.errors import StageFailed
 from cai_jax.runs.labels import labels
 from cai_jax.runs.planview import quantity
 from cai_jax.runs.results import aligned
-from cai_jax.stages.parts.steps import Described, Input, Memory, Step
+from cai_jax.stages.parts.steps import Described, Memory, Step, connected
 from cai_jax.stages.protocol import Stage
 
 if TYPE_CHECKING:
@@ -69,59 +70,59 @@ class Row:
 
 
 def rows(
-    plan: Plan, registry: Mapping[str, Stage], machine: Topology, prompt: int, say: Say, only: str = ""
+    plan: Plan, registry: Mapping[str, Stage], machine: Topology, prompt: int, say: Say, folder: Path, only: str = ""
 ) -> Iterator[Row]:
     """Every step of a plan, compiled, in order; equal ones are compiled once.
 
     Args:
       prompt: tokens of the longest prompt.
+      folder: where what compiling told is kept.
       say: told of every step, once it is compiled.
       only: the key of the one node whose steps are meant; "" takes all.
 
     Raises:
       UserError: a model's shape is not known, or a schedule does not suit the devices.
     """
-    done: dict[bytes, Compiled | aot.OutOfMemory] = {}
-    with target.made_for(machine.devices):
+    begun = []
+    with target.made_for(machine.devices), Compilers(folder, machine) as compilers:
         for label, make in described(plan, registry, prompt, only):
             try:
                 steps = make({})
             except UserError as error:
                 raise UserError(f"{label}: {error.message}", error.hint) from None
-            found = [_told(_row(label, step, done), machine, say) for step in steps]
+            begun.append((label, make, steps, [compilers.begin(step) for step in steps]))
+        for label, make, steps, waiting in begun:
+            found = [
+                _announced(_row(label, step, told()), machine, say) for step, told in zip(steps, waiting, strict=True)
+            ]
             over = [number for number, row in enumerate(found) if not row.fits(machine.chip)]
-            cure = _cure(make, steps, over, machine, say) if over else ""
+            cure = _cure(make, steps, over, machine, say, compilers) if over else ""
             yield from (row if row.fits(machine.chip) else replace(row, cure=cure) for row in found)
 
 
 def described(plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str = "") -> Iterator[tuple[str, Callable]]:
     """The label of every node that has steps (or of this one), and its steps with its schedule changed as given."""
     called, memory = labels(plan, registry), Memory()
-    known: dict[str, Input] = {}
-    flows = [node for flow in plan.flows.values() for node in flow.nodes if node.key != flow.hole]
-    for node in (*plan.nodes, *flows):
-        inputs = {
-            name: tuple(known[one] for one in key) if isinstance(key, tuple) else known[key]
-            for name, key in node.inputs.items()
-        }
-        known[node.key] = Input(node, called.get(node.key, node.stage), inputs)
-        describe = getattr(registry[node.stage], "steps", None)
+    flows = [node for flow in plan.flows.values() for node in flow.nodes]
+    for each in connected((*plan.nodes, *flows), called):
+        describe = getattr(registry.get(each.node.stage), "steps", None)  # none makes the prompts of a flow
         if describe is None:
             continue
         before = memory.copy()
 
-        def make(schedule: Mapping[str, Any], node=node, inputs=inputs, describe=describe, before=before) -> list[Step]:
+        def make(schedule: Mapping[str, Any], each=each, describe=describe, before=before) -> list[Step]:
             loaded = before.copy() if schedule else memory
-            return describe(Described(replace(node, schedule={**node.schedule, **schedule}), inputs, prompt, loaded))
+            node = replace(each.node, schedule={**each.node.schedule, **schedule})
+            return describe(Described(node, each.inputs, prompt, loaded))
 
-        if only in ("", node.key):
-            yield known[node.key].label, make
+        if only in ("", each.node.key):
+            yield each.label, make
         else:  # its models stay loaded beside those of later nodes
             with suppress(UserError):
                 make({})
 
 
-def _told(row: Row, machine: Topology, say: Say) -> Row:
+def _announced(row: Row, machine: Topology, say: Say) -> Row:
     """The row of a step that has been compiled, of which a line is said."""
     told = [
         _gib(row.memory),
@@ -132,22 +133,16 @@ def _told(row: Row, machine: Topology, say: Say) -> Row:
     return row
 
 
-def _row(label: str, step: Step, done: dict[bytes, Compiled | aot.OutOfMemory]) -> Row:
-    lowered = step.lower()
-    key = hashlib.blake2b(lowered.as_text().encode()).digest()
-    if key not in done:
-        try:
-            done[key] = aot.compiled(lowered, step.trips)
-        except aot.OutOfMemory as error:
-            done[key] = error
-    found = done[key]
+def _row(label: str, step: Step, found: Told) -> Row:
     beside = {name: aot.bytes_per_chip(tree) for name, tree in step.others().items()}
     wanted = {name: aot.bytes_per_chip(tree) for name, tree in step.given.items() if tree is not None}
     made, over = (None, found) if isinstance(found, aot.OutOfMemory) else (found, None)
     return Row(label, step.name, step.calls, made, beside, wanted, aot.largest(dict(step.given)), over)
 
 
-def _cure(make: Callable, steps: Sequence[Step], over: Sequence[int], machine: Topology, say: Say) -> str:
+def _cure(
+    make: Callable, steps: Sequence[Step], over: Sequence[int], machine: Topology, say: Say, compilers: Compilers
+) -> str:
     """The first schedule with which all steps of a node fit; "" if there is none.
 
     From mild to harsh, since it takes the compiler long to compile what fits, and not to see what does not.
@@ -156,7 +151,6 @@ def _cure(make: Callable, steps: Sequence[Step], over: Sequence[int], machine: T
       steps: under its own schedule. over: the numbers of those that do not fit, which are tried first.
     """
     order = sorted(range(len(steps)), key=lambda number: number not in over)
-    done: dict[bytes, Compiled | aot.OutOfMemory] = {}
     for grid in _grids(len(machine.devices)):
         for saving in _savings(steps, grid["fsdp"]):
             schedule = {"mesh": grid, **saving}
@@ -165,7 +159,10 @@ def _cure(make: Callable, steps: Sequence[Step], over: Sequence[int], machine: T
             except UserError:  # it suits the batch or the devices no better
                 continue
             label = f"with ({_said(schedule)})"
-            tried = (_told(_row(label, found[number], done), machine, say) for number in order)
+            tried = (
+                _announced(_row(label, found[number], compilers.begin(found[number])()), machine, say)
+                for number in order
+            )
             if _could_fit(found, machine.chip) and all(row.fits(machine.chip) for row in tried):
                 return _said(schedule)
     return ""

@@ -10,7 +10,7 @@ from typing import Any
 
 from cai_jax.data.rows import Row, numbered
 from cai_jax.lang.plan import FlowPlan, Plan, key_of
-from cai_jax.lang.types import Cost, Kind, Node, Signature, Type
+from cai_jax.lang.types import Cost, Kind, Signature, Type
 from cai_jax.runs.cache import Cache
 from cai_jax.runs.errors import UserError
 from cai_jax.runs.executor import Executor, Outcome, Reporter, input_keys, needed
@@ -29,7 +29,7 @@ class _Typed:
     def __init__(self, rows: Sequence[Row]) -> None:
         self._rows = rows
 
-    def cost(self, node: Node, inputs: Mapping[str, Type]) -> Cost:
+    def cost(self, ctx: Any) -> Cost:
         return Cost()
 
     def run(self, ctx: Any) -> None:

@@ -8,11 +8,14 @@ from typing import Any
 
 from cai_jax.lang.plan import Plan
 from cai_jax.lang.types import Cost, Node
+from cai_jax.parallel.machines import Machine
 from cai_jax.runs.cache import Cache
 from cai_jax.runs.executor import input_keys
 from cai_jax.runs.labels import labels
 from cai_jax.runs.results import aligned
 from cai_jax.runs.why import Reasons
+from cai_jax.stages.parts.planned import Planned
+from cai_jax.stages.parts.steps import connected
 from cai_jax.stages.protocol import Stage
 
 
@@ -37,19 +40,19 @@ class Line:
         return self.why == "cached"
 
 
-def lines(plan: Plan, registry: Mapping[str, Stage], cache: Cache) -> list[Line]:
-    """Every node of a plan, inputs first."""
+def lines(plan: Plan, registry: Mapping[str, Stage], cache: Cache, machine: Machine, prompt: int) -> list[Line]:
+    """Every node of a plan, inputs first.
+
+    Args:
+      machine: for which costs are estimated.
+      prompt: tokens of the longest prompt.
+    """
     called = labels(plan, registry)
-    types = {node.key: node.type for node in plan.nodes}
     versions = {name: stage.SIGNATURE.version for name, stage in registry.items()}
     reasons = Reasons(called, versions, cache, plan.settings["seed"])
     found = []
-    for node in plan.nodes:
-        inputs = {
-            name: tuple(types[one] for one in key) if isinstance(key, tuple) else types[key]
-            for name, key in node.inputs.items()
-        }
-        cost = registry[node.stage].cost(node, inputs)
+    for node, made in zip(plan.nodes, connected(plan.nodes, called), strict=True):
+        cost = registry[node.stage].cost(Planned(node, made.inputs, prompt, machine))
         sources = tuple(called[key] for key in dict.fromkeys(input_keys(node)))
         found.append(Line(node, called[node.key], sources, reasons.why(node), cost))
     return found
@@ -66,7 +69,7 @@ def text(shown: Sequence[Line]) -> str:
     if todo:
         spent = (sum(getattr(line.cost, name) for line in todo) for name in ("tokens", "flops", "bytes"))
         tokens, flops, moved = (quantity(value) or "0" for value in spent)
-        total += f": {tokens} tokens, {flops} FLOPs, {moved} bytes of weights and caches read"
+        total += f": {tokens} tokens, {flops} FLOPs, {moved} bytes"
     return f"{aligned(rows, rule_after=1)}\n\n{total} (estimates)"
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
-from cai_jax.stages.parts import cost as costs
+from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature
+from cai_jax.stages.parts.cost import rows_of
 
 
 def _check(call: Call) -> Iterable[Problem]:
@@ -34,16 +34,18 @@ SIGNATURE = Signature(
 )
 
 
-def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
-    rows = costs.rows_of(inputs["replies"])
-    return costs.forward(inputs["by"], rows * 2 * costs.PROMPT_TOKENS)
+def cost(ctx) -> Cost:
+    """Scoring the replies."""
+    from cai_jax.stages.parts.planned import scoring
+
+    return scoring(ctx, "by", rows_of(ctx.inputs["replies"].type))
 
 
 def steps(ctx) -> list:
     """Scoring the replies."""
     from cai_jax.stages.parts.described import scoring
 
-    return scoring(ctx, "by", costs.rows_of(ctx.inputs["replies"].type))
+    return scoring(ctx, "by", rows_of(ctx.inputs["replies"].type))
 
 
 def rendered(ctx, n: int) -> list:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.lang.types import Cost, Kind, Node, Param, Signature, Type
+from cai_jax.lang.types import Cost, Kind, Param, Signature, Type
 
 SIGNATURE = Signature(
     name="constitution",
@@ -21,7 +21,7 @@ SIGNATURE = Signature(
 )
 
 
-def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+def cost(ctx) -> Cost:
     return Cost()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
+from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
 from cai_jax.stages.parts.sources import columns_missing, lineage, missing, on_disk
 
 
@@ -65,7 +65,7 @@ SIGNATURE = Signature(
 )
 
 
-def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+def cost(ctx) -> Cost:
     return Cost()
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Signature, Type
-from cai_jax.stages.parts import cost as costs
+from cai_jax.lang.types import Call, Cost, Kind, Param, Signature, Type
+from cai_jax.stages.parts.cost import rows_of
 from cai_jax.stages.parts.params import (
     ADAPTER,
     DECAY,
@@ -52,11 +52,25 @@ SIGNATURE = Signature(
 )  # fmt: skip
 
 
-def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
-    p = node.params
-    tokens = p["steps"] * p["batch"] * (p["length"] or 2 * costs.PROMPT_TOKENS)
-    tokens = tokens or costs.rows_of(inputs["data"]) * p["epochs"] * 2 * costs.PROMPT_TOKENS
-    return costs.train(inputs["model"], tokens, p["adapter"])
+def _sizes(ctx, whole: int) -> tuple[int, int]:
+    """Tokens of a row, of at most `whole`, and how many steps there are."""
+    from cai_jax.stages.parts.examples import row_length
+
+    p, data = ctx.params, ctx.inputs["data"].type
+    length = p["length"] or (whole if data.kind is Kind.DOCUMENTS else row_length(ctx.prompt + ctx.reply, whole))
+    return length, p["steps"] or max(1, round(p["epochs"] * rows_of(data) / p["batch"]))
+
+
+def cost(ctx) -> Cost:
+    """The supervised step."""
+    from cai_jax.learn import chunks
+    from cai_jax.stages.parts.planned import training
+
+    found = Cost()
+    for model in ctx.decoders("model"):
+        length, total = _sizes(ctx, model.config.max_position)
+        found += training(ctx, model, ctx.params["batch"], length, total, chunks.SFT)
+    return found
 
 
 def _learner(ctx, model, total: int):
@@ -82,17 +96,13 @@ def steps(ctx) -> list:
     import jax
 
     from cai_jax.stages.parts import described
-    from cai_jax.stages.parts.examples import row_length
 
-    p, model = ctx.params, ctx.model("model", trained=True)
-    whole = model.config.max_position
-    documents = ctx.inputs["data"].type.kind is Kind.DOCUMENTS
-    length = p["length"] or (whole if documents else row_length(ctx.prompt + ctx.reply, whole))
-    total = p["steps"] or max(1, round(p["epochs"] * costs.rows_of(ctx.inputs["data"].type) / p["batch"]))
+    model = ctx.model("model", trained=True)
+    length, total = _sizes(ctx, model.config.max_position)
     settings, step, frozen, start = _learner(ctx, model, total)
     state = jax.eval_shape(start, model.params)
     rows = {name: ((length,), "int32") for name in ("tokens", "segments", "positions")}
-    batch_ = described.batch(ctx, p["batch"], **rows, weights=((length,), "float32"))
+    batch_ = described.batch(ctx, ctx.params["batch"], **rows, weights=((length,), "float32"))
     return [described.training("train", step, total, state, batch_, ctx.held(), settings.chunk, frozen)]
 
 

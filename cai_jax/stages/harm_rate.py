@@ -14,8 +14,8 @@ from cai_jax.stages.parts.metrics import (
     audit_prompts,
     by_audit,
     by_score,
-    free,
     judged,
+    judged_cost,
     judging,
     share,
 )
@@ -30,7 +30,7 @@ SIGNATURE = Signature(
     group="metric",
     example="harm_rate(rl, red.test)",
 )
-cost, rendered, steps = free, audit_prompts, judging
+cost, rendered, steps = judged_cost, audit_prompts, judging
 
 
 def run(ctx) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Signature, Type
+from cai_jax.lang.types import Call, Cost, Kind, Param, Signature, Type
 
 _DATA = (Kind.RESPONSES, Kind.DIALOGS)
 
@@ -56,7 +56,7 @@ SIGNATURE = Signature(
 )
 
 
-def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+def cost(ctx) -> Cost:
     return Cost()
 
 

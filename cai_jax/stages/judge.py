@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
-from cai_jax.stages.parts import cost as costs
+from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.stages.parts.cost import rows_of
 from cai_jax.stages.parts.params import (
     BY,
     CONSTITUTION,
@@ -75,28 +75,41 @@ SIGNATURE = Signature(
 )  # fmt: skip
 
 
-def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
-    p = node.params
-    asked = costs.rows_of(node.type) * (p["principles"] or 16) * (2 if p["orders"] == "both" else 1)
-    if p["reason"]:
-        return costs.decode(inputs["by"], asked * p["chains"], 4 * costs.PROMPT_TOKENS, p["max_new"])
-    return costs.forward(inputs["by"], asked * 4 * costs.PROMPT_TOKENS)
+def _questions(ctx) -> tuple[float, int, int]:
+    """How many questions are asked; tokens of the longest before the judge has thought, and behind its thoughts."""
+    from cai_jax.stages.parts.steps import REQUEST_TOKENS
+
+    p, asked = ctx.params, ctx.prompt + 2 * ctx.reply + REQUEST_TOKENS
+    count = rows_of(ctx.node.type) * (p["principles"] or 16) * (2 if p["orders"] == "both" else 1)
+    if not p["reason"]:
+        return count, asked, asked
+    return count * p["chains"], asked, asked + p["max_new"] + REQUEST_TOKENS
+
+
+def cost(ctx) -> Cost:
+    """Reading few-shots and scoring the options; with reasoning, writing it before."""
+    from cai_jax.stages.parts import planned
+
+    found, (count, asked, judged) = Cost(), _questions(ctx)
+    for model in ctx.decoders("by"):
+        shots = planned.shots(ctx, model)
+        found += planned.reading_shots(ctx, model, shots)
+        if ctx.params["reason"]:
+            found += planned.writing(ctx, model, count, asked, shots)
+        found += planned.asking(ctx, model, count, judged, shots)
+    return found
 
 
 def steps(ctx) -> list:
     """Reading few-shots and scoring the options; with reasoning, writing it before."""
     from cai_jax.stages.parts import described
-    from cai_jax.stages.parts.steps import REQUEST_TOKENS
 
-    p, model = ctx.params, ctx.model("by")
-    asked = costs.rows_of(ctx.node.type) * (p["principles"] or 16) * (2 if p["orders"] == "both" else 1)
-    shots, length = described.shots(ctx, model), ctx.prompt + 2 * ctx.reply + REQUEST_TOKENS
+    model, (count, asked, judged) = ctx.model("by"), _questions(ctx)
+    shots = described.shots(ctx, model)
     found = described.reading_shots(ctx, model, shots)
-    if p["reason"]:
-        asked *= p["chains"]
-        found += described.writing(ctx, model, "reason", asked, length, shots)
-        length += p["max_new"] + REQUEST_TOKENS
-    return found + described.asking(ctx, model, "judge", asked, length, shots)
+    if ctx.params["reason"]:
+        found += described.writing(ctx, model, "reason", count, asked, shots)
+    return found + described.asking(ctx, model, "judge", count, judged, shots)
 
 
 def rendered(ctx, n: int) -> list:

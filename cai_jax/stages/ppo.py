@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
-from cai_jax.stages.parts import cost as costs
+from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
 from cai_jax.stages.parts.params import ADAPTER, DECAY, MAX_NEW, OVERLONG, SEED, TEMPERATURE, batch, fits, rate
 
 
@@ -94,19 +93,29 @@ SIGNATURE = Signature(
 )  # fmt: skip
 
 
-def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
-    p, model = node.params, inputs["model"]
-    replies = p["steps"] * p["batch"]
-    drawn = costs.decode(model, replies, costs.PROMPT_TOKENS, p["max_new"])
-    tokens = replies * (costs.PROMPT_TOKENS + p["max_new"])
-    # Score, reference, old log-probabilities and values: four forwards; then policy and critic train.
-    read = costs.forward(model, 4 * tokens)
-    learned = costs.train(model, 2 * p["passes"] * tokens, p["adapter"])
-    return Cost(
-        drawn.tokens + (4 + 2 * p["passes"]) * tokens,
-        drawn.flops + read.flops + learned.flops,
-        drawn.bytes + read.bytes + 2 * learned.bytes,
-    )
+def cost(ctx) -> Cost:
+    """Sampling, scoring, the reference's log-probabilities, preparing the rollout, and the update."""
+    from cai_jax.engine import buckets
+    from cai_jax.learn.chunks import PPO
+    from cai_jax.stages.parts import planned
+    from cai_jax.stages.parts.training import updates_of
+
+    p, found, replies = ctx.params, Cost(), ctx.params["steps"] * ctx.params["batch"]
+    for model in ctx.decoders("model"):
+        width = min(buckets.eighth(ctx.prompt + p["max_new"]), model.config.max_position)
+        learner, _ = planned.trained(ctx, model)
+        drawing = replace(learner, stored=model.stored)
+        found += planned.writing(ctx, drawing, replies, ctx.prompt, exact=True)
+        for name in ("reward", "watch"):
+            found += planned.scoring(ctx, name, replies) if ctx.inputs.get(name) is not None else Cost()
+        found += planned.reading(ctx, model, p["batch"], width, p["steps"], PPO)
+        # Policy and critic.
+        found += planned.reading(ctx, learner, p["batch"], width, p["steps"], PPO)
+        found += planned.reading(ctx, learner, p["batch"], width, p["steps"])
+        rows, updates = p["minibatch"] or p["batch"], p["steps"] * updates_of(p)
+        found += planned.training(ctx, model, rows, width, updates, PPO)
+        found += planned.training(ctx, model, rows, width, updates)
+    return found
 
 
 def steps(ctx) -> list:

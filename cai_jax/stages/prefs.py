@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
+from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
 from cai_jax.stages.parts.sources import (
     COLUMN_TEST,
     LIMIT,
@@ -68,7 +68,7 @@ SIGNATURE = Signature(
 )
 
 
-def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+def cost(ctx) -> Cost:
     return Cost()
 
 

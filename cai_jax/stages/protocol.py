@@ -118,8 +118,8 @@ class Stage(Protocol):
 
     SIGNATURE: Signature
 
-    def cost(self, node: Node, inputs: Mapping[str, Type]) -> Cost:
-        """Estimated work, from parameters and types alone."""
+    def cost(self, ctx: Any) -> Cost:
+        """Estimated work of the steps, from parameters and types alone; ctx is that of parts/planned.py."""
         ...
 
     def run(self, ctx: Context) -> Mapping[str, Any] | None:

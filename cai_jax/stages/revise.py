@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
-from cai_jax.stages.parts import cost as costs
+from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.stages.parts.cost import rows_of
 from cai_jax.stages.parts.params import (
     BY,
     CONSTITUTION,
@@ -59,25 +59,41 @@ SIGNATURE = Signature(
 )  # fmt: skip
 
 
-def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
-    p, model = node.params, inputs["by"]
-    texts = (2 if p["critique"] else 1) * p["rounds"] * (costs.rows_of(inputs["replies"]))
-    return costs.decode(model, texts, 2 * costs.PROMPT_TOKENS, p["max_new"])
+def _texts(ctx) -> tuple[float, int, int]:
+    """Critiques, and as many revisions, that are written; tokens of the longest request for the one and the other."""
+    from cai_jax.stages.parts.steps import REQUEST_TOKENS
+
+    asked = ctx.prompt + ctx.reply + REQUEST_TOKENS
+    mended = asked + ctx.params["max_new"] + REQUEST_TOKENS if ctx.params["critique"] else asked
+    return ctx.params["rounds"] * rows_of(ctx.inputs["replies"].type), asked, mended
+
+
+def cost(ctx) -> Cost:
+    """Reading few-shots and prompts and decoding, for critiques and for revisions; screening where replies were."""
+    from cai_jax.stages.parts import planned
+
+    found, (texts, asked, mended) = Cost(), _texts(ctx)
+    for model in ctx.decoders("by"):
+        shots = planned.shots(ctx, model)
+        found += planned.reading_shots(ctx, model, shots)
+        if ctx.params["critique"]:
+            found += planned.writing(ctx, model, texts, asked, shots)
+        found += planned.writing(ctx, model, texts, mended, shots)
+        if ctx.inputs["replies"].type.screened:
+            found += planned.auditing(ctx, model, "constitution", texts)
+    return found
 
 
 def steps(ctx) -> list:
     """Reading few-shots and prompts and decoding, for critiques and for revisions; screening where replies were."""
     from cai_jax.stages.parts import described
-    from cai_jax.stages.parts.steps import REQUEST_TOKENS
 
-    p, model = ctx.params, ctx.model("by")
-    texts = p["rounds"] * costs.rows_of(ctx.inputs["replies"].type)
-    shots, asked = described.shots(ctx, model), ctx.prompt + ctx.reply + REQUEST_TOKENS
+    model, (texts, asked, mended) = ctx.model("by"), _texts(ctx)
+    shots = described.shots(ctx, model)
     found = described.reading_shots(ctx, model, shots)
-    if p["critique"]:
+    if ctx.params["critique"]:
         found += described.writing(ctx, model, "critique", texts, asked, shots)
-        asked += p["max_new"] + REQUEST_TOKENS
-    found += described.writing(ctx, model, "revise", texts, asked, shots)
+    found += described.writing(ctx, model, "revise", texts, mended, shots)
     if ctx.inputs["replies"].type.screened:
         found += described.auditing(ctx, model, "constitution", texts)
     return found

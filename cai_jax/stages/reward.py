@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Signature, Type
-from cai_jax.stages.parts import cost as costs
+from cai_jax.lang.types import Call, Cost, Kind, Param, Signature, Type
+from cai_jax.stages.parts.cost import rows_of
 from cai_jax.stages.parts.params import ADAPTER, DECAY, EPOCHS, LENGTH, OVERLONG, SEED, WARMUP, batch, rate
 
 REFERENCE = 512  # pairs whose replies set the mean and variance of the scores
@@ -42,9 +42,25 @@ SIGNATURE = Signature(
 )
 
 
-def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
-    tokens = costs.rows_of(inputs["prefs"]) * node.params["epochs"] * 4 * costs.PROMPT_TOKENS
-    return costs.train(inputs["model"], tokens, node.params["adapter"])
+def _sizes(ctx, whole: int) -> tuple[int, int, int]:
+    """Tokens of a reply behind its prompt, of at most `whole`; how many steps there are; and how many references."""
+    from cai_jax.engine import buckets
+
+    p, pairs = ctx.params, rows_of(ctx.inputs["prefs"].type)
+    length = min(p["length"] or whole, buckets.eighth(ctx.prompt + ctx.reply))
+    return length, max(1, round(p["epochs"] * pairs / p["batch"])), 2 * min(pairs, REFERENCE)
+
+
+def cost(ctx) -> Cost:
+    """The preference step, and scoring the replies that set mean and variance."""
+    from cai_jax.stages.parts.planned import scores, trained, training
+
+    found = Cost()
+    for model in ctx.decoders("model"):
+        length, total, references = _sizes(ctx, model.config.max_position)
+        found += training(ctx, model, ctx.params["batch"], length, total, texts=2)
+        found += scores(ctx, trained(ctx, model)[0], references)
+    return found
 
 
 def _learner(ctx, model, trunk, total: int):
@@ -72,15 +88,12 @@ def steps(ctx) -> list:
     """The preference step, and scoring the replies that set mean and variance."""
     import jax
 
-    from cai_jax.engine import buckets
     from cai_jax.models import decoder
     from cai_jax.stages.parts import described
     from cai_jax.stages.parts.steps import on_top
 
     p, model = ctx.params, ctx.model("model", trained=True)
-    pairs = costs.rows_of(ctx.inputs["prefs"].type)
-    length = min(p["length"] or model.config.max_position, buckets.eighth(ctx.prompt + ctx.reply))
-    total = max(1, round(p["epochs"] * pairs / p["batch"]))
+    length, total, references = _sizes(ctx, model.config.max_position)
     trunk = decoder.trunk(model.params)
     step, frozen, start = _learner(ctx, model, trunk, total)
     row = {"tokens": ((2, length), "int32"), "lengths": ((2,), "int32"), "p": ((), "float32")}
@@ -92,7 +105,7 @@ def steps(ctx) -> list:
         weights = on_top(trunk, weights)
     scorer = replace(model, params=weights, head=state.params["head"])
     held = trained.held | {"state": state}
-    return [trained, *described.scores(ctx, scorer, "score references", 2 * min(pairs, REFERENCE), held)]
+    return [trained, *described.scores(ctx, scorer, "score references", references, held)]
 
 
 def run(ctx) -> Mapping[str, Any]:

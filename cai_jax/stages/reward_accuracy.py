@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.types import Kind, Param, Signature, Type
-from cai_jax.stages.parts.metrics import agreement, by_score, free, measured
+from cai_jax.lang.types import Cost, Kind, Param, Signature, Type
+from cai_jax.stages.parts.cost import rows_of
+from cai_jax.stages.parts.metrics import agreement, by_score, measured
 
 BINS = 10  # of confidence, between one half and one
 
@@ -24,12 +25,17 @@ SIGNATURE = Signature(
     group="metric",
     example="reward_accuracy(rm, human.test)",
 )  # fmt: skip
-cost = free
+
+
+def cost(ctx) -> Cost:
+    """Scoring both replies of every pair."""
+    from cai_jax.stages.parts.planned import scoring
+
+    return scoring(ctx, "of", 2 * rows_of(ctx.inputs["on"].type))
 
 
 def steps(ctx) -> list:
     """Scoring both replies of every pair."""
-    from cai_jax.stages.parts.cost import rows_of
     from cai_jax.stages.parts.described import scoring
 
     return scoring(ctx, "of", 2 * rows_of(ctx.inputs["on"].type))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Signature, Type
-from cai_jax.stages.parts import cost as costs
+from cai_jax.lang.types import Call, Cost, Kind, Param, Signature, Type
+from cai_jax.stages.parts.cost import rows_of
 from cai_jax.stages.parts.params import SAMPLING, fits
 
 
@@ -40,16 +40,19 @@ SIGNATURE = Signature(
 )
 
 
-def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
-    rows = costs.rows_of(node.type)
-    return costs.decode(inputs["model"], rows, costs.PROMPT_TOKENS, node.params["max_new"])
+def cost(ctx) -> Cost:
+    """Reading the prompts and decoding."""
+    from cai_jax.stages.parts.planned import writing
+
+    texts = rows_of(ctx.node.type)
+    return sum((writing(ctx, model, texts, ctx.prompt) for model in ctx.decoders("model")), Cost())
 
 
 def steps(ctx) -> list:
     """Reading the prompts and decoding."""
     from cai_jax.stages.parts.described import writing
 
-    return writing(ctx, ctx.model("model"), "sample", costs.rows_of(ctx.node.type), ctx.prompt)
+    return writing(ctx, ctx.model("model"), "sample", rows_of(ctx.node.type), ctx.prompt)
 
 
 def rendered(ctx, n: int) -> list:

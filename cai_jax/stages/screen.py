@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
-from cai_jax.stages.parts import cost as costs
+from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature
+from cai_jax.stages.parts.cost import rows_of
 from cai_jax.stages.parts.params import BY, CONSTITUTION, OVERLONG, needs
 
 
@@ -33,16 +33,19 @@ SIGNATURE = Signature(
 )  # fmt: skip
 
 
-def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
-    rows = costs.rows_of(inputs["replies"])
-    return costs.forward(inputs["by"], rows * 16 * 2 * costs.PROMPT_TOKENS)
+def cost(ctx) -> Cost:
+    """Scoring the answers to every question."""
+    from cai_jax.stages.parts.planned import auditing
+
+    replies = rows_of(ctx.inputs["replies"].type)
+    return sum((auditing(ctx, model, "constitution", replies) for model in ctx.decoders("by")), Cost())
 
 
 def steps(ctx) -> list:
     """Scoring the answers to every question."""
     from cai_jax.stages.parts.described import auditing
 
-    return auditing(ctx, ctx.model("by"), "constitution", costs.rows_of(ctx.inputs["replies"].type))
+    return auditing(ctx, ctx.model("by"), "constitution", rows_of(ctx.inputs["replies"].type))
 
 
 def rendered(ctx, n: int) -> list:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Signature, Type
+from cai_jax.lang.types import Call, Cost, Kind, Param, Signature, Type
 
 
 def _result(call: Call) -> Type:
@@ -30,7 +30,7 @@ SIGNATURE = Signature(
 )
 
 
-def cost(node: Node, inputs: Mapping[str, Type]) -> Cost:
+def cost(ctx) -> Cost:
     return Cost()
 
 

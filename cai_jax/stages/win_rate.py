@@ -17,8 +17,8 @@ from cai_jax.stages.parts.metrics import (
     audit_prompts,
     by_audit,
     by_score,
-    free,
     judged,
+    judged_cost,
     judging,
     measured,
 )
@@ -32,7 +32,7 @@ SIGNATURE = Signature(
     group="metric",
     example="win_rate(rl, sl, on=red.test, by=rm)",
 )
-cost, rendered, steps = free, audit_prompts, judging
+cost, rendered, steps = judged_cost, audit_prompts, judging
 
 
 def run(ctx) -> Mapping[str, Any]:

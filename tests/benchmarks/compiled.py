@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 def steps(program: str, topology: str, *words: str) -> Iterator[dict[str, Any]]:
     """Every step of a program, given as its text, as `--json` tells it; also those that do not fit.
 
+    What compiling told is kept in `runs`, so that a benchmark that was stopped goes on.
+
     Raises:
       ChildProcessError: the program cannot be compiled.
     """
@@ -25,7 +27,7 @@ def steps(program: str, topology: str, *words: str) -> Iterator[dict[str, Any]]:
         file.write_text(program)
         command = [sys.executable, "-m", "cai_jax", "compile", file, "--topology", topology, "--json", *words]
         environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-        command += ["--out", folder]
+        command += ["--out", ROOT / "runs"]
         done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     if not done.stdout:
         raise ChildProcessError(f"compiling for {topology} has failed")

@@ -9,9 +9,10 @@ from scipy import stats
 
 from cai_jax.engine import generate as module
 from cai_jax.engine import steps, worth
-from cai_jax.engine.generate import Request, Sampling, generate
+from cai_jax.engine.generate import Request, generate
 from cai_jax.engine.prefix import make_prefix
 from cai_jax.engine.random import row_key
+from cai_jax.engine.settings import Sampling
 from cai_jax.models import checkpoint
 from tests.support import llama
 from tests.support.forward import forward_logprobs

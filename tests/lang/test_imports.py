@@ -1,25 +1,29 @@
-"""`cai-jax check` imports nothing heavy; what it costs is a benchmark's to say (tests/benchmarks/check.py)."""
+"""`cai-jax check` imports nothing heavy, and `plan` no JAX; what they cost is a benchmark's to say (check.py there)."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
+import pytest
+
 from cai_jax.lang import assets
 
 CODE = """
 import sys
 from cai_jax.cli import main
-sys.argv = ["cai-jax", "check", sys.argv[1]]
+heavy = set(sys.argv.pop(1).split())
 try:
     main()
 except SystemExit as end:
     assert not end.code, end.code
-heavy = {"jax", "jaxlib", "flax", "transformers", "numpy", "torch", "pyarrow", "rich", "orbax"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
+COMPUTING = "jax jaxlib flax torch transformers orbax"
 
 
-def test_check_imports_nothing_heavy():
-    program = str(assets.find("programs") / "quickstart.cai")
-    subprocess.run([sys.executable, "-c", CODE, program], check=True, stdout=subprocess.DEVNULL)
+@pytest.mark.parametrize(("command", "heavy"), [("check", f"{COMPUTING} numpy pyarrow rich"), ("plan", COMPUTING)])
+def test_what_runs_nothing_imports_nothing_heavy(command, heavy, tmp_path):
+    words = [command, str(assets.find("programs") / "quickstart.cai")]
+    words += ["--out", str(tmp_path)] if command == "plan" else []
+    subprocess.run([sys.executable, "-c", CODE, heavy, *words], check=True, stdout=subprocess.DEVNULL)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from cai_jax.engine.generate import Request, Sampling, generate
+from cai_jax.engine.generate import Request, generate
+from cai_jax.engine.settings import Sampling
 from cai_jax.models import checkpoint as checkpoints
 from cai_jax.models import decoder, heads, layout
 from cai_jax.models.attention import KV

@@ -6,8 +6,10 @@ import jax
 import numpy as np
 
 from cai_jax.engine import prefix, score, steps, worth
-from cai_jax.engine.generate import Request, Sampling, generate
+from cai_jax.engine.generate import Request, generate
+from cai_jax.engine.options import Tail
 from cai_jax.engine.sampling import Knobs
+from cai_jax.engine.settings import Sampling
 from cai_jax.models import decoder, lora
 from cai_jax.models.config import Config
 from cai_jax.parallel.placing import on_mesh_of
@@ -64,7 +66,7 @@ def collectives(mesh):
         numbers = np.arange(8, dtype=np.int32)
         fresh = steps.Texts(np.ones((8, 16), np.int32), numbers + 1, numbers, np.zeros((8, 2), np.uint32), numbers)
         knobs = Knobs(np.float32(1), np.float32(1), np.full(16, -1, np.int32), np.int32(16))
-        idle, tail = np.zeros(8, bool), score._Tail.of([[4], [5, 6]])
+        idle, tail = np.zeros(8, bool), Tail.of([[4], [5, 6]])
         above = ((prefix.read(weights, CONFIG, fresh.rows, shots), numbers + 1),)
         compiled = {
             "fill": steps.fill.lower(weights, CONFIG, state, fresh, shots),

@@ -2,7 +2,8 @@
 
 Prints one JSON object: for every step and way, the largest difference from one device, for the engine too (None where a
 text differs); and "sent", what a step of
-supervised training sends on each mesh, by kind of collective, in multiples of the parameters' bytes.
+supervised training sends on each mesh, by kind of collective, in multiples of the parameters' bytes; and the same of
+"looped" layers.
 """
 
 import json
@@ -29,9 +30,20 @@ WAYS = {
 }
 
 
-def sent(mesh):
-    step = compile_step(partial(sft.make_step, eight.CONFIG, sft.SFT(eight.OPTIM, chunk=4)), mesh)
-    params = toy.params(0, eight.CONFIG)
+# More layers than are compiled one by one.
+DEEP = replace(eight.CONFIG, layers=10)
+
+
+def looped(mesh, looped=True):
+    """A step of supervised training."""
+    step = compile_step(partial(sft.make_step, DEEP, sft.SFT(eight.OPTIM, chunk=4, looped=looped)), mesh)
+    state = step.place(TrainState.create(toy.params(0, DEEP), optim.optimizer(eight.OPTIM)))
+    return step(state, toy.documents(2, 8))
+
+
+def sent(mesh, config=eight.CONFIG):
+    step = compile_step(partial(sft.make_step, config, sft.SFT(eight.OPTIM, chunk=4, looped=True)), mesh)
+    params = toy.params(0, config)
     state = TrainState.create(params, optim.optimizer(eight.OPTIM))
     lowered = step.lower(*step.shapes(state, toy.documents(1, 8, 0)))
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
@@ -40,6 +52,9 @@ def sent(mesh):
 
 def main():
     found = {"sent": {name: sent(WAYS[name]) for name in ("data", "fsdp")}}
+    found["sent"]["looped"] = sent(WAYS["fsdp"], DEEP)
+    alone = jax.device_get(looped("one", looped=False))
+    found |= {f"looped {name}": eight.difference(looped(WAYS[name]), alone) for name in ("pmap", "fsdp", "mixed")}
     for step, (run, ways) in eight.CASES.items():
         alone = jax.device_get(run("one"))
         for name, way in WAYS.items():

@@ -101,6 +101,22 @@ ENTRY %main (x: bf16[16,64]) -> bf16[16,64] {
     assert hlo.work(text).bytes == 4 * 64 * 2 + 16 * 64 * 2 + 16 * 64 * 2
 
 
+def test_what_is_fetched_for_the_next_call_is_read_once():
+    text = """\
+HloModule m
+
+ENTRY %main (x: bf16[16,64]) -> bf16[16,64] {
+  %x = bf16[16,64]{1,0:T(8,128)} parameter(0)
+  %a = (bf16[16,64]{1,0:S(1)}, bf16[16,64]{1,0}, u32[]{:S(2)}) copy-start(%x), cross_program_prefetch_index=0
+  %b = bf16[16,64]{1,0:T(8,128)S(1)} copy-done(%a)
+  %c = (bf16[16,64]{1,0:T(8,128)S(1)}, bf16[16,64]{1,0:T(8,128)}, u32[]{:S(2)}) copy-start(%x)
+  %d = bf16[16,64]{1,0:T(8,128)S(1)} copy-done(%c)
+  ROOT %e = bf16[16,64]{1,0:T(8,128)S(1)} negate(%b)
+}
+"""
+    assert hlo.work(text).bytes == 16 * 64 * 2
+
+
 def test_weights_that_a_fusion_within_a_fusion_hands_on_are_read_once():
     # As XLA writes the products of decoding for a TPU: 64 × 32 weights in main memory, rows and results on the chip.
     text = """\

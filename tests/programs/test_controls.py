@@ -68,7 +68,9 @@ def shuffled(quickstart, tmp_path_factory) -> running.Run:
         + "of_sl = harm_rate(sl, red.test)\nof_rl = harm_rate(rl, red.test)\n"
     )
     shutil.copytree(ROOT / "constitutions", folder / "constitutions")
-    return running.run(folder / "shuffled.cai", quickstart.out)
+    # What was made is used again, and the quickstart's own folder, which others compare with, stays as it is.
+    shutil.copytree(quickstart.out, folder / "runs")
+    return running.run(folder / "shuffled.cai", folder / "runs")
 
 
 def test_with_shuffled_labels_rl_is_no_better_than_sl(quickstart, shuffled):

@@ -9,10 +9,12 @@ import jax
 import pytest
 
 from cai_jax.errors import UserError
+from cai_jax.lang import assets
 from cai_jax.parallel.aot import Chip, Compiled, OutOfMemory, Topology
 from cai_jax.parallel.hlo import Work
-from cai_jax.runs import compiling
+from cai_jax.runs import compiling, programs
 from cai_jax.runs.errors import StageFailed
+from cai_jax.stages import registry
 from cai_jax.stages.parts.steps import Step
 from tests.support.compiling import called
 
@@ -57,6 +59,22 @@ def test_of_a_program_one_node_alone_can_be_compiled(tmp_path):
     assert unknown.returncode == 2 and "othr" in unknown.stderr and "other" in unknown.stderr
 
 
+def test_what_compiling_told_is_kept_and_not_asked_for_again(tmp_path):
+    def compiled():
+        done = called(tmp_path, "--topology", "cpu:2", "--json", program=PROGRAM)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["steps"]
+
+    first = compiled()
+    (kept,) = (tmp_path / "runs" / "compiled").iterdir()
+    kept.write_text(json.dumps({**json.loads(kept.read_text()), "seconds": -1.0}))
+    (again,) = compiled()
+    assert again == {**first[0], "compile_seconds": -1.0}
+    kept.write_text("{")
+    (anew,) = compiled()
+    assert anew["compile_seconds"] > 0 and {**anew, "compile_seconds": -1.0} == again
+
+
 @pytest.mark.parametrize(
     ("topology", "said"),
     [("v5e:3x5", "8x8"), ("v4:2x2", "v5p: 2x2x1"), ("cpu:0", "cpu:N"), ("tpu", "v6e")],
@@ -71,6 +89,14 @@ def test_an_unknown_topology_is_told_what_is_known(tmp_path, topology, said):
 def test_without_the_tpu_compiler_the_extra_is_named(tmp_path):
     done = called(tmp_path, "--topology", "v6e:2x2", program=PROGRAM)
     assert done.returncode == 2 and 'pip install "cai-jax[tpu]"' in done.stderr
+
+
+def test_what_a_flow_runs_is_described(tmp_path):
+    program = assets.find("programs") / "guard.cai"
+    checked = programs.checked(program, program.read_bytes(), (), registry())
+    plan = programs.planned(checked, registry(), tmp_path, None, None)
+    labels = [label for label, _ in compiling.described(plan, registry(), 32)]
+    assert {"sample", "screen", "revise"} <= {*labels}
 
 
 def test_a_model_of_unknown_shape_is_asked_for(tmp_path):

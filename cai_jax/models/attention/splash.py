@@ -10,25 +10,23 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
+from cai_jax.models import blocks
 from cai_jax.models.attention.cases import KV, Case
 from cai_jax.parallel import target
 from cai_jax.parallel.mesh import HEADS, ROWS
 from cai_jax.parallel.placing import mesh_set
 from cai_jax.parallel.rules import fitted
 
-_LANES = 128  # what the kernel's blocks and head width are multiples of
-_BLOCK = 512
-
 
 def can(q: Array, kv: KV, case: Case) -> bool:
     """All but decoding and alternatives; rows must be a multiple of 128 tokens long."""
-    return case.starts is None and case.groups is None and q.shape[1] % _LANES == 0
+    return case.starts is None and case.groups is None and q.shape[1] % blocks.LANES == 0
 
 
 def attention(q: Array, kv: KV, case: Case) -> tuple[Array, Array | None]:
     """See `cases.Kernel`. With a prefix it is not differentiable, which only inference has."""
     width = q.shape[3]
-    padding = [(0, 0)] * 3 + [(0, -width % _LANES)]
+    padding = [(0, 0)] * 3 + [(0, -width % blocks.LANES)]
     q, k, v = (jnp.pad(x, padding) for x in (q.swapaxes(1, 2) * case.scale, *kv))
     segments = jnp.zeros((q.shape[0], q.shape[2]), jnp.int32) if case.segments is None else case.segments
     run = functools.partial(_rows, window=case.window, softcap=case.softcap, residual=bool(case.prefix))
@@ -44,13 +42,13 @@ def _rows(q: Array, k: Array, v: Array, segments: Array, *, window: int | None, 
     heads, length = q.shape[1:3]
     size = (length, length)
     one = splash.CausalMask(size) if window is None else splash.LocalMask(size, (window - 1, 0), 0)
-    block = next(b for b in (_BLOCK, _BLOCK // 2, _LANES) if length % b == 0)
-    blocks = {
+    block = blocks.kernel(length)
+    sizes = {
         name: block for name in ("block_q", "block_kv", "block_q_dkv", "block_kv_dkv", "block_q_dq", "block_kv_dq")
     }
     kernel = splash.make_splash_mha(
         splash.MultiHeadMask([one] * heads),
-        block_sizes=splash.BlockSizes(**blocks),
+        block_sizes=splash.BlockSizes(**sizes),
         save_residuals=residual,
         attn_logits_soft_cap=softcap,
         head_shards=1,

@@ -10,17 +10,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from cai_jax.models import blocks
 from cai_jax.models.attention.cases import KV, Case
 from cai_jax.parallel import target
 from cai_jax.parallel.placing import mesh_set
 
 # Score of a forbidden position. Finite, so that a row of nothing but padding has no NaN.
 MASKED = -1e30
-
-# Query rows that share one static range of keys; smaller blocks skip more of the causal triangle's empty
-# half, larger ones make fewer, wider products.
-_BLOCK = 128
-_BLOCKS = 8
 
 # Queries of a block against keys that all rows share, and queries of a row from which on rows are taken one by one.
 _TALL = 512
@@ -35,11 +31,8 @@ def attention(q: Array, kv: KV, case: Case) -> Array:
         queries = _Queries(q, case.starts[:, None] + jnp.arange(q.shape[1]), case)
         return queries.attend(kv, case.segments, case.groups, positions)
     outputs = []
-    block = max(_BLOCK, -(-size // _BLOCKS))
-    for start in range(0, size, block):
-        end = min(start + block, size)
-        # What lies behind the window is not even looked at, where places are positions.
-        first = 0 if case.window is None or case.positions is not None else max(0, start - case.window + 1)
+    # What lies behind the window is not even looked at, where places are positions.
+    for start, end, first in blocks.plain(size, case.window if case.positions is None else None):
         queries = _Queries(q[:, start:end], jnp.arange(start - first, end - first)[None], case)
         cut = (None if table is None else table[:, first:end] for table in (case.segments, case.groups, positions))
         outputs.append(queries.attend(KV(kv.k[:, :, first:end], kv.v[:, :, first:end]), *cut))

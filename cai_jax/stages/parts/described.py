@@ -9,15 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.errors import UserError
-from cai_jax.stages.parts.steps import REQUEST_TOKENS, SHOT_TOKENS, Described, Step, Tree
+from cai_jax.stages.parts.steps import OPTIONS, REQUEST_TOKENS, SHOT_TOKENS, Described, Step, Tree
 
 if TYPE_CHECKING:
     from cai_jax.models.attention import Prefix
     from cai_jax.models.checkpoint import Model
     from cai_jax.parallel.step import Compiled
-
-# The two options of a question are a bracket, a letter and a bracket in most tokenizers.
-_OPTIONS = [[0, 1, 3], [0, 2, 3]]
 
 
 def shots(ctx: Described, model: Model) -> Prefix | None:
@@ -85,14 +82,15 @@ def asking(
     """Scoring the two options behind so many questions of up to `longest` tokens."""
     from cai_jax.engine import score, shapes, worth
     from cai_jax.engine.prefix import length_of
+    from cai_jax.parallel import target
     from cai_jax.parallel.placing import lowered, shards_of
 
     params, config = model.params, model.config
-    longest = min(longest, config.max_position - length_of(prefix) - max(map(len, _OPTIONS)))
+    longest = min(longest, config.max_position - length_of(prefix) - max(map(len, OPTIONS)))
     parts = shards_of(params)
-    table, *rest = shapes.scoring(config, parts, longest, _OPTIONS, prefix)
-    rows = score.rows_at_once(parts, worth.at_once() * parts, table.shape[1])
-    table, *rest = shapes.scoring(config, rows, longest, _OPTIONS, prefix)
+    table, *rest = shapes.scoring(config, parts, longest, OPTIONS, prefix)
+    rows = worth.rows_at_once(parts, worth.at_once(target.platform()) * parts, table.shape[1])
+    table, *rest = shapes.scoring(config, rows, longest, OPTIONS, prefix)
     lower = partial(lowered, score._score, params, params, config, table, *rest)
     given = {"model": params, "questions": (table, rest[:-1]), "examples": prefix}
     return [Step(f"{name}: score options", math.ceil(questions / rows), given, ctx.held(), lower)]

@@ -13,9 +13,9 @@ from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.stages.parts import described
 from cai_jax.stages.parts.devices import devices_of
 from cai_jax.stages.parts.models import two_layouts
-from cai_jax.stages.parts.reinforcing import begun, frozen_of, settings_of, updates_of
+from cai_jax.stages.parts.reinforcing import begun, frozen_of, settings_of
 from cai_jax.stages.parts.steps import Described, Step, abstract, adapted
-from cai_jax.stages.parts.training import compiled
+from cai_jax.stages.parts.training import compiled, updates_of
 
 
 def iteration(ctx: Described) -> list[Step]:

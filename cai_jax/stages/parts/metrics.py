@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.types import Call, Cost, Kind, Node, Param, Problem, Signature, Type
+from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,9 +84,28 @@ def oracle_rate(name: str, about: str, example: str) -> Signature:
     )
 
 
-def free(node: Node, inputs: Mapping[str, Type]) -> Cost:
+def free(ctx) -> Cost:
     """The cost of counting."""
     return Cost()
+
+
+def judged_cost(ctx) -> Cost:
+    """The cost of a metric that a model judges under a constitution, or a preference model."""
+    from cai_jax.stages.parts import planned
+
+    by = ctx.inputs.get("by")
+    if by is None:
+        return Cost()
+    if by.type.kind is Kind.REWARD_MODEL:
+        return planned.scoring(ctx, "by", _replies(ctx))
+    return sum((planned.auditing(ctx, model, "under", _replies(ctx)) for model in ctx.decoders("by")), Cost())
+
+
+def _replies(ctx) -> int:
+    """How many replies are judged."""
+    from cai_jax.stages.parts.cost import rows_of
+
+    return sum(rows_of(ctx.inputs[side].type) for side in ("of", "against") if side in ctx.inputs)
 
 
 def measured(ctx, values: Sequence[Row], **more: Any) -> dict[str, Any]:
@@ -125,15 +144,13 @@ def audit_prompts(ctx, n: int) -> list:
 def judging(ctx) -> list:
     """The steps of a metric that a model judges under a constitution, or a preference model."""
     from cai_jax.stages.parts import described
-    from cai_jax.stages.parts.cost import rows_of
 
     by = ctx.inputs.get("by")
     if by is None:
         return []
-    replies = sum(rows_of(ctx.inputs[side].type) for side in ("of", "against") if side in ctx.inputs)
     if by.type.kind is Kind.REWARD_MODEL:
-        return described.scoring(ctx, "by", replies)
-    return described.auditing(ctx, ctx.model("by"), "under", replies)
+        return described.scoring(ctx, "by", _replies(ctx))
+    return described.auditing(ctx, ctx.model("by"), "under", _replies(ctx))
 
 
 def _screener(ctx, model) -> Screener:

@@ -22,7 +22,7 @@ from cai_jax.stages.parts import adapting
 from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.models import format_of, model_of
 from cai_jax.stages.parts.rewarding import Scorer
-from cai_jax.stages.parts.training import compiled, computing, micro_batches, micro_size, wide
+from cai_jax.stages.parts.training import compiled, computing, micro_batches, micro_size, updates_of, wide
 from cai_jax.stages.parts.writing import Writer, Written, text_of
 
 GAP = 0.05  # nats per token between sampler and trainer; bfloat16 alone makes about a hundredth
@@ -36,11 +36,6 @@ class Drawn:
     prompts: Sequence[list[int]]
     replies: Sequence[Written]
     texts: Sequence[str]
-
-
-def updates_of(params: Mapping[str, Any]) -> int:
-    """Updates that follow each rollout."""
-    return params["passes"] * (params["batch"] // (params["minibatch"] or params["batch"]))
 
 
 def settings_of(ctx, model: Model) -> ppo.PPO:

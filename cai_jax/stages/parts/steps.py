@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ Tree = Any  # a pytree of ShapeDtypeStruct
 # What cannot be known before a tokenizer has read it: an instruction with its template, an example of a constitution.
 REQUEST_TOKENS = 64
 SHOT_TOKENS = 256
+# The two options of a question are a bracket, a letter and a bracket in most tokenizers.
+OPTIONS = [[0, 1, 3], [0, 2, 3]]
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,18 @@ class Input:
         return self.node.type
 
 
+def connected(nodes: Iterable[Node], labels: Mapping[str, str]) -> Iterator[Input]:
+    """Nodes in topological order as artefacts, each with what it is made from."""
+    known: dict[str, Input] = {}
+    for node in nodes:
+        inputs = {
+            name: tuple(known[one] for one in key) if isinstance(key, tuple) else known[key]
+            for name, key in node.inputs.items()
+        }
+        known[node.key] = Input(node, labels.get(node.key, node.stage), inputs)
+        yield known[node.key]
+
+
 @dataclass
 class Memory:
     """The models that stay loaded from one node to the next, as parts/models.py keeps them."""
@@ -98,20 +112,39 @@ class Memory:
         return Memory(self.kept.copy())
 
 
-class Described:
+class Foreseen:
     """A node that nothing is known of but its parameters, its inputs' types and the longest prompt.
 
     Attributes:
-      node, params, seed: as a context's (`stages.protocol.Context`).
+      node, params: as a context's (`stages.protocol.Context`).
       inputs: parameter name -> `Input`, or a tuple of them.
       prompt: tokens of the longest prompt of the program.
+    """
+
+    def __init__(self, node: Node, inputs: Mapping[str, Any], prompt: int) -> None:
+        self.node, self.params, self.inputs, self.prompt = node, node.params, inputs, prompt
+
+    @property
+    def reply(self) -> int:
+        """Tokens of the longest reply that is acted on."""
+        for name in ("replies", "data", "of", "prefs"):
+            if name in self.inputs:
+                return self.inputs[name].type.length or 128
+        return 128
+
+
+class Described(Foreseen):
+    """A node whose steps are made from shapes.
+
+    Attributes:
+      seed: as a context's.
     """
 
     seed = 0
 
     def __init__(self, node: Node, inputs: Mapping[str, Any], prompt: int, memory: Memory) -> None:
-        self.node, self.params, self.inputs = node, node.params, inputs
-        self.prompt, self._memory = prompt, memory
+        super().__init__(node, inputs, prompt)
+        self._memory = memory
         self._mine: dict[str, Model] = {}
 
     def used(self, **schedule: Any) -> None:
@@ -156,14 +189,6 @@ class Described:
     def held(self) -> dict[str, Tree]:
         """What the models take that are loaded now."""
         return {label: _weights(model) for label, model in [*self._memory.kept.values(), *self._mine.items()]}
-
-    @property
-    def reply(self) -> int:
-        """Tokens of the longest reply that is acted on."""
-        for name in ("replies", "data", "of", "prefs"):
-            if name in self.inputs:
-                return self.inputs[name].type.length or 128
-        return 128
 
 
 def abstract(config, dtype: str, devices, trained: bool, scored: bool) -> Model:

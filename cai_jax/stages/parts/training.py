@@ -62,16 +62,24 @@ def compiled(ctx, make: Callable, out: tuple | None = None, frozen: Any = None) 
 
 
 def computing(ctx, model: Model) -> dict[str, Any]:
-    """How a step of `learn` computes: in the model's dtype, and whether it computes layers again (`with (remat=…)`)."""
+    """How a step of `learn` computes: in the model's dtype, and its layers as `with (remat=…)` says and in a loop.
+
+    Not in a loop where an adapter is trained, since a loop copies the base below it.
+    """
     remat = ctx.node.schedule.get("remat", False)
     ctx.used(remat=remat)
-    return {"dtype": model.params["embed"].dtype.name, "remat": remat}
+    return {"dtype": model.params["embed"].dtype.name, "remat": remat, "looped": ctx.params["adapter"] == "full"}
 
 
 def micro_size(ctx) -> int:
     """Rows that are computed at once: `with (microbatch=…)`, but no more than one update takes."""
     update = ctx.params.get("minibatch") or ctx.params["batch"]
     return min(ctx.node.schedule.get("microbatch") or update, update)
+
+
+def updates_of(params: Mapping[str, Any]) -> int:
+    """Updates that follow each rollout of PPO."""
+    return params["passes"] * (params["batch"] // (params["minibatch"] or params["batch"]))
 
 
 def micro_batches(batch: Batch, size: int) -> Batch:

@@ -12,8 +12,8 @@ from cai_jax.stages.parts.fitting import Fitting, room_of
 
 if TYPE_CHECKING:
     from cai_jax.data.formats import Format
-    from cai_jax.engine.generate import Sampling
     from cai_jax.engine.prefix import Prefix
+    from cai_jax.engine.settings import Sampling
     from cai_jax.models.checkpoint import Model
     from cai_jax.models.tokenizer import Tokenizer
 
@@ -118,7 +118,7 @@ class Writer:
 
     def sampling(self, longest: int, stops: tuple[int, ...]) -> Sampling:
         """How prompts of up to `longest` tokens are continued, until one of the token ids `stops`."""
-        from cai_jax.engine.generate import Sampling
+        from cai_jax.engine.settings import Sampling
 
         # One cache length for calls whose prompts are of similar length, so that they share compiled functions.
         room = room_of(self.model, self.prefix, self.max_new)

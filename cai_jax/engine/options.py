@@ -1,0 +1,49 @@
+"""Options that are scored behind rows: which tokens stand there, and which predictions count. Imports no JAX.
+
+Dimensions: M options, E tokens behind every row, Q questions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Tail(NamedTuple):
+    """What stands behind every row, and which predictions make up an option's log-probability.
+
+    tokens, groups, offsets: int32 `[E]`: the tokens that the options begin with in common (group 0), then the rest
+    of option 1, 2, …, each less its last token, which predicts nothing; offsets count from the row's end.
+    sources int32 `[Q]` are the offsets in `tokens` of the predicting tokens, -1 for the row's last; targets int32
+    `[Q]` what they predict; member float32 `[Q, M]` to which options a prediction belongs.
+    """
+
+    tokens: np.ndarray
+    groups: np.ndarray
+    offsets: np.ndarray
+    sources: np.ndarray
+    targets: np.ndarray
+    member: np.ndarray
+
+    @staticmethod
+    def of(options: Sequence[Sequence[int]]) -> Tail:
+        shared = os.path.commonprefix([list(option) for option in options])
+        size, every = len(shared), range(len(options))
+        fed = [(token, 0, place) for place, token in enumerate(shared)]
+        asked = [(place - 1, token, every) for place, token in enumerate(shared)]
+        for number, option in enumerate(options):
+            rest, source = option[size:], size - 1
+            for place, token in enumerate(rest):
+                asked.append((source, token, [number]))
+                source = len(fed)
+                if place < len(rest) - 1:
+                    fed.append((token, number + 1, size + place))
+        columns = np.array(fed, np.int32).reshape(-1, 3).T
+        member = np.zeros((len(asked), len(options)), np.float32)
+        for number, (_, _, of) in enumerate(asked):
+            member[number, list(of)] = 1.0
+        sources, targets = (np.array([each[i] for each in asked], np.int32) for i in (0, 1))
+        return Tail(*columns, sources, targets, member)

@@ -1,0 +1,36 @@
+"""Into which blocks attention cuts the queries of a row, so that none looks at keys far behind it. Imports no JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+# Query rows that share one static range of keys; smaller blocks skip more of the causal triangle's empty
+# half, larger ones make fewer, wider products.
+_BLOCK = 128
+_BLOCKS = 8
+
+LANES = 128  # what the blocks and the head width of the TPU's kernel are multiples of
+_KERNEL = 512
+
+
+def plain(size: int, window: int | None = None) -> Iterator[tuple[int, int, int]]:
+    """The blocks of plain JAX in a row of `size` tokens: first query, end of the queries and of the keys, first key."""
+    block = max(_BLOCK, -(-size // _BLOCKS))
+    for start in range(0, size, block):
+        yield start, min(start + block, size), 0 if window is None else max(0, start - window + 1)
+
+
+def kernel(size: int) -> int:
+    """The block of the TPU's kernel, in queries and in keys, for rows of `size` tokens, a multiple of `LANES`."""
+    return next(block for block in (_KERNEL, _KERNEL // 2, LANES) if size % block == 0)
+
+
+def pairs(size: int, window: int | None = None, on_kernel: bool = False) -> int:
+    """Products of a query and a key that a row of `size` tokens takes of each head.
+
+    Of the kernel's blocks those wholly in the future are skipped; what a window skips beside is counted.
+    """
+    if on_kernel:
+        blocks = size // kernel(size)
+        return size * size * (blocks + 1) // (2 * blocks)
+    return sum((end - start) * (end - first) for start, end, first in plain(size, window))

@@ -1,0 +1,37 @@
+"""The machines that steps can be planned and compiled for, by name. Imports no JAX."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from cai_jax.errors import UserError
+
+# Slices that can be had, chips along each side of the torus.
+_FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
+_DEEP = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16", "8x16x16")
+SLICES = {"v5e": _FLAT, "v5p": _DEEP, "v6e": _FLAT}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A platform as `jax.default_backend()` names it, "cpu" or "tpu", and how many devices there are."""
+
+    platform: str
+    devices: int
+
+
+def named(name: str) -> Machine:
+    """The machine called "cpu:8", for eight devices, or "v5e:4x4", for chips along each side.
+
+    Raises:
+      UserError: none has this name; lists those that there are.
+    """
+    kind, _, shape = name.partition(":")
+    if kind == "cpu" and re.fullmatch(r"[1-9]\d{0,2}", shape):
+        return Machine("cpu", int(shape))
+    if shape in SLICES.get(kind, ()):
+        return Machine("tpu", math.prod(map(int, shape.split("x"))))
+    known = "; ".join(f"{kind}: {', '.join(shapes)}" for kind, shapes in SLICES.items())
+    raise UserError(f"there is no topology {name!r}", f"known are cpu:N and, by chips along each side, {known}")

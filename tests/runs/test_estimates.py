@@ -1,0 +1,66 @@
+"""What `plan` estimates is what `compile` reads from the compiled steps, of the same run on the same machine."""
+
+import pytest
+
+from tests.support import tpu
+from tests.support.planning import both
+
+FEW = """\
+base = model("builtin:tiny")
+red = prompts("builtin:red_team", limit=100)
+drawn = red.train |> sample(base, max_new=32)
+sl = drawn |> finetune(base, batch=16)
+rate = harm_rate(sl, red.test)
+"""
+# What writes, asks, trains and scores; layers wide enough that products are most of the work.
+ALL = """\
+use harmless from "constitutions/starter.cai"
+base = model("m"{dtype})
+red = prompts("builtin:red_team", limit=256)
+human = prefs("builtin:helpful_prefs")
+drawn = red.train |> sample(base, n=2, max_new=64)
+sl = drawn |> finetune(base)
+labels = drawn |> judge(harmless, by=base, fewshots=1)
+rm = labels + human.train |> reward(base)
+flagged = drawn |> screen(harmless, by=base)
+rate = harm_rate(flagged)
+"""
+MORE = """\
+mended = drawn |> revise(harmless, rounds=1, max_new=64)
+thought = drawn |> judge(harmless, by=base, reason=true, max_new=64)
+rl = sl |> ppo(rm, on=red.train, steps=2, minibatch=32, max_new=64)
+best = red.test |> sample(rl, n=4, max_new=64) |> best(rm)
+thin = mended |> finetune(base, adapter=lora(rank=8))
+split = mended |> finetune(base) with (mesh=mesh(fsdp=8), remat=true)
+wide = mended |> finetune(base, optimizer=muon) with (microbatch=16)
+right = label_accuracy(thought)
+ours = harm_rate(best)
+expect harm_rate(thin, red.test) < 100%
+expect harm_rate(split, red.test) < 100%
+expect harm_rate(wide, red.test) < 100%
+"""
+
+
+def agree(found):
+    for label, (flops, moved) in found.items():
+        assert flops == pytest.approx(1, rel=0.15), f"{label}: {flops:.3f} of the FLOPs"
+        assert moved == pytest.approx(1, rel=0.15), f"{label}: {moved:.3f} of the bytes"
+
+
+def test_a_plan_and_a_compilation_agree(tmp_path, capsys):
+    agree(both(tmp_path, FEW, "cpu:8", 64, capsys))
+
+
+@pytest.mark.slow
+def test_a_plan_and_a_compilation_agree_on_all_stages(tmp_path, capsys):
+    tpu.write_shape(tmp_path / "m", num_key_value_heads=4)
+    agree(both(tmp_path, ALL.format(dtype="") + MORE, "cpu:8", 128, capsys))
+
+
+class TestOnTPU:
+    pytestmark = tpu.NEEDED
+
+    def test_a_plan_and_a_compilation_agree(self, tmp_path, capsys):
+        shape = {"hidden_size": 3072, "intermediate_size": 8192, "num_attention_heads": 24, "vocab_size": 16384}
+        tpu.write_shape(tmp_path / "m", **shape, tie_word_embeddings=True)
+        agree(both(tmp_path, ALL.format(dtype=", dtype=bfloat16"), "v5e:2x2", 128, capsys))
