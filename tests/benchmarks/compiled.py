@@ -27,9 +27,8 @@ def steps(program: str, topology: str, *words: str) -> Iterator[dict[str, Any]]:
         file.write_text(program)
         command = [sys.executable, "-m", "cai_jax", "compile", file, "--topology", topology, "--json", *words]
         environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-        done = subprocess.run(
-            [*command, "--out", ROOT / "runs"], cwd=ROOT, env=environment, capture_output=True, text=True
-        )
+        command += ["--out", ROOT / "runs"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     if not done.stdout:
-        raise ChildProcessError(done.stderr)
+        raise ChildProcessError(f"compiling for {topology} has failed")
     yield from json.loads(done.stdout)["steps"]
