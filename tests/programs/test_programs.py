@@ -92,7 +92,7 @@ def test_readme_has_its_two_commands():
     commands = [block.strip() for block in blocks() if ".venv/bin/" in block]
     assert [command.rpartition(" && ")[2] for command in commands] == [
         ".venv/bin/cai-jax run programs/quickstart.cai",
-        ".venv/bin/python -m pytest",
+        ".venv/bin/python -m pytest -n auto",
     ]
     assert all(command.startswith("python3 -m venv .venv && .venv/bin/pip install -e ") for command in commands)
 
