@@ -73,3 +73,27 @@ def test_what_fits_in_no_way_asks_for_more_chips(tmp_path):
     done = called(tmp_path, "--topology", "v5e:2x2", program=FINETUNE)
     assert done.returncode == 4 and "help: take a larger slice, or a smaller batch" in done.stderr
     assert "state/params/embed, 10.00 GiB" in done.stderr
+
+
+def test_layers_in_a_loop_count_as_often_as_it_runs_and_computed_again_keep_little(tmp_path):
+    tpu.write_shape(tmp_path / "m", num_hidden_layers=12)
+    program = """\
+run (mesh=one)
+m = model("m", dtype=bfloat16)
+world = documents("builtin:world", rows=64)
+kept = world |> finetune(m, steps=2, batch=4, length=1024)
+again = world |> finetune(kept, steps=2, batch=4, length=1024) with (remat=true)
+"""
+    done = called(tmp_path, "--topology", "v5e:1x1", "--json", program=program)
+    assert done.returncode == 0, done.stderr
+    kept, again = json.loads(done.stdout)["steps"]
+    tokens, down = 4 * 1024, 1024 * 4096
+    matrices = 12 * 2 * tokens * (4 * 1024 * 1024 + 3 * down)
+    attention = 12 * 4 * tokens * 1024 * 1024 * 3 / 4  # of four blocks of 512 x 512 the causal mask leaves three
+    logits = 2 * tokens * 1024 * 8192  # of eight blocks, which the gradient computes again
+    assert kept["flops"] == pytest.approx(3 * matrices + 4.5 * attention + 4 * logits, rel=0.01)
+    # What a layer's last product makes no gradient needs.
+    more = matrices - 12 * 2 * tokens * down + attention
+    assert again["flops"] == pytest.approx(kept["flops"] + more, rel=0.01)
+    # Of a layer its input stays, of the 11 widths and more that its gradient reads.
+    assert again["temporaries"] < kept["temporaries"] - 11 * 6 * 2 * tokens * 1024
