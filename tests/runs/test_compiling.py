@@ -155,7 +155,7 @@ def test_what_the_compiler_says_of_memory_is_read():
     assert over.memory == 38.4 * 2**30 + 20 and over.made == 38.4 * 2**30 - 40 and not over.fits(CHIP)
 
 
-def searched(monkeypatch, fits, arguments=lambda schedule: 0):
+def searched(fits, arguments=lambda schedule: 0):
     """The schedule that is found for two steps on 16 chips, and what was compiled in search of it: (step, schedule).
 
     The batch has 64 rows. fits: of a step's number and a schedule. arguments: bytes of a step's arguments.
@@ -168,18 +168,18 @@ def searched(monkeypatch, fits, arguments=lambda schedule: 0):
         state = jax.ShapeDtypeStruct((arguments(schedule),), "int8")
         return [Step("", 1, {"state": state}, {}, partial(tuple, (number, schedule))) for number in range(2)]
 
-    def compiled(label, step, done):
-        number, schedule = step.lower()
-        tried.append((number, {**schedule, "mesh": schedule["mesh"]["fsdp"]}))
-        return row(compiled=Compiled(1.0, 0 if fits(number, schedule) else 200, 0, 0, Work()), beside={})
+    class Compilers:
+        def begin(self, step):
+            number, schedule = step.lower()
+            tried.append((number, {**schedule, "mesh": schedule["mesh"]["fsdp"]}))
+            return lambda: Compiled(1.0, 0 if fits(number, schedule) else 200, 0, 0, Work())
 
-    monkeypatch.setattr(compiling, "_row", compiled)
     machine = Topology("v5e:4x4", (None,) * 16, CHIP)
-    return compiling._cure(make, make({"mesh": {"fsdp": 1}}), [1], machine, lambda _: None), tried
+    return compiling._cure(make, make({"mesh": {"fsdp": 1}}), [1], machine, lambda _: None, Compilers()), tried
 
 
-def test_a_schedule_is_sought_that_saves_no_more_than_it_must(monkeypatch):
-    found, tried = searched(monkeypatch, lambda number, schedule: schedule.get("microbatch", 64) <= 32)
+def test_a_schedule_is_sought_that_saves_no_more_than_it_must():
+    found, tried = searched(lambda number, schedule: schedule.get("microbatch", 64) <= 32)
     assert found == "mesh=mesh(fsdp=16, tensor=1), remat=true, microbatch=32"
     again = {"mesh": 16, "remat": True}
     # The step that did not fit is asked first, the other one once that fits; 128 rows are not to be had.
@@ -187,13 +187,13 @@ def test_a_schedule_is_sought_that_saves_no_more_than_it_must(monkeypatch):
     assert tried == [(1, {"mesh": 16}), (1, again), (1, {**again, "microbatch": 64}), (1, least), (0, least)]
 
 
-def test_a_schedule_must_suit_all_steps_of_a_node(monkeypatch):
-    found, tried = searched(monkeypatch, lambda number, schedule: number == 1 or schedule["mesh"]["tensor"] == 4)
+def test_a_schedule_must_suit_all_steps_of_a_node():
+    found, tried = searched(lambda number, schedule: number == 1 or schedule["mesh"]["tensor"] == 4)
     assert found == "mesh=mesh(fsdp=4, tensor=4)"
     assert [number for number, schedule in tried[:4]] == [1, 0, 1, 0]
 
 
-def test_nothing_is_compiled_whose_arguments_are_too_large(monkeypatch):
+def test_nothing_is_compiled_whose_arguments_are_too_large():
     large = lambda schedule: 0 if schedule["mesh"]["fsdp"] in (8, 2) else 101  # noqa: E731
-    found, tried = searched(monkeypatch, lambda *_: False, large)
+    found, tried = searched(lambda *_: False, large)
     assert found == "" and {schedule["mesh"] for _, schedule in tried} == {8, 2}
