@@ -18,8 +18,9 @@ if [[ -n ${TPU_WORKER_HOSTNAMES:-} ]]; then # GKE, one slice
   export JAX_COORDINATOR_ADDRESS=${hosts[0]}:${COORDINATOR_PORT:-8476}
   export JAX_NUM_PROCESSES=${#hosts[@]} JAX_PROCESS_ID=${TPU_WORKER_ID:?}
 elif [[ -n ${SLURM_JOB_NODELIST:-} ]]; then # Slurm, one task a node
-  first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-  export JAX_COORDINATOR_ADDRESS=$first:${COORDINATOR_PORT:-8476}
+  # All are read: a pipe that is closed behind the first would end this script now and then.
+  mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+  export JAX_COORDINATOR_ADDRESS=${hosts[0]}:${COORDINATOR_PORT:-8476}
   export JAX_NUM_PROCESSES=${SLURM_NTASKS:?} JAX_PROCESS_ID=${SLURM_PROCID:?}
 fi
 

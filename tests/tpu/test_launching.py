@@ -124,7 +124,8 @@ def test_a_host_finds_the_others_under_slurm(tmp_path):
     tools = tmp_path / "tools"
     tools.mkdir()
     for name, text in {
-        "scontrol": "#!/bin/sh\necho node-a\necho node-b\n",
+        # It goes on writing behind the first host, which a pipe must not be closed upon.
+        "scontrol": "#!/bin/sh\necho node-a\nsleep 0.2\necho node-b\n",
         "cai-jax": '#!/bin/sh\necho "$JAX_COORDINATOR_ADDRESS $JAX_NUM_PROCESSES $JAX_PROCESS_ID" "$@"\n',
     }.items():
         (tools / name).write_text(text)
