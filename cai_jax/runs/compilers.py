@@ -32,10 +32,11 @@ class Compilers:
     Args:
       folder: where that is kept, a file a step.
       machine: for which all are.
+      say: told why it takes a while to stop.
     """
 
-    def __init__(self, folder: Path, machine: aot.Topology) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, machine: aot.Topology, say: Callable[[str], None]) -> None:
+        self._folder, self._say = folder, say
         self._machine = f"{machine.name} {machine.devices[0].device_kind}"
         self._begun: dict[str, Future[Told]] = {}
         self._pool = ThreadPoolExecutor(min(AT_ONCE, len(os.sched_getaffinity(0))), "compiler")
@@ -43,7 +44,9 @@ class Compilers:
     def __enter__(self) -> Compilers:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is KeyboardInterrupt:  # the compiler cannot be stopped within a step
+            self._say("stopping after the steps that are being compiled; what was compiled is kept: run again to go on")
         self._pool.shutdown(cancel_futures=True)
 
     def begin(self, step: Step) -> Callable[[], Told]:

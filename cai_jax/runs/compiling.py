@@ -84,7 +84,7 @@ def rows(
       UserError: a model's shape is not known, or a schedule does not suit the devices.
     """
     begun = []
-    with target.made_for(machine.devices), Compilers(folder, machine) as compilers:
+    with target.made_for(machine.devices), Compilers(folder, machine, say) as compilers:
         for label, make in described(plan, registry, prompt, only):
             try:
                 steps = make({})

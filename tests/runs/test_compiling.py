@@ -66,7 +66,7 @@ def test_what_compiling_told_is_kept_and_not_asked_for_again(tmp_path):
     step = Step("square", 1, {"x": square}, {}, lambda: jax.jit(lambda x: x @ x).lower(square))
 
     def told():
-        with Compilers(tmp_path / "compiled", machine) as compilers:
+        with Compilers(tmp_path / "compiled", machine, print) as compilers:
             first, second = compilers.begin(step), compilers.begin(step)
             assert first() is second()
             return first()
@@ -78,6 +78,14 @@ def test_what_compiling_told_is_kept_and_not_asked_for_again(tmp_path):
     assert told() == replace(found, seconds=-1.0)
     kept.write_text("{")
     assert told().seconds > 0
+
+
+@pytest.mark.parametrize(("error", "times"), [(KeyboardInterrupt, 1), (ValueError, 0)])
+def test_who_interrupts_is_told_why_it_takes_a_while(error, times, tmp_path):
+    said = []
+    with pytest.raises(error), Compilers(tmp_path, Topology("cpu:1", tuple(jax.devices()[:1]), None), said.append):
+        raise error
+    assert [line.startswith("stopping after the steps that are being compiled") for line in said] == [True] * times
 
 
 @pytest.mark.parametrize(
