@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cai_jax.models import blocks
+
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
 _BYTES = {"pred": 1, "s4": 0.5, "u4": 0.5, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "f16": 2, "bf16": 2, "s32": 4}
@@ -420,7 +422,7 @@ def _meetings(out: int, size: int, stride: int, before: int, image: int, left_ga
 def _splash(each: _Instruction, given: list[_Array]) -> float:
     """Products of a Splash kernel over causal rows: forward 2, keys' and values' gradients 4, queries' 3 (its source).
 
-    Blocks wholly in the future are skipped; what a window skips beside is counted, so that this is an upper bound.
+    What a window skips is counted, so that this is an upper bound.
     """
     products = next((n for name, n in (("dkv", 4), ("dq", 3), ("fwd", 2)) if f"splash_mha_{name}" in each.rest), 0)
     if not products:
@@ -428,11 +430,4 @@ def _splash(each: _Instruction, given: list[_Array]) -> float:
     # [B, N, T, H], before keys and values; masks and segments are integers.
     queries = next(array.dims for array in given if array.dtype in ("bf16", "f32"))
     length, width = queries[-2:]
-    return products * 2.0 * math.prod(queries[:-2]) * length * length * width * _causal(length)
-
-
-def _causal(length: int) -> float:
-    """The share of blocks that a causal mask leaves, with blocks as models/attention/splash.py chooses them."""
-    block = next(size for size in (512, 256, 128) if length % size == 0)
-    blocks = length // block
-    return (blocks + 1) / (2 * blocks)
+    return products * 2.0 * math.prod(queries[:-2]) * width * blocks.pairs(length, on_kernel=True)

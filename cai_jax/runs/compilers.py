@@ -37,7 +37,9 @@ class Compilers:
 
     def __init__(self, folder: Path, machine: aot.Topology, say: Callable[[str], None]) -> None:
         self._folder, self._say = folder, say
-        self._machine = f"{machine.name} {machine.devices[0].device_kind}"
+        # All that decides what is told beside the step: the machine, the compiler, and how its text is read.
+        kind, versions = machine.devices[0].device_kind, map(_version, ("jaxlib", "libtpu"))
+        self._about = "\0".join([machine.name, kind, *versions, inspect.getsource(hlo)])
         self._begun: dict[str, Future[Told]] = {}
         self._pool = ThreadPoolExecutor(min(AT_ONCE, len(os.sched_getaffinity(0))), "compiler")
 
@@ -58,9 +60,9 @@ class Compilers:
         return self._begun[key].result
 
     def _key(self, lowered: jax.stages.Lowered, trips: int) -> str:
-        """Of all that decides what is told: the step, the machine, the compiler, and how its text is read."""
-        made = [self._machine, str(trips), *map(_version, ("jaxlib", "libtpu")), inspect.getsource(hlo)]
-        return hashlib.blake2b("\0".join([*made, lowered.as_text()]).encode(), digest_size=16).hexdigest()
+        """The name of what a step tells."""
+        text = "\0".join([self._about, str(trips), lowered.as_text()])
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def _told(self, lowered: jax.stages.Lowered, trips: int, kept: Path) -> Told:
         try:
