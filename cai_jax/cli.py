@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 import click
 
 from cai_jax import __version__, exits
-from cai_jax.runs.errors import EXPECT_FAILED, PROGRAM_WRONG, Interrupted
+from cai_jax.runs.errors import EXPECT_FAILED, INTERRUPTED, PROGRAM_WRONG, Interrupted
 
 if TYPE_CHECKING:
     from cai_jax.lang.diagnostics import Diagnostic
@@ -242,7 +242,12 @@ def compile_(
     planned = _planned(program, program.read_bytes(), sets, None, limit, out)
     key = chosen(planned, only) if only else ""
     say = lambda text: click.echo(text, err=True)  # noqa: E731
-    found = list(compiling.rows(planned, registry(), machine, prompt_tokens, say, out / "compiled", key))
+    try:
+        with _stopping("stopping after the steps that are being compiled; what was compiled is kept") as interrupts:
+            given = (planned, registry(), machine, prompt_tokens, say, out / "compiled", interrupts, key)
+            found = list(compiling.rows(*given))
+    except KeyboardInterrupt:
+        os._exit(INTERRUPTED)  # nothing else stops the compiler within a step
     if as_json:
         _print_json(compiling.as_json(found, machine))
     else:
@@ -432,18 +437,24 @@ def _planned(program: Path, text: bytes, sets: Sequence[str], seed: int | None, 
 def _working() -> Iterator[tuple[Reporter, Interrupts]]:
     """Progress on stderr, and signals that wait for the end of a batch."""
     from cai_jax.runs.progress import reporter
-    from cai_jax.runs.signals import Interrupts
 
     told = reporter()
-    # Written past Python's buffers: a signal may arrive in the middle of a write to them.
-    stopping = b"\nstopping after this batch; press Ctrl-C again to stop at once\n"
     try:
-        with Interrupts(lambda: os.write(2, stopping)) as interrupts:
+        with _stopping("stopping after this batch") as interrupts:
             yield told, interrupts
     except KeyboardInterrupt:
         raise Interrupted(signal.SIGINT) from None
     finally:
         told.close()
+
+
+def _stopping(when: str) -> Interrupts:
+    """Signals that wait until the work can stop; the first is told when that is."""
+    from cai_jax.runs.signals import Interrupts
+
+    # Written past Python's buffers: a signal may arrive in the middle of a write to them.
+    said = f"\n{when}; press Ctrl-C again to stop at once\n".encode()
+    return Interrupts(lambda: os.write(2, said))
 
 
 def _statistics() -> ModuleType:

@@ -8,12 +8,14 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cai_jax.parallel import aot, hlo
 from cai_jax.runs import files
+from cai_jax.runs.signals import Interrupts
 
 if TYPE_CHECKING:
     import jax
@@ -32,11 +34,11 @@ class Compilers:
     Args:
       folder: where that is kept, a file a step.
       machine: for which all are.
-      say: told why it takes a while to stop.
+      interrupts: signals, after which no other step is begun, since none can be stopped.
     """
 
-    def __init__(self, folder: Path, machine: aot.Topology, say: Callable[[str], None]) -> None:
-        self._folder, self._say = folder, say
+    def __init__(self, folder: Path, machine: aot.Topology, interrupts: Interrupts) -> None:
+        self._folder, self._interrupts = folder, interrupts
         # All that decides what is told beside the step: the machine, the compiler, and how its text is read.
         kind, versions = machine.devices[0].device_kind, map(_version, ("jaxlib", "libtpu"))
         self._about = "\0".join([machine.name, kind, *versions, inspect.getsource(hlo)])
@@ -47,12 +49,15 @@ class Compilers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is KeyboardInterrupt:  # the compiler cannot be stopped within a step
-            self._say("stopping after the steps that are being compiled; what was compiled is kept: run again to go on")
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(wait=kind is not KeyboardInterrupt, cancel_futures=True)
 
     def begin(self, step: Step) -> Callable[[], Told]:
-        """Begins to compile a step; what comes back waits for what it told."""
+        """Begins to compile a step; what comes back waits for what it told.
+
+        Raises:
+          Interrupted: a signal arrived; what comes back raises it too.
+        """
+        self._interrupts.check()
         lowered = step.lower()
         key = self._key(lowered, step.trips)
         if key not in self._begun:
@@ -65,10 +70,9 @@ class Compilers:
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def _told(self, lowered: jax.stages.Lowered, trips: int, kept: Path) -> Told:
-        try:
+        with suppress(OSError, ValueError, KeyError, TypeError):  # it is not there, or damaged
             return _read(kept)
-        except (OSError, ValueError, KeyError, TypeError):  # it is not there, or damaged
-            pass
+        self._interrupts.check()
         try:
             told = aot.compiled(lowered, trips)
             record = {**vars(told), "work": vars(told.work)}

@@ -17,6 +17,7 @@ from cai_jax.runs.errors import StageFailed
 from cai_jax.runs.labels import labels
 from cai_jax.runs.planview import quantity
 from cai_jax.runs.results import aligned
+from cai_jax.runs.signals import Interrupts
 from cai_jax.stages.parts.steps import Described, Memory, Step, connected
 from cai_jax.stages.protocol import Stage
 
@@ -70,7 +71,14 @@ class Row:
 
 
 def rows(
-    plan: Plan, registry: Mapping[str, Stage], machine: Topology, prompt: int, say: Say, folder: Path, only: str = ""
+    plan: Plan,
+    registry: Mapping[str, Stage],
+    machine: Topology,
+    prompt: int,
+    say: Say,
+    folder: Path,
+    interrupts: Interrupts,
+    only: str = "",
 ) -> Iterator[Row]:
     """Every step of a plan, compiled, in order; equal ones are compiled once.
 
@@ -82,9 +90,10 @@ def rows(
 
     Raises:
       UserError: a model's shape is not known, or a schedule does not suit the devices.
+      Interrupted: a signal arrived.
     """
     begun = []
-    with target.made_for(machine.devices), Compilers(folder, machine, say) as compilers:
+    with target.made_for(machine.devices), Compilers(folder, machine, interrupts) as compilers:
         for label, make in described(plan, registry, prompt, only):
             try:
                 steps = make({})

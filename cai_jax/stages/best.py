@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature
-from cai_jax.stages.parts.cost import rows_of
+from cai_jax.stages.parts.counts import rows_of
 
 
 def _check(call: Call) -> Iterable[Problem]:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from cai_jax.lang.types import Call, Cost, Kind, Param, Signature, Type
-from cai_jax.stages.parts.cost import rows_of
+from cai_jax.stages.parts.counts import rows_of
 from cai_jax.stages.parts.params import (
     ADAPTER,
     DECAY,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.stages.parts.cost import rows_of
+from cai_jax.stages.parts.counts import rows_of
 from cai_jax.stages.parts.params import (
     BY,
     CONSTITUTION,
@@ -74,7 +74,7 @@ def cost(ctx) -> Cost:
 
     found, (texts, asked, mended) = Cost(), _texts(ctx)
     for model in ctx.decoders("by"):
-        shots = planned.shots(ctx, model)
+        shots = ctx.shots(model.config)
         found += planned.reading_shots(ctx, model, shots)
         if ctx.params["critique"]:
             found += planned.writing(ctx, model, texts, asked, shots)

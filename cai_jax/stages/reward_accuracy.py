@@ -7,7 +7,7 @@ from typing import Any
 
 from cai_jax.errors import UserError
 from cai_jax.lang.types import Cost, Kind, Param, Signature, Type
-from cai_jax.stages.parts.cost import rows_of
+from cai_jax.stages.parts.counts import rows_of
 from cai_jax.stages.parts.metrics import agreement, by_score, measured
 
 BINS = 10  # of confidence, between one half and one

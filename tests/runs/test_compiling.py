@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -14,7 +17,8 @@ from cai_jax.parallel.aot import Chip, Compiled, OutOfMemory, Topology
 from cai_jax.parallel.hlo import Work
 from cai_jax.runs import compiling, programs
 from cai_jax.runs.compilers import Compilers
-from cai_jax.runs.errors import StageFailed
+from cai_jax.runs.errors import Interrupted, StageFailed
+from cai_jax.runs.signals import Interrupts
 from cai_jax.stages import registry
 from cai_jax.stages.parts.steps import Step
 from tests.support.compiling import called
@@ -66,7 +70,7 @@ def test_what_compiling_told_is_kept_and_not_asked_for_again(tmp_path):
     step = Step("square", 1, {"x": square}, {}, lambda: jax.jit(lambda x: x @ x).lower(square))
 
     def told():
-        with Compilers(tmp_path / "compiled", machine, print) as compilers:
+        with Compilers(tmp_path / "compiled", machine, Interrupts()) as compilers:
             first, second = compilers.begin(step), compilers.begin(step)
             assert first() is second()
             return first()
@@ -80,12 +84,45 @@ def test_what_compiling_told_is_kept_and_not_asked_for_again(tmp_path):
     assert told().seconds > 0
 
 
-@pytest.mark.parametrize(("error", "times"), [(KeyboardInterrupt, 1), (ValueError, 0)])
-def test_who_interrupts_is_told_why_it_takes_a_while(error, times, tmp_path):
-    said = []
-    with pytest.raises(error), Compilers(tmp_path, Topology("cpu:1", tuple(jax.devices()[:1]), None), said.append):
-        raise error
-    assert [line.startswith("stopping after the steps that are being compiled") for line in said] == [True] * times
+def test_what_is_interrupted_begins_no_other_step_and_goes_on_from_what_is_kept(tmp_path):
+    machine = Topology("cpu:1", tuple(jax.devices()[:1]), None)
+
+    def compiled(interrupts, *sizes):
+        shapes = [jax.ShapeDtypeStruct((size, size), "float32") for size in sizes]
+        steps = [Step("square", 1, {"x": x}, {}, partial(jax.jit(lambda x: x @ x).lower, x)) for x in shapes]
+        with Compilers(tmp_path, machine, interrupts) as compilers:
+            return [told().work.flops for told in [compilers.begin(step) for step in steps]]
+
+    class Signalled(Interrupts):
+        """A signal arrives behind the first of two steps, while the second waits."""
+
+        asked = 0
+
+        def check(self):
+            self.asked += 1
+            if self.asked > 3:  # twice to begin, once to compile
+                raise Interrupted(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        compiled(Signalled(), 8, 16)
+    assert len([*tmp_path.iterdir()]) == 1
+    assert compiled(Interrupts(), 8, 16) == [2 * 8**3, 2 * 16**3]
+
+
+def test_ctrl_c_stops_behind_the_steps_that_are_being_compiled(tmp_path):
+    program = (
+        'world = documents("builtin:world", rows=64)\na = world |> finetune(model("init:tiny"), steps=2, batch=8)\n'
+    )
+    program += "".join(f"b{n} = world |> finetune(a, steps=2, batch=8, length={16 + 8 * n})\n" for n in range(16))
+    (tmp_path / "p.cai").write_text(program)
+    command = [sys.executable, "-m", "cai_jax", "compile", "p.cai", "--topology", "cpu:1"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert "compiled in" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert "stopping after the steps that are being compiled" in said and "Traceback" not in said
+    assert 0 < len([*(tmp_path / "runs" / "compiled").iterdir()]) < 16
 
 
 @pytest.mark.parametrize(

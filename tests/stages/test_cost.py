@@ -6,7 +6,7 @@ import pytest
 
 from cai_jax.lang.types import Kind, Type
 from cai_jax.stages import prefs, prompts
-from cai_jax.stages.parts import cost
+from cai_jax.stages.parts import counts
 from cai_jax.tiny import prompts as world
 
 PROGRAM = """\
@@ -110,9 +110,9 @@ def test_an_unknown_topology_is_told_what_is_known(bench):
 
 
 def test_unknown_rows_are_taken_for_a_thousand_prompts():
-    assert cost.rows_of(Type(Kind.PROMPTS)) == 1000
-    assert cost.rows_of(Type(Kind.RESPONSES, replies=4)) == 4000
-    assert cost.rows_of(Type(Kind.RESPONSES, replies=4, rows={"train": 3, "test": 2})) == 20
+    assert counts.rows_of(Type(Kind.PROMPTS)) == 1000
+    assert counts.rows_of(Type(Kind.RESPONSES, replies=4)) == 4000
+    assert counts.rows_of(Type(Kind.RESPONSES, replies=4, rows={"train": 3, "test": 2})) == 20
 
 
 @pytest.mark.parametrize("name", world.PROMPT_SETS)

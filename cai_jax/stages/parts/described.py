@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.errors import UserError
-from cai_jax.stages.parts.steps import OPTIONS, REQUEST_TOKENS, SHOT_TOKENS, Described, Step, Tree
+from cai_jax.stages.parts.steps import OPTIONS, Described, Step, Tree
 
 if TYPE_CHECKING:
     from cai_jax.models.attention import Prefix
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
 
 def shots(ctx: Described, model: Model) -> Prefix | None:
-    """The examples in front of every prompt, no more than half of the context; None without any."""
+    """The examples in front of every prompt; None without any."""
     from cai_jax.engine import shapes
 
-    if not ctx.params["fewshots"] or not ctx.inputs["constitution"].node.params.get("fewshots"):
-        return None
-    tokens = min(ctx.params["fewshots"] * SHOT_TOKENS, model.config.max_position // 2)
-    return shapes.prefix(model.params, model.config, tokens)
+    tokens = ctx.shots(model.config)
+    return shapes.prefix(model.params, model.config, tokens) if tokens else None
 
 
 def reading_shots(ctx: Described, model: Model, prefix: Prefix | None) -> list[Step]:
@@ -98,9 +96,7 @@ def asking(
 
 def auditing(ctx: Described, model: Model, constitution: str, replies: float) -> list[Step]:
     """Asking about every principle of every reply."""
-    principles = ctx.inputs[constitution].node.params["principles"]
-    count = sum(bool(each.get("critique")) for each in principles)
-    return asking(ctx, model, "audit", replies * count, ctx.prompt + ctx.reply + REQUEST_TOKENS)
+    return asking(ctx, model, "audit", *ctx.audits(constitution, replies))
 
 
 def scoring(ctx: Described, name: str, replies: float, held: Mapping[str, Tree] | None = None) -> list[Step]:

@@ -103,7 +103,7 @@ def judged_cost(ctx) -> Cost:
 
 def _replies(ctx) -> int:
     """How many replies are judged."""
-    from cai_jax.stages.parts.cost import rows_of
+    from cai_jax.stages.parts.counts import rows_of
 
     return sum(rows_of(ctx.inputs[side].type) for side in ("of", "against") if side in ctx.inputs)
 

@@ -13,7 +13,7 @@ from cai_jax.engine.settings import Sampling
 from cai_jax.lang.types import Cost, Node
 from cai_jax.models.work import WIDE, Decoder, Work
 from cai_jax.parallel.machines import Machine
-from cai_jax.stages.parts.steps import OPTIONS, REQUEST_TOKENS, SHOT_TOKENS, Foreseen, Input
+from cai_jax.stages.parts.steps import OPTIONS, Foreseen, Input
 
 _SIZES = {"float32": 4, "bfloat16": 2}
 
@@ -73,15 +73,8 @@ def _rank(given: Input) -> int:
     return 0 if adapter == "full" else adapter["rank"] + _rank(given.inputs["model"])
 
 
-def shots(ctx: Planned, model: Decoder) -> int:
-    """Tokens of the examples in front of every prompt, no more than half of the context."""
-    if not ctx.inputs["constitution"].node.params.get("fewshots"):
-        return 0
-    return min(ctx.params["fewshots"] * SHOT_TOKENS, model.config.max_position // 2)
-
-
 def reading_shots(ctx: Planned, model: Decoder, tokens: int) -> Cost:
-    """Reading them once, which every device does."""
+    """Reading the examples in front of every prompt once, which every device does."""
     if not tokens:
         return Cost()
     width = _stored(tokens)
@@ -125,9 +118,7 @@ def asking(ctx: Planned, model: Decoder, questions: float, longest: int, shared:
 
 def auditing(ctx: Planned, model: Decoder, constitution: str, replies: float) -> Cost:
     """Asking about every principle of every reply."""
-    principles = ctx.inputs[constitution].node.params["principles"]
-    count = sum(bool(each.get("critique")) for each in principles)
-    return asking(ctx, model, replies * count, ctx.prompt + ctx.reply + REQUEST_TOKENS)
+    return asking(ctx, model, *ctx.audits(constitution, replies))
 
 
 def scores(ctx: Planned, model: Decoder, replies: float) -> Cost:

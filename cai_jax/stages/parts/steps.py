@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import jax
 
     from cai_jax.models.checkpoint import Model
+    from cai_jax.models.config import Config
 
 Tree = Any  # a pytree of ShapeDtypeStruct
 
@@ -131,6 +132,18 @@ class Foreseen:
             if name in self.inputs:
                 return self.inputs[name].type.length or 128
         return 128
+
+    def shots(self, config: Config) -> int:
+        """Tokens of the examples in front of every prompt, no more than half of a model's context."""
+        if not self.inputs["constitution"].node.params.get("fewshots"):
+            return 0
+        return min(self.params["fewshots"] * SHOT_TOKENS, config.max_position // 2)
+
+    def audits(self, constitution: str, replies: float) -> tuple[float, int]:
+        """How many questions ask about every principle of so many replies, and tokens of the longest."""
+        principles = self.inputs[constitution].node.params["principles"]
+        count = sum(bool(each.get("critique")) for each in principles)
+        return replies * count, self.prompt + self.reply + REQUEST_TOKENS
 
 
 class Described(Foreseen):
