@@ -7,15 +7,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
 
-def steps(program: str, topology: str, *words: str) -> Iterator[dict[str, Any]]:
-    """Every step of a program, given as its text, as `--json` tells it; also those that do not fit.
+def compiled(program: str, topology: str, *words: str) -> dict[str, Any]:
+    """A program, given as its text, as `--json` tells it; also what does not fit.
 
     What compiling told is kept in `runs`, so that a benchmark that was stopped goes on.
 
@@ -31,4 +30,4 @@ def steps(program: str, topology: str, *words: str) -> Iterator[dict[str, Any]]:
         done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     if not done.stdout:
         raise ChildProcessError(f"compiling for {topology} has failed")
-    yield from json.loads(done.stdout)["steps"]
+    return json.loads(done.stdout)

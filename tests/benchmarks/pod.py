@@ -1,6 +1,6 @@
-"""What the paper's stages take of a pod: model size × topology, compiled ahead of time; no TPU is needed.
+"""What the paper's page takes of a pod: model size × topology, compiled ahead of time; no TPU is needed.
 
-POD names what to compile, as "SHAPE TOPOLOGY FSDP TENSOR; …", and POD_NODES of which nodes of programs/paper.cai.
+POD names what to compile, as "SHAPE TOPOLOGY FSDP TENSOR; …".
 """
 
 from __future__ import annotations
@@ -10,28 +10,53 @@ import os
 from collections.abc import Iterator
 
 from cai_jax.lang import assets
-from tests.benchmarks.compiled import steps
+from tests.benchmarks.compiled import compiled
 from tests.benchmarks.figures import Figure
 
-PODS = "llama-3.1-8b v5e:8x8 8 8; llama-3.1-8b v5p:4x4x4 16 4; llama-3.1-70b v5p:4x4x8 16 8"
-NODES = {"chat": "sampling", "labels": "judging", "sl": "SFT", "rm": "preference model", "rl": "PPO"}
+PODS = (
+    "llama-3.2-1b v5e:2x4 8 1; llama-3.1-8b v5e:4x4 4 4; llama-3.1-8b v5e:8x8 8 8; llama-3.1-8b v5p:2x2x4 16 1; "
+    "llama-3.1-8b v5p:4x4x4 8 8; llama-3.1-70b v5p:4x4x8 16 8"
+)
+# The page's training: a node, which of its steps comes once a batch, and what a batch is.
+NODES = (
+    ("sl", "train", "SFT, 1,024 rows"),
+    ("rm", "train", "preference model, 512 pairs"),
+    ("rl", "prepare", "PPO, 512 replies drawn, scored and trained on"),
+)
 
 
 def figures() -> Iterator[Figure]:
-    """Memory and the least time of every step, per chip; one whose memory is too small is told with what it needs."""
+    """Of every pod the most memory of a chip, and the least time of training and of a run where all fits."""
     if importlib.util.find_spec("libtpu") is None:
-        yield Figure("the paper's stages on a pod", "left out: needs the TPU compiler, pip install '.[tpu]'", ())
+        yield Figure("the paper's page on a pod", "left out: needs the TPU compiler, pip install '.[tpu]'", ())
         return
     for pod in os.environ.get("POD", PODS).split(";"):
         shape, topology, fsdp, tensor = pod.split()
-        program = laid(shape, int(fsdp), int(tensor))
-        for node in os.environ.get("POD_NODES", " ".join(NODES)).split():
-            for step in steps(program, topology, "--only", node):
-                work = f"{shape} on {topology}, {NODES[node]}: {step['step'].rpartition(': ')[2]}"
-                fits = "" if step["fits"] else ", does not fit"
-                yield Figure(work, f"memory per chip{fits}", (step["memory"] / 2**30,), "GiB")
-                if step["fits"]:
-                    yield Figure(work, "least time", (step["seconds"] * 1e3,), "ms")
+        found = compiled(laid(shape, int(fsdp), int(tensor)), topology)
+        yield from told(f"{shape} on {topology}, fsdp={fsdp}, tensor={tensor}", found)
+
+
+def told(work: str, found: dict) -> Iterator[Figure]:
+    """The figures of one pod.
+
+    Args:
+      found: what `cai-jax compile --json` tells.
+    """
+    over = [step for step in found["steps"] if not step["fits"]]
+    most = max(over or found["steps"], key=lambda step: step["memory"] or 0)
+    where = f"memory per chip, most in {most['node']}: {most['step']}"
+    values = () if most["memory"] is None else (most["memory"] / 2**30,)
+    yield Figure(work, where, values, "GiB", f"<= {found['memory'] / 2**30:.2f}")
+    if over:
+        return
+    for node, name, batch in NODES:
+        steps = [step for step in found["steps"] if step["node"] == node]
+        (batches,) = [step["calls"] for step in steps if step["step"] == name]
+        once = sum(step["seconds"] * step["calls"] for step in steps) / batches
+        yield Figure(work, f"least time: {batch}", (once,), "s")
+    hours = found["seconds"] / 3600
+    yield Figure(work, "least time: a run", (hours,), "h")
+    yield Figure(work, "chip-hours of a run", (hours * found["devices"],))
 
 
 def laid(shape: str, fsdp: int, tensor: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.benchmarks.compiled import steps
+from tests.benchmarks.compiled import compiled
 from tests.benchmarks.figures import Figure
 
 DEVICES = (1, 2, 4, 8)
@@ -29,7 +29,7 @@ def figures() -> Iterator[Figure]:
     for size in DEVICES:
         axes = ["data", "fsdp", *(["tensor"] if HEADS % size == 0 else [])] if size > 1 else ["data"]
         program = PROGRAM + "".join(NODES.format(axis=axis, size=size, seed=seed) for seed, axis in enumerate(axes))
-        for step in steps(program, f"cpu:{size}", "--prompt-tokens", "128"):
+        for step in compiled(program, f"cpu:{size}", "--prompt-tokens", "128")["steps"]:
             axis = step["node"].rpartition("_")[2]
             if step["step"] == "train":
                 yield from _figures(f"SFT step, {axis}={size}", step)
