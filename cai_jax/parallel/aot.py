@@ -95,20 +95,29 @@ def _described(kind: str, shape: str) -> tuple[jax.Device, ...]:
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """What compiling a step has told, per chip.
+class Sizes:
+    """What compiling a step has told of time and memory, per chip.
 
     Attributes:
       seconds: it took.
       arguments, outputs, temporaries: bytes; outputs without those that take an argument's place, temporaries with
         the program itself.
-      work: flops, bytes and collectives.
     """
 
     seconds: float
     arguments: int
     outputs: int
     temporaries: int
+
+
+@dataclass(frozen=True)
+class Compiled(Sizes):
+    """A compiled step.
+
+    Attributes:
+      work: flops, bytes and collectives.
+    """
+
     work: hlo.Work
 
     @property
@@ -133,11 +142,8 @@ class OutOfMemory(Exception):
         self.limit = float(sizes.group(3)) * unit[sizes.group(4)] if sizes else None
 
 
-def compiled(lowered: jax.stages.Lowered, trips: int = 1) -> Compiled:
-    """Compiles a step.
-
-    Args:
-      trips: of its loops whose count the data decides (`hlo.work`).
+def compiled(lowered: jax.stages.Lowered) -> tuple[Sizes, str]:
+    """Compiles a step: its sizes and its text, of which `hlo.work` reads what it does.
 
     Raises:
       OutOfMemory: it does not fit the chip's memory.
@@ -152,13 +158,13 @@ def compiled(lowered: jax.stages.Lowered, trips: int = 1) -> Compiled:
         raise OutOfMemory(str(error)) from None
     seconds = time.monotonic() - begun
     sizes = made.memory_analysis()
-    return Compiled(
+    found = Sizes(
         seconds,
         sizes.argument_size_in_bytes,
         sizes.output_size_in_bytes - sizes.alias_size_in_bytes,
         sizes.temp_size_in_bytes + sizes.generated_code_size_in_bytes,
-        hlo.work(made.as_text(), trips),
     )
+    return found, made.as_text()
 
 
 def bytes_per_chip(tree: Any) -> int:

@@ -238,12 +238,34 @@ class _Program:
         return Work()
 
     def _trips(self, loop: _Instruction) -> int:
-        """How often a loop runs: as noted, else what its condition compares with; JAX counts from 0 by one."""
+        """How often a loop runs: as noted, else until it has counted from 0 to what its condition compares with."""
         known = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest)
         if known:
             return int(known.group(1))
-        condition = re.search(r"condition=%?([\w.\-]+)", loop.rest).group(1)
-        return max(self._integers(condition), default=self.trips)
+        condition, body = (re.search(rf"{one}=%?([\w.\-]+)", loop.rest).group(1) for one in ("condition", "body"))
+        end = max(self._integers(condition), default=0)
+        return -(-end // self._stride(condition, body)) if end else self.trips
+
+    def _stride(self, condition: str, body: str) -> int:
+        """By how much a loop counts at a time.
+
+        JAX counts by one; where a TPU's compiler gathers an operand part by part beside its product, it does two parts
+        at a time.
+        """
+        given = self.computations[condition].values()
+        counter = next((each for each in given if each.op == "get-tuple-element" and not each.arrays[0].dims), None)
+        result = _root(self.computations[body])
+        if counter is None or result.op != "tuple":
+            return 1
+        place = int(re.search(r"index=(\d+)", counter.rest).group(1))
+        return max(self._added(self.computations[body], result.operands[place]), 1)
+
+    def _added(self, inside: _Computation, name: str) -> int:
+        """What is added to a counter on its way to this value."""
+        each = inside[name]
+        if each.op == "constant":
+            return int(re.match(r"\((\d+)\)", each.rest).group(1))
+        return sum(self._added(inside, one) for one in each.operands) if each.op in ("add", "copy", "bitcast") else 0
 
     def _integers(self, name: str) -> Iterator[int]:
         for each in self.computations[name].values():

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-import inspect
+import json
 import os
-from collections import Counter
+import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cai_jax.parallel import aot, hlo
 from cai_jax.runs import files
@@ -39,9 +40,9 @@ class Compilers:
 
     def __init__(self, folder: Path, machine: aot.Topology, interrupts: Interrupts) -> None:
         self._folder, self._interrupts = folder, interrupts
-        # All that decides what is told beside the step: the machine, the compiler, and how its text is read.
+        # What decides beside the step what is told: the machine and its compiler.
         kind, versions = machine.devices[0].device_kind, map(_version, ("jaxlib", "libtpu"))
-        self._about = "\0".join([machine.name, kind, *versions, inspect.getsource(hlo)])
+        self._about = "\0".join([machine.name, kind, *versions])
         self._begun: dict[str, Future[Told]] = {}
         self._pool = ThreadPoolExecutor(min(AT_ONCE, len(os.sched_getaffinity(0))), "compiler")
 
@@ -61,7 +62,7 @@ class Compilers:
         lowered = step.lower()
         key = self._key(lowered, step.trips)
         if key not in self._begun:
-            self._begun[key] = self._pool.submit(self._told, lowered, step.trips, self._folder / f"{key}.json")
+            self._begun[key] = self._pool.submit(self._told, lowered, step.trips, self._folder / f"{key}.json.gz")
         return self._begun[key].result
 
     def _key(self, lowered: jax.stages.Lowered, trips: int) -> str:
@@ -70,26 +71,23 @@ class Compilers:
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def _told(self, lowered: jax.stages.Lowered, trips: int, kept: Path) -> Told:
-        with suppress(OSError, ValueError, KeyError, TypeError):  # it is not there, or damaged
-            return _read(kept)
+        with suppress(OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):  # it is not there, or damaged
+            return _counted(json.loads(gzip.decompress(kept.read_bytes())), trips)
         self._interrupts.check()
         try:
-            told = aot.compiled(lowered, trips)
-            record = {**vars(told), "work": vars(told.work)}
+            sizes, text = aot.compiled(lowered)
+            record = {**vars(sizes), "text": text}
         except aot.OutOfMemory as error:
-            told, record = error, {"over": str(error)}
+            record = {"over": str(error)}
         kept.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(kept, record)
-        return told
+        files.write_bytes(kept, gzip.compress(json.dumps(record).encode()))
+        return _counted(record, trips)
 
 
-def _read(kept: Path) -> Told:
-    record = files.read_json(kept)
+def _counted(record: dict[str, Any], trips: int) -> Told:
     if "over" in record:
         return aot.OutOfMemory(record["over"])
-    work = record.pop("work")
-    counted = {name: Counter(work.pop(name)) for name in ("counts", "moved")}
-    return aot.Compiled(**record, work=hlo.Work(**work, **counted))
+    return aot.Compiled(work=hlo.work(record.pop("text"), trips), **record)
 
 
 def _version(package: str) -> str:

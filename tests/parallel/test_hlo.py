@@ -61,6 +61,42 @@ def test_a_loop_whose_count_the_data_decides_runs_as_often_as_told():
     assert hlo.work(text, trips=3).flops == 3 * 2 * 32 * 64 * 64
 
 
+def test_a_loop_that_takes_two_parts_at_a_time_runs_half_as_often():
+    # Four parts of a weight come from other chips, while those that are there are multiplied with.
+    text = """\
+HloModule m, num_partitions=4
+
+%part (p: (f32[8,8], u32[])) -> (f32[8,8], u32[]) {
+  %two = u32[] constant(2)
+  %p = (f32[8,8]{1,0}, u32[]) parameter(0)
+  %x = f32[8,8]{1,0} get-tuple-element(%p), index=0
+  %next = f32[8,8]{1,0} collective-permute(%x), channel_id=1, source_target_pairs={{0,1},{1,2},{2,3},{3,0}}
+  %y = f32[8,8]{1,0} convolution(%x, %next), dim_labels=bf_io->bf
+  %i = u32[] get-tuple-element(%p), index=1
+  %j = u32[] add(%i, %two)
+  ROOT %t = (f32[8,8]{1,0}, u32[]) tuple(%y, %j)
+}
+
+%more (q: (f32[8,8], u32[])) -> pred[] {
+  %end = u32[] constant(4)
+  %q = (f32[8,8]{1,0}, u32[]) parameter(0)
+  %k = u32[] get-tuple-element(%q), index=1
+  ROOT %less = pred[] compare(%k, %end), direction=LT
+}
+
+ENTRY %main (x: f32[8,8], zero: u32[]) -> f32[8,8] {
+  %x.1 = f32[8,8]{1,0} parameter(0)
+  %zero = u32[] parameter(1)
+  %begun = (f32[8,8]{1,0}, u32[]) tuple(%x.1, %zero)
+  %done = (f32[8,8]{1,0}, u32[]) while(%begun), condition=%more, body=%part
+  ROOT %out = f32[8,8]{1,0} get-tuple-element(%done), index=0
+}
+"""
+    found = hlo.work(text)
+    assert found.flops == 2 * 2 * 8 * 8 * 8
+    assert found.counts == {"collective-permute": 2} and found.moved == {"collective-permute": 2 * 8 * 8 * 4}
+
+
 def test_a_gradient_has_twice_its_forward_products():
     found = compiled(jax.grad(lambda w, x: jnp.sum(jnp.square(x @ w))), floats(64, 48), floats(32, 64))
     assert found.flops == 2 * (2 * 32 * 64 * 48), "the forward product, and that with the weights' gradient"

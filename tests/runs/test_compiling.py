@@ -1,5 +1,6 @@
 """`cai-jax compile` as a user sees it."""
 
+import gzip
 import importlib.util
 import json
 import signal
@@ -78,7 +79,8 @@ def test_what_compiling_told_is_kept_and_not_asked_for_again(tmp_path):
     found = told()
     assert found.work.flops == 2 * 8**3 and found.seconds > 0
     (kept,) = (tmp_path / "compiled").iterdir()
-    kept.write_text(json.dumps({**json.loads(kept.read_text()), "seconds": -1.0}))
+    record = json.loads(gzip.decompress(kept.read_bytes()))
+    kept.write_bytes(gzip.compress(json.dumps({**record, "seconds": -1.0}).encode()))
     assert told() == replace(found, seconds=-1.0)
     kept.write_text("{")
     assert told().seconds > 0
