@@ -15,12 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from cai_jax.models import blocks
+from cai_jax.models import blocks, onchip
 from cai_jax.models.config import Config, parameters
 
-# Bytes of memory on a TPU's chip, which XLA gives to what programs make (128 MiB on a v5e: "How to Scale Your Model",
-# jax-ml.github.io/scaling-book/tpus).
-ON_CHIP = 128 * 2**20
 WIDE = 4  # bytes of what is trained, of its gradient and moments, of scores and logits
 
 
@@ -85,8 +82,12 @@ _UPDATED = {"cpu": 20, "tpu": 8}
 _ADDED = {"cpu": 6, "tpu": 2}
 # The same of a matrix and of its square in a step of Muon's; on a CPU a step adds up what those before have made.
 _TURNED = {"cpu": (15, 10), "tpu": (6, 7)}
-# The same of keys and values on their way into the cache.
-_COPIED = {"cpu": 5, "tpu": 2}
+# The same of keys and values on their way into the cache, by whether rows are split over devices; chips then sum them.
+_COPIED = {"cpu": (5, 5), "tpu": (2, 7)}
+
+# The moments of a layer, between which a TPU hands values on; behind the last comes the next layer's first.
+MAKE, TURN, ATTEND, OUT, SUM, GATE, UP, DOWN, SUMMED = range(9)
+MOMENTS = 9
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Decoder:
       size: bytes of a number. stored: of a weight as it is kept, which is more in training.
       platform: "cpu" or "tpu".
       rank: columns of its adapters, those of all together; 0 without any.
+      room: bytes of memory on a TPU's chip for what it makes.
       split: over how many devices its heads and feed-forward units are split, of which each takes its part.
     """
 
@@ -107,6 +109,7 @@ class Decoder:
     platform: str
     rank: int = 0
     split: int = 1
+    room: float = 0.0
 
     # -- weights
 
@@ -176,6 +179,8 @@ class Decoder:
             moved += self._values(tokens, _DECODED, tokens * positions)
             moved += self._values(tokens, _SHARED, tokens * shared) if shared else 0
             moved += self._values(tokens, _ADAPTED) if self.rank else 0
+        else:
+            moved += layers * self._spilled(rows, 1, keys, kernel=False)
         return Work(flops, moved).plus(self.unembed(rows, _DRAWN)).times(steps).plus(Work(0.0, once))
 
     def unembed(self, positions: int, passes: int = _ASKED) -> Work:
@@ -218,9 +223,10 @@ class Decoder:
         moved = self.vocabulary * (3 * self.stored + added) / self.split + self._logits(positions, _LEARNT)
         return Work(flops, moved).times(times)
 
-    def copied(self, rows: int, width: int) -> float:
-        """Bytes of putting the keys and values of rows into a cache."""
-        return 2.0 * self.heads[1] * self.size * self.config.layers * rows * width * _COPIED[self.platform] / self.split
+    def copied(self, rows: int, width: int, parts: int = 1) -> float:
+        """Bytes of putting the keys and values of rows, split into so many parts, into a cache."""
+        size = 2.0 * self.heads[1] * self.size * self.config.layers * rows * width / self.split
+        return size * _COPIED[self.platform][parts > 1]
 
     def trained(self, frozen: bool, headed: bool) -> int:
         """How many weights are trained; `headed`: with an unembedding of its own, if the decoder has one."""
@@ -255,7 +261,7 @@ class Decoder:
         """Bytes of the embeddings of tokens: of their rows, or of the table where a chip has room for it."""
         row = self.config.hidden_size * self.stored
         table = self.config.vocab_size * row / self.split
-        return table if self.platform == "tpu" and table < ON_CHIP else 2.0 * tokens * row
+        return table if self.platform == "tpu" and table < self.room else 2.0 * tokens * row
 
     # -- what goes on within a layer
 
@@ -292,7 +298,9 @@ class Decoder:
         size = positions * self.config.vocab_size * WIDE / self.split
         if self.platform == "cpu":
             return size * passes
-        return _excess([(size, passes / 2)], self.vocabulary * self.stored / self.split)
+        return onchip.spilled(
+            [onchip.Value(size, passes / 2, 0, 0)], [self.room - self.vocabulary * self.stored / self.split]
+        )
 
     def _rows(self, rows: int, width: int, layers: int, handed: _Handed, kernel: bool = True) -> float:
         """Bytes of what so many layers hand over while rows attend to themselves."""
@@ -315,27 +323,36 @@ class Decoder:
         (q, kv), c = self.heads, self.config
         token = self.size * rows * width
         hidden, inner, heads = token * c.hidden_size, token * c.intermediate_size / self.split, token / self.split
-        # Each with how often it is written or read: the residual stream, heads as they are made, turned, and seen.
-        attending = [(hidden, 3), (heads * (q + 2 * kv), 2), (heads * (q + 2 * kv), 4), (heads * q, 3)]
-        attending.append((self.inputs * self.stored * (self.split == 1), _BESIDE["tpu"]))
         block = max(end - start for start, end, _ in blocks.plain(width))
-        score = WIDE * rows * c.heads / self.split  # of a query and a key, of which a block is made at a time
-        if not self._on_kernel(width, kernel):
+        score = WIDE * rows * c.heads / self.split  # of a query and a key
+        values = [
+            onchip.Value(heads * (q + 2 * kv), 2, MAKE, TURN),
+            onchip.Value(heads * (q + 2 * kv), 4, TURN, ATTEND),
+            onchip.Value(heads * q, 3, ATTEND, OUT),
+            onchip.Value(inner, 2, UP, DOWN),
+            *([onchip.Value(inner, 2, GATE, UP)] if c.gated else []),
+        ]
+        if self.split == 1:  # what comes in and what comes out of attention, each added to as it is made
+            values += [onchip.Value(hidden, 3, DOWN, OUT), onchip.Value(hidden, 4, OUT, DOWN)]
+            values.append(onchip.Value(self.inputs * self.stored, _BESIDE["tpu"], MAKE, MAKE))
+        else:  # queries, keys and values are made one by one; a part of a sum, and the sum, are added in another pass
+            values += [onchip.Value(hidden, 5, MAKE, GATE), onchip.Value(hidden, 4, GATE, MAKE)]
+            values += [onchip.Value(hidden, 2, OUT, SUM), onchip.Value(hidden, 2, SUM, GATE)]
+            values += [onchip.Value(hidden, 2, DOWN, SUMMED), onchip.Value(hidden, 2, SUMMED, MAKE)]
+        if not self._on_kernel(width, kernel):  # a block of queries at a time
             pairs = self._pairs(width, c.layers, kernel) / c.layers
-            attending.append((score * block * width, 3 * pairs / (block * width)))
+            values.append(onchip.Value(score * block * width, 3 * pairs / (block * width), ATTEND, ATTEND))
         if shared:
-            attending += [(score * block * shared, 3 * width / block), (2 * heads * q, 3)]
-        feeding = [(hidden, 4), *[(inner, 2)] * (1 + c.gated)]
+            once = width if self._on_kernel(width, kernel) else block
+            values.append(onchip.Value(score * once * shared, 3 * width / once, ATTEND, ATTEND))
+            values.append(onchip.Value(2 * heads * q, 3, ATTEND, OUT))
         matrix = self.stored * c.hidden_size / self.split
-        return _excess(attending, matrix * (q + 2 * kv)) + _excess(feeding, matrix * c.intermediate_size)
+        taken = {MAKE: matrix * (q + 2 * kv), OUT: matrix * q}
+        taken |= dict.fromkeys((GATE, UP, DOWN), matrix * c.intermediate_size)
+        return onchip.spilled(values, [self.room - taken.get(moment, 0.0) for moment in range(MOMENTS)])
 
     def _saved(self, rows: int, width: int) -> float:
         """Bytes of what a layer keeps on a TPU for its gradient, written and read once."""
         (q, kv), c = self.heads, self.config
         numbers = 2 * c.hidden_size + (2 * q + 2 * kv + (1 + c.gated) * c.intermediate_size) / self.split
         return 2.0 * self.size * rows * width * numbers
-
-
-def _excess(values: list[tuple[float, float]], matrix: float) -> float:
-    """Bytes moved of values, each with how often it is, if a chip has no room for them beside a matrix."""
-    return sum(size * times for size, times in values) if sum(size for size, _ in values) > ON_CHIP - matrix else 0.0

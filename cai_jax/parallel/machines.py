@@ -14,12 +14,23 @@ _DEEP = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8",
 SLICES = {"v5e": _FLAT, "v5p": _DEEP, "v6e": _FLAT}
 
 
+# Of 128 MiB of memory on a chip ("How to Scale Your Model", jax-ml.github.io/scaling-book/tpus), what XLA's text shows
+# to hold what programs make. On a v5p two cores share a program, and what its products make goes to main memory.
+ON_CHIP = {"v5e": 108 * 2**20, "v5p": 0, "v6e": 108 * 2**20}
+
+
 @dataclass(frozen=True)
 class Machine:
-    """A platform as `jax.default_backend()` names it, "cpu" or "tpu", and how many devices there are."""
+    """A platform as `jax.default_backend()` names it, "cpu" or "tpu".
+
+    Attributes:
+      devices: how many there are.
+      on_chip: bytes of memory on a chip that what a program makes may take, instead of main memory.
+    """
 
     platform: str
     devices: int
+    on_chip: int = 0
 
 
 def named(name: str) -> Machine:
@@ -32,6 +43,6 @@ def named(name: str) -> Machine:
     if kind == "cpu" and re.fullmatch(r"[1-9]\d{0,2}", shape):
         return Machine("cpu", int(shape))
     if shape in SLICES.get(kind, ()):
-        return Machine("tpu", math.prod(map(int, shape.split("x"))))
+        return Machine("tpu", math.prod(map(int, shape.split("x"))), ON_CHIP[kind])
     known = "; ".join(f"{kind}: {', '.join(shapes)}" for kind, shapes in SLICES.items())
     raise UserError(f"there is no topology {name!r}", f"known are cpu:N and, by chips along each side, {known}")

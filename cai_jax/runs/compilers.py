@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import threading
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +28,8 @@ Told = aot.Compiled | aot.OutOfMemory
 
 # A large model's step takes gigabytes while it is compiled.
 AT_ONCE = 8
+# Bytes of a thread's stack, of which only what is used is taken: XLA goes deep, and the usual 8 MiB have overflowed.
+STACK = 512 * 2**20
 
 
 class Compilers:
@@ -47,9 +50,11 @@ class Compilers:
         self._pool = ThreadPoolExecutor(min(AT_ONCE, len(os.sched_getaffinity(0))), "compiler")
 
     def __enter__(self) -> Compilers:
+        self._before = threading.stack_size(STACK)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        threading.stack_size(self._before)
         self._pool.shutdown(wait=kind is not KeyboardInterrupt, cancel_futures=True)
 
     def begin(self, step: Step) -> Callable[[], Told]:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from functools import partial
 
@@ -109,6 +110,18 @@ def test_what_is_interrupted_begins_no_other_step_and_goes_on_from_what_is_kept(
         compiled(Signalled(), 8, 16)
     assert len([*tmp_path.iterdir()]) == 1
     assert compiled(Interrupts(), 8, 16) == [2 * 8**3, 2 * 16**3]
+
+
+def test_a_compiler_may_go_deeper_than_a_threads_usual_stack(tmp_path):
+    here, seen = threading.stack_size(), []
+
+    def lower():
+        seen.append(threading.stack_size())
+        return jax.jit(lambda x: x).lower(1.0)
+
+    with Compilers(tmp_path, Topology("cpu:1", tuple(jax.devices()[:1]), None), Interrupts()) as compilers:
+        compilers.begin(Step("nothing", 1, {}, {}, lower))()
+    assert seen[0] >= 2**28 and threading.stack_size() == here
 
 
 def test_ctrl_c_stops_behind_the_steps_that_are_being_compiled(tmp_path):

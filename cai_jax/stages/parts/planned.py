@@ -52,7 +52,11 @@ class Planned(Foreseen):
         """The decoders of the artefact given as parameter `name`; none where their shape is not known."""
         given = self.inputs[name]
         return [
-            Decoder(config, _SIZES[dtype], _SIZES[dtype], self.machine.platform, _rank(given), self.grid().tensor)
+            Decoder(
+                config,
+                *(_SIZES[dtype], _SIZES[dtype], self.machine.platform),
+                *(_rank(given), self.grid().tensor, self.machine.on_chip),
+            )
             for config, dtype in given.type.decoders
         ]
 
@@ -98,7 +102,9 @@ def writing(ctx: Planned, model: Decoder, texts: float, longest: int, shared: in
     settings = Sampling(new, slots=slots, longest=longest)
     width, positions, before = buckets.power(longest), settings.positions(longest), _stored(shared)
     rows = ctx.share(settings.batch)
-    filled = model.read(rows, width, before, kept=True).plus(Work(0.0, model.copied(settings.batch, width)))
+    filled = model.read(rows, width, before, kept=True).plus(
+        Work(0.0, model.copied(settings.batch, width, ctx.grid().rows))
+    )
     drawn = model.decode(ctx.share(slots), positions, settings.chunk, before)
     fills = math.ceil(texts / settings.batch)
     chunks = math.ceil(texts / slots) * math.ceil(new / settings.chunk)
