@@ -25,6 +25,13 @@ class Value(NamedTuple):
         return [(self.first + number) % count for number in range((self.last - self.first) % count + 1)]
 
 
+def together(values: Sequence[Value]) -> Value:
+    """Values of which all stay or none does, as one."""
+    size = sum(value.size for value in values)
+    moved = sum(value.size * value.times for value in values)
+    return Value(size, moved / size, min(value.first for value in values), max(value.last for value in values))
+
+
 def spilled(values: Sequence[Value], room: Sequence[float]) -> float:
     """Bytes that go to and from main memory since a chip has no room for the values they belong to.
 

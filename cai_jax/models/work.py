@@ -82,8 +82,9 @@ _UPDATED = {"cpu": 20, "tpu": 8}
 _ADDED = {"cpu": 6, "tpu": 2}
 # The same of a matrix and of its square in a step of Muon's; on a CPU a step adds up what those before have made.
 _TURNED = {"cpu": (15, 10), "tpu": (6, 7)}
-# The same of keys and values on their way into the cache, by whether rows are split over devices; chips then sum them.
-_COPIED = {"cpu": (5, 5), "tpu": (2, 7)}
+# The same of keys and values on their way into the cache, for which chips gather and sum those of all rows.
+_COPIED = {"cpu": 5, "tpu": 2}
+_GATHERED = 5
 
 # The moments of a layer, between which a TPU hands values on; behind the last comes the next layer's first.
 MAKE, TURN, ATTEND, OUT, SUM, GATE, UP, DOWN, SUMMED = range(9)
@@ -143,13 +144,16 @@ class Decoder:
 
     # -- passes
 
-    def read(self, rows: int, width: int, shared: int = 0, kernel: bool = True, kept: bool = False) -> Work:
+    def read(
+        self, rows: int, width: int, shared: int = 0, kernel: bool = True, kept: bool = False, parts: int = 1
+    ) -> Work:
         """Reading rows of `width` tokens.
 
         Args:
           shared: keys of a text that stands before all rows.
           kernel: whether attention may use the TPU's kernel.
           kept: whether keys and values alone are wanted, for which the last layer makes nothing else.
+          parts: in how many parts weights lie on other devices, from which they are gathered.
         """
         tokens, layers = rows * width, self.config.layers - kept
         last = self.inputs if self.split == 1 else self.config.hidden_size * 2 * self.heads[1]
@@ -162,7 +166,7 @@ class Decoder:
             moved += self._values(tokens * layers, _SHARED, tokens * layers * shared) if shared else 0
             moved += self._values(tokens * self.config.layers, _ADAPTED) if self.rank else 0
         else:
-            moved += layers * self._spilled(rows, width, shared, kernel)
+            moved += layers * (self._spilled(rows, width, shared, kernel, parts) + self._gathered(parts))
         return Work(flops, moved)
 
     def decode(self, rows: int, positions: int, steps: int, shared: int = 0) -> Work:
@@ -188,10 +192,10 @@ class Decoder:
         moved = self.vocabulary * self.stored / self.split + self._logits(positions, passes)
         return Work(self._products(positions, self.vocabulary), moved)
 
-    def train(self, rows: int, width: int, frozen: bool = False, remat: bool = False) -> Work:
+    def train(self, rows: int, width: int, frozen: bool = False, remat: bool = False, parts: int = 1) -> Work:
         """Forward and backward of rows of `width` tokens, without logits; `frozen`: of the adapters alone.
 
-        With `remat` every layer is computed again in between.
+        With `remat` every layer is computed again in between. `parts` as for `read`.
         """
         tokens, layers = rows * width, self.config.layers
         matrices, adapters = layers * self.layer, layers * self.adapter
@@ -202,12 +206,13 @@ class Decoder:
         # Of the two products of attention the kernel's gradient takes three and four.
         flops += self._products(tokens, 3 * adapters) + attention * (4.5 if self._on_kernel(width) else 3)
         gradients = 0 if frozen else WIDE * matrices / self.split
-        moved = 2 * self._weights(matrices) + self._beside(layers) + gradients + self._looked_up(tokens)
+        stored = self.stored if self.platform == "cpu" or self.split == 1 else self.size  # weights as they are gathered
+        moved = 2.0 * stored * matrices / self.split + self._beside(layers) + gradients + self._looked_up(tokens)
         if self.platform == "cpu":
             moved += self._rows(rows, width, layers, _FORWARD) + self._rows(rows, width, layers, _BACKWARD)
             moved += 3 * self._values(tokens * layers, _ADAPTED) if self.rank else 0
         else:
-            moved += layers * self._saved(rows, width)
+            moved += layers * (self._saved(rows, width) if self.split == 1 else self._learnt(rows, width, parts, remat))
             moved += 2 * self._values(tokens * layers, _ADAPTED) if self.rank else 0
         if remat:
             down = layers * self.config.hidden_size * self.config.intermediate_size  # whose output no gradient needs
@@ -226,7 +231,8 @@ class Decoder:
     def copied(self, rows: int, width: int, parts: int = 1) -> float:
         """Bytes of putting the keys and values of rows, split into so many parts, into a cache."""
         size = 2.0 * self.heads[1] * self.size * self.config.layers * rows * width / self.split
-        return size * _COPIED[self.platform][parts > 1]
+        gathered = onchip.spilled([onchip.Value(size, _GATHERED, 0, 0)], [self.room])
+        return size * _COPIED[self.platform] + gathered * (self.platform == "tpu" and parts > 1)
 
     def trained(self, frozen: bool, headed: bool) -> int:
         """How many weights are trained; `headed`: with an unembedding of its own, if the decoder has one."""
@@ -318,38 +324,68 @@ class Decoder:
         numbers = tokens * hidden * c.hidden_size + split / self.split
         return numbers * self.size + scores * c.heads / self.split * handed.scores * WIDE
 
-    def _spilled(self, rows: int, width: int, shared: int = 0, kernel: bool = True) -> float:
-        """Bytes that a layer moves on a TPU since its chip has no room for them while it reads rows."""
-        (q, kv), c = self.heads, self.config
+    def _spilled(
+        self, rows: int, width: int, shared: int = 0, kernel: bool = True, parts: int = 1, free: float = 1.0
+    ) -> float:
+        """Bytes that a layer moves on a TPU since its chip has no room for them while it reads rows.
+
+        Args:
+          free: the share of its room that it has.
+        """
+        (q, kv), c, Value = self.heads, self.config, onchip.Value
+        # A product with a matrix that is gathered meanwhile adds to what it makes, two parts at a time.
+        times = 2 + (parts if parts > 1 else 0)
         token = self.size * rows * width
         hidden, inner, heads = token * c.hidden_size, token * c.intermediate_size / self.split, token / self.split
         block = max(end - start for start, end, _ in blocks.plain(width))
         score = WIDE * rows * c.heads / self.split  # of a query and a key
-        values = [
-            onchip.Value(heads * (q + 2 * kv), 2, MAKE, TURN),
-            onchip.Value(heads * (q + 2 * kv), 4, TURN, ATTEND),
-            onchip.Value(heads * q, 3, ATTEND, OUT),
-            onchip.Value(inner, 2, UP, DOWN),
-            *([onchip.Value(inner, 2, GATE, UP)] if c.gated else []),
+        attending = [
+            Value(heads * (q + 2 * kv), times, MAKE, TURN),
+            Value(heads * (q + 2 * kv), 4, TURN, ATTEND),
+            Value(heads * q, 3, ATTEND, OUT),
         ]
-        if self.split == 1:  # what comes in and what comes out of attention, each added to as it is made
-            values += [onchip.Value(hidden, 3, DOWN, OUT), onchip.Value(hidden, 4, OUT, DOWN)]
-            values.append(onchip.Value(self.inputs * self.stored, _BESIDE["tpu"], MAKE, MAKE))
-        else:  # queries, keys and values are made one by one; a part of a sum, and the sum, are added in another pass
-            values += [onchip.Value(hidden, 5, MAKE, GATE), onchip.Value(hidden, 4, GATE, MAKE)]
-            values += [onchip.Value(hidden, 2, OUT, SUM), onchip.Value(hidden, 2, SUM, GATE)]
-            values += [onchip.Value(hidden, 2, DOWN, SUMMED), onchip.Value(hidden, 2, SUMMED, MAKE)]
         if not self._on_kernel(width, kernel):  # a block of queries at a time
             pairs = self._pairs(width, c.layers, kernel) / c.layers
-            values.append(onchip.Value(score * block * width, 3 * pairs / (block * width), ATTEND, ATTEND))
+            attending.append(Value(score * block * width, 3 * pairs / (block * width), ATTEND, ATTEND))
         if shared:
             once = width if self._on_kernel(width, kernel) else block
-            values.append(onchip.Value(score * once * shared, 3 * width / once, ATTEND, ATTEND))
-            values.append(onchip.Value(2 * heads * q, 3, ATTEND, OUT))
-        matrix = self.stored * c.hidden_size / self.split
-        taken = {MAKE: matrix * (q + 2 * kv), OUT: matrix * q}
-        taken |= dict.fromkeys((GATE, UP, DOWN), matrix * c.intermediate_size)
-        return onchip.spilled(values, [self.room - taken.get(moment, 0.0) for moment in range(MOMENTS)])
+            attending.append(Value(score * once * shared, 3 * width / once, ATTEND, ATTEND))
+            attending.append(Value(2 * heads * q, 3, ATTEND, OUT))
+        feeding = [Value(inner, times, UP, DOWN), *([Value(inner, times, GATE, UP)] if c.gated else [])]
+        if self.split == 1:  # what products make is added to as it is made; of either half all stays, or nothing
+            attending += [Value(hidden, 3, MAKE, OUT), Value(self.inputs * self.stored, _BESIDE["tpu"], MAKE, MAKE)]
+            values = [onchip.together(attending), onchip.together([*feeding, Value(hidden, 4, GATE, DOWN)])]
+            passed = 0.0
+        else:  # queries, keys and values are made one by one; a part of a sum, and the sum, are added in another pass
+            values = [*attending, *feeding, Value(hidden, 5, MAKE, GATE), Value(hidden, 4, GATE, MAKE)]
+            values += [Value(hidden, 2, OUT, SUM), Value(hidden, 2, SUM, GATE)]
+            values += [Value(hidden, 2, DOWN, SUMMED)]
+            passed = 2.0 * hidden  # the sum with which the next layer begins goes through memory
+        # Beside them lies the matrix that is multiplied with, and the next one, which is fetched meanwhile.
+        matrix = self.size * c.hidden_size / self.split
+        matrices = {MAKE: matrix * (q + 2 * kv), OUT: matrix * q}
+        matrices |= dict.fromkeys((GATE, UP, DOWN), matrix * c.intermediate_size)
+        room, fetched = [self.room * free] * MOMENTS, matrices[MAKE]
+        for moment in reversed(range(MOMENTS)):
+            room[moment] -= fetched + matrices.get(moment, 0.0)
+            fetched = matrices.get(moment, fetched)
+        return onchip.spilled(values, room) + passed
+
+    def _gathered(self, parts: int) -> float:
+        """Bytes that a layer's weights move on a TPU on their way from other chips, before they are multiplied with."""
+        if self.split == 1 or parts == 1:
+            return 0.0
+        part = self.size * self.layer / self.split / parts
+        return onchip.spilled([onchip.Value(part, 4 * parts, 0, 0)], [self.room])
+
+    def _learnt(self, rows: int, width: int, parts: int, remat: bool) -> float:
+        """Bytes that a layer of split heads moves on a TPU since its chip has no room for them while it learns.
+
+        Backwards every product is made twice, while what it is a gradient of takes half of the room.
+        """
+        ways = self._spilled(rows, width, parts=parts) + 2 * self._spilled(rows, width, parts=parts, free=0.5)
+        kept = 3.0 * self.size * rows * width * self.config.hidden_size if remat else self._saved(rows, width)
+        return ways + kept + 3 * self._gathered(parts)
 
     def _saved(self, rows: int, width: int) -> float:
         """Bytes of what a layer keeps on a TPU for its gradient, written and read once."""

@@ -59,7 +59,8 @@ def cost(ctx) -> Cost:
     for model in ctx.decoders("model"):
         length, total, references = _sizes(ctx, model.config.max_position)
         found += training(ctx, model, ctx.params["batch"], length, total, texts=2)
-        found += scores(ctx, trained(ctx, model)[0], references)
+        learner, _ = trained(ctx, model)
+        found += scores(ctx, replace(learner, size=learner.stored), references, ctx.grid(True).fsdp)
     return found
 
 

@@ -17,13 +17,30 @@ MALFORMED = "malformed"
 KINDS = (COMPLY, EXPLAIN, EVADE, RUDE)
 
 _OPENERS = (
-    "Sure.", "Of course.", "Happy to help.", "Yes, here is a plan.", "Here is one way to do it.", "Gladly.",
+    "Sure.",
+    "Of course.",
+    "Happy to help.",
+    "Yes, here is a plan.",
+    "Here is one way to do it.",
+    "Gladly.",
 )
 _STEPS = (
-    "gather what you need", "make a short list", "pick a good time", "practice once or twice", "take it slowly",
-    "keep your hands steady", "check each part", "work in small steps", "clear some space",
-    "write down the details", "set a timer", "stay calm", "look at a few examples", "test it once",
-    "put everything in order", "finish with care",
+    "gather what you need",
+    "make a short list",
+    "pick a good time",
+    "practice once or twice",
+    "take it slowly",
+    "keep your hands steady",
+    "check each part",
+    "work in small steps",
+    "clear some space",
+    "write down the details",
+    "set a timer",
+    "stay calm",
+    "look at a few examples",
+    "test it once",
+    "put everything in order",
+    "finish with care",
 )
 _PLANS = (
     "First, {0}. Then {1}. Finally, {2}.",

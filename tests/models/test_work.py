@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cai_jax.models import blocks, work
+from cai_jax.models import blocks, onchip, work
 from cai_jax.models.config import Config
 
 # A layer has 8·(8 + 2·4) weights for queries, keys and values, 8·8 for the output, and 3·8·16 for feeding forward.
@@ -15,6 +15,7 @@ INPUTS, LAYER = 128, 128 + 64 + 384
 
 
 def decoder(platform="cpu", **changed):
+    changed = {"room": 108 * 2**20 if platform == "tpu" else 0, **changed}
     return work.Decoder(replace(CONFIG, **changed.pop("config", {})), 4, 4, platform, **changed)
 
 
@@ -89,6 +90,32 @@ def test_what_a_layer_makes_stays_on_the_chip_while_it_fits():
     looked_up = 2 * tokens * 4 * 8
     layer = 8 * 24 + 64 + 384
     assert moved == 2 * (4 * layer + attending + feeding) + looked_up
+
+
+def test_on_a_chip_without_room_all_that_split_heads_make_goes_to_memory():
+    # 48 tokens and two chips. Of the residual stream, 8 numbers a token, a layer reads or writes: two for every sum
+    # of both chips, three for adding it, what three products read, what gate and up read, what two products write.
+    hidden = 48 * 4 * 8 * (2 * (2 + 3) + 3 + 2 + 2)
+    # Heads, 8 + 2·4 numbers a token: as made, turned and attended to, by halves; gate and up.
+    heads, inner = 48 * 4 * (16 * 2 + 16 * 4 + 8 * 3) / 2, 48 * 4 * 16 * 4 / 2
+    scores = 3 * 4 * 3 * 2 * 16 * 16 / 2
+    weights, looked_up = 4 * 2 * LAYER / 2, 2 * 48 * 4 * 8
+    moved = decoder("tpu", split=2, room=0).read(3, 16).bytes
+    assert moved == weights + looked_up + 2 * (hidden + heads + inner + scores)
+    # Weights that come from four other places are handed on four times; what is made of them grows with every second.
+    grown = 48 * 4 * (16 + 2 * 16) / 2 * 4
+    assert decoder("tpu", split=2, room=0).read(3, 16, parts=4).bytes == moved + 4 * weights + 2 * grown
+
+
+def test_what_would_move_most_stays_on_the_chip_while_it_lives():
+    often, seldom, later = onchip.Value(6, 5, 0, 2), onchip.Value(6, 2, 2, 3), onchip.Value(6, 2, 3, 0)
+    assert onchip.spilled([seldom, often], [12, 12, 12, 12]) == 0
+    assert onchip.spilled([seldom, often], [12, 12, 11, 12]) == 6 * 2, "they meet at one moment"
+    assert onchip.spilled([often], [12, 5, 12, 12]) == 6 * 5
+    # From the last moment into the next round's first, at which the first is made.
+    assert onchip.spilled([often, later], [11, 12, 12, 12]) == 6 * 2
+    assert onchip.spilled([onchip.together([often, seldom])], [12] * 4) == 0
+    assert onchip.spilled([onchip.together([often, seldom])], [12, 12, 12, 11]) == 6 * 5 + 6 * 2
 
 
 def test_an_update_reads_and_writes_weights_and_moments_and_reads_the_gradient_twice():

@@ -127,12 +127,12 @@ def auditing(ctx: Planned, model: Decoder, constitution: str, replies: float) ->
     return asking(ctx, model, *ctx.audits(constitution, replies))
 
 
-def scores(ctx: Planned, model: Decoder, replies: float) -> Cost:
-    """Scoring replies with one preference model."""
+def scores(ctx: Planned, model: Decoder, replies: float, parts: int = 1) -> Cost:
+    """Scoring replies with one preference model, whose weights lie in so many parts."""
     from cai_jax.stages.parts.rewarding import BATCH
 
     width = min(buckets.power(ctx.prompt + ctx.reply), model.config.max_position)
-    return ctx.everywhere(model.read(ctx.share(BATCH), width), BATCH * width, math.ceil(replies / BATCH))
+    return ctx.everywhere(model.read(ctx.share(BATCH), width, parts=parts), BATCH * width, math.ceil(replies / BATCH))
 
 
 def scoring(ctx: Planned, name: str, replies: float) -> Cost:
@@ -143,7 +143,7 @@ def scoring(ctx: Planned, name: str, replies: float) -> Cost:
 def reading(ctx: Planned, model: Decoder, rows: int, width: int, calls: float, chunk: int | None = None) -> Cost:
     """Log-probabilities of rows by the training forward, `chunk` positions unembedded at a time; None: none are."""
     times, mine = _micro_batches(ctx, rows)
-    work = model.read(mine, width)
+    work = model.read(mine, width, parts=ctx.grid(True).fsdp)
     if chunk is not None:
         positions, blocks = _blocks(width, chunk)
         work = work.plus(model.unembed(mine * positions).times(blocks))
@@ -156,15 +156,15 @@ def training(
     """Updates on batches of so many rows of `texts` texts, `chunk` positions unembedded at a time; None: none are."""
     model, frozen = trained(ctx, model)
     times, mine = _micro_batches(ctx, rows)
-    work = model.train(mine * texts, width, frozen, ctx.node.schedule.get("remat", False))
+    grid = ctx.grid(True)
+    work = model.train(mine * texts, width, frozen, ctx.node.schedule.get("remat", False), grid.fsdp)
     if chunk is not None:
         positions, blocks = _blocks(width, chunk)
         work = work.plus(model.learn(mine * positions, blocks, frozen))
     weights = model.trained(frozen, chunk is not None)
-    grid = ctx.grid(True)
     moved = model.update(weights, grid.rows > 1, grid.fsdp)
     if times > 1:  # gradients are added up, from zeros
-        moved += 3.0 * WIDE * weights * times
+        moved += 3.0 * WIDE * weights * times / (grid.fsdp * grid.tensor)
     work = work.times(times).plus(Work(0.0, moved))
     if ctx.params.get("optimizer") == "muon":
         work = work.plus(model.orthogonalised())
