@@ -15,8 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from cai_jax.models import blocks, onchip
+from cai_jax.models import blocks
 from cai_jax.models.config import Config, parameters
+from cai_jax.models.onchip import Value, spilled, together
 
 WIDE = 4  # bytes of what is trained, of its gradient and moments, of scores and logits
 
@@ -231,7 +232,7 @@ class Decoder:
     def copied(self, rows: int, width: int, parts: int = 1) -> float:
         """Bytes of putting the keys and values of rows, split into so many parts, into a cache."""
         size = 2.0 * self.heads[1] * self.size * self.config.layers * rows * width / self.split
-        gathered = onchip.spilled([onchip.Value(size, _GATHERED, 0, 0)], [self.room])
+        gathered = spilled([Value(size, _GATHERED, 0, 0)], [self.room])
         return size * _COPIED[self.platform] + gathered * (self.platform == "tpu" and parts > 1)
 
     def trained(self, frozen: bool, headed: bool) -> int:
@@ -304,9 +305,7 @@ class Decoder:
         size = positions * self.config.vocab_size * WIDE / self.split
         if self.platform == "cpu":
             return size * passes
-        return onchip.spilled(
-            [onchip.Value(size, passes / 2, 0, 0)], [self.room - self.vocabulary * self.stored / self.split]
-        )
+        return spilled([Value(size, passes / 2, 0, 0)], [self.room - self.vocabulary * self.stored / self.split])
 
     def _rows(self, rows: int, width: int, layers: int, handed: _Handed, kernel: bool = True) -> float:
         """Bytes of what so many layers hand over while rows attend to themselves."""
@@ -332,7 +331,7 @@ class Decoder:
         Args:
           free: the share of its room that it has.
         """
-        (q, kv), c, Value = self.heads, self.config, onchip.Value
+        (q, kv), c = self.heads, self.config
         # A product with a matrix that is gathered meanwhile adds to what it makes, two parts at a time.
         times = 2 + (parts if parts > 1 else 0)
         token = self.size * rows * width
@@ -354,12 +353,11 @@ class Decoder:
         feeding = [Value(inner, times, UP, DOWN), *([Value(inner, times, GATE, UP)] if c.gated else [])]
         if self.split == 1:  # what products make is added to as it is made; of either half all stays, or nothing
             attending += [Value(hidden, 3, MAKE, OUT), Value(self.inputs * self.stored, _BESIDE["tpu"], MAKE, MAKE)]
-            values = [onchip.together(attending), onchip.together([*feeding, Value(hidden, 4, GATE, DOWN)])]
+            values = [together(attending), together([*feeding, Value(hidden, 4, GATE, DOWN)])]
             passed = 0.0
         else:  # queries, keys and values are made one by one; a part of a sum, and the sum, are added in another pass
             values = [*attending, *feeding, Value(hidden, 5, MAKE, GATE), Value(hidden, 4, GATE, MAKE)]
-            values += [Value(hidden, 2, OUT, SUM), Value(hidden, 2, SUM, GATE)]
-            values += [Value(hidden, 2, DOWN, SUMMED)]
+            values += [Value(hidden, 2, OUT, SUM), Value(hidden, 2, SUM, GATE), Value(hidden, 2, DOWN, SUMMED)]
             passed = 2.0 * hidden  # the sum with which the next layer begins goes through memory
         # Beside them lies the matrix that is multiplied with, and the next one, which is fetched meanwhile.
         matrix = self.size * c.hidden_size / self.split
@@ -369,14 +367,14 @@ class Decoder:
         for moment in reversed(range(MOMENTS)):
             room[moment] -= fetched + matrices.get(moment, 0.0)
             fetched = matrices.get(moment, fetched)
-        return onchip.spilled(values, room) + passed
+        return spilled(values, room) + passed
 
     def _gathered(self, parts: int) -> float:
         """Bytes that a layer's weights move on a TPU on their way from other chips, before they are multiplied with."""
         if self.split == 1 or parts == 1:
             return 0.0
         part = self.size * self.layer / self.split / parts
-        return onchip.spilled([onchip.Value(part, 4 * parts, 0, 0)], [self.room])
+        return spilled([Value(part, 4 * parts, 0, 0)], [self.room])
 
     def _learnt(self, rows: int, width: int, parts: int, remat: bool) -> float:
         """Bytes that a layer of split heads moves on a TPU since its chip has no room for them while it learns.

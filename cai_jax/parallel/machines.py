@@ -14,8 +14,8 @@ _DEEP = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8",
 SLICES = {"v5e": _FLAT, "v5p": _DEEP, "v6e": _FLAT}
 
 
-# Of 128 MiB of memory on a chip ("How to Scale Your Model", jax-ml.github.io/scaling-book/tpus), what XLA's text shows
-# to hold what programs make. On a v5p two cores share a program, and what its products make goes to main memory.
+# Of 128 MiB of memory on a v5e's chip ("How to Scale Your Model", jax-ml.github.io/scaling-book/tpus), what XLA's text
+# shows to hold what programs make. A v5p's text keeps nothing there that products make; v6e is taken to be like v5e.
 ON_CHIP = {"v5e": 108 * 2**20, "v5p": 0, "v6e": 108 * 2**20}
 
 

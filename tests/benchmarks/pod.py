@@ -17,12 +17,8 @@ PODS = (
     "llama-3.2-1b v5e:2x4 8 1; llama-3.1-8b v5e:4x4 4 4; llama-3.1-8b v5e:8x8 8 8; llama-3.1-8b v5p:2x2x4 16 1; "
     "llama-3.1-8b v5p:4x4x4 8 8; llama-3.1-70b v5p:4x4x8 16 8"
 )
-# The page's training: a node, which of its steps comes once a batch, and what a batch is.
-NODES = (
-    ("sl", "train", "SFT, 1,024 rows"),
-    ("rm", "train", "preference model, 512 pairs"),
-    ("rl", "prepare", "PPO, 512 replies drawn, scored and trained on"),
-)
+# Nodes of the page that train on batches read from a file, and what a batch is.
+TRAINING = {"sl": "SFT, 1,024 rows", "rm": "preference model, 512 pairs"}
 
 
 def figures() -> Iterator[Figure]:
@@ -49,11 +45,13 @@ def told(work: str, found: dict) -> Iterator[Figure]:
     yield Figure(work, where, values, "GiB", f"<= {found['memory'] / 2**30:.2f}")
     if over:
         return
-    for node, name, batch in NODES:
-        steps = [step for step in found["steps"] if step["node"] == node]
-        (batches,) = [step["calls"] for step in steps if step["step"] == name]
-        once = sum(step["seconds"] * step["calls"] for step in steps) / batches
-        yield Figure(work, f"least time: {batch}", (once,), "s")
+    for node, batch in TRAINING.items():
+        (step,) = [step for step in found["steps"] if (step["node"], step["step"]) == (node, "train")]
+        yield Figure(work, f"least time: {batch}", (step["seconds"],), "s")
+    steps = [step for step in found["steps"] if step["node"] == "rl"]
+    (rollouts,) = [step["calls"] for step in steps if step["step"] == "prepare"]
+    once = sum(step["seconds"] * step["calls"] for step in steps) / rollouts
+    yield Figure(work, "least time: PPO, 512 replies drawn, scored and trained on", (once,), "s")
     hours = found["seconds"] / 3600
     yield Figure(work, "least time: a run", (hours,), "h")
     yield Figure(work, "chip-hours of a run", (hours * found["devices"],))

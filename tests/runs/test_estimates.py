@@ -41,6 +41,21 @@ expect harm_rate(wide, red.test) < 100%
 """
 
 
+# Llama-3.1-8B's layers on a slice that splits heads and gathers weights, as programs/paper.cai lays them out.
+SPLIT = """\
+use paper16 from "constitutions/paper16.cai"
+run (mesh=mesh(fsdp=8, tensor=8), microbatch=64, remat=true)
+base = model("m", dtype=bfloat16)
+red = prompts("builtin:red_team", limit=512)
+human = prefs("builtin:helpful_prefs")
+drawn = red.train |> sample(base, n=2)
+sl = drawn |> finetune(base, batch=256)
+labels = drawn |> judge(paper16, by=base, orders=both)
+rm = labels |> reward(sl, batch=128)
+rate = reward_accuracy(rm, human.test)
+"""
+
+
 def agree(found):
     for label, (flops, moved) in found.items():
         assert flops == pytest.approx(1, rel=0.15), f"{label}: {flops:.3f} of the FLOPs"
@@ -64,3 +79,8 @@ class TestOnTPU:
         shape = {"hidden_size": 3072, "intermediate_size": 8192, "num_attention_heads": 24, "vocab_size": 16384}
         tpu.write_shape(tmp_path / "m", **shape, tie_word_embeddings=True)
         agree(both(tmp_path, ALL.format(dtype=", dtype=bfloat16"), "v5e:2x2", 128, capsys))
+
+    def test_a_plan_and_a_compilation_agree_where_heads_are_split(self, tmp_path, capsys):
+        shape = {"hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32, "vocab_size": 128256}
+        tpu.write_shape(tmp_path / "m", **shape)
+        agree(both(tmp_path, SPLIT, "v5e:8x8", 512, capsys))
