@@ -14,8 +14,8 @@ from tests.benchmarks.compiled import compiled
 from tests.benchmarks.figures import Figure
 
 PODS = (
-    "llama-3.2-1b v5e:2x4 8 1; llama-3.1-8b v5e:4x4 4 4; llama-3.1-8b v5e:8x8 8 8; llama-3.1-8b v5p:2x2x4 16 1; "
-    "llama-3.1-8b v5p:4x4x4 8 8; llama-3.1-70b v5p:4x4x8 16 8"
+    "llama-3.2-1b v5e:2x4 8 1; llama-3.2-1b v5e:4x4 16 1; llama-3.1-8b v5e:8x8 8 8; llama-3.1-8b v5p:4x4x4 8 8; "
+    "llama-3.1-70b v5p:4x4x8 16 8"
 )
 # Nodes of the page that train on batches read from a file, and what a batch is.
 TRAINING = {"sl": "SFT, 1,024 rows", "rm": "preference model, 512 pairs"}
