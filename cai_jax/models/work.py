@@ -19,6 +19,8 @@ from cai_jax.models import blocks
 from cai_jax.models.config import Config, parameters
 from cai_jax.models.onchip import Value, spilled, together
 
+# Bytes that a chip fetches ahead even where what products make finds no room (v5p).
+FETCHED = 64 * 2**20
 WIDE = 4  # bytes of what is trained, of its gradient and moments, of scores and logits
 
 
@@ -332,10 +334,12 @@ class Decoder:
           free: the share of its room that it has.
         """
         (q, kv), c = self.heads, self.config
-        # A product with a matrix that is gathered meanwhile adds to what it makes, two parts at a time.
-        times = 2 + (parts if parts > 1 else 0)
         token = self.size * rows * width
         hidden, inner, heads = token * c.hidden_size, token * c.intermediate_size / self.split, token / self.split
+        # A product with a matrix that is gathered meanwhile adds to what it makes, two parts at a time, and reads what
+        # goes in as often if that is not fetched as a whole.
+        times = 2 + (parts if parts > 1 else 0)
+        again = parts / 2 if parts > 1 and hidden > max(self.room, FETCHED) else 1
         block = max(end - start for start, end, _ in blocks.plain(width))
         score = WIDE * rows * c.heads / self.split  # of a query and a key
         attending = [
@@ -356,7 +360,8 @@ class Decoder:
             values = [together(attending), together([*feeding, Value(hidden, 4, GATE, DOWN)])]
             passed = 0.0
         else:  # queries, keys and values are made one by one; a part of a sum, and the sum, are added in another pass
-            values = [*attending, *feeding, Value(hidden, 5, MAKE, GATE), Value(hidden, 4, GATE, MAKE)]
+            values = [*attending, *feeding]
+            values += [Value(hidden, 2 + 3 * again, MAKE, GATE), Value(hidden, 2 + 2 * again, GATE, MAKE)]
             values += [Value(hidden, 2, OUT, SUM), Value(hidden, 2, SUM, GATE), Value(hidden, 2, DOWN, SUMMED)]
             passed = 2.0 * hidden  # the sum with which the next layer begins goes through memory
         # Beside them lies the matrix that is multiplied with, and the next one, which is fetched meanwhile.

@@ -104,7 +104,11 @@ def test_on_a_chip_without_room_all_that_split_heads_make_goes_to_memory():
     assert moved == weights + looked_up + 2 * (hidden + heads + inner + scores)
     # Weights that come from four other places are handed on four times; what is made of them grows with every second.
     grown = 48 * 4 * (16 + 2 * 16) / 2 * 4
-    assert decoder("tpu", split=2, room=0).read(3, 16, parts=4).bytes == moved + 4 * weights + 2 * grown
+    few = decoder("tpu", split=2, room=0).read(3, 16, parts=4).bytes
+    assert few == moved + 4 * weights + 2 * grown
+    # What 2^22 tokens hand over, 128 MiB, is not fetched as a whole, and five products read it for every second part.
+    many, again = decoder("tpu", split=2, room=0).read(2**18, 16, parts=4).bytes, 2**22 * 4 * 8 * 5
+    assert many == 5 * weights + (few - 5 * weights) * 2**18 / 3 + 2 * again
 
 
 def test_what_would_move_most_stays_on_the_chip_while_it_lives():
