@@ -237,7 +237,7 @@ def text(found: Sequence[Row], machine: Topology) -> str:
 
 def run_seconds(found: Sequence[Row], machine: Topology) -> float | None:
     """Roofline of the whole run; None where the chip is not known or a step does not fit."""
-    times = [row.seconds(machine.chip) for row in found]
+    times = [row.seconds(machine.chip) if row.fits(machine.chip) else None for row in found]
     return None if None in times else sum(time * row.calls for time, row in zip(times, found, strict=True))
 
 
