@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(path_or_id: str | Path, dtype: str = "float32", shardings: Shardings | None = None) -> Model:
+def load(
+    path_or_id: str | Path,
+    dtype: str = "float32",
+    shardings: Shardings | None = None,
+    base: str | Path | None = None,
+) -> Model:
     """A model with its weights, its tokenizer, and for a reward model its head.
 
     Args:
@@ -32,6 +37,9 @@ def load(path_or_id: str | Path, dtype: str = "float32", shardings: Shardings | 
         "hf:org/name") of the local Hugging Face cache; the network is never asked.
       dtype: of the weights, whatever they are stored in: "float32" or "bfloat16".
       shardings: where the weights lie on several devices; see `models.checkpoint.load`.
+      base: of an adapter, the model that it belongs to, named as `path_or_id`. Without it, an adapter that a run has
+        made takes the base that the run's record says, unless that is no longer what it was, and any other adapter
+        that which its adapter_config.json names.
 
     Returns:
       A `Model` m: `m.logits(ids)` `[B, T, V]` float32, `m.save(path)`, `m.tokenizer`, `m.params`, `m.config`.
@@ -39,9 +47,11 @@ def load(path_or_id: str | Path, dtype: str = "float32", shardings: Shardings | 
     Raises:
       ModelError: there is no such model, or it cannot be used; the message names the cure.
     """
-    from cai_jax.models import checkpoint, locate
+    from cai_jax.models import locate
+    from cai_jax.runs import loading
 
-    return checkpoint.load(locate.folder(path_or_id), dtype, shardings)
+    below = None if base is None else locate.folder(base)
+    return loading.load(locate.folder(path_or_id), dtype, shardings, below)
 
 
 def __getattr__(name: str) -> Any:

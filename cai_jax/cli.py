@@ -7,15 +7,17 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
-from cai_jax import __version__, exits
-from cai_jax.runs.errors import EXPECT_FAILED, INTERRUPTED, PROGRAM_WRONG, Interrupted
+from cai_jax import __version__, exits, streams
+from cai_jax.options import DISTRIBUTED, JSON, LIMIT, OUT, PROGRAM, PROGRAMS, PROMPT_TOKENS, RUN, SEED, SET, WIDE
+from cai_jax.runs.errors import EXPECT_FAILED, INTERRUPTED, PROGRAM_WRONG, STAGE_FAILED, Interrupted
+from cai_jax.terminal import json_escaped, say, visible, width
 
 if TYPE_CHECKING:
     from cai_jax.lang.diagnostics import Diagnostic
@@ -25,43 +27,6 @@ if TYPE_CHECKING:
     from cai_jax.runs.signals import Interrupts
 
 
-def _remember(context: click.Context, _: click.Parameter, out: Path) -> Path:
-    """Tells `exits` where `--out` is."""
-    context.ensure_object(dict)["out"] = out
-    return out
-
-
-PROGRAM = click.argument("program", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-SET = click.option("--set", "sets", multiple=True, metavar="KNOB=VALUE", help="Sets a knob of the program.")
-OUT = click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    envvar="CAI_JAX_OUT",
-    callback=_remember,
-    help="Folder that holds the cache and the runs.",
-)
-RUN = click.option("--run", "run_name", default="", help="The run whose names are meant; without it, the latest.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Prints one JSON value instead of text.")
-SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the run, in place of the program's.")
-DISTRIBUTED = click.option(
-    "--distributed",
-    is_flag=True,
-    envvar="CAI_JAX_DISTRIBUTED",
-    help="This is one of several processes of the run, one on every host (tpu/README.md).",
-)
-PROMPT_TOKENS = click.option(
-    "--prompt-tokens",
-    type=click.IntRange(1),
-    default=512,
-    show_default=True,
-    metavar="N",
-    help="The longest prompt, which no data is read to find.",
-)
-LIMIT = click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows of every split.")
-
-
 @click.group(cls=exits.Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cai-jax")
 def cli() -> None:
@@ -69,37 +34,40 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Entry point; ends the process with the exit codes of DESIGN.md §1.
+    """Entry point; ends the process with the exit codes of `runs.errors`.
 
     Args:
       arguments: of the command line; None takes the process's own.
     """
+    streams.prepare()
     sys.exit(exits.code_of(cli, sys.argv[1:] if arguments is None else arguments))
 
 
 @cli.command()
-@PROGRAM
+@PROGRAMS
 @SET
 @JSON
-def check(program: Path, sets: Sequence[str], as_json: bool) -> None:
-    """Finds every error of a program without running it."""
+def check(programs: Sequence[Path], sets: Sequence[str], as_json: bool) -> None:
+    """Finds every error of programs without running them."""
     from cai_jax.runs.programs import checked as check_program
     from cai_jax.stages import registry
 
-    checked = check_program(program, program.read_bytes(), sets, registry())
+    found = [check_program(program, program.read_bytes(), sets, registry()) for program in programs]
     if as_json:
-        _print_json({"ok": checked.ok, "diagnostics": [found.as_json() for found in checked.diagnostics]})
+        told = [{"ok": one.ok, "diagnostics": [each.as_json() for each in one.diagnostics]} for one in found]
+        _print_json(told[0] if len(told) == 1 else told)
     else:
-        warnings = sum(found.warning for found in checked.diagnostics)
-        errors = _count(len(checked.diagnostics) - warnings, "error")
-        click.echo(_rendered(checked.diagnostics, sys.stdout), nl=False)
-        click.echo(f"{program}: {errors}, {_count(warnings, 'warning')}")
-    if not checked.ok:
+        for program, one in zip(programs, found, strict=True):
+            warnings = sum(each.warning for each in one.diagnostics)
+            errors = _count(len(one.diagnostics) - warnings, "error")
+            _tell(_rendered(one.diagnostics, sys.stdout))
+            say(visible(f"{program}: {errors}, {_count(warnings, 'warning')}"))
+    if not all(one.ok for one in found):
         sys.exit(PROGRAM_WRONG)
 
 
 @cli.command()
-@click.argument("programs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@PROGRAMS
 @click.option("--check", "only_check", is_flag=True, help="Changes nothing; exits with 1 if it would.")
 def fmt(programs: Sequence[Path], only_check: bool) -> None:
     """Formats programs in place, and names those that changed."""
@@ -111,13 +79,13 @@ def fmt(programs: Sequence[Path], only_check: bool) -> None:
         before = program.read_bytes()
         formatted = format_text(before, str(program))
         if formatted.text is None:
-            click.echo(_rendered(formatted.diagnostics, sys.stderr), nl=False, err=True)
+            _tell(_rendered(formatted.diagnostics, sys.stderr), sys.stderr)
             wrong = True
         elif formatted.text.encode() != before:
             changed = True
-            click.echo(str(program))
             if not only_check:
                 write_text(program, formatted.text)
+            say(visible(str(program)))
     if wrong or (only_check and changed):
         sys.exit(PROGRAM_WRONG if wrong else EXPECT_FAILED)
 
@@ -134,7 +102,7 @@ def explain(code: str) -> None:
         known = sorted(catalogue())
         hint = did_you_mean(code.upper(), known) or f"there are {known[0]} to {known[-1]}"
         raise click.UsageError(f"there is no diagnostic {code!r}; {hint}")
-    click.echo(text, nl=False)
+    say(text.rstrip("\n"))
 
 
 @cli.command()
@@ -153,12 +121,12 @@ def new(path: Path, template: str) -> None:
     for name, text in templates.new(template, target.stem).items():
         file = target.parent / name
         if file.exists():
-            click.echo(f"kept {file}")
+            say(visible(f"kept {file}"))
             continue
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
-        click.echo(f"wrote {file}")
-    click.echo(f"run it with  cai-jax run {target}")
+        say(visible(f"wrote {file}"))
+    say(visible(f"run it with  cai-jax run {target}"))
 
 
 @cli.command()
@@ -168,6 +136,7 @@ def new(path: Path, template: str) -> None:
 @LIMIT
 @OUT
 @JSON
+@WIDE
 @click.option("--prompts", type=click.IntRange(1), metavar="N", help="Prints N exact prompts of every stage.")
 @click.option(
     "--topology",
@@ -184,33 +153,36 @@ def plan(
     limit: int | None,
     out: Path,
     as_json: bool,
+    wide: bool,
     prompts: int | None,
     topology: str,
-    prompt_tokens: int,
+    prompt_tokens: int | None,
 ) -> None:
     """Shows what a run would do: what is cached, why the rest runs, and what it costs.
 
-    Costs are estimates for all devices together, from shapes alone: tokens with their padding, FLOPs of products, and
-    bytes to and from main memory, of the steps that `compile` compiles for the same topology and longest prompt.
+    Costs are estimates for all devices together: tokens with their padding, FLOPs of products, and bytes to and from
+    main memory, of the steps that `compile` compiles for the same topology and longest prompt. Data that is here is
+    read for its rows and the length of its prompts or documents.
     """
     from cai_jax.parallel import machines
-    from cai_jax.runs import planview, preview
+    from cai_jax.runs import planview, preview, sizes
     from cai_jax.runs.cache import Cache
     from cai_jax.stages import registry
 
-    planned = _planned(program, program.read_bytes(), sets, seed, limit, out)
-    for warning in preview.warnings(planned, registry(), Cache(out / "cache")):
-        click.echo(f"warning: {warning}", err=True)
-    machine = machines.named(topology)
-    lines = planview.lines(planned, registry(), Cache(out / "cache"), machine, prompt_tokens)
+    planned = _planned(program, program.read_bytes(), sets, seed, limit)
+    data = preview.read(planned, registry(), Cache(out / "cache"))
+    for warning in preview.warnings(planned, registry(), data):
+        say(visible(f"warning: {warning}"), sys.stderr)
+    sized = sizes.sized(planned, registry(), data.rows, data.documents, prompt_tokens)
+    lines = planview.lines(sized, registry(), Cache(out / "cache"), machines.named(topology))
     shown = list(preview.prompts(planned, registry(), Cache(out / "cache"), prompts)) if prompts else []
     if as_json:
         more = {"prompts": [preview.as_json(*each) for each in shown]} if prompts else {}
-        _print_json({"nodes": planview.as_json(lines), **more})
+        _print_json({"nodes": planview.as_json(lines), "data": sizes.as_json(sized.data), **more})
         return
-    click.echo(planview.text(lines))
+    say(planview.text(lines, sized.data, _columns(wide)))
     for each in shown:
-        click.echo("\n" + preview.text(*each))
+        say("\n" + preview.text(*each))
 
 
 @cli.command("compile")
@@ -219,6 +191,7 @@ def plan(
 @LIMIT
 @OUT
 @JSON
+@WIDE
 @click.option("--only", default="", metavar="NODE", help="Compiles the steps of this node alone.")
 @click.option("--topology", required=True, metavar="NAME", help="For which machine, such as v5e:4x4 or cpu:8.")
 @PROMPT_TOKENS
@@ -228,30 +201,33 @@ def compile_(
     limit: int | None,
     out: Path,
     as_json: bool,
+    wide: bool,
     only: str,
     topology: str,
-    prompt_tokens: int,
+    prompt_tokens: int | None,
 ) -> None:
     """Compiles every step of a program for a machine that need not be there, and shows what it takes."""
     from cai_jax.parallel import aot
     from cai_jax.runs import compiling
+    from cai_jax.runs.labels import every
     from cai_jax.runs.session import chosen
     from cai_jax.stages import registry
+    from cai_jax.stages.parts.counts import PROMPT
 
     machine = aot.topology(topology)
-    planned = _planned(program, program.read_bytes(), sets, None, limit, out)
-    key = chosen(planned, only) if only else ""
-    say = lambda text: click.echo(text, err=True)  # noqa: E731
+    planned = _planned(program, program.read_bytes(), sets, None, limit)
+    key = chosen(planned, registry(), only, every(planned)) if only else ""
+    tell = lambda text: say(visible(text), sys.stderr)  # noqa: E731
     try:
         with _stopping("stopping after the steps that are being compiled; what was compiled is kept") as interrupts:
-            given = (planned, registry(), machine, prompt_tokens, say, out / "compiled", interrupts, key)
+            given = (planned, registry(), machine, prompt_tokens or PROMPT, tell, out / "compiled", interrupts, key)
             found = list(compiling.rows(*given))
     except KeyboardInterrupt:
         os._exit(INTERRUPTED)  # nothing else stops the compiler within a step
     if as_json:
         _print_json(compiling.as_json(found, machine))
     else:
-        click.echo(compiling.text(found, machine))
+        say(compiling.text(found, machine, _columns(wide)))
     compiling.refuse(found, machine)
 
 
@@ -259,13 +235,14 @@ def _program_help(context: click.Context, _: click.Parameter, asked: bool) -> No
     """`cai-jax run P.cai --help`: the command's help, then the program's knobs."""
     if not asked or context.resilient_parsing:
         return
-    click.echo(context.get_help())
+    say(context.get_help())
     for program in [Path(word) for word in context.args_given if word.endswith(".cai") and Path(word).is_file()]:
         from cai_jax.runs.knobs import knobs_text
         from cai_jax.runs.programs import checked
         from cai_jax.stages import registry
 
-        click.echo(f"\nKnobs of {program}:\n{knobs_text(checked(program, program.read_bytes(), (), registry()).knobs)}")
+        knobs = knobs_text(checked(program, program.read_bytes(), (), registry()).knobs, _columns(False))
+        say(f"\nKnobs of {visible(str(program))}:\n{knobs}")
     context.exit()
 
 
@@ -294,6 +271,7 @@ class _Run(click.Command):
 @SEED
 @OUT
 @JSON
+@WIDE
 @DISTRIBUTED
 def run(
     program: Path,
@@ -304,6 +282,7 @@ def run(
     seed: int | None,
     out: Path,
     as_json: bool,
+    wide: bool,
     distributed: bool,
 ) -> None:
     """Runs a program: what is not in the cache, then its metrics and claims."""
@@ -316,9 +295,8 @@ def run(
         session.prepare_jax(out)
         processes.join()
     text = program.read_bytes()
-    planned = _planned(program, text, sets, seed, limit, out)
-    options = session.Options(out, only, force)
-    session.check_options(planned, options)
+    planned = _planned(program, text, sets, seed, limit)
+    options = session.meant(planned, registry(), session.Options(out, only, force))
     about = {"seed": planned.settings["seed"], "overrides": list(sets), "limit": limit, "only": only}
     folder = RunFolder.create(out, program, text, session.plan_json(planned, registry()), about)
     with _working() as (reporter, interrupts):
@@ -327,9 +305,9 @@ def run(
         except BaseException as error:
             if hasattr(error, "shown"):
                 reporter.close()
-                _tell(error.shown, as_json)
+                _summed_up(error.shown, as_json, wide)
             raise
-    _tell(shown, as_json)
+    _summed_up(shown, as_json, wide)
     if shown.status != "ok":
         sys.exit(EXPECT_FAILED)
 
@@ -342,11 +320,14 @@ def run(
 @click.option("--flow", default="", help="Which flow, where the program has several.")
 @click.option("--prompt", "prompts", multiple=True, help="A prompt; without any, each line of stdin is one.")
 def guard(program: Path, sets: Sequence[str], out: Path, as_json: bool, flow: str, prompts: Sequence[str]) -> None:
-    """Answers prompts through a program's flow, and shows what was flagged and revised."""
+    """Answers prompts through a program's flow, and shows what was flagged and revised.
+
+    Exit code 1 if a reply could not be judged, whatever became of it.
+    """
     from cai_jax.runs import guarding, session
     from cai_jax.stages import registry
 
-    planned = _planned(program, program.read_bytes(), sets, None, None, out)
+    planned = _planned(program, program.read_bytes(), sets, None, None)
     chosen = guarding.flow_of(planned, flow)
     texts = _prompts(prompts)
     session.prepare_jax(out)
@@ -355,39 +336,51 @@ def guard(program: Path, sets: Sequence[str], out: Path, as_json: bool, flow: st
     if as_json:
         _print_json(told)
     else:
-        click.echo("\n\n".join(guarding.text(one) for one in told))
+        say("\n\n".join(guarding.text(one) for one in told))
+    if any(one["could_not_judge"] for one in told):
+        sys.exit(EXPECT_FAILED)
 
 
 @cli.command()
 @OUT
 @JSON
+@WIDE
 @click.option("--nodes", is_flag=True, help="Lists the nodes in the cache instead of the runs.")
-def ls(out: Path, as_json: bool, nodes: bool) -> None:
+@click.option("--verify", is_flag=True, help="Reads every file in the cache, and lists the nodes with damaged ones.")
+def ls(out: Path, as_json: bool, wide: bool, nodes: bool, verify: bool) -> None:
     """Lists the runs, the newest first."""
     from cai_jax.runs import browse
 
-    found = browse.nodes(out) if nodes else browse.runs(out)
+    found, text = browse.runs, browse.runs_text
+    if nodes:
+        found, text = browse.nodes, browse.nodes_text
+    if verify:
+        found, text = browse.damaged, browse.damaged_text
+    listed = found(out)
     if as_json:
-        _print_json(found)
+        _print_json(listed)
     else:
-        click.echo(browse.nodes_text(found) if nodes else browse.runs_text(found))
+        say(text(listed, _columns(wide)))
+    if verify and listed:
+        sys.exit(STAGE_FAILED)
 
 
 @cli.command()
 @click.argument("node")
 @OUT
 @JSON
+@WIDE
 @RUN
 @click.option("--rows", type=click.IntRange(0), default=3, show_default=True, help="How many rows to print.")
-def show(node: str, out: Path, as_json: bool, run_name: str, rows: int) -> None:
-    """Shows a node, by its name in a run or by its key: what made it, what came of it, its first rows."""
+def show(node: str, out: Path, as_json: bool, wide: bool, run_name: str, rows: int) -> None:
+    """Shows a node, by what a run calls it or by its key: what made it, what came of it, its first rows."""
     from cai_jax.runs import browse
 
-    found = browse.node(browse.find(out, node, run_name), rows)
+    found = browse.node(*browse.find(out, node, run_name), rows)
     if as_json:
         _print_json(found)
     else:
-        click.echo(browse.node_text(found))
+        say(browse.node_text(found, _columns(wide)))
 
 
 @cli.command()
@@ -396,11 +389,11 @@ def show(node: str, out: Path, as_json: bool, run_name: str, rows: int) -> None:
 @OUT
 @RUN
 def export(node: str, folder: Path, out: Path, run_name: str) -> None:
-    """Writes a model, by its name in a run or by its key, into a folder that transformers opens; merges its adapter."""
+    """Writes a model, called as for `show`, into a folder that transformers opens; merges its adapter."""
     from cai_jax.runs import browse, exporting
 
-    exporting.export(browse.find(out, node, run_name), folder)
-    click.echo(f"wrote {folder}")
+    exporting.export(browse.find(out, node, run_name)[0], folder)
+    say(visible(f"wrote {folder}"))
 
 
 def _prompts(given: Sequence[str]) -> list[str]:
@@ -421,16 +414,16 @@ def _prompts(given: Sequence[str]) -> list[str]:
     return texts
 
 
-def _planned(program: Path, text: bytes, sets: Sequence[str], seed: int | None, limit: int | None, out: Path) -> Plan:
+def _planned(program: Path, text: bytes, sets: Sequence[str], seed: int | None, limit: int | None) -> Plan:
     """The program's plan; ends the command if the program is wrong."""
     from cai_jax.runs import programs
     from cai_jax.stages import registry
 
     checked = programs.checked(program, text, sets, registry())
-    click.echo(_rendered(checked.diagnostics, sys.stderr), nl=False, err=True)
+    _tell(_rendered(checked.diagnostics, sys.stderr), sys.stderr)
     if not checked.ok:
         sys.exit(PROGRAM_WRONG)
-    return programs.planned(checked, registry(), out, seed, limit)
+    return programs.planned(checked, registry(), seed, limit)
 
 
 @contextmanager
@@ -454,7 +447,12 @@ def _stopping(when: str) -> Interrupts:
 
     # Written past Python's buffers: a signal may arrive in the middle of a write to them.
     said = f"\n{when}; press Ctrl-C again to stop at once\n".encode()
-    return Interrupts(lambda: os.write(2, said))
+
+    def tell() -> None:
+        with suppress(OSError, ValueError):
+            os.write(sys.stderr.fileno(), said)
+
+    return Interrupts(tell)
 
 
 def _statistics() -> ModuleType:
@@ -466,11 +464,21 @@ def _statistics() -> ModuleType:
 def _rendered(found: Sequence[Diagnostic], stream: TextIO) -> str:
     from cai_jax.lang.diagnostics import render
 
-    text = render(found, colour=stream.isatty() and not os.environ.get("NO_COLOR"))
-    return f"{text}\n" if text else ""
+    return render(found, colour=stream.isatty() and not os.environ.get("NO_COLOR"))
 
 
-def _tell(shown: Shown, as_json: bool) -> None:
+def _tell(text: str, stream: TextIO | None = None) -> None:
+    """Prints a text that may be empty."""
+    if text:
+        say(text, stream)
+
+
+def _columns(wide: bool) -> int | None:
+    """How wide tables may be: as the terminal, unless they go elsewhere or `-o wide` is given."""
+    return None if wide else width(sys.stdout)
+
+
+def _summed_up(shown: Shown, as_json: bool, wide: bool) -> None:
     """What a run has come to, also where it went no further; of several processes the first tells."""
     from cai_jax.parallel import processes
     from cai_jax.runs.session import summary
@@ -480,11 +488,12 @@ def _tell(shown: Shown, as_json: bool) -> None:
     if as_json:
         _print_json(shown.as_json())
     else:
-        click.echo(summary(shown))
+        say(summary(shown, _columns(wide)))
 
 
 def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=1))
+    ascii_only = "utf" not in (sys.stdout.encoding or "utf-8").lower()
+    say(json_escaped(json.dumps(value, ensure_ascii=ascii_only, indent=1)))
 
 
 def _count(number: int, what: str) -> str:

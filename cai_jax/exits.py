@@ -11,66 +11,105 @@ from typing import Any
 
 import click
 
-from cai_jax.runs.errors import INTERRUPTED, STAGE_FAILED, USAGE, Interrupted, StageFailed, UserError
+from cai_jax import streams
+from cai_jax.runs.errors import (
+    INTERRUPTED,
+    PROGRAM_WRONG,
+    STAGE_FAILED,
+    USAGE,
+    Interrupted,
+    ProgramWrong,
+    StageFailed,
+    UserError,
+)
+from cai_jax.terminal import say, visible
 
 BROKEN_PIPE = 141  # as of a process that SIGPIPE has ended
 
 
 class Group(click.Group):
-    """Commands whose output may be cut short by whoever reads it."""
+    """Commands whose output may be cut short by whoever reads it, which click would take for a failure."""
+
+    def make_context(self, *given: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*given, **more)
+        except BrokenPipeError:
+            raise click.exceptions.Exit(BROKEN_PIPE) from None
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except BrokenPipeError:  # which click would take for a failure
-            # Python would complain once more when it flushes at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            context.exit(BROKEN_PIPE)
+        except BrokenPipeError:
+            raise click.exceptions.Exit(BROKEN_PIPE) from None
 
 
 def code_of(commands: click.Group, arguments: Sequence[str]) -> int:
-    """Runs a command line to its end; returns the exit code of DESIGN.md §1.
+    """Runs a command line to its end; returns the exit code, one of those in `runs.errors`.
 
     A command with an output folder leaves it in the context's `obj["out"]`, for tracebacks.
     """
+    code = _code_of(commands, arguments)
+    try:
+        streams.finish()
+    except BrokenPipeError:
+        return BROKEN_PIPE
+    except OSError as error:
+        # A command that has failed has said so on stderr, but one whose result is lost has not succeeded.
+        return code or _fail(_said(f"stdout cannot be written: {error.strerror}"), USAGE)
+    return code
+
+
+def _code_of(commands: click.Group, arguments: Sequence[str]) -> int:
     known: dict[str, Path] = {}
     try:
         return commands.main(arguments, prog_name="cai-jax", standalone_mode=False, obj=known) or 0
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        usage = f"{error.ctx.get_usage()}\n" if isinstance(error, click.UsageError) and error.ctx else ""
+        return _fail(f"{usage}Error: {error.format_message()}", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except Interrupted as error:
-        click.echo(f"stopped; everything finished is kept. To go on:\n  {_again(arguments)}", err=True)
-        return error.exit_code
+        return _fail(f"stopped; everything finished is kept. To go on:\n  {_again(arguments)}", error.exit_code)
     except StageFailed as error:
-        return _fail(f"{error.where} failed: {error.message}", error.hint, STAGE_FAILED)
+        return _fail(_said(f"{error.where} failed: {error.message}", error.hint), STAGE_FAILED)
+    except ProgramWrong as error:
+        return _fail(_said(error.message, error.hint), PROGRAM_WRONG)
     except UserError as error:
-        return _fail(error.message, error.hint, USAGE)
+        return _fail(_said(error.message, error.hint), USAGE)
     except OSError as error:
-        return _fail(str(error), "", USAGE)
-    except Exception as error:
-        hint = f"this is a bug; the traceback is in {_traceback(known.get('out'))}"
-        return _fail(f"{type(error).__name__}: {error}", hint, STAGE_FAILED)
+        return _fail(_said(str(error)), USAGE)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    except BaseException as error:  # a panic in Rust is no Exception
+        hint = f"this is a bug; the traceback is {_traceback(known.get('out'))}"
+        return _fail(_said(f"{type(error).__name__}: {error}", hint), STAGE_FAILED)
 
 
-def _fail(message: str, hint: str, code: int) -> int:
-    click.echo(f"error: {message}" + (f"\n  = help: {hint}" if hint else ""), err=True)
+def _said(message: str, hint: str = "") -> str:
+    return f"error: {message}" + (f"\n  = help: {hint}" if hint else "")
+
+
+def _fail(text: str, code: int) -> int:
+    say(visible(text), sys.stderr)
     return code
 
 
-def _traceback(out: Path | None) -> Path:
-    """Writes the traceback of the exception at hand, under the output folder if the command has one."""
+def _traceback(out: Path | None) -> str:
+    """Where the traceback of the exception at hand was written: into the output folder if it is there already."""
     import tempfile  # with the two others only for bugs
     import time
     import traceback
 
-    folder = out or Path(tempfile.gettempdir())
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"traceback-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-    path.write_text(traceback.format_exc(), encoding="utf-8")
-    return path
+    name = f"traceback-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    for folder in (out, Path(tempfile.gettempdir())):
+        if folder is not None and folder.is_dir():
+            try:
+                text = traceback.format_exc().encode("utf-8", "backslashreplace")
+                (folder / name).write_bytes(text)
+                return f"in {folder / name}"
+            except OSError:
+                continue
+    return f"nowhere, since no folder can be written to: {traceback.format_exc(limit=-1)}"
 
 
 def _again(arguments: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cai_jax import cli, stages
-from cai_jax.runs import programs, session
+from cai_jax.runs import files, programs, session
 from tests.runs import toy, toy_cli
 
 ROOT = Path(__file__).parents[1]
@@ -63,17 +63,28 @@ def test_run(program, call):
     assert (latest / "program.cai").read_text() == PROGRAM
     manifest = json.loads((latest / "manifest.json").read_text())
     assert manifest["status"] == "ok" and manifest["expectations"][0]["holds"]
-    assert json.loads((latest / "metrics.jsonl").read_text())["name"] == "measure"
+    (line,) = map(json.loads, (latest / "metrics.jsonl").read_text().splitlines())
+    assert (line["name"], line["metric"], line["n"], line["rows"]) == ("measure(model, red)", "measure", 8, 8)
+    assert manifest["metrics"] == [line]
 
 
 def test_json_is_one_object_of_the_documented_shape(program, call):
     code, out, _ = call("run", program, "--json")
     found = json.loads(out)
     assert code == 0
-    assert list(found) == ["run", "status", "nodes", "metrics", "expectations"]
+    assert list(found) == ["run", "status", "nodes", "metrics", "expectations", "notes"]
     assert set(found["nodes"][0]) == {"name", "stage", "key", "cached", "seconds"}
-    assert set(found["metrics"][0]) == {"name", "of", "on", "value", "low", "high", "n", "given"}
-    assert set(found["expectations"][0]) == {"text", "holds", "left", "right"}
+    figure = set("value low high n rows undecided broken empty clusters left_out beside parts".split())
+    about = set("name expression metric of on given arm key notes".split())
+    assert set(found["metrics"][0]) == about | figure
+    claim = set("text why holds left right difference level undecided figures".split())
+    assert set(found["expectations"][0]) == claim and set(found["expectations"][0]["figures"][0]) == figure
+    assert set(found["notes"][0]) == {"node", "expression", "key", "code", "message"}
+    latest = Path("runs", Path("runs/latest").read_text().strip())
+    manifest = json.loads((latest / "manifest.json").read_text())
+    assert {name: manifest[name] for name in ("metrics", "expectations", "notes")} == {
+        name: found[name] for name in ("metrics", "expectations", "notes")
+    }
     assert (found["metrics"][0]["of"], found["metrics"][0]["on"]) == ("model", "red")
 
 
@@ -144,7 +155,10 @@ def test_in_a_sweep_every_value_has_to_hold(program, call):
         "measure(model, red) > 3.2 [steps=30]",
     ]
     assert sum(node["stage"] == "reply" for node in found["nodes"]) == 1
-    assert {metric["of"] for metric in found["metrics"]} == {"model[steps=2]", "model[steps=30]"}
+    assert {(metric["of"], metric["arm"]) for metric in found["metrics"]} == {
+        ("model", "steps=2"),
+        ("model", "steps=30"),
+    }
 
 
 def test_help_lists_the_knobs(program, call):
@@ -161,6 +175,15 @@ def test_check(program, call):
     assert code == 3 and "error[E204]" in out and "did you mean `reply`?" in out and "1 error," in out
     code, out, _ = call("check", program, "--json")
     assert code == 3 and json.loads(out)["diagnostics"][0]["code"] == "E204"
+
+
+def test_check_takes_several_programs(program, call):
+    other = program.with_name("other.cai")
+    other.write_text(PROGRAM.replace("reply", "repyl"))
+    code, out, _ = call("check", program, other)
+    assert code == 3 and f"{program}: 0 errors, 0 warnings" in out and f"{other}: 1 error, 0 warnings" in out
+    code, out, _ = call("check", program, other, "--json")
+    assert code == 3 and [one["ok"] for one in json.loads(out)] == [True, False]
 
 
 def test_a_wrong_program_neither_plans_nor_runs(program, call):
@@ -180,6 +203,16 @@ def test_fmt(program, call):
     program.write_text("red = ask(\n")
     code, _, err = call("fmt", program)
     assert code == 3 and "error[" in err and program.read_text() == "red = ask(\n"
+
+
+def test_a_file_that_fmt_could_not_write_is_not_named_as_changed(program, call, monkeypatch):
+    def refuse(path, beside, data):
+        raise PermissionError(13, "Permission denied", str(beside))
+
+    program.write_text("red=ask( n=8 )\n")
+    monkeypatch.setattr(files, "_replace", refuse)
+    assert call("fmt", program) == (2, "", f"error: [Errno 13] Permission denied: '{program}'\n")
+    assert [path.name for path in program.parent.iterdir()] == ["toy.cai"]
 
 
 def test_explain(call):
@@ -211,13 +244,12 @@ expect measure(model, seen) > 0
 """
 
 
-def test_plan_and_run_warn_of_prompts_both_trained_on_and_measured(program, call):
+def test_plan_warns_of_prompts_both_trained_on_and_measured_and_run_refuses_them(program, call):
     program.write_text(OVERLAP)
-    for command in ("plan", "run"):
+    for command, expected in (("plan", 0), ("run", 3)):
         code, _, err = call(command, program)
-        assert code == 0
-        said = "warning: measure(model, seen): 3 of 3 prompts of seen are also in red, which was trained on"
-        assert said in err
+        assert code == expected
+        assert "measure(model, seen): 3 of 3 measured conversations of seen were trained on, as part of red" in err
 
 
 def test_plan_prints_prompts_before_anything_has_run(program, call):
@@ -261,7 +293,7 @@ def test_what_was_measured_before_a_failure_is_told(words, program, call, measur
     program.write_text(TWO)
     code, out, err = call("run", program, *words)
     assert code == 4 and "ZeroDivisionError" in err
-    measured = [metric["of"] for metric in json.loads(out)["metrics"]] if words else "model  measure  red" in out
+    measured = [metric["of"] for metric in json.loads(out)["metrics"]] if words else "model  a = measure  red" in out
     assert measured == (["model"] if words else True)
     latest = Path("runs", Path("runs/latest").read_text().strip())
     assert [metric["of"] for metric in json.loads((latest / "manifest.json").read_text())["metrics"]] == ["model"]
@@ -271,23 +303,31 @@ def test_a_claim_that_cannot_be_decided_hides_nothing(program, call, measuring):
     measuring(lambda ctx: {"value": float("nan"), "n": 0})
     program.write_text(TWO)
     code, out, _ = call("run", program)
-    assert code == 1 and "FAILS  b > 0" in out and "cannot be decided: one side had no rows" in out
-    assert "holds  measure(model, red) > 0" in out and "metric   on   value" in out
+    assert code == 1 and "FAILS  b > 0" in out and "cannot be decided: there were no rows to measure" in out
+    assert "holds  measure(model, red) > 0" in out and "metric       on   value" in out
     found = json.loads(call("run", program, "--json")[1])
     assert [(each["holds"], each["left"]) for each in found["expectations"]][1] == (False, None)
 
 
-def test_plan_names_the_node_whose_data_cannot_be_read(program, call, monkeypatch):
+def test_plan_names_the_node_whose_data_cannot_be_read(program, call, monkeypatch, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(elsewhere))
     monkeypatch.setattr(toy.REGISTRY["ask"], "run", toy.fail)
     code, _, err = call("plan", program)
-    trace = next(Path("runs").glob("traceback-ask-*.txt"))
+    trace = next(elsewhere.glob("traceback-ask-*.txt"))
     assert code == 0 and "warning: red (ask): ZeroDivisionError: oh" in err and str(trace) in err
+    assert not Path("runs").exists()
 
 
-def test_a_bug_is_one_line_and_a_file(program, call, monkeypatch):
+@pytest.mark.parametrize("folder", ["runs", "temporary"])
+def test_a_bug_is_one_line_and_a_file(folder, program, call, monkeypatch):
+    """In the folder of the runs, or where there is none yet, in that of temporary files."""
+    Path("temporary").mkdir()
+    Path(folder).mkdir(exist_ok=True)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: "temporary")
     monkeypatch.setattr(cli, "_planned", lambda *given: 1 / 0)
     code, _, err = call("plan", program)
-    (trace,) = Path("runs").glob("traceback-*.txt")
+    (trace,) = Path(folder).glob("traceback-*.txt")
     assert code == 4 and "error: ZeroDivisionError" in err and str(trace) in err and "Traceback" not in err
     assert "1 / 0" in trace.read_text()
 
@@ -359,61 +399,8 @@ def test_ls_and_show(program, call):
 
 def test_show_without_a_run(program, call):
     code, _, err = call("show", "drawn")
-    assert code == 2 and "no run in runs" in err
-
-
-GUARD = "guarded = _ |> reply() |> screen() |> amend()\n"
-
-
-def test_guard(program, call, monkeypatch):
-    program.write_text(GUARD)
-    code, out, _ = call("guard", program, "--json", "--prompt", "a", "--prompt", "b", "--prompt", "c")
-    told = json.loads(out)
-    assert code == 0 and [one["prompt"] for one in told] == ["a", "b", "c"]
-    for one in told:
-        first = one["steps"][0]["reply"]
-        if first > "r0.5":
-            assert one["flagged"]["principle"] == "small" and one["revised"] and one["reply"] == "r0.0"
-            assert one["steps"][-1]["critique"] == "It is large."
-        else:
-            assert one["flagged"] is None and not one["revised"] and one["reply"] == first
-    assert {one["revised"] for one in told} == {True, False}
-    assert not list(Path("runs/cache").glob("reply-*"))
-
-
-def typed(text):
-    return io.TextIOWrapper(io.BytesIO(text), encoding="utf-8")
-
-
-def test_guard_reads_stdin_and_speaks(program, call, monkeypatch):
-    program.write_text(GUARD)
-    monkeypatch.setattr("sys.stdin", typed(b"a\n\nb\n"))
-    code, out, _ = call("guard", program)
-    assert code == 0 and out.count("prompt ") == 2
-    assert "flagged  by small" in out or "passed   no principle" in out
-
-
-def test_guard_refuses_what_is_no_prompt(program, call, monkeypatch):
-    program.write_text(GUARD)
-    monkeypatch.setattr("sys.stdin", typed(b"a\nb\xff\n"))
-    code, _, err = call("guard", program)
-    assert code == 2 and "prompt 2 is not UTF-8: 'b\\udcff'" in err
-    for prompt, said in (("", "a prompt is empty"), ("\udcff", "prompt 1 is not UTF-8")):
-        code, _, err = call("guard", program, "--prompt", prompt)
-        assert code == 2 and said in err
-
-
-def test_guard_through_one_of_several_flows(program, call):
-    program.write_text(GUARD + "other = _ |> reply()\n")
-    code, _, err = call("guard", program, "--prompt", "a")
-    assert code == 2 and "several flows" in err and "guarded, other" in err
-    code, out, _ = call("guard", program, "--prompt", "a", "--flow", "other", "--json")
-    assert code == 0 and [step["stage"] for step in json.loads(out)[0]["steps"]] == ["reply"]
-
-
-def test_guard_without_a_flow(program, call):
-    code, _, err = call("guard", program, "--prompt", "a")
-    assert code == 2 and "no flow to guard with" in err
+    assert code == 2 and f"there is no run in {Path('runs').resolve()}" in err and "--out FOLDER" in err
+    assert not Path("runs").exists()
 
 
 def test_new(tmp_path, call, monkeypatch):
@@ -453,7 +440,7 @@ def wait_for(folder, pattern, process):
 def test_a_signal_stops_cleanly_and_says_how_to_go_on(number, code, program, call):
     program.write_text(PROGRAM.replace("n=8", "n=40").replace("complain=true", "pause=0.02"))
     process = start(program, "--json", "--force", "red")
-    wait_for(program.parent, "runs/cache/reply-*/part-00001.jsonl", process)
+    wait_for(program.parent, "runs/cache/reply-*/part-00001-*", process)
     process.send_signal(number)
     out, err = process.communicate()
     assert process.returncode == code
@@ -469,7 +456,7 @@ def test_after_kill_9_the_next_run_goes_on(program, call):
     program.write_text(PROGRAM.replace("complain=true", "pause=0.05"))
     whole = json.loads(call("run", program, "--json", "--out", "whole")[1])
     process = start(program)
-    wait_for(program.parent, "runs/cache/reply-*/part-00000.jsonl", process)
+    wait_for(program.parent, "runs/cache/reply-*/part-00000-*", process)
     process.kill()
     process.communicate()
     assert "died" in call("ls")[1]

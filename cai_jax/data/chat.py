@@ -1,7 +1,7 @@
-"""The format of a chat model, taken from its tokenizer's chat template.
+"""The format of a chat model: its tokenizer's chat template.
 
-The template is rendered once, by transformers' sandboxed renderer, with placeholders for what is said, and cut at
-them. So data is never seen by a template, and special tokens come from the pieces between the placeholders alone.
+Every prompt is rendered whole, as transformers renders the same messages, with placeholders for what is said, and cut
+at them. So data is never seen by a template, and special tokens come from the pieces between the placeholders alone.
 """
 
 from __future__ import annotations
@@ -9,27 +9,45 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
 from cai_jax.data.escaping import Escaping
-from cai_jax.data.formats import ANSWER, CHAT_TEMPLATE, CONCLUDE, CONSIDER, PAPER, THINK, Format, Opening, paper
+from cai_jax.data.formats import (
+    ANSWER,
+    ASSISTANT,
+    CHAT_TEMPLATE,
+    CONCLUDE,
+    CONSIDER,
+    HUMAN,
+    Format,
+    Message,
+    Shots,
+    as_example,
+    paper,
+    parted,
+)
 from cai_jax.data.render import END, Segment
+from cai_jax.data.templates import DAY, Failed, render
+from cai_jax.data.thinking import thinking_of
 from cai_jax.errors import UserError
 
-# Templates that write the date would change a prompt overnight: for all of them it is one day.
-_DATE = "26 Jul 2024"
-_CALENDAR = "{%- macro strftime_now(format) -%}" + _DATE + "{%- endmacro +%}"
 # Replies without hidden reasoning, where a template offers the choice.
-_ASKED = {"date_string": _DATE, "enable_thinking": False}
-_SYSTEM, _SAID = "PLACEHOLDERxSYSTEMx", tuple(f"PLACEHOLDERx{number}x" for number in range(5))
+_ASKED = {"date_string": DAY.strftime("%d %b %Y"), "enable_thinking": False, "thinking": False}
+_LONGEST = 40  # letters of a marker; what is longer is a sentence
+_SAID = re.compile(r"PLACEHOLDERx(\d+)x")
+_REPLIES = ("assistant", "critique", "revision", "answer", "conclusion")
+
+_REQUEST, _REPLY = (Message(role, (Segment("x"),)) for role in ("user", "assistant"))
+
+Shape = tuple[tuple[str, bool], ...]  # of a conversation: role of every message, and whether it says anything
 
 
 class Reader(Protocol):
     """What a format is made from: a tokenizer (models.tokenizer.Tokenizer)."""
 
     begin: str
-    template: str
+    templates: Mapping[str, str]
     named: Mapping[str, str]
 
     def parts(self, text: str) -> list[str]:
@@ -37,13 +55,18 @@ class Reader(Protocol):
         ...
 
 
-class _Pieces(NamedTuple):
-    """What a template puts before the first human turn, between turns, and behind the last one."""
+class _Template(NamedTuple):
+    """A chat template, and the special tokens that it may name."""
 
-    start: str
-    reply: str
-    turn: str
-    open: str
+    source: str
+    named: tuple[tuple[str, str], ...]
+
+
+class _Cut(NamedTuple):
+    """A rendered conversation cut at what is said: what stands around it, and whose message stands where."""
+
+    pieces: tuple[str, ...]
+    order: tuple[int, ...]
 
 
 @functools.lru_cache(maxsize=16)
@@ -58,168 +81,252 @@ def format_of(reader: Reader, choice: str = "auto") -> Format:
     Raises:
       UserError: there is no chat template, or it cannot be used.
     """
-    if choice == "chat" and not reader.template:
+    if choice == "chat" and not reader.templates:
         raise UserError("the tokenizer of this model has no chat template", 'read it as a base model: format="paper"')
-    if choice == "paper" or reader.template in ("", CHAT_TEMPLATE):
+    source = reader.templates.get("default", "")
+    if choice == "paper" or not reader.templates or source == CHAT_TEMPLATE:
         return paper(reader.begin)
-    pieces = _pieces(reader)
-    system = _system_pieces(reader, pieces)
-    if _is_papers(reader, pieces):
+    if not source:
+        names = ", ".join(sorted(reader.templates))
+        raise Failed(f"is one of several ({names}), of which none is called default: name it so")
+    return _format(reader, _Template(source, tuple(reader.named.items())))
+
+
+def _format(reader: Reader, template: _Template) -> Format:
+    five = _cut(template, _shape("user assistant user assistant user"), True).pieces
+    start, reply, turn = five[0].removeprefix(reader.begin), five[1], five[2]
+    if (start, *five[1:]) == _papers():
         return paper(reader.begin)
-    return _chat(reader, pieces, system)
-
-
-def _pieces(reader: Reader) -> _Pieces:
-    """The template's pieces, from a conversation of five turns.
-
-    Raises:
-      UserError: it drops, repeats or reorders turns, renders later ones otherwise than earlier ones, or fails.
-    """
-    start, reply, turn, *later, last = _cut(reader, _messages(_SAID), _SAID)
-    if later != [reply, turn]:
-        raise _useless("renders later turns otherwise than earlier ones")
-    return _Pieces(start, reply, turn, last)
-
-
-def _system_pieces(reader: Reader, pieces: _Pieces) -> tuple[str, str] | None:
-    """What stands before and behind a system prompt; None where the template has no place of its own for it."""
-    messages = [{"role": "system", "content": _SYSTEM}, *_messages(_SAID)]
-    try:
-        before, behind, *rest = _cut(reader, messages, (_SYSTEM, *_SAID))
-    except UserError:
-        return None
-    same = rest == [pieces.reply, pieces.turn, pieces.reply, pieces.turn, pieces.open]
-    # A template that knows only a user takes every other role for the assistant.
-    taken = bool(before.strip()) and pieces.reply.endswith(before)
-    return (before, behind) if same and not taken else None
-
-
-def _messages(said: Sequence[str]) -> list[dict[str, str]]:
-    return [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(said)]
-
-
-def _cut(reader: Reader, messages: list[dict[str, str]], said: Sequence[str]) -> list[str]:
-    """The rendered conversation cut at its placeholders."""
-    text = _render(reader.template, messages, {**reader.named, **_ASKED})
-    found = re.findall("|".join(said), text)
-    if found != list(said):
-        raise _useless("drops, repeats or reorders what is said")
-    return re.split("|".join(said), text)
-
-
-def _render(template: str, messages: list[dict[str, str]], given: Mapping[str, Any]) -> str:
-    try:
-        from transformers.utils.chat_template_utils import render_jinja_template  # slow to import
-
-        (text,), _ = render_jinja_template(
-            conversations=[messages], chat_template=_CALENDAR + template, add_generation_prompt=True, **given
-        )
-        return text
-    except Exception as error:  # a template is a program: it may raise anything
-        raise _useless(f"fails: {error}") from None
-
-
-def _useless(why: str) -> UserError:
-    return UserError(f"this model's chat template {why}", 'read it as a base model: model(…, format="paper")')
-
-
-def _is_papers(reader: Reader, pieces: _Pieces) -> bool:
-    start = pieces.start.removeprefix(reader.begin)
-    return (start, pieces.reply, pieces.turn, pieces.open) == (
-        *(f"{PAPER.human.segments[0].text} ", f"{PAPER.assistant.segments[0].text} "),
-        *(f"{PAPER.human.segments[0].text} ", PAPER.open.segments[0].text),
-    )
-
-
-def _chat(reader: Reader, pieces: _Pieces, system: tuple[str, str] | None) -> Format:
-    begin = _begin(reader, pieces.start)
-    human, assistant = _opening(pieces.turn), _opening(pieces.reply)
-    # A reply that is written begins as one that is there; only the piece before it may be another.
-    inner = _dialogue(replace(_opening(pieces.open), lead=assistant.lead), human, _ending(reader, pieces))
-    markers = _markers(reader, pieces, system)
-    inner = replace(
-        inner,
-        assistant=assistant,
-        said=Escaping(paper=False, markers=markers),
-        # What a comparison encloses in brackets would be whole with them: "[[[ INST]]]".
-        quoted=Escaping(paper=True, markers=markers + tuple(m[1:-1] for m in markers if m[0] + m[-1] == "[]")),
-    )
-    first = _opening(pieces.start.removeprefix(begin))
-    outer = replace(
-        inner,
-        begin=(Segment(begin, special=True),) if begin else (),
-        first=first,
-        question=first.saying(CONSIDER),
-        reasoned=first.saying(CONSIDER),
-        after_shots=inner,
-    )
-    if system is None:
-        return outer
-    return replace(outer, system=_opening(system[0].removeprefix(begin)), prompted=_opening(system[1]))
-
-
-def _dialogue(open_: Opening, human: Opening, ending: tuple[Segment, tuple[str, ...]]) -> Format:
-    """Requests as human turns, whatever answers them as the assistant's; of prompts that go on from others."""
-    end, stops = ending
-    return Format(
+    header = _cut(template, _shape("user assistant"), False).pieces[1]
+    waiting, without = (_cut(template, _shape("user"), generate).pieces[1] for generate in (True, False))
+    # Of a template that ignores the request for a reply the header is that of a reply that is there.
+    from_history = waiting == without != _but_a_space(header)
+    opening = _but_a_space(header) if from_history else waiting
+    if not header.strip():
+        raise Failed("puts nothing between a question and its reply")
+    thinking = thinking_of(opening, header, template.source)
+    system = _system(template)
+    markers = _markers(reader, [reply, turn, opening], system)
+    end, stops = _ending(reader, turn)
+    return Chat(
         name="chat",
-        begin=(),
-        system=None,
-        first=human,
-        prompted=human,
-        human=human,
-        assistant=open_,
-        open=open_,
-        ask_critique=human,
-        open_critique=open_,
-        ask_revision=human,
-        open_revision=open_,
-        question=human.saying(CONSIDER),
-        answer=open_.saying(ANSWER),
-        reasoned=human.saying(CONSIDER),
-        thought=Opening(open_.saying(THINK)),
-        so=(*human.saying(CONCLUDE), *open_.saying(ANSWER)),
+        begin=() if _begins(reader, five[0]) else (Segment(reader.begin, begin=True),),
         end=end,
-        said=Escaping(),
-        quoted=Escaping(),
+        said=Escaping("", markers),
+        # What a comparison encloses in brackets would be whole with them: "[[[ INST]]]".
+        quoted=Escaping("question", markers + tuple(m[1:-1] for m in markers if m[0] + m[-1] == "[]")),
         reply_stops=stops,
         critique_stops=stops,
         revision_stops=stops,
         thought_stops=stops,
-        alternating=True,
+        thinking=thinking,
+        template=template,
+        system=system is not None,
+        from_history=from_history,
+        lead=" " if header.endswith(" ") and not opening.endswith(" ") and not (thinking and thinking.closing) else "",
+        reader=reader,
     )
 
 
-def _opening(piece: str) -> Opening:
-    """A piece, a single space at its end left to the text behind it."""
-    lead = " " if piece.endswith(" ") and not piece.endswith("  ") else ""
-    text = piece.removesuffix(lead)
-    return Opening((Segment(text, special=True),) if text else (), lead)
+@dataclass(frozen=True)
+class Chat(Format):
+    """A chat template's format: critiques, revisions and comparisons are turns of a conversation.
+
+    Attributes:
+      template: what renders conversations.
+      system: it has a place of its own for a system prompt; else that stands in front of the first human turn's text.
+      from_history: it ignores the request for a reply, whose header is that of a reply that is there.
+      lead: the space with which a reply begins that is not part of the generation prompt.
+      examples: the messages in front of every prompt, of which it shares all but `begin`.
+    """
+
+    template: _Template = _Template("", ())
+    system: bool = True
+    from_history: bool = False
+    lead: str = ""
+    examples: tuple[Message, ...] = ()
+    reader: Reader | None = field(default=None, compare=False, repr=False)
+
+    def written(self, messages: Sequence[Message], open: Message) -> list[Segment]:
+        if open.role == "conclusion":
+            messages = [*messages, Message("human", (Segment(CONCLUDE),))]
+        words = (Segment(ANSWER),) if open.role in ("answer", "conclusion") else open.said
+        turns = self._messages(messages)
+        if self.from_history:
+            *parts, (*before, header) = self._parts([*turns, _REPLY], False)[:-2]
+            opening = _but_a_space(header.text)
+        else:
+            *parts, (*before, header) = self._parts(turns, True)
+            opening = header.text
+        if words:  # the model goes on with what it is made to say at once
+            opening += self.thinking.closing if self.thinking else ""
+            words = (replace(words[0], text=self.lead + words[0].text), *words[1:])
+        return [*_flat([*parts, before]), Segment(opening, special=True), *words]
+
+    def told(self, messages: Sequence[Message]) -> list[Segment]:
+        *turns, last = self._messages(messages)
+        try:
+            stand_in = Message(last.role, _REPLY.said)  # of an empty text no place would be seen
+            return _flat([*self._parts([*turns, stand_in], False)[:-2], last.said])
+        except Failed:  # some drop a system prompt where an assistant has the last word
+            return self.written(messages[:-1], messages[-1])
+
+    def shots(self, messages: Sequence[Message]) -> Shots:
+        if not messages:
+            return Shots([], self)
+        examples = self._messages(messages)
+        *parts, last, (behind,) = self._parts([*examples, _REQUEST], True)[:-2]
+        *segments, word = [as_example(segment) for segment in _flat([*parts, last])]
+        head, *special = self.reader.parts(behind.text)
+        if special:  # in front of a special token all is read
+            segments += [word, replace(behind, text=head)]
+            begin = (replace(behind, text="".join(special), apart=True),)
+        else:
+            shared, rest = parted(word)
+            segments.append(shared)
+            begin = (rest, behind)
+        return Shots(segments, replace(self, begin=begin, examples=tuple(examples)), messages)
+
+    def _parts(self, turns: Sequence[Message], generate: bool) -> list[tuple[Segment, ...]]:
+        """A rendered conversation: pieces of the template and what is said, in turn; behind examples, what follows."""
+        turns = [*self.examples, *turns]
+        cut = _cut(self.template, _shaped(turns), generate)
+        parts: list[tuple[Segment, ...]] = [(Segment(cut.pieces[0], special=True),)]
+        for number, piece in zip(cut.order, cut.pieces[1:], strict=True):
+            parts += [turns[number].said, (Segment(piece, special=True),)]
+        if not self.examples:
+            return [(*self.begin, *parts[0]), *parts[1:]]
+        *shared, behind, _ = _cut(self.template, _shaped([*self.examples, _REQUEST]), True).pieces
+        count = len(shared)
+        if cut.pieces[:count] != tuple(shared) or not cut.pieces[count].startswith(behind):
+            raise Failed("renders examples otherwise when other turns follow: take none (fewshots=0)")
+        rest = Segment(cut.pieces[count].removeprefix(behind), special=True)
+        return [(*self.begin, rest), *parts[2 * count + 1 :]]
+
+    def _messages(self, messages: Sequence[Message]) -> list[Message]:
+        """Messages as chat templates demand them: neighbours of one role are one, and the first is a user's.
+
+        What answers a comparison begins with words of its own.
+        """
+        found: list[Message] = []
+        before: tuple[Segment, ...] = ()
+        for message in messages:
+            role, said = "assistant" if message.role in _REPLIES else "user", message.said
+            if message.role == "system" and self.system and not self.examples:
+                found.append(message)
+                continue
+            if message.role == "system":
+                before = (*said, Segment("\n\n"))
+                continue
+            if message.role == "question":
+                said = (Segment(CONSIDER), *said)
+            if message.role == "conclusion":
+                found.append(Message("user", (Segment(CONCLUDE),)))
+            if message.role in ("answer", "conclusion"):
+                said = (Segment(ANSWER), *said)
+            if role == "assistant" and (not found or found[-1].role == "system"):
+                found.append(Message("user", before))
+                before = ()
+            if found and found[-1].role == role:
+                found[-1] = Message(role, (*found[-1].said, Segment("\n\n"), *said))
+            else:
+                found.append(Message(role, (*before, *said)))
+                before = ()
+        return found
 
 
-def _begin(reader: Reader, start: str) -> str:
-    """The beginning-of-text token: the template's own, or what the tokenizer puts before every text."""
-    named = reader.named.get("bos_token", "")
-    return named if named and start.startswith(named) else reader.begin
+@functools.lru_cache(maxsize=4096)
+def _cut(template: _Template, shape: Shape, generate: bool) -> _Cut:
+    """A conversation rendered, and cut at its placeholders.
+
+    Raises:
+      Failed: the template fails, or does not say everything once, a system prompt's place aside in order.
+    """
+    said = [f"PLACEHOLDERx{number}x" if says else "" for number, (_, says) in enumerate(shape)]
+    messages = [{"role": role, "content": text} for (role, _), text in zip(shape, said, strict=True)]
+    given = {**dict(template.named), **_ASKED, "tools": None, "documents": None, "add_generation_prompt": generate}
+    text = render(template.source, messages, given)
+    pieces = _SAID.split(text)
+    order = [int(number) for number in pieces[1::2]]
+    turns = [number for number in order if shape[number][0] != "system"]
+    if turns != sorted(turns) or sorted(order) != [number for number, text in enumerate(said) if text]:
+        raise Failed("drops, repeats or reorders what is said")
+    return _Cut(tuple(pieces[::2]), tuple(order))
 
 
-def _ending(reader: Reader, pieces: _Pieces) -> tuple[Segment, tuple[str, ...]]:
+def _shape(roles: str) -> Shape:
+    return tuple((role, True) for role in roles.split())
+
+
+def _shaped(turns: Sequence[Message]) -> Shape:
+    return tuple((turn.role, any(segment.text for segment in turn.said)) for turn in turns)
+
+
+def _flat(parts: Sequence[Sequence[Segment]]) -> list[Segment]:
+    return [segment for part in parts for segment in part if segment.text]
+
+
+def _but_a_space(text: str) -> str:
+    """A header without the single space with which the text behind it begins."""
+    return text[:-1] if text.endswith(" ") and not text.endswith("  ") else text
+
+
+def _begins(reader: Reader, start: str) -> bool:
+    """Whether the text begins as the tokenizer would have it, by the template's own doing if by any."""
+    return not reader.begin or reader.begin in start
+
+
+def _papers() -> tuple[str, ...]:
+    """What the paper's format puts around five turns."""
+    human, assistant = (f"{marker.text} " for marker in (HUMAN, ASSISTANT))
+    return human, assistant, human, assistant, human, ASSISTANT.text
+
+
+def _system(template: _Template) -> tuple[str, str] | None:
+    """What stands before and behind a system prompt; None where the template has no place of its own for it."""
+    try:
+        for roles in ("system user assistant user", "system user"):
+            cut = _cut(template, _shape(roles), True)
+    except Failed:
+        return None
+    try:
+        # A template that knows only a user takes every other role for the assistant.
+        taken = cut == _cut(template, _shape("assistant user"), True)
+    except Failed:
+        taken = False
+    place = cut.order.index(0)
+    return None if taken else (cut.pieces[place], cut.pieces[place + 1])
+
+
+def _ending(reader: Reader, turn: str) -> tuple[Segment, tuple[str, ...]]:
     """What ends a reply in training, and the texts at which one ends: a template's first special token behind a
     reply or, where there is none before the next turn's plain marker, the end of text and that marker."""
-    before, *rest = reader.parts(pieces.turn)
+    before, *rest = reader.parts(turn)
     if rest and not before.strip():
         return Segment(before + rest[0], trained=True, special=True), ()
     return END, (before.rstrip(),) if before.strip() else ()
 
 
-def _markers(reader: Reader, pieces: _Pieces, system: tuple[str, str] | None) -> tuple[str, ...]:
+def _markers(reader: Reader, headers: Sequence[str], system: tuple[str, str] | None) -> tuple[str, ...]:
     """Markers of turns that are plain text in this tokenizer, so that data could imitate them.
 
-    A single word ("user" behind `<|im_start|>`) is none: it means nothing without the special token before it.
+    A line is one that begins or ends with a sign as no sentence does. A single word ("user" behind `<|im_start|>`)
+    is none: it means nothing without the special token before it.
     """
-    texts = [pieces.reply, pieces.turn, pieces.open, *(system or ())]
-    plain = [part for text in texts for part in reader.parts(text)[::2]]
-    lines = (line.strip() for part in plain for line in part.splitlines())
-    # "[INST] <<SYS>>" are two.
-    found = (marker for line in lines for marker in re.split(r"(?<=[\]>])\s+(?=[\[<])", line))
-    return tuple(dict.fromkeys(marker for marker in found if re.search(r"\w", marker) and re.search(r"\W", marker)))
+    plain = [part for header in headers for part in reader.parts(header)[::2]]
+    if system:  # whose default text may stand around it: of that the lines next to it count alone
+        *special, before = reader.parts(system[0])
+        behind = reader.parts(system[1])[0]
+        # The beginning of all text is the beginning of a line.
+        lines = before.splitlines()[-2:] if special or "\n" in before else ["", before]
+        plain += ["\n".join(lines), "\n".join(behind.splitlines()[:2])]
+    found: dict[str, None] = {}
+    for part in plain:
+        for number, line in enumerate(part.split("\n")):
+            # "[INST] <<SYS>>" are two.
+            for marker in re.split(r"(?<=[\]>])\s+(?=[\[<])", line.strip()):
+                signs = re.search(r"^[^\w\s]|[^\w\s.!?,;]$", marker)
+                if signs and re.search(r"\w", marker) and len(marker) <= _LONGEST:
+                    found["\n" * (number > 0 and marker[0].isalnum()) + marker] = None
+    # One that also stands within a line is one there too.
+    return tuple(marker for marker in found if marker[0] != "\n" or marker[1:] not in found)

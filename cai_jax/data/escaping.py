@@ -1,33 +1,34 @@
 r"""Escaping: a backslash in whatever data says that could pass for a template; reversible, letter by letter.
 
 Data can imitate the paper's markers at the start of a line ("\n\nHuman:"), the brackets around compared replies
-("]]]"), and those markers of a chat template that are plain text in its tokenizer ("[INST]", "<|user|>"). Special
-tokens need no escape: text never yields their ids (models/tokenizer.py).
+("]]]"), and those markers of a chat template that are plain text in its tokenizer ("[INST]", "USER:"). Markers are
+looked for as a reader sees them: letters without width or ink in front of one or inside it do not hide it, nor do
+full-width ones. Special tokens need no escape: text never yields their ids (models/tokenizer.py).
 """
 
 from __future__ import annotations
 
 import functools
 import re
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
-# What has no width, and the sign that SentencePiece writes for a space.
-_UNSEEN = r"\u200b-\u200f\u2060\ufeff\u2581"
 _BREAK = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
-# A whole run of space, so that it is looked at once, from the start of the text or with a line break in it.
-_LINE_START = rf"(?:\A|(?<![\s{_UNSEEN}])(?=(?:[^\S{_BREAK}]|[{_UNSEEN}])*+[{_BREAK}]))[\s{_UNSEEN}]*+"
-# Role and request markers, option lines and a comparison's header at the start of a line, in any case and with any
-# space or line break in them. Backslashes that are there already are part of the match (the second group), so that
-# escaping adds exactly one and unescaping removes exactly one.
-_PAPER = re.compile(
-    rf"({_LINE_START})(\\*)"
-    r"((?:Human|Assistant|System|(?:Critique|Revision)(?:\s*Request)?|Options|(?:So\s+)?the\s+answer\s+is)\s*:|"
-    r"\(\s*[A-Z]\s*\)|Consider\s+the\s+following\s+conversation)",
-    re.IGNORECASE,
-)
+# From the start of the text, or with a line break in it: a whole run of space, so that it is looked at once.
+_LINE = rf"(?:\A|(?<!\s)(?=[^\S{_BREAK}]*+[{_BREAK}]))\s*+"
+_ROLES = r"(?:Human|Assistant|System|(?:Critique|Revision)(?:\s*Request)?)\s*:"
+_OPTIONS = r"(?:Options|(?:So\s+)?the\s+answer\s+is)\s*:|\(\s*[A-Z]\s*\)|Consider\s+the\s+following\s+conversation"
+# A pattern's groups: what a marker stands behind, the backslashes that are there already, and where another goes.
+# Those that are there are part of the match, so that escaping adds exactly one and unescaping removes exactly one.
+_TURNS = re.compile(rf"({_LINE})(\\*)({_ROLES})", re.IGNORECASE)
+_QUESTION = re.compile(rf"({_LINE})(\\*)({_ROLES}|{_OPTIONS})", re.IGNORECASE)
 # The brackets that enclose replies in a comparison. A backslash goes between every two, since one in front would
 # leave the token `]]]` whole.
 _BRACKETS = re.compile(r"\[(?:\\*\[){2,}|\](?:\\*\]){2,}")
+_BRACKET = re.compile(r"([\[\]])(\\*)(?=([\[\]]))")
 
 
 @dataclass(frozen=True)
@@ -35,42 +36,116 @@ class Escaping:
     """What is escaped in data of one kind.
 
     Attributes:
-      paper: the paper's markers and brackets.
-      markers: other texts, wherever they stand, in any case and with any space between their words and signs.
+      paper: "turns", the paper's markers of turns; "question", with them those of a comparison: its header, options
+        and brackets; "" none of them.
+      markers: other texts. What begins with a word is a marker in this case alone, behind space or, if its first
+        letter is a line break, at the start of a line; what begins with a sign, anywhere, with any space in it.
     """
 
-    paper: bool = True
+    paper: str = "question"
     markers: tuple[str, ...] = ()
 
     def escape(self, text: str) -> str:
         r"""`text` escaped: "\n\nHuman:" -> "\n\n\Human:", "]]]" -> "]\]\]", "[INST]" -> "[\INST]"."""
-        if self.paper:
-            text = _PAPER.sub(r"\1\\\2\3", text)
-            text = _BRACKETS.sub(lambda run: re.sub(r"(?<=[\[\]])(?=.)", r"\\", run[0]), text)
-        return _pattern(self.markers).sub(lambda m: m[0][0] + "\\" + m[0][1:], text) if self.markers else text
+        for pattern in self._patterns:
+            places = [place.at for place in _found(pattern, text)]
+            text = "\\".join(text[begin:end] for begin, end in pairwise([0, *places, len(text)]))
+        return text
 
     def unescape(self, text: str) -> str:
         """The inverse of `escape`."""
-        if self.markers:
-            text = _pattern(self.markers).sub(lambda m: m[0][0] + m[0][1:].removeprefix("\\"), text)
-        if self.paper:
-            text = _BRACKETS.sub(lambda run: re.sub(r"(?<=[\[\]])\\", "", run[0]), text)
-            text = _PAPER.sub(lambda m: m[1] + m[2][1:] + m[3], text)
+        for pattern in reversed(self._patterns):
+            places = [place.last for place in _found(pattern, text) if place.last is not None]
+            text = "".join(text[begin + 1 : end] for begin, end in pairwise([-1, *places, len(text)]))
         return text
+
+    def crossed(self, texts: Sequence[str]) -> list[int]:
+        """Of texts that stand one behind the other, the numbers of those that begin within a marker."""
+        places = [place for pattern in self._patterns for place in _found(pattern, "".join(texts))]
+        begins = [0]
+        for text in texts:
+            begins.append(begins[-1] + len(text))
+        return [n for n, at in enumerate(begins[:-1]) if any(place.begin < at < place.end for place in places)]
+
+    @property
+    def _patterns(self) -> tuple[re.Pattern[str], ...]:
+        return _patterns(self.paper, self.markers)
+
+
+class _Place(NamedTuple):
+    """A marker in a text: where it begins and ends, where a backslash goes, and the last that is there, if any."""
+
+    begin: int
+    end: int
+    at: int
+    last: int | None
+
+
+def _found(pattern: re.Pattern[str], text: str) -> list[_Place]:
+    seen = text.translate(_SEEN)
+    matches = list(_matches(pattern, seen))
+    if not matches:
+        return []
+    places = [number for number, letter in enumerate(text) if _SEEN[ord(letter)] is not None]
+    return [
+        _Place(
+            places[match.start(1) if match[1].strip() else match.start(3)],
+            places[match.end(3) - 1] + 1,
+            places[match.start(3)],
+            places[match.end(2) - 1] if match[2] else None,
+        )
+        for match in matches
+    ]
+
+
+def _matches(pattern: re.Pattern[str], seen: str) -> Iterator[re.Match[str]]:
+    for match in pattern.finditer(seen):
+        if pattern is _BRACKETS:
+            yield from _BRACKET.finditer(seen, match.start(), match.end())
+        else:
+            yield match
 
 
 @functools.cache
-def _pattern(markers: tuple[str, ...]) -> re.Pattern[str]:
-    """Matches any marker: its first sign, backslashes, and the rest, so that an escaped marker is a broken one."""
-    return re.compile("|".join(map(_marker, sorted(markers, key=len, reverse=True))), re.IGNORECASE)
+def _patterns(paper: str, markers: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    """Longest markers first, each with its own pattern: they are escaped one after the other, and unescaped back."""
+    own = {"": (), "turns": (_TURNS,), "question": (_QUESTION, _BRACKETS)}[paper]
+    return (*own, *(_pattern(marker) for marker in sorted(markers, key=len, reverse=True)))
 
 
-def _marker(text: str) -> str:
-    first, *rest = ("".join(map(_sign, piece)) for piece in (text[0], *re.findall(r"\w+|[^\w\s]", text[1:])))
-    begin, end = r"(?<!\w)" * text[0].isalnum(), r"(?!\w)" * text[-1].isalnum()  # a word is no part of another
-    return rf"{begin}{first}\\*" + "".join(rf"[\s{_UNSEEN}]*+{piece}" for piece in rest) + end
+def _pattern(marker: str) -> re.Pattern[str]:
+    first, *rest = ("".join(map(re.escape, piece)) for piece in re.findall(r"\w+|[^\w\s]", marker))
+    if not marker.strip()[0].isalnum():
+        return re.compile(rf"({first})(\\*)({_spaced(rest)})", re.IGNORECASE)
+    behind = _LINE if marker[0] == "\n" else r"(?<!\S)"
+    end = r"(?!\w)" if marker[-1].isalnum() else ""  # a word is no part of another
+    return re.compile(rf"({behind})(\\*)({first}{_spaced(rest)}{end})")
 
 
-def _sign(sign: str) -> str:
-    """A sign or its full-width look-alike, which some tokenizers turn into it."""
-    return f"[{re.escape(sign)}{chr(ord(sign) + 0xFEE0)}]" if "!" <= sign <= "~" else re.escape(sign)
+def _spaced(pieces: Sequence[str]) -> str:
+    return "".join(rf"\s*+{piece}" for piece in pieces)
+
+
+class _Seen(dict[int, str | None]):
+    """What is seen of a letter: nothing of one without ink; of look-alikes that some tokenizers turn into it, it."""
+
+    # Fillers and the empty Braille cell; those that Unicode calls ignorable have a category of their own.
+    _EMPTY = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+
+    def __missing__(self, code: int) -> str | None:
+        letter = chr(code)
+        found: str | None = letter
+        if letter == "\u2581":  # as SentencePiece writes a space
+            found = " "
+        elif letter in self._EMPTY or (
+            unicodedata.category(letter) in ("Cf", "Mn", "Me", "Cc") and not letter.isspace()
+        ):
+            found = None
+        elif not letter.isspace():
+            plain = unicodedata.normalize("NFKC", letter)
+            found = plain if len(plain) == 1 and plain.isascii() and plain != "\\" else letter
+        self[code] = found
+        return found
+
+
+_SEEN = _Seen()

@@ -1,19 +1,22 @@
-"""Formats: how conversations, critiques, revisions, comparisons and audits are put to a model (METHOD.md §1–§2).
+"""Formats: how conversations, critiques, revisions, comparisons and audits are put to a model.
 
-A format is a value, made of the pieces that stand before each kind of turn. Base models read the paper's
-(`PAPER`); a chat model's is taken from its tokenizer's chat template (data/chat.py). Every function of a format
-returns a list of segments (`data.render.Segment`) that ends where the model goes on. Turns are dicts
-`{"role": "human" | "assistant", "text": str}`, before which one of role "system" may stand.
+Sources: arXiv 2212.08073 §3.1 (critique and revision) and §4.1 (comparisons). Every prompt is a list of messages, and
+a format says how messages are written. Base models read the paper's (`PAPER`); a chat model's is its tokenizer's
+chat template (data/chat.py). Turns are dicts `{"role": "human" | "assistant", "text": str}`, before which one of role
+"system" may stand.
 """
 
 from __future__ import annotations
 
+import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from cai_jax.data.escaping import Escaping
-from cai_jax.data.render import END, Segment
-from cai_jax.data.rows import merged
+from cai_jax.data.render import END, Segment, text_of
+from cai_jax.data.thinking import Thinking
 
 SYSTEM = Segment("\n\nSystem:")
 HUMAN = Segment("\n\nHuman:")
@@ -40,62 +43,80 @@ CHAT_TEMPLATE = (
 )
 
 Turns = Sequence[Mapping[str, str]]
-_MARKERS = {"system": SYSTEM, "human": HUMAN, "assistant": ASSISTANT}
+_MARKERS = {
+    "system": SYSTEM,
+    "human": HUMAN,
+    "assistant": ASSISTANT,
+    "critique request": Segment(CRITIQUE_REQUEST),
+    "critique": CRITIQUE,
+    "revision request": Segment(REVISION_REQUEST),
+    "revision": REVISION,
+    "question": Segment(f"\n\n{CONSIDER}"),
+    "answer": Segment(f"\n\n{ANSWER}"),
+    "conclusion": SO,
+}
 
 
-@dataclass(frozen=True)
-class Opening:
-    """What stands before the text of a turn: trusted segments, and the space with which the text begins.
+class Message(NamedTuple):
+    """Something said in a prompt.
 
-    The space goes with the text because most tokenizers have a token for a word with its space.
+    Attributes:
+      role: "system", "human" or "assistant"; "critique request", "critique", "revision request" or "revision";
+        "question", an answer's beginning "answer", and "conclusion", the answer to one that was thought about.
+      said: its text.
     """
 
-    segments: tuple[Segment, ...]
-    lead: str = " "
+    role: str
+    said: tuple[Segment, ...] = ()
 
-    def saying(self, words: str) -> tuple[Segment, ...]:
-        """The segments, and trusted words behind them."""
-        return (*self.segments, Segment(self.lead + words))
+
+class Prompt(list[Segment]):
+    """A rendered prompt: its segments, and what it was made of.
+
+    Attributes:
+      messages: what is said in it.
+      open: the message that the model goes on with.
+    """
+
+    def __init__(self, segments: Sequence[Segment], messages: Sequence[Message], open: Message) -> None:
+        super().__init__(segments)
+        self.messages, self.open = tuple(messages), open
+
+
+class Shots(NamedTuple):
+    """Few-shot examples as they stand in front of prompts.
+
+    Attributes:
+      segments: what all prompts share, computed once; empty without examples.
+      format: of the prompts behind them, which begin with what is left of the examples.
+      messages: what is said in them.
+    """
+
+    segments: list[Segment]
+    format: Format
+    messages: Sequence[Message] = ()
+
+    @property
+    def text(self) -> str:
+        """All of them, for people."""
+        return text_of([*self.segments, *self.format.begin]) if self.segments else ""
 
 
 @dataclass(frozen=True)
-class Format:
+class Format(ABC):
     """One way to put things to a model.
 
     Attributes:
       name: "paper" or "chat".
-      begin: before every prompt; the beginning-of-text token where the tokenizer adds one.
-      system: before a system prompt; None where it has no place of its own and stands in front of the first human
-        turn's text.
-      first, prompted, human: before the human turn that begins a prompt, that follows a system prompt, any other.
-      assistant, open: before a reply that is there, and before one to be written.
-      ask_critique, open_critique, ask_revision, open_revision: before these requests, and before what answers them.
-      question, answer: before the conversation that a comparison or an audit is about, and before the option.
-      reasoned, thought, so: the same where the model thinks first; `so` stands between the thought and the option.
+      begin: before every prompt: the token that the tokenizer puts before every text, or what is left of examples.
       end: what ends a reply in training.
       said, quoted: how data is escaped in turns, and in the conversation, options and reasoning of a question.
       reply_stops, critique_stops, revision_stops, thought_stops: texts at which these end, beside `end`.
-      alternating: human and assistant turns must alternate, the first of them a human's.
-      after_shots: the format of what stands behind few-shots; None if that is the same.
+      thinking: the block in which the model thinks before it replies; None if it has none.
     """
 
     name: str
     begin: tuple[Segment, ...]
-    system: Opening | None
-    first: Opening
-    prompted: Opening
-    human: Opening
-    assistant: Opening
-    open: Opening
-    ask_critique: Opening
-    open_critique: Opening
-    ask_revision: Opening
-    open_revision: Opening
-    question: tuple[Segment, ...]
-    answer: tuple[Segment, ...]
-    reasoned: tuple[Segment, ...]
-    thought: Opening
-    so: tuple[Segment, ...]
     end: Segment
     said: Escaping
     quoted: Escaping
@@ -103,138 +124,190 @@ class Format:
     critique_stops: tuple[str, ...]
     revision_stops: tuple[str, ...]
     thought_stops: tuple[str, ...]
-    alternating: bool = False
-    after_shots: Format | None = None
+    thinking: Thinking | None = None
 
-    @property
-    def behind(self) -> Format:
-        """The format of a prompt that goes on from few-shots: it begins nothing, and has no system prompt."""
-        return self.after_shots or self
+    @abstractmethod
+    def written(self, messages: Sequence[Message], open: Message) -> list[Segment]:
+        """The messages, and `open` up to where the model goes on with it."""
+
+    @abstractmethod
+    def told(self, messages: Sequence[Message]) -> list[Segment]:
+        """The messages up to the last letter of the last."""
+
+    @abstractmethod
+    def shots(self, messages: Sequence[Message]) -> Shots:
+        """Examples, the last of which is an assistant's, to stand in front of prompts."""
 
     def conversation(self, turns: Turns) -> list[Segment]:
         """The turns, the last of them whole."""
-        segments, opening, before = list(self.begin), self.first, []
-        for turn in _alternating(turns) if self.alternating else turns:
-            text = turn["text"]
-            if turn["role"] == "assistant":
-                segments += [*self.assistant.segments, self._data(self.assistant, text, spare=True)]
-            elif turn["role"] == "human":
-                lead = opening if not before else Opening((), "")
-                segments += [*opening.segments, *before, self._data(lead, text, spare=True)]
-                opening, before = self.human, []
-            elif self.system is None:
-                before = [self._data(opening, text), Segment("\n\n")]
-            else:
-                segments += [*self.system.segments, self._data(self.system, text)]
-                opening = self.prompted
-        return segments
+        return self._proved(self.told(self._turns(turns)))
 
-    def ask(self, turns: Turns) -> list[Segment]:
+    def ask(self, turns: Turns) -> Prompt:
         """A conversation that waits for the assistant's next reply."""
-        return [*self.conversation(turns), *self.open.segments]
+        return self._prompt(self._turns(turns), Message("assistant"))
 
-    def reply(self, text: str, *, trained: bool = False) -> Segment:
-        """What an assistant says behind `ask`."""
-        return self._data(self.open, text, trained=trained)
+    def replied(self, turns: Turns, reply: str, *, trained: bool = False, ended: bool = True) -> list[Segment]:
+        """A conversation with the assistant's next reply and, if it `ended` by itself, what ends it.
 
-    def critique(self, turns: Turns, reply: str, request: str) -> list[Segment]:
+        One that is `trained` stands as it is; `ambiguous` tells whether that can be read in one way only.
+        """
+        messages = [*self._turns(turns), Message("assistant", (self._data(reply, trained=trained),))]
+        end = replace(self.end, trained=trained)
+        return self._proved([*self.told(messages), *([end] if ended else [])])
+
+    def ambiguous(self, reply: str) -> bool:
+        """Whether a reply that is not escaped would read as turns of its own."""
+        return self.said.escape(reply.strip()) != reply.strip()
+
+    def critique(self, turns: Turns, reply: str, request: str) -> Prompt:
         """CAI §3.1: the reply, then the request to critique it under one principle."""
-        return [*self.ask(turns), self.reply(reply), *self.ask_critique.saying(request), *self.open_critique.segments]
+        asked = Message("critique request", (Segment(request),))
+        return self._prompt([*self._replied(turns, reply), asked], Message("critique"))
 
-    def revision(self, critiqued: Sequence[Segment], critique: str, request: str) -> list[Segment]:
+    def revision(self, critiqued: Prompt, critique: str, request: str) -> Prompt:
         """CAI §3.1: a critique prompt with its critique, then the request to revise the reply."""
-        return [*critiqued, self._data(self.open_critique, critique), *self._revision(request)]
+        asked = Message("revision request", (Segment(request),))
+        return self._prompt([*self.answered(critiqued, critique), asked], Message("revision"))
 
-    def direct_revision(self, turns: Turns, reply: str, request: str) -> list[Segment]:
+    def direct_revision(self, turns: Turns, reply: str, request: str) -> Prompt:
         """CAI §3.5: the request to revise without a critique before it."""
-        return [*self.ask(turns), self.reply(reply), *self._revision(request)]
+        asked = Message("revision request", (Segment(request),))
+        return self._prompt([*self._replied(turns, reply), asked], Message("revision"))
 
-    def revised(self, text: str, *, trained: bool = False) -> Segment:
-        """What an assistant says behind `revision` or `direct_revision`."""
-        return self._data(self.open_revision, text, trained=trained)
-
-    def comparison(self, turns: Turns, principle: str, replies: tuple[str, str]) -> list[Segment]:
+    def comparison(self, turns: Turns, principle: str, replies: tuple[str, str]) -> Prompt:
         """CAI §4.1: which of two replies is better under one principle; the answer is one of `OPTIONS`."""
-        return [*self.begin, *self.question, *self._options(turns, principle, replies), *self.answer]
+        question = Message("question", self._options(turns, principle, replies))
+        return self._prompt([question], Message("answer"))
 
-    def reasoned_comparison(self, turns: Turns, principle: str, replies: tuple[str, str]) -> list[Segment]:
+    def reasoned_comparison(self, turns: Turns, principle: str, replies: tuple[str, str]) -> Prompt:
         """CAI §4.1, chain of thought: as `comparison`, as a dialogue that ends where the reasoning begins."""
-        options = self._options(turns, principle, replies)
-        return [*self.begin, *self.reasoned, *options, *self.thought.segments]
+        question = Message("human", (Segment(CONSIDER), *self._options(turns, principle, replies)))
+        return self._prompt([question], Message("assistant", (Segment(THINK),)))
+
+    def concluded(self, reasoned: Prompt, reasoning: str) -> Prompt:
+        """A `reasoned_comparison` with its reasoning, asked for the answer in a new turn."""
+        thought = Message("assistant", (*reasoned.open.said, self.reasoning(reasoning)))
+        return self._prompt([*reasoned.messages, thought], Message("conclusion"))
+
+    def audit(self, turns: Turns, reply: str, question: str, swapped: bool = False) -> Prompt:
+        """Whether a reply does what a yes/no question asks about; the answer is one of `OPTIONS`.
+
+        ` (A)` is yes and ` (B)` no; `swapped`, ` (A)` is no and ` (B)` yes.
+        """
+        yes, no = ("B", "A") if swapped else ("A", "B")
+        named = sorted(((yes, "Yes"), (no, "No")))
+        options = "".join(f"\n ({letter}) {word}" for letter, word in named)
+        about = (*self._transcript(turns), ASSISTANT, self._quote(reply))
+        asked = Message("question", (*about, Segment(f"\n\n\n{question} Options:{options}")))
+        return self._prompt([asked], Message("answer"))
+
+    def answered(self, prompt: Prompt, answer: str) -> list[Message]:
+        """The messages of a prompt, and what answers it."""
+        return [*prompt.messages, prompt.open._replace(said=(*prompt.open.said, self._data(answer)))]
+
+    def chosen(self, prompt: Prompt, option: str) -> list[Message]:
+        """The messages of a comparison, and the option that answers it."""
+        return [*prompt.messages, prompt.open._replace(said=(Segment(option),))]
 
     def reasoning(self, text: str, *, trained: bool = False) -> Segment:
         """What an assistant says behind `reasoned_comparison`, where it could imitate an option."""
-        text = self.thought.lead + self.quoted.escape(text.strip())
-        return Segment(text, trusted=False, trained=trained)
+        return Segment(" " + self.quoted.escape(text.strip()), trusted=False, trained=trained)
 
-    def concluded(self, reasoned: Sequence[Segment], reasoning: str) -> list[Segment]:
-        """A `reasoned_comparison` with its reasoning, asked for the answer in a new turn."""
-        return [*reasoned, self.reasoning(reasoning), *self.so]
+    def _prompt(self, messages: Sequence[Message], open: Message) -> Prompt:
+        return Prompt(self._proved(self.written(messages, open)), messages, open)
 
-    def audit(self, turns: Turns, reply: str, principle: str) -> list[Segment]:
-        """Does the reply break this principle? ` (A)` is yes, ` (B)` no. `principle` is its critique request."""
-        asked = f"\n\n\n{principle} Does the reply break this rule? Options:\n (A) Yes\n (B) No"
-        about = [*self._transcript(turns), ASSISTANT, self._quote(reply)]
-        return [*self.begin, *self.question, *about, Segment(asked), *self.answer]
+    def _proved(self, segments: list[Segment]) -> list[Segment]:
+        """The segments, those tokenised apart before which data and template would make a marker together."""
+        for number in self.quoted.crossed([segment.text for segment in segments]):
+            if not (segments[number - 1].trusted and segments[number].trusted):
+                segments[number] = replace(segments[number], apart=True)
+        return segments
 
-    def _revision(self, request: str) -> list[Segment]:
-        return [*self.ask_revision.saying(request), *self.open_revision.segments]
+    def _turns(self, turns: Turns) -> list[Message]:
+        return [Message(t["role"], (self._data(t["text"], spare=t["role"] != "system"),)) for t in turns]
 
-    def _options(self, turns: Turns, principle: str, replies: tuple[str, str]) -> list[Segment]:
-        return [
+    def _replied(self, turns: Turns, reply: str) -> list[Message]:
+        return [*self._turns(turns), Message("assistant", (self._data(reply),))]
+
+    def _options(self, turns: Turns, principle: str, replies: tuple[str, str]) -> tuple[Segment, ...]:
+        return (
             *self._transcript(turns),
             Segment(f"\n\n\n{principle} Options:\n (A) [[["),
             self._quote(replies[0]),
             Segment("]]]\n (B) [[["),
             self._quote(replies[1]),
             Segment("]]]"),
-        ]
+        )
 
     def _transcript(self, turns: Turns) -> list[Segment]:
         """A conversation that is talked about, as the paper writes it."""
         quoted = [(_MARKERS[turn["role"]], self._quote(turn["text"], turn["role"] != "system")) for turn in turns]
         return [segment for pair in quoted for segment in pair]
 
-    def _data(self, opening: Opening, text: str, *, trained: bool = False, spare: bool = False) -> Segment:
-        """Untrusted text of a turn."""
-        return Segment(opening.lead + self.said.escape(text.strip()), trusted=False, trained=trained, spare=spare)
+    def _data(self, text: str, *, trained: bool = False, spare: bool = False) -> Segment:
+        """Untrusted text of a turn; what is trained is never changed."""
+        text = text.strip() if trained else self.said.escape(text.strip())
+        return Segment(text, trusted=False, trained=trained, spare=spare)
 
     def _quote(self, text: str, spare: bool = False) -> Segment:
         """Untrusted text in a question."""
         return Segment(" " + self.quoted.escape(text.strip()), trusted=False, spare=spare)
 
 
-def _alternating(turns: Turns) -> list[dict[str, str]]:
-    """The turns as chat templates demand them: neighbours of one role are one turn, and a human's is the first."""
-    first = next((turn["role"] for turn in turns if turn["role"] != "system"), "human")
-    silent = [{"role": "human", "text": ""}] if first == "assistant" else []
-    system = [dict(turn) for turn in turns[:1] if turn["role"] == "system"]
-    return [*system, *silent, *merged(dict(turn) for turn in turns[len(system) :])]
+class Paper(Format):
+    """The paper's format: every message behind a marker of its own."""
+
+    def written(self, messages: Sequence[Message], open: Message) -> list[Segment]:
+        return [*self.told(messages), _MARKERS[open.role], *_spaced(open)]
+
+    def told(self, messages: Sequence[Message]) -> list[Segment]:
+        said = [segment for message in messages for segment in (_MARKERS[message.role], *_spaced(message))]
+        return [*self.begin, *said]
+
+    def shots(self, messages: Sequence[Message]) -> Shots:
+        if not messages:
+            return Shots([], self)
+        *segments, last = (as_example(segment) for segment in self.told(messages))
+        shared, rest = parted(last)
+        return Shots([*segments, shared], replace(self, begin=(rest,)), messages)
+
+    def reply(self, text: str, *, trained: bool = False) -> Segment:
+        """What an assistant says behind `ask`."""
+        return _lead(self._data(text, trained=trained))
+
+    revised = reply  # behind `revision` or `direct_revision`
 
 
-_HUMAN, _ASSISTANT = Opening((HUMAN,)), Opening((ASSISTANT,))
+def _spaced(message: Message) -> tuple[Segment, ...]:
+    """Its text, with the space with which what is said begins."""
+    said = message.said
+    return (_lead(said[0]), *said[1:]) if said and message.role not in ("question", "answer", "conclusion") else said
 
-PAPER = Format(
+
+def _lead(segment: Segment) -> Segment:
+    return replace(segment, text=f" {segment.text}")
+
+
+def as_example(segment: Segment) -> Segment:
+    """Few-shots come from the constitution, not from data; escaped all the same, they cannot break the format."""
+    return replace(segment, trusted=True, spare=False)
+
+
+def parted(segment: Segment) -> tuple[Segment, Segment]:
+    """The end of some examples: what all prompts share, and the last word, which may grow together with what follows.
+
+    In front of a space that stands alone every tokenizer begins a token.
+    """
+    at = max((found.start() for found in re.finditer(r"(?<=\S) (?=\S)", segment.text)), default=0)
+    return replace(segment, text=segment.text[:at]), replace(segment, text=segment.text[at:], apart=True)
+
+
+PAPER = Paper(
     name="paper",
     begin=(),
-    system=Opening((SYSTEM,)),
-    first=_HUMAN,
-    prompted=_HUMAN,
-    human=_HUMAN,
-    assistant=_ASSISTANT,
-    open=_ASSISTANT,
-    ask_critique=Opening((Segment(CRITIQUE_REQUEST),)),
-    open_critique=Opening((CRITIQUE,)),
-    ask_revision=Opening((Segment(REVISION_REQUEST),)),
-    open_revision=Opening((REVISION,)),
-    question=(Segment(f"\n\n{CONSIDER}"),),
-    answer=(Segment(f"\n\n{ANSWER}"),),
-    reasoned=_HUMAN.saying(CONSIDER),
-    thought=Opening((Segment(f"{ASSISTANT.text} {THINK}"),)),
-    so=(SO,),
     end=END,
-    said=Escaping(),
-    quoted=Escaping(),
+    said=Escaping("turns"),
+    quoted=Escaping("question"),
     reply_stops=("\n\nHuman", "\n\nAssistant", CRITIQUE_REQUEST.rstrip(":")),
     critique_stops=(REVISION_REQUEST.rstrip(":"), "\n\nHuman"),
     revision_stops=("\n\nHuman", CRITIQUE_REQUEST.rstrip(":")),
@@ -243,5 +316,5 @@ PAPER = Format(
 
 
 def paper(begin: str = "") -> Format:
-    """The paper's format, behind the beginning-of-text token of tokenizers that add one."""
-    return replace(PAPER, begin=(Segment(begin, special=True),), after_shots=PAPER) if begin else PAPER
+    """The paper's format, behind the token that the tokenizer puts before every text, if it puts one."""
+    return replace(PAPER, begin=(Segment(begin, begin=True),)) if begin else PAPER

@@ -1,23 +1,25 @@
-"""Raw records out of files: JSON lines, parquet, Hugging Face dataset folders, prepared TFDS datasets."""
+"""Raw records out of files: JSON, separated values, Parquet, Arrow, Hugging Face dataset folders, prepared TFDS."""
 
 from __future__ import annotations
 
-import gzip
+import functools
+import itertools
 import json
 import math
-import re
+import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cai_jax.data import dataset_files, tables, text_files
 from cai_jax.data.rows import DataError
 
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".arrow")
-_SPLIT_NAMES = {name: name for name in ("train", "test", "validation")}
-_SPLIT_NAMES |= {"valid": "validation", "val": "validation"}
 # What reading a cut off or damaged file raises, whatever its format.
-_DAMAGE = (OSError, EOFError, ValueError, NotImplementedError, RecursionError, zlib.error)
+_DAMAGE = (OSError, EOFError, ValueError, NotImplementedError, RecursionError, MemoryError, zlib.error)
+LOOK = 1000  # rows of a dataset that are enough to see what it is, without waiting
+_LOOK_FILES = 16  # of a folder that a look opens
+_LOOK_CHARS = 2**22  # of the rows of a file at which a look ends: a fraction of a second
 
 
 class Record(NamedTuple):
@@ -28,146 +30,199 @@ class Record(NamedTuple):
     fields: dict[str, Any]
 
 
-def records(path: str) -> Iterator[Record]:
+class Look(NamedTuple):
+    """What a look at the beginning of a dataset shows.
+
+    Attributes:
+      records: the first rows of each of the first files and of the last one, and the last row of JSON lines.
+      bad: what is wrong with malformed rows among them.
+      whole: whether these are all rows that there are.
+      splits: of the files, read or not; None stands for those whose names say none.
+    """
+
+    records: list[Record]
+    bad: list[DataError]
+    whole: bool
+    splits: frozenset[str | None]
+
+
+def refuse(error: DataError) -> None:
+    """What becomes of a malformed row unless the reader says otherwise."""
+    raise error
+
+
+def records(
+    path: str,
+    *,
+    config: str = "",
+    delimiter: str = "",
+    named: bool = True,
+    bad: Callable[[DataError], None] = refuse,
+    note: Callable[[str, str], None] = lambda code, message: None,
+) -> Iterator[Record]:
     """Every record of a dataset, in a fixed order.
 
     Fields become JSON values: bytes text, dates text in ISO format, arrays lists. What JSON cannot say (bytes that
-    are not text, numbers that are not finite) becomes null.
+    are not text, numbers that are not finite) becomes null, and so does an empty cell of separated values.
 
     Args:
-      path: a .jsonl, .jsonl.gz, .parquet or .arrow file; a folder of such files (a Hugging Face dataset
-        directory, as saved by `save_to_disk` or as downloaded); or "tfds:" and a prepared TFDS dataset's
-        version folder.
+      path: a file of `dataset_files.KINDS`; a folder of such files (a Hugging Face dataset directory, as saved by
+        `save_to_disk` or as downloaded); or "tfds:" and a prepared TFDS dataset's version folder.
+      config: which configuration of the folder's dataset card.
+      delimiter: of separated values; "" takes a comma, or a tab in .tsv.
+      named: whether it matters which split a file belongs to.
+      bad: gets what is wrong with a malformed row, which is then left out; raises it by default.
+      note: gets (code, message) about files that are not read.
 
     Raises:
-      DataError: nothing there, damaged, or a record that is not an object; names file and line, and the field
-        where it is one field's value that cannot be read.
+      DataError: nothing there, or damaged; names file and line, and the field where it is one field's value that
+        cannot be read.
     """
     if path.startswith("tfds:"):
-        yield from _tfds(path.removeprefix("tfds:"))
+        for record in _tfds(path.removeprefix("tfds:")):
+            yield from _good(record, bad)
         return
-    for file, split in files(path):
-        reader, line = _json_lines if ".jsonl" in file.name else _tables, 0
-        try:
-            for line, fields in reader(file):
-                yield _record(f"{file}:{line}", split, fields)
-        except _DAMAGE as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            raise DataError(f"{file}: cannot be read beyond row {line} ({reason})", "write the file again") from error
+    found = dataset_files.find(path, config, named)
+    if found.left_out:
+        more = " and others" if len(found.left_out) > 3 else ""
+        note("files", f"of another kind than the data, and not read: {', '.join(found.left_out[:3])}{more}")
+    for file, split in found.files:
+        for record in _file(file, split, delimiter):
+            yield from _good(record, bad)
 
 
-def files(path: str) -> list[tuple[Path, str | None]]:
-    """The data files behind `path` in order, each with the split that it is named after.
+def look(path: str, *, config: str = "", delimiter: str = "", named: bool = True) -> Look:
+    """A quick look at a dataset of files, which reads a bounded part of it.
 
-    A file given by itself has no split, whatever its name.
+    Raises:
+      DataError: as `records`, for what lies in that part.
     """
-    root = Path(path)
-    if root.is_file():
-        if not root.name.endswith(_SUFFIXES):
-            raise DataError(f"{root}: not a kind of file that is read", f"use one of {', '.join(_SUFFIXES)}")
-        return [(root, None)]
-    if not root.is_dir():
-        raise DataError(f"{root}: no such file or directory", "a path is taken beside the program")
-    found = sorted(file for file in root.rglob("*") if _is_data(file.relative_to(root)))
-    if not found:
-        raise DataError(f"{root}: holds no dataset files", f"expected files ending in {', '.join(_SUFFIXES)}")
-    return [(file, _split_of(file.relative_to(root))) for file in found]
+    # A program may name one file many times, and each time is looked at more than once.
+    stat = os.stat(path) if os.path.isfile(path) else None
+    seen = _look if stat is None else _remembered
+    return seen(path, config, delimiter, named, stat and (stat.st_mtime_ns, stat.st_size))
 
 
-def _is_data(relative: Path) -> bool:
-    # save_to_disk leaves caches of `map` beside the data; they are no part of it.
-    hidden = any(part.startswith((".", "cache-")) for part in relative.parts)
-    return relative.name.endswith(_SUFFIXES) and not hidden
+def _look(path: str, config: str, delimiter: str, named: bool, version: tuple[int, int] | None) -> Look:
+    files = dataset_files.find(path, config, named).files
+    chosen = files if len(files) <= _LOOK_FILES else [*files[: _LOOK_FILES - 1], files[-1]]
+    found, bad, whole = [], [], len(chosen) == len(files)
+    for file, split in chosen:
+        rows, chars = _file(file, split, delimiter), 0
+        for record in itertools.islice(rows, max(1, LOOK // len(chosen))):
+            found += _good(record, bad.append)
+            chars += 0 if isinstance(record, DataError) else len(str(record.fields))
+            if chars > _LOOK_CHARS:
+                break
+        if next(rows, None) is not None:
+            whole = False
+            last = text_files.last_row(file)
+            if last is not None:
+                where = f"{file}: last line"
+                found += _good(last if isinstance(last, DataError) else _record(where, split, last), bad.append)
+    return Look(found, bad, whole, frozenset(split for _, split in files))
 
 
-def _split_of(relative: Path) -> str | None:
-    """From "train-00000-of-00002.parquet", "test.jsonl.gz" or "train/data-00000-of-00001.arrow"."""
-    for part in reversed(relative.parts):
-        name = re.split(r"[-_.]", part)[0].lower()
-        if name in _SPLIT_NAMES:
-            return _SPLIT_NAMES[name]
-    return None
+def rows_within(found: Sequence[Record]) -> str:
+    """The field in which JSON files that are one object each hold what are rows; "" where they are not such."""
+    files = [record.where.rpartition(":")[0] for record in found]
+    if not files or len(set(files)) < len(files) or {dataset_files.kind_of(file) for file in files} != {"json"}:
+        return ""
+    return next((name for name in found[0].fields if all(_holds_rows(record.fields.get(name)) for record in found)), "")
 
 
-def _json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    opened = gzip.open(file, "rb") if file.name.endswith(".gz") else open(file, "rb")
-    with opened as stream:
-        for number, line in enumerate(stream, 1):
-            if line.strip():
-                yield number, _json_object(line.strip(), f"{file}:{number}", "utf-8-sig" if number == 1 else "utf-8")
+def _holds_rows(value: Any) -> bool:
+    """Whether a value is a list of objects, and not of messages, which a row may hold."""
+    listed = isinstance(value, list) and len(value) > 0
+    return listed and all(isinstance(each, dict) and not {"role", "from"} & set(each) for each in value)
 
 
-def _json_object(line: bytes, where: str, encoding: str) -> dict[str, Any]:
+_remembered = functools.lru_cache(maxsize=4)(_look)
+
+
+def _good(record: Record | DataError, bad: Callable[[DataError], Any]) -> Iterator[Record]:
+    if isinstance(record, DataError):
+        bad(record)
+    else:
+        yield record
+
+
+def _file(file: Path, split: str | None, delimiter: str) -> Iterator[Record | DataError]:
+    """Every record of one file; in place of a malformed one, what is wrong with it."""
+    binary, line = dataset_files.kind_of(file.name) in ("parquet", "arrow"), 0
     try:
-        value = json.loads(line.decode(encoding))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where}: not UTF-8 ({error.reason})", "save the file as UTF-8") from error
-    except json.JSONDecodeError as error:
-        message = f"{where}: not JSON ({error.msg} at column {error.colno})"
-        raise DataError(message, "each line must be one JSON object") from error
-    except RecursionError as error:
-        raise DataError(f"{where}: nested too deeply", "each line must be one JSON object") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{where}: not a JSON object", "each line must be one object, {…}")
-    return value
+        for line, fields in tables.rows(file) if binary else text_files.rows(file, delimiter):
+            yield fields if isinstance(fields, DataError) else _record(f"{file}:{line}", split, fields)
+    except _DAMAGE as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"{file}: cannot be read beyond row {line} ({reason})", "write the file again") from error
 
 
-def _tables(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def prepared(directory: str) -> None:
+    """Refuses a folder that is no prepared TFDS dataset, or one whose features are of classes that are not TFDS's own.
 
-    batches = pq.ParquetFile(file).iter_batches() if file.suffix == ".parquet" else _arrow_batches(pa, file)
-    number = 0
-    for batch in batches:
-        for row in range(batch.num_rows):
-            number += 1
-            cells = zip(batch.schema.names, batch.columns, strict=True)
-            yield number, {name: _cell(column[row], f"{file}:{number}", name) for name, column in cells}
+    TFDS imports whatever module a feature's class is said to be in, which would run code that came with the data.
 
-
-def _cell(scalar: Any, where: str, field: str) -> Any:
-    """A pyarrow scalar as a Python value."""
-    try:
-        return scalar.as_py()
-    except ValueError as error:
-        raise DataError(f"{where}: field `{field}`: cannot be read ({error})", "repair the row") from error
-
-
-def _arrow_batches(pa, file: Path) -> Iterator:
-    """Record batches of an .arrow file: the stream format that `datasets` writes, else the file format."""
-    source = pa.memory_map(str(file))
-    try:
-        yield from pa.ipc.open_stream(source)
-    except pa.ArrowInvalid:
-        source.seek(0)
-        reader = pa.ipc.open_file(source)
-        yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
-
-
-def _tfds(directory: str) -> Iterator[Record]:
-    if not Path(directory, "dataset_info.json").is_file():
+    Raises:
+      DataError: what is wrong.
+    """
+    folder = Path(directory)
+    if not os.path.isfile(folder / "dataset_info.json"):
         raise DataError(
             f"{directory}: not a prepared TFDS dataset, it has no dataset_info.json",
             "name the version folder, such as tfds:/data/my_dataset/1.0.0",
         )
+    for file in sorted(folder.glob("*features.json")):
+        try:
+            features = json.loads(file.read_text(encoding="utf-8"))
+            foreign = sorted(name for name in _classes(features) if not name.startswith("tensorflow_datasets."))
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(f"{file}: cannot be read ({error})", "prepare the dataset again") from error
+        if foreign:
+            message = f"{file}: names the class {foreign[0]!r}, which is not one of TFDS and would be imported"
+            raise DataError(message, "save the rows as Parquet or JSON lines, and read these")
+
+
+def _classes(features: Any) -> Iterator[str]:
+    """Every name of a class in the description of features, whose older form says "type" beside "content"."""
+    if isinstance(features, list):
+        for item in features:
+            yield from _classes(item)
+    if isinstance(features, dict):
+        for key, value in features.items():
+            legacy = key == "type" and "content" in features
+            if isinstance(value, str) and (legacy or key.lower().replace("_", "") in ("pythonclassname", "protocls")):
+                yield value
+            elif isinstance(value, str) and key in ("json", "content"):
+                yield from _classes(json.loads(value))  # a description as text within another
+            else:
+                yield from _classes(value)
+
+
+def _tfds(directory: str) -> Iterator[Record | DataError]:
+    prepared(directory)
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder_from_directory(directory)
-    for split in builder.info.splits:
-        name = re.split(r"[-_.]", split)[0].lower()
-        for number, example in enumerate(builder.as_data_source(split), 1):
-            yield _record(f"{directory}[{split}]:{number}", _SPLIT_NAMES.get(name, split), example)
+    try:
+        builder = tfds.builder_from_directory(directory)
+        for split in builder.info.splits:
+            name = dataset_files.canonical(split)
+            for number, example in enumerate(builder.as_data_source(split), 1):
+                yield _record(f"{directory}[{split}]:{number}", name, example)
+    except (*_DAMAGE, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"{directory}: cannot be read ({reason})", "prepare the dataset again") from error
 
 
-def _record(where: str, split: str | None, fields: dict[str, Any]) -> Record:
-    """A record with its fields as JSON values."""
+def _record(where: str, split: str | None, fields: dict[str, Any]) -> Record | DataError:
+    """A record with its fields as JSON values, or which of them cannot be said so."""
     plain = {}
     for field, value in fields.items():
         try:
             plain[_plain(field)] = _plain(value)
         except (UnicodeEncodeError, RecursionError) as error:
             wrong = "nested too deeply" if isinstance(error, RecursionError) else "holds half of a surrogate pair"
-            raise DataError(f"{where}: field `{field}`: {wrong}", "repair the row") from error
+            return DataError(f"{where}: field `{field}`: {wrong}", "repair the row")
     return Record(where, split, plain)
 
 

@@ -3,8 +3,8 @@
 A prompt row is `{"id", "turns", "split", ...}`; `turns` is a list of
 `{"role": "human" | "assistant", "text": str}` that ends with a human turn; a turn of role "system" may stand
 before all others. Replies add `sample`, `reply`,
-`logprob`, `tokens`, `ended`; preferences add `a`, `b`, `p` = P(a is better) and `weight`. Rows are JSON
-values and live in .jsonl files.
+`logprob`, `tokens`, `ended`; preferences add `a`, `b`, `p` = P(a is better) and `weight`. Rows of one `cluster` are not
+independent of each other. Rows are JSON values and live in .jsonl files.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,11 +24,17 @@ Turn = dict[str, str]
 
 # Fields with a meaning of their own; a source's column of that name is kept as "source_<name>".
 RESERVED = frozenset(
-    "id turns split sample prompt reply logprob tokens ended model seed original round rounds principle critique "
-    "unfit cut flag was_flagged unanswered refused score a b p weight source soft compared judgements value".split()
+    "id turns split sample prompt reply thought logprob tokens ended model seed original round rounds principle "
+    "critique unfit cut flag was_flagged unanswered refused score a b p weight source soft compared judgements value "
+    "cluster".split()
 )
-_ROLES = {"system": "system", "human": "human", "user": "human", "assistant": "assistant", "gpt": "assistant"}
-_MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+_ROLES = {
+    "system": "system",
+    **dict.fromkeys(("human", "user"), "human"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "model"), "assistant"),
+}
+# The beginning of a line that begins a turn.
+_MARKER = re.compile(r"^[^\S\n]*(human|assistant)[^\S\n]*:", re.IGNORECASE | re.MULTILINE)
 
 
 class DataError(UserError):
@@ -51,9 +58,18 @@ def numbered(rows: Iterable[Row]) -> list[Row]:
     return out
 
 
+def content_hash(turns: Sequence[Mapping[str, str]]) -> str:
+    """As `text_hash`, but one for conversations that differ in case, space or Unicode's form only."""
+
+    def normal(text: str) -> str:
+        return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+    return text_hash([{"role": turn["role"], "text": normal(turn["text"])} for turn in turns])
+
+
 def hash_split(turns: Sequence[Mapping[str, str]], test: float) -> str:
-    """ "test" for a fraction `test` of all conversations, else "train"; equal texts never part."""
-    draw = int(hashlib.blake2b(b"split" + text_hash(turns).encode(), digest_size=8).hexdigest(), 16)
+    """ "test" for a fraction `test` of all conversations, else "train"; those of one `content_hash` never part."""
+    draw = int(hashlib.blake2b(b"split" + content_hash(turns).encode(), digest_size=8).hexdigest(), 16)
     return "test" if draw < test * 2**64 else "train"
 
 
@@ -73,22 +89,44 @@ def first(rows: Iterable[Row], limit: int | None) -> list[Row]:
 def transcript(text: str) -> list[Turn]:
     r"""The turns of "\n\nHuman: … \n\nAssistant: …"; neighbours of one role become one turn.
 
+    A turn begins at a line "Human:" or "Assistant:", in any case, behind an empty line; or, where no turn of the text
+    stands behind an empty line, behind any line break.
+
     Raises:
-      ValueError: it does not begin with a Human turn.
+      ValueError: it does not begin with a Human turn, or some markers stand behind an empty line and others do not, so
+        that nobody can tell whether these are quoted.
     """
-    pieces = _MARKER.split(text.strip())
-    if len(pieces) < 3 or pieces[0].strip() or pieces[1] != "Human":
+    text, markers = _marked(text)
+    if not markers or markers[0].start() or markers[0][1].lower() != "human":
         raise ValueError("is not a transcript that begins with 'Human:'")
-    said = zip(pieces[1::2], pieces[2::2], strict=True)
-    return merged({"role": _ROLES[role.lower()], "text": text.strip()} for role, text in said)
+    ends = [marker.start() for marker in markers[1:]] + [len(text)]
+    said = [text[marker.end() : end] for marker, end in zip(markers, ends, strict=True)]
+    gaps = [turn[len(turn.rstrip()) :].count("\n") for turn in said[:-1]]
+    if min(gaps, default=0) < 2 <= max(gaps, default=0):
+        raise ValueError("is a transcript with turns behind an empty line and others behind a mere line break")
+    roles = [_ROLES[marker[1].lower()] for marker in markers]
+    return merged({"role": role, "text": turn.strip()} for role, turn in zip(roles, said, strict=True))
 
 
 def is_transcript(value: Any) -> bool:
-    return isinstance(value, str) and value.lstrip().startswith("Human:")
+    """Whether a value reads as a conversation of both roles, the human first."""
+    if not isinstance(value, str):
+        return False
+    _, markers = _marked(value)
+    roles = [marker[1].lower() for marker in markers]
+    return bool(markers) and markers[0].start() == 0 and roles[0] == "human" and "assistant" in roles
+
+
+def _marked(text: str) -> tuple[str, list[re.Match[str]]]:
+    """A text with line breaks of one kind and nothing blank around it, and where it says who speaks."""
+    text = re.sub(r"\r\n?", "\n", text).strip()
+    return text, list(_MARKER.finditer(text))
 
 
 def messages(value: Any) -> list[Turn]:
     """Turns from messages `{"role" | "from", "content" | "text" | "value"}`; a system's stands before all others.
+
+    What a message says is text, or a list of parts `{"type": "text", "text": …}`.
 
     Raises:
       ValueError: something in it is not a message.
@@ -97,15 +135,20 @@ def messages(value: Any) -> list[Turn]:
     for message in value:
         if not isinstance(message, Mapping):
             raise ValueError(f"holds {type(message).__name__} where a message with role and text is expected")
-        role = message.get("role", message.get("from"))
-        said = message.get("text", message.get("content", message.get("value")))
+        role = next((message[name] for name in ("role", "from") if message.get(name) is not None), None)
+        if not isinstance(role, str) or role.lower() not in _ROLES:
+            raise ValueError(f"holds a message of role {role!r}; only a system, a human and an assistant can be read")
+        role = _ROLES[role.lower()]
+        said = next((message[name] for name in ("text", "content", "value") if message.get(name) is not None), None)
+        if isinstance(said, Sequence) and not isinstance(said, str):
+            if not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in said):
+                raise ValueError(f"holds a message of the {role} with parts that are not text")
+            said = "\n".join(part["text"] for part in said)
+        if not isinstance(said, str):
+            raise ValueError(f"holds a message of the {role} without text")
         if role == "system" and turns and turns[-1]["role"] != "system":
             raise ValueError("holds a system's message behind others; it can only stand before them")
-        if not isinstance(role, str) or role not in _ROLES or not isinstance(said, str):
-            raise ValueError(
-                f"holds a message of role {role!r}; only the text of a system, a human and an assistant can be read"
-            )
-        turns.append({"role": _ROLES[role], "text": said})
+        turns.append({"role": role, "text": said})
     return merged(turns)
 
 

@@ -4,44 +4,55 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
 
-from cai_jax.engine import buckets, steps, worth
+from cai_jax.engine import buckets, reach, steps, stopping, worth
 from cai_jax.engine.prefix import length_of
 from cai_jax.engine.settings import Sampling
+from cai_jax.engine.stopping import Decode
 from cai_jax.models import decoder
 from cai_jax.models.attention import Prefix
 from cai_jax.models.config import Config
 from cai_jax.parallel.placing import on_mesh_of
 
-Decode = Callable[[Sequence[int]], str]
-
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A prompt's token ids (at least one) and the key of its draws, uint32 `[2]` (engine/random.py)."""
+    """A prompt to be continued.
+
+    ids are its tokens, at least one; key, uint32 `[2]`, is of its draws (engine/random.py). The last of ids are those
+    that were drawn before, with their logprobs, where it goes on from a reply begun.
+    """
 
     ids: Sequence[int]
     key: np.ndarray
+    logprobs: Sequence[float] = ()
+
+    @property
+    def drawn(self) -> list[int]:
+        """The tokens drawn before."""
+        return list(self.ids[len(self.ids) - len(self.logprobs) :])
 
 
 @dataclass(frozen=True)
 class Reply:
     """What was generated for the request at `index`.
 
-    ids includes the stop id that ended it, but nothing of a stop text. logprobs are those of the distribution
-    sampled from, temperature and top-p applied (at temperature 0, of the model's own). ended is
-    False where max_new cut the reply off.
+    ids are the tokens drawn up to the stop id that ended it, that one included, or up to the last that says
+    anything before a stop text: one in which a stop text begins behind other characters is among them. logprobs are
+    those of the distribution sampled from, temperature and top-p applied (at temperature 0, of the model's own). ended
+    is False where max_new cut the reply off. text is what ids say, without anything of a stop text ("" without decode).
     """
 
     index: int
     ids: list[int]
     logprobs: list[float]
     ended: bool
+    text: str
 
 
 def generate(
@@ -64,7 +75,43 @@ def generate(
     if settings.stop_texts and decode is None:
         raise ValueError("stop_texts need decode, the function that turns ids into text")
     _check_rows(config, rows, settings, prefix)
-    return _Slots(params, config, settings, prefix, decode).run(rows) if rows else iter(())
+    return _by_length(params, config, rows, settings, prefix, decode)
+
+
+def _by_length(
+    params: decoder.Params,
+    config: Config,
+    rows: Sequence[Request],
+    settings: Sampling,
+    prefix: Prefix | None,
+    decode: Decode | None,
+) -> Iterator[Reply]:
+    """Replies to texts that are read as short ones, then to those read as long ones.
+
+    A reply that reaches the border between the two is begun among the former; the text so far is read anew then.
+    """
+    most, shared = reach.border(config), length_of(prefix)
+    if most is None:
+        yield from _Slots(params, config, settings, prefix, decode).run(rows)
+        return
+    (short, near), (long, far) = reach.apart(config, [shared + len(row.ids) for row in rows])
+    going = {number: rows[number] for number in far}
+    # The last token of the short kind is drawn behind a text that reaches the border.
+    caps = [most + 1 - shared - len(rows[number].ids) for number in near]
+    slots = _Slots(params, short, settings, reach.seen(prefix, False), decode, caps)
+    for reply in slots.run([rows[number] for number in near]):
+        number = near[reply.index]
+        if reply.ended or len(reply.ids) == settings.max_new:
+            yield replace(reply, index=number)
+        else:
+            ids = [*rows[number].ids, *reply.ids]
+            going[number] = replace(rows[number], ids=ids, logprobs=reply.logprobs)
+    numbers = sorted(going)
+    if settings.longest is not None:
+        settings = replace(settings, longest=max(settings.longest, most + 1 - shared))
+    slots = _Slots(params, long, settings, reach.seen(prefix, True), decode)
+    for reply in slots.run([going[number] for number in numbers]):
+        yield replace(reply, index=numbers[reply.index])
 
 
 def _check_rows(config: Config, rows: Sequence[Request], settings: Sampling, prefix: Prefix | None) -> None:
@@ -93,16 +140,20 @@ class _Slots:
         settings: Sampling,
         prefix: Prefix | None,
         decode: Decode | None,
+        caps: Sequence[int] | None = None,
     ) -> None:
         self.model = (params, config)
         self.settings = settings
         self.prefix = prefix
         self.decode = decode
+        self.caps = caps  # most tokens to draw for each request; None: as the settings say
         self.knobs = settings.knobs()
         self.held: dict[int, int] = {}  # slot -> index of its request
         self.looked = np.zeros(settings.slots, int)  # tokens of a slot that were searched for stop texts
 
     def run(self, rows: Sequence[Request]) -> Iterator[Reply]:
+        if not rows:
+            return
         params, config = self.model
         settings = self.settings
         longest = settings.longest or max(len(row.ids) for row in rows)
@@ -122,8 +173,10 @@ class _Slots:
                 )
             tokens, logprobs, counts, active = jax.device_get(seen)
             for slot, index in list(self.held.items()):
-                count = int(counts[slot])
-                reply = self._reply(slot, index, tokens[slot, :count], logprobs[slot, :count], active[slot])
+                fresh, begun = slice(len(rows[index].logprobs), int(counts[slot])), rows[index]
+                ids = [*begun.drawn, *tokens[slot, fresh].tolist()]
+                told = [*begun.logprobs, *logprobs[slot, fresh].tolist()]
+                reply = self._reply(slot, index, ids, told, active[slot])
                 if reply is not None:
                     del self.held[slot]
                     yield reply
@@ -156,36 +209,28 @@ class _Slots:
         keys[: len(chosen)] = [row.key for row in chosen]
         into = np.full(self.settings.batch, self.settings.slots, np.int32)
         into[: len(chosen)] = slots
+        counts = np.zeros(self.settings.batch, np.int32)
+        counts[: len(chosen)] = [len(row.logprobs) for row in chosen]
         sources = np.zeros(self.settings.batch, np.int32)
         sources[: len(chosen)] = [places[tuple(row.ids)] for row in chosen]
-        return steps.Texts(buckets.pad(list(places), height, width), lengths, sources, keys, into)
+        return steps.Texts(buckets.pad(list(places), height, width), lengths, sources, keys, counts, into)
 
-    def _reply(self, slot: int, index: int, ids: np.ndarray, logprobs: np.ndarray, active: bool) -> Reply | None:
-        """The reply in a slot if it is complete."""
-        found = ids.tolist()
-        kept = _before_stop(found, self.settings.stop_texts, self.decode) if self._may_stop(slot, found) else None
-        if kept is None and active:
+    def _reply(self, slot: int, index: int, ids: list[int], logprobs: list[float], active: bool) -> Reply | None:
+        """The reply in a slot if it is complete, or as long as it may become."""
+        most, stops = self.settings.max_new if self.caps is None else self.caps[index], self.settings.stop_texts
+        drawn = ids[:most]
+        found = stopping.cut(drawn, stops, self.decode) if self._may_stop(slot, drawn) else None
+        if found is None and active and len(drawn) < most:
             return None
-        ended = kept is not None or found[-1] in self.settings.stop_ids
-        kept = len(found) if kept is None else kept
-        return Reply(index, found[:kept], logprobs[:kept].tolist(), ended)
+        ended = found is not None or drawn[-1] in self.settings.stop_ids
+        kept, text = found or (len(drawn), self.decode(drawn) if self.decode else "")
+        return Reply(index, drawn[:kept], logprobs[:kept], ended, text)
 
     def _may_stop(self, slot: int, ids: list[int]) -> bool:
-        """Whether a stop text may have come since the last look; what was read then is not decoded again."""
+        """Whether a stop text may have come since the last look; most of what was read then is not decoded again."""
         stops = self.settings.stop_texts
         if not stops:
             return False
-        # One that began before reaches back by no more tokens than it has characters.
-        fresh = ids[max(0, self.looked[slot] - max(map(len, stops))) :]
-        self.looked[slot] = len(ids)
-        text = self.decode(fresh)
+        seen, self.looked[slot] = self.looked[slot], len(ids)
+        text = stopping.fresh(ids, seen, max(map(len, stops)), self.decode)
         return any(stop in text for stop in stops)
-
-
-def _before_stop(ids: list[int], stops: Sequence[str], decode: Decode) -> int | None:
-    """How many of `ids` stand wholly before the first stop text; None if there is none."""
-    text = decode(ids)
-    found = [at for at in (text.find(stop) for stop in stops) if at >= 0]
-    if not found:
-        return None
-    return next(kept for kept in range(len(ids), -1, -1) if len(decode(ids[:kept])) <= min(found))

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from cai_jax.engine import buckets
+from cai_jax.engine import buckets, reach
 from cai_jax.models import decoder
 from cai_jax.models.attention import KV, Prefix
 from cai_jax.models.config import Config
@@ -21,13 +21,21 @@ def make_prefix(params: decoder.Params, config: Config, ids: Sequence[int], befo
     """Keys and values of `ids` for `prefix=` of this package's functions; the rows continue after them.
 
     Stored padded to a power of two, so that prefixes of similar length share compiled functions; `before` is what
-    they stand behind themselves. Raises ValueError if `ids` is empty or fills the model's context.
+    they stand behind themselves. Read twice where long texts see it otherwise (engine/reach.py). Raises ValueError if
+    `ids` is empty or fills the model's context.
     """
     if not ids:
         raise ValueError("a prefix needs at least one token; pass prefix=None for none")
     room = config.max_position - length_of(before)
     if len(ids) >= room:
         raise ValueError(f"the prefix has {len(ids)} tokens, but the model's context is {room}")
+    short, *long = (
+        _made(params, each, ids, reach.seen(before, number > 0)) for number, each in enumerate(reach.sets(config))
+    )
+    return short._replace(long=long[0]) if long else short
+
+
+def _made(params: decoder.Params, config: Config, ids: Sequence[int], before: Prefix | None) -> Prefix:
     with on_mesh_of(params):
         rows = read(params, config, buckets.pad([ids], 1, buckets.power(len(ids))), before)
         return Prefix(jax.tree.map(lambda leaf: leaf[0], rows), np.int32(len(ids)), before)

@@ -24,7 +24,8 @@ def scaled_logprobs(logits: Array, temperature: Array, top_p: Array) -> Array:
     """Log-probabilities of the distribution that is sampled: logits `[B, V]` -> float32 `[B, V]`.
 
     Logits are divided by the temperature (by 1 where it is 0, the greedy limit), then cut to the nucleus:
-    the fewest most likely tokens that hold at least `top_p` of the mass (Holtzman et al. 2019), renormalised.
+    the fewest most likely tokens that hold at least `top_p` of the mass (Holtzman et al. 2019), renormalised. Of
+    equally likely ones those with the lowest ids are kept.
     """
     logprobs = jax.nn.log_softmax(logits / jnp.where(temperature > 0, temperature, 1.0), axis=-1)
     # The sort costs more than the model's step on CPU, hence the branch.
@@ -76,6 +77,10 @@ def _nucleus(logprobs: Array, top_p: Array) -> Array:
     ordered = jnp.sort(logprobs, axis=-1, descending=True)
     mass = jnp.cumsum(jnp.exp(ordered), axis=-1)
     # A token is kept if the likelier ones do not reach top_p yet; the first always is.
-    kept = jnp.sum(mass < top_p, axis=-1, keepdims=True)
-    least = jnp.take_along_axis(ordered, jnp.minimum(kept, logprobs.shape[-1] - 1), axis=-1)
-    return jax.nn.log_softmax(jnp.where(logprobs >= least, logprobs, -jnp.inf), axis=-1)
+    last = jnp.minimum(jnp.sum(mass < top_p, axis=-1, keepdims=True), logprobs.shape[-1] - 1)
+    least = jnp.take_along_axis(ordered, last, axis=-1)
+    # Of those that are as likely as the last that is kept, as many as still fit, in the order of their ids.
+    tied, likelier = logprobs == least, logprobs > least
+    room = last + 1 - jnp.sum(likelier, axis=-1, keepdims=True)
+    kept = likelier | (tied & (jnp.cumsum(tied, axis=-1) <= room))
+    return jax.nn.log_softmax(jnp.where(kept, logprobs, -jnp.inf), axis=-1)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from cai_jax.engine import buckets, worth
+from cai_jax.engine import buckets, reach, worth
 from cai_jax.engine.options import Tail
 from cai_jax.engine.plan import Plan, plan
 from cai_jax.engine.prefix import length_of, make_prefix, read
@@ -50,10 +50,15 @@ def score_options(
     result = np.zeros((len(rows), len(options)), np.float32)
     tail = Tail.of(options)
     at_once = tokens or worth.at_once(target.platform()) * shards_of(params)
-    scorer = _Scorer(params, config, rows, tail, at_once, plan(config, rows, tail.tokens.size))
-    with on_mesh_of(params):
-        for node, scores in scorer.run(prefix):
-            result[node.rows] = scores
+    before = length_of(prefix) + max(map(len, options)) - 1  # an option's last token is predicted, and not read
+    for long, (each, numbers) in enumerate(reach.apart(config, [len(row) + before for row in rows])):
+        if not numbers:
+            continue
+        some = [rows[number] for number in numbers]
+        scorer = _Scorer(params, each, some, tail, at_once, plan(each, some, tail.tokens.size))
+        with on_mesh_of(params):
+            for node, scores in scorer.run(reach.seen(prefix, bool(long))):
+                result[[numbers[row] for row in node.rows]] = scores
     return result
 
 

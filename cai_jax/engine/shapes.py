@@ -30,7 +30,7 @@ def texts(settings: Sampling) -> steps.Texts:
     """As many different prompts as are read at once, all of them long."""
     count, width = settings.batch, buckets.power(settings.longest)
     one = Shape((count,), jnp.int32)
-    return steps.Texts(Shape((count, width), jnp.int32), one, one, Shape((count, 2), jnp.uint32), one)
+    return steps.Texts(Shape((count, width), jnp.int32), one, one, Shape((count, 2), jnp.uint32), one, one)
 
 
 def decoding(settings: Sampling) -> tuple:

@@ -74,14 +74,16 @@ class Texts(NamedTuple):
     """Prompts to be read, and where they go.
 
     rows: int32 `[P, T]`, different prompts; lengths: int32 `[P]`.
-    sources: int32 `[I]`, which prompt a slot continues; keys: uint32 `[I, 2]`, of its draws; slots: int32 `[I]`, its
-    number. A slot numbered B, which does not exist, is written nowhere.
+    sources: int32 `[I]`, which prompt a slot continues; keys: uint32 `[I, 2]`, of its draws; counts: int32 `[I]`, how
+    many were made before, whose tokens are the prompt's last; slots: int32 `[I]`, its number. A slot numbered B, which
+    does not exist, is written nowhere.
     """
 
     rows: Array
     lengths: Array
     sources: Array
     keys: Array
+    counts: Array
     slots: Array
 
 
@@ -92,7 +94,7 @@ def fill(params: decoder.Params, config: Config, state: State, texts: Texts, pre
     Draws nothing: decode reads each row's last token again, which costs it a step and spares every prefill shape a
     compiled sampler.
     """
-    rows, lengths, sources, keys, slots = texts
+    rows, lengths, sources, keys, counts, slots = texts
     _, layers = decoder.prefill(params, config, constrain(rows, ROWS), prefix=prefix, dtype=params["embed"].dtype)
     last = jnp.take_along_axis(rows, lengths[:, None] - 1, axis=1)[:, 0]
 
@@ -107,7 +109,7 @@ def fill(params: decoder.Params, config: Config, state: State, texts: Texts, pre
             cache=jax.tree.map(put_cache, state.cache, layers),
             lengths=put(state.lengths, lengths[sources] - 1),
             newest=put(state.newest, last[sources]),
-            counts=put(state.counts, jnp.zeros_like(slots)),
+            counts=put(state.counts, counts),
             keys=put(state.keys, keys),
             active=put(state.active, jnp.ones(slots.shape, bool)),
         )

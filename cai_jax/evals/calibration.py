@@ -1,40 +1,183 @@
-"""Expected calibration error."""
+"""How far probabilities are from how often they are right: expected calibration error, Brier score, AUROC."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
-from cai_jax.evals.intervals import SEED, supported
+from cai_jax.evals.bootstrap import SEED, percentiles, totals
+from cai_jax.evals.intervals import unseen
 
-DRAWS = 1000
+REDRAWS = 1_000  # of labels as a calibrated judge's would fall: their mean is known to 2 % of itself
+_CHUNK = 4_000_000  # labels in memory at once: 32 MB
 
 
-def expected_error(confidence: np.ndarray, right: np.ndarray, bins: int) -> tuple[float, list[list[float]]]:
-    """Σ (n_b / n) |accuracy_b - confidence_b| over equal-width bins of [0.5, 1] (arXiv 1706.04599, eq. 3).
+@dataclass(frozen=True)
+class Reliability:
+    """How reliable probabilities are, beside labels.
+
+    Attributes:
+      error: expected calibration error, what chance adds to it taken off.
+      low, high: its interval; `low` is above 0 only where labels of a calibrated judge would hardly err so much.
+      plain: Σ (n_b / n) |accuracy_b - confidence_b| over bins of equal width (arXiv 1706.04599, eq. 3), with chance.
+      chance: what that formula finds on average where the probabilities are right: it takes absolute values, so that
+        every bin's noise counts as error.
+      by_mass: the same as `error` over bins of equal numbers of labels.
+      brier: mean squared distance between probability and label (Brier, 1950).
+      auroc: probability that the label 1 has the higher probability of two labels that differ; None without both.
+      curve: mean confidence, accuracy and number of labels of every filled bin of equal width.
+    """
+
+    error: float
+    low: float
+    high: float
+    plain: float
+    chance: float
+    by_mass: float
+    brier: float
+    auroc: float | None
+    curve: list[list[float]]
+
+
+def reliability(
+    p: np.ndarray, truth: np.ndarray, clusters: Sequence[str], bins: int, level: float = 0.95
+) -> Reliability:
+    """Compares probabilities with labels.
 
     Args:
-      confidence: float [N] in [0.5, 1]; right: float [N], 0 or 1, or 0.5 for a tie.
+      p: float [N], the probability that the label is 1; truth: float [N], 0 or 1.
+      clusters: N names; labels of one name may depend on one another.
+      bins: of confidence, between one half and one.
+      level: of the interval.
+    """
+    confidence = np.maximum(p, 1.0 - p)
+    right = np.where(p == 0.5, 0.5, (p > 0.5) == (truth > 0.5)).astype(float)
+    width = _Binned(confidence, right, clusters, _by_width(confidence, bins))
+    mass = _Binned(confidence, right, clusters, _by_mass(confidence, bins))
+    low, high = width.interval(level)
+    return Reliability(
+        width.error,
+        low,
+        high,
+        width.plain,
+        float(width.redrawn.mean()),
+        mass.error,
+        float(np.mean((p - truth) ** 2)),
+        auroc(p, truth),
+        width.curve,
+    )
+
+
+def auroc(p: np.ndarray, truth: np.ndarray) -> float | None:
+    """Area under the ROC curve, by ranks, equal probabilities sharing theirs (Mann and Whitney, 1947)."""
+    ones = int((truth > 0.5).sum())
+    zeros = len(truth) - ones
+    if not ones or not zeros:
+        return None
+    _, place, repeats = np.unique(p, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(repeats) - (repeats - 1) / 2)[place]
+    return float((ranks[truth > 0.5].sum() - ones * (ones + 1) / 2) / (ones * zeros))
+
+
+class _Binned:
+    """Labels in bins: the error is Σ_b |R_b| / n, where R_b is the sum of right less confidence in bin b."""
+
+    def __init__(self, confidence: np.ndarray, right: np.ndarray, clusters: Sequence[str], place: np.ndarray) -> None:
+        residual = right - confidence
+        self.curve = _curve(place, confidence, right)
+        self.plain = float(np.abs(np.bincount(place, residual)).sum() / len(residual))
+        names, member = np.unique(np.asarray(clusters), return_inverse=True)
+        # Of every cluster: its number of labels, then its sum of residuals in every bin.
+        self.clusters = np.zeros((len(names), place.max() + 2))
+        np.add.at(self.clusters, (member, 0), 1.0)
+        np.add.at(self.clusters, (member, place + 1), residual)
+        effect = self._effect(residual, member)
+        self.redrawn = _redrawn(confidence, place, effect)
+        noise = np.sqrt(effect * np.bincount(place, confidence * (1.0 - confidence)))
+        self.error = self.plain * _signal(np.bincount(place, residual), noise)
+
+    @staticmethod
+    def _effect(residual: np.ndarray, member: np.ndarray) -> float:
+        """The design effect: how much more labels of one cluster err together than apart; at least 1."""
+        apart = float((residual**2).sum())
+        return max(1.0, float((np.bincount(member, residual) ** 2).sum()) / apart) if apart else 1.0
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """The two-sided interval of the error.
+
+        The bootstrap's spread about its mean, since every draw's error has noise of its own: below the estimate, and
+        above what the formula found, of which nothing is taken off lest noise pass for its absence. Redrawn labels
+        say how far errors spread that are too rare to have happened yet.
+        """
+        drawn = totals(self.clusters)
+        errors = np.abs(drawn[:, 1:]).sum(1) / drawn[:, 0]
+        below, above = (bound - float(errors.mean()) for bound in percentiles(errors, level))
+        tail = (1.0 - level) / 2
+        above = max(above, float(np.quantile(self.redrawn, 1.0 - tail) - self.redrawn.mean()))
+        low, high = self.error + below, self.plain + above
+        if 0.5 ** len(self.clusters) > tail:  # too few clusters for any bootstrap
+            high += unseen(len(self.clusters), level) * (1.0 - high)
+        by_chance = float(np.mean(self.redrawn >= self.plain - 1e-12))
+        return max(0.0, low) if by_chance < tail else 0.0, min(1.0, high)
+
+
+def _signal(found: np.ndarray, noise: np.ndarray) -> float:
+    """How much of the bins' sums of residuals is error, 0..1; the rest is noise.
+
+    Args:
+      found: R_b, float64 [bins]; noise: their standard deviations where the probabilities are right, float64 [bins].
 
     Returns:
-      The error, and for every filled bin its mean confidence, accuracy and size.
+      The s for which sums s · R_b with this noise are expected to be as large as those that were found, Σ |R_b|. It
+      is 0 where noise alone would be as large, and nearly 1 where the error is far beyond the noise.
     """
-    place = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
-    curve = [
-        [float(confidence[place == b].mean()), float(right[place == b].mean()), float((place == b).sum())]
-        for b in range(bins)
-        if (place == b).any()
-    ]
-    return sum(n * abs(accuracy - mean) for mean, accuracy, n in curve) / len(confidence), curve
+    from scipy.special import ndtr
+
+    sizes, scale = np.abs(found), np.maximum(noise, 1e-12)
+
+    def expected(share: float) -> float:  # of a folded normal distribution in every bin
+        ratio = share * sizes / scale
+        return float(
+            (scale * (2.0 / np.pi) ** 0.5 * np.exp(-(ratio**2) / 2) + share * sizes * (1 - 2 * ndtr(-ratio))).sum()
+        )
+
+    low, high = 0.0, 1.0
+    if expected(low) >= sizes.sum():
+        return 0.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if expected(middle) < sizes.sum() else (low, middle)
+    return low
 
 
-def interval(ids: np.ndarray, confidence: np.ndarray, right: np.ndarray, bins: int) -> tuple[float, float]:
-    """95 % percentile interval over bootstrap draws of whole prompts, widened by `intervals.supported`."""
+def _redrawn(confidence: np.ndarray, place: np.ndarray, effect: float) -> np.ndarray:
+    """Errors found where each label is right with the probability that is its confidence, float64 [REDRAWS]."""
     rng = np.random.default_rng(SEED)
-    names, place = np.unique(ids, return_inverse=True)
-    members = [np.flatnonzero(place == number) for number in range(len(names))]
+    bins = np.zeros((len(place), place.max() + 1))
+    bins[np.arange(len(place)), place] = 1.0
+    step = max(1, _CHUNK // len(place))
     found = []
-    for _ in range(DRAWS):
-        chosen = np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))])
-        found.append(expected_error(confidence[chosen], right[chosen], bins)[0])
-    low, high = np.percentile(found, (2.5, 97.5))
-    return supported(float(low), float(high), len(names))
+    for start in range(0, REDRAWS, step):
+        right = rng.random((min(step, REDRAWS - start), len(place))) < confidence
+        found.append(np.abs((right - confidence) @ bins).sum(1))
+    return effect**0.5 * np.concatenate(found) / len(place)
+
+
+def _by_width(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """The bin of every label, int [N], of bins of equal width between one half and one."""
+    return np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
+
+
+def _by_mass(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """The bin of every label, int [N], of bins of equal numbers of labels; equal confidences share one."""
+    ranks = np.searchsorted(np.sort(confidence), confidence)
+    return np.minimum(ranks * bins // len(confidence), bins - 1)
+
+
+def _curve(place: np.ndarray, confidence: np.ndarray, right: np.ndarray) -> list[list[float]]:
+    sizes = np.bincount(place)
+    filled = sizes > 0
+    columns = (np.bincount(place, confidence)[filled], np.bincount(place, right)[filled])
+    return np.stack([*(column / sizes[filled] for column in columns), sizes[filled]], axis=1).tolist()

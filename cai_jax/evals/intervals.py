@@ -1,88 +1,184 @@
-"""Bootstrap intervals, clustered by prompt: rows of one prompt are drawn together (Efron and Tibshirani, 1993).
+"""Confidence intervals of means and of paired differences of means, over clusters of rows.
 
-Metric rows are `{"id": prompt id, "value": float in [0, 1]}`; the metric is their mean.
+Metric rows are `{"id": prompt id, "value": float in [0, 1]}` and, where prompts belong together, `"cluster"`: the
+metric is their mean, and what is independent of one another are the clusters, or the prompts where there are none.
+
+Two intervals are joined, since each is too narrow where the other is right: the percentile bootstrap, which knows the
+distribution of the values but not what has not happened yet, and the exact binomial one (Clopper and Pearson, 1934)
+at the effective number of trials (Korn and Graubard, 1998), which is right for rare events.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-DRAWS = 10_000
-SEED = 20221215
+from cai_jax.evals.bootstrap import percentiles, totals
+
+# From so many clusters that differ on, the bootstrap's error in a test of the difference is near its level; below, the
+# sign test decides, which is exact.
+FEW_DIFFER = 16
 Row = Mapping[str, Any]
+_NOTHING = (float("nan"),) * 3
 
 
 def interval(rows: Iterable[Row], level: float = 0.95) -> tuple[float, float, float]:
-    """The mean of a metric's rows and its percentile interval, widened by `supported`.
+    """The mean of a metric's rows and its two-sided interval.
 
     Returns:
-      `(value, low, high)`; all NaN without rows.
+      `(value, low, high)`, `low` and `high` within [0, 1]; all NaN without rows.
     """
-    sums, sizes, ids = _clusters(rows)
-    if not ids:
-        return (float("nan"),) * 3
-    low, high = _percentiles(_means(sums, sizes), level)
-    return float(sums.sum() / sizes.sum()), *supported(low, high, len(ids), level)
+    sample = _Sample.of(rows)
+    if not sample.prompts:
+        return _NOTHING
+    drawn = totals(np.stack([sample.sums, sample.sizes], axis=1))
+    low, high = percentiles(drawn[:, 0] / drawn[:, 1], level)
+    missed = unseen(len(sample.sums), level)
+    low, high = low - missed * sample.values.min(), high + missed * (1.0 - sample.values.max())
+    least, most = sample.exact(level)
+    return sample.mean, max(0.0, min(low, least)), min(1.0, max(high, most))
 
 
 def difference(left: Iterable[Row], right: Iterable[Row], level: float = 0.95) -> tuple[float, float, float]:
-    """The mean of `left` less that of `right`, over the same prompts, and the interval of the paired difference.
+    """The mean of `left` less that of `right` over the same prompts, and the interval of the paired difference.
+
+    The exact intervals of the two sides are joined by their variance estimates recovered (MOVER), with the
+    correlation between the sides (Newcombe, 1998, "Improved confidence intervals for the difference between binomial
+    proportions based on paired data", method 10).
+
+    Returns:
+      `(value, low, high)`, `low` and `high` within [-1, 1]; all NaN without rows.
 
     Raises:
-      ValueError: the two sides were not measured on the same prompts.
+      ValueError: the two sides were not measured on the same prompts, or group them differently.
     """
-    first, first_sizes, ids = _clusters(left)
-    second, second_sizes, other = _clusters(right)
-    if ids != other:
+    one, other = _Sample.of(left), _Sample.of(right)
+    if one.prompts != other.prompts:
         raise ValueError("the two sides were measured on different prompts")
-    if not ids:
-        return (float("nan"),) * 3
-    value = first.sum() / first_sizes.sum() - second.sum() / second_sizes.sum()
-    low, high = _percentiles(_means(first, first_sizes) - _means(second, second_sizes), level)
-    return float(value), *supported(low, high, len(ids), level, least=-1.0)
+    if one.names != other.names:
+        raise ValueError("the two sides group their prompts into different clusters")
+    if not one.prompts:
+        return _NOTHING
+    value = one.mean - other.mean
+    drawn = totals(np.stack([one.sums, one.sizes, other.sums, other.sizes], axis=1))
+    low, high = percentiles(drawn[:, 0] / drawn[:, 1] - drawn[:, 2] / drawn[:, 3], level)
+    if high - low < 1e-12 or 0.5 ** len(one.sums) > (1.0 - level) / 2:
+        # Alike everywhere, or too few clusters even for a sign test: what was not seen may still be.
+        missed = unseen(len(one.sums), level)
+        low, high = low - missed * (low + 1.0), high + missed * (1.0 - high)
+    least, most = _recovered(one, other, level)
+    low, high = max(-1.0, min(low, least)), min(1.0, max(high, most))
+    if not _differ(one.sums / one.sizes - other.sums / other.sizes, level):
+        low, high = min(low, 0.0), max(high, 0.0)
+    return value, low, high
 
 
-def supported(
-    low: float, high: float, prompts: int, level: float = 0.95, *, least: float = 0.0, greatest: float = 1.0
-) -> tuple[float, float]:
-    """A bootstrap interval, widened where so many prompts cannot support it.
+def clopper_pearson(successes: float, trials: float, level: float = 0.95) -> tuple[float, float]:
+    """The exact two-sided interval of a probability, also for numbers of trials that are not whole."""
+    from scipy.special import betaincinv
 
-    Resampling only repeats what was seen: prompts that all say the same would claim certainty, and a handful nearly
-    so. What n prompts have not shown may still happen with a probability of up to 1 - (α/2)^(1/n) (Clopper and
-    Pearson, 1934; about 3.7/n at 95 %), and then with the least or greatest value there is. This allows for it where
-    the interval is a point, and where n prompts could not reach the level even in a sign test, 2^(1-n) > α: fewer
-    than 6 at 95 %.
-
-    Args:
-      low, high: the bootstrap's interval; prompts: n; level: 1 - α.
-      least, greatest: bounds of a prompt's value.
-    """
     tail = (1.0 - level) / 2
-    if high - low > 1e-12 and 0.5**prompts <= tail:
-        return low, high
-    unseen = 1.0 - tail ** (1.0 / prompts)
-    return low - unseen * (low - least), high + unseen * (greatest - high)
+    failures = trials - successes
+    low = float(betaincinv(successes, failures + 1.0, tail)) if successes > 0 else 0.0
+    high = float(betaincinv(successes + 1.0, failures, 1.0 - tail)) if failures > 0 else 1.0
+    return low, high
 
 
-def _clusters(rows: Iterable[Row]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Sum and number of the values of every prompt, float64 [N] each, in the order of their ids."""
-    values: dict[str, list[float]] = {}
-    for row in rows:
-        values.setdefault(row["id"], []).append(float(row["value"]))
-    ids = sorted(values)
-    return np.array([sum(values[i]) for i in ids]), np.array([float(len(values[i])) for i in ids]), ids
+@dataclass(frozen=True)
+class _Sample:
+    """A metric's rows by cluster.
+
+    Attributes:
+      prompts: their ids.
+      names: of the clusters, sorted.
+      sums, sizes: sum and number of the values of every cluster, float64 [clusters].
+      values: of every row, float64 [rows].
+    """
+
+    prompts: frozenset[str]
+    names: tuple[str, ...]
+    sums: np.ndarray
+    sizes: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> _Sample:
+        prompts, clusters = set(), {}
+        for row in rows:
+            prompts.add(row["id"])
+            clusters.setdefault(row.get("cluster", row["id"]), []).append(float(row["value"]))
+        names = tuple(sorted(clusters))
+        return cls(
+            frozenset(prompts),
+            names,
+            np.array([sum(clusters[name]) for name in names]),
+            np.array([float(len(clusters[name])) for name in names]),
+            np.array([value for name in names for value in clusters[name]]),
+        )
+
+    @property
+    def mean(self) -> float:
+        return float(self.sums.sum() / self.sizes.sum())
+
+    @property
+    def residuals(self) -> np.ndarray:
+        """What every cluster adds to the error of the mean, times the number of rows; float64 [clusters]."""
+        return self.sums - self.mean * self.sizes
+
+    def exact(self, level: float) -> tuple[float, float]:
+        """Clopper and Pearson's interval at the effective number of trials."""
+        if self.mean in (0.0, 1.0):
+            return clopper_pearson(self.mean * len(self.sums), len(self.sums), level)
+        trials = self._trials(level)
+        # Soft values that are all alike are as good as endlessly many trials.
+        return clopper_pearson(self.mean * trials, trials, level) if np.isfinite(trials) else (self.mean, self.mean)
+
+    def _trials(self, level: float) -> float:
+        """How many independent trials would tell as much as these rows (Korn and Graubard, 1998).
+
+        Independent rows of values between 0 and 1 are worth more than one trial each; clusters divide that by their
+        design effect, which is not allowed to be below one, and by what few clusters leave unknown of it.
+        """
+        from scipy.special import stdtrit
+
+        rows, clusters = len(self.values), len(self.sums)
+        if clusters == 1:
+            return 1.0
+        spread = float(((self.values - self.mean) ** 2).sum())
+        if spread < 1e-12 * rows:
+            return float("inf")
+        between = float((self.residuals**2).sum()) * clusters / (clusters - 1)
+        effect = max(1.0, between / (spread * rows / (rows - 1)))
+        known = stdtrit([rows - 1, clusters - 1], (1.0 + level) / 2)
+        return self.mean * (1.0 - self.mean) * rows**2 / spread / effect * float(known[0] / known[1]) ** 2
 
 
-def _means(sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The mean of every bootstrap draw of prompts, float64 [DRAWS]; the draws depend on their number only."""
-    count = len(sums)
-    counts = np.random.default_rng(SEED).multinomial(count, np.full(count, 1.0 / count), size=DRAWS)
-    return (counts @ sums) / (counts @ sizes)
+def unseen(clusters: int, level: float) -> float:
+    """The probability that what no cluster has shown may still have: 3.7 of their number at 95 % (as for 0 of n)."""
+    return 1.0 - ((1.0 - level) / 2) ** (1.0 / clusters)
 
 
-def _percentiles(means: np.ndarray, level: float) -> tuple[float, float]:
-    low, high = np.percentile(means, (50.0 * (1.0 - level), 50.0 * (1.0 + level)))
-    return float(low), float(high)
+def _recovered(one: _Sample, other: _Sample, level: float) -> tuple[float, float]:
+    """The interval of the difference from the exact intervals of its sides (see `difference`)."""
+    low, high = one.exact(level)
+    other_low, other_high = other.exact(level)
+    sizes = np.linalg.norm(one.residuals) * np.linalg.norm(other.residuals)
+    correlation = float(one.residuals @ other.residuals / sizes) if sizes > 1e-12 else 0.0
+
+    def joined(a: float, b: float) -> float:
+        return max(0.0, a * a - 2.0 * correlation * a * b + b * b) ** 0.5
+
+    value = one.mean - other.mean
+    below, above = joined(one.mean - low, other_high - other.mean), joined(high - one.mean, other.mean - other_low)
+    return value - below, value + above
+
+
+def _differ(differences: np.ndarray, level: float) -> bool:
+    """Whether clusters that differ are too many for the sign test, or it tells their differences from chance."""
+    from scipy.special import bdtr
+
+    up, down = int((differences > 1e-12).sum()), int((differences < -1e-12).sum())
+    return up + down >= FEW_DIFFER or 2.0 * float(bdtr(min(up, down), up + down, 0.5)) < 1.0 - level

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.lang import ast, calls, rules, settings, units
+from cai_jax.lang import ast, calls, rules, selfjudged, settings, units
 from cai_jax.lang.calls import Given, Site
-from cai_jax.lang.diagnostics import Label, did_you_mean, listed
+from cai_jax.lang.diagnostics import Label, listed
+from cai_jax.lang.knobs import TRUTH
 from cai_jax.lang.scope import SCHEMES, Scope, describe, has_scheme
 from cai_jax.lang.source import Span
 from cai_jax.lang.types import REQUIRED, Call, Kind, Param, Signature, Type
@@ -41,6 +43,10 @@ class Applying(Scope, ABC):
 
     def apply(self, site: Site, given: list[Given], schedule: Mapping[str, Any]) -> Value:
         """Calls a stage: matches and checks its arguments, lifts models and flows, and makes the artefact."""
+        lost = [argument for argument in given if self._lacks_sign(site, argument)]
+        if lost:
+            self.glance([argument for argument in given if argument not in lost])
+            return FAILED
         matched = calls.match(site, given, self.report)
         if matched is None:
             self.glance(given)
@@ -62,11 +68,40 @@ class Applying(Scope, ABC):
         if not sound:
             return FAILED
         spans = {name: argument.span for name, argument in matched.items()}
-        measured = {name: argument.span.on_one_line for name, argument in matched.items()}
+        written = {name: (argument.span.on_one_line, artefacts.get(name)) for name, argument in matched.items()}
         lifted = self._lift(site, artefacts, spans)
         if isinstance(lifted, Failed):
             return FAILED
-        return self.make(site, lifted, values, spans, schedule, measured)
+        knobs = {name for name, argument in matched.items() if argument.expr and self.is_tuned(argument.expr)}
+        rules.effective(site, self._as_call(lifted, values), spans, knobs, self.report)
+        rules.unlike(site, {**values, **lifted}, spans, self.report)
+        return self.make(site, lifted, values, spans, schedule, written)
+
+    def _lacks_sign(self, site: Site, argument: Given) -> bool:
+        """Whether an argument is like `epochs2` where `epochs=2` is meant, and is reported."""
+        found = re.match(r"[A-Za-z_]\w*", argument.span.text) if argument.expr and not argument.name else None
+        word = found[0] if found else ""
+        if not word or word in self.values or word in self.later:
+            return False
+        for param in site.signature.params:
+            value = word.removeprefix(param.name)
+            likely = value[:1].isdigit() or value in param.choices or value in TRUTH or value in self.values
+            if value != word and likely:
+                span = Span(argument.span.source, argument.span.start, argument.span.start + len(word))
+                message = f"`{site.name}` has no parameter `{word}`"
+                hint = f"write  {param.name}={argument.span.on_one_line.removeprefix(param.name)}"
+                self.report.report("E231", message, span, "unknown", hint=hint)
+                self.world.used.add(value)
+                return True
+        return False
+
+    def is_tuned(self, expr: ast.Expr) -> bool:
+        """Whether a knob enters the value of an expression."""
+        return any(isinstance(self.values.get(name), Scalar) for name in ast.names(expr))
+
+    def _as_call(self, artefacts: Mapping[str, Any], values: Mapping[str, Any]) -> Call:
+        types = {name: tuple(v.type for v in a) if isinstance(a, tuple) else a.type for name, a in artefacts.items()}
+        return Call(values, types, self.world.resolve)
 
     def _artefact(self, site: Site, param: Param, argument: Given) -> Any:
         """The value of an artefact argument: an artefact, a flow, or a tuple where the parameter takes many."""
@@ -129,7 +164,8 @@ class Applying(Scope, ABC):
         if has_scheme(path) or os.path.exists(self.world.resolve(path)):
             return True
         scheme, colon, _ = path.partition(":")
-        hint = (did_you_mean(scheme + colon, SCHEMES) if colon else "") or "paths are relative to the program"
+        meant = self.report.did_you_mean(scheme + colon, SCHEMES) if colon else ""
+        hint = meant or "paths are relative to the program"
         self.report.report("E221", f"there is no file `{path}`", span, "not found", hint=hint)
         return False
 
@@ -166,7 +202,14 @@ class Applying(Scope, ABC):
             message = f"the flow `{flow.name}` takes Prompts, not {describe(prompts)}"
             self.report.report("E208", message, given[0].span, f"is {describe(prompts)}")
             return FAILED
-        return self._with_hole(flow.expr, prompts)
+        return self._flowed(flow, prompts)
+
+    def _flowed(self, flow: Flow, prompts: Artefact) -> Value:
+        """What a flow makes of prompts: worked out once, since flows may be built from flows over and over."""
+        key = id(flow), id(prompts)
+        if key not in self.flowed:
+            self.flowed[key] = self._with_hole(flow.expr, prompts)
+        return self.flowed[key]
 
     def _lift(self, site: Site, artefacts: dict[str, Any], spans: Mapping[str, Span]) -> dict[str, Any] | Failed:
         """Turns a model or flow into the replies that a parameter wants, on the prompts given beside it."""
@@ -196,13 +239,13 @@ class Applying(Scope, ABC):
                 self.report.report("E208", message, spans[param.name], f"makes {made.type.kind}")
                 return FAILED
             lifted[param.name] = made
-        return lifted
+        return lifted if rules.same_prompts(site, lifted, spans, self.report) else FAILED
 
     def _replies(
         self, site: Site, param: Param, value: Artefact | Flow, prompts: Artefact, spans: Mapping[str, Span]
     ) -> Value:
         if isinstance(value, Flow):
-            return self._with_hole(value.expr, prompts)
+            return self._flowed(value, prompts)
         stage = self.world.signatures[param.lift]
         places = {}
         for made in (prompts, value):
@@ -219,20 +262,21 @@ class Applying(Scope, ABC):
         values: Mapping[str, Any],
         spans: Mapping[str, Span],
         schedule: Mapping[str, Any] | None = None,
-        measured: Mapping[str, str] | None = None,
+        written: Mapping[str, tuple[str, Any]] | None = None,
     ) -> Artefact | Failed:
         """The artefact of a matched call, after the stage's own check; FAILED if that finds an error."""
         artefacts = rules.inherited(site, dict(artefacts), self.report)
         if artefacts is None:
             return FAILED
-        types = {name: tuple(v.type for v in a) if isinstance(a, tuple) else a.type for name, a in artefacts.items()}
-        call = Call(values, types, self.world.resolve)
+        call = self._as_call(artefacts, values)
         schedule = dict(schedule or {})
         sound = rules.stage_check(site, call, spans, self.report)
         sound = rules.batch_fits(site, values, {**self.run, **schedule}, spans, self.report) and sound
+        sound = rules.heads_split(site, call.types, {**self.run, **schedule}, spans, self.report) and sound
         sound = rules.fresh(site, artefacts, spans, self.report) and sound
         if not sound:
             return FAILED
+        selfjudged.warn(site, artefacts, spans, self.report)
         draws = site.signature.group in ("stage", "metric")
         made = Artefact(
             stage=site.signature.name,
@@ -243,7 +287,7 @@ class Applying(Scope, ABC):
             span=site.span,
             meaning={name: self.run[name] for name in settings.MEANING} if draws else {},
             schedule=schedule if draws else {},
-            written=measured or {},
+            written=written or {},
         )
         return self.world.intern(made)
 
@@ -255,7 +299,7 @@ class Applying(Scope, ABC):
             param = next((param for param in known if name and param.name == name.id), None)
             if param is None:
                 names = [param.name for param in known]
-                hint = (did_you_mean(name.id, names) if name else "") or f"known are {listed(names, 'and')}"
+                hint = (self.report.did_you_mean(name.id, names) if name else "") or f"known are {listed(names, 'and')}"
                 what = f"`{where}` has no setting `{name.id}`" if name else f"settings of `{where}` have names"
                 self.report.report("E255", what, (name or argument).span, hint=hint)
             elif param.name in found:

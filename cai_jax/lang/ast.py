@@ -64,10 +64,10 @@ class Text(Node):
 
 @_node
 class Range(Node):
-    """`low..high`, both included."""
+    """`low..high`, both included; each end is a number or the name of a knob."""
 
-    low: Number
-    high: Number
+    low: Number | Name
+    high: Number | Name
 
 
 @_node
@@ -233,6 +233,8 @@ def parts(expr: Expr) -> tuple[Expr, ...]:
     match expr:
         case List(items=items):
             return items
+        case Range(low=low, high=high):
+            return (low, high)
         case Call(arguments=arguments, settings=settings):
             return tuple(argument.value for argument in (*arguments, *settings))
         case Pipe(source=source, calls=calls):

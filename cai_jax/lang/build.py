@@ -11,7 +11,7 @@ from lark import Token, Tree
 from cai_jax.lang import ast
 from cai_jax.lang.source import Source, Span
 
-NUMBER = r"[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?:[A-Za-z]+|%)?"  # as in the grammar
+NUMBER = r"[0-9](?:_?[0-9])*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?:[A-Za-z]+|%)?"  # as in the grammar
 _ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 BAD_ESCAPE = re.compile(r'\\[^nt"\\]')
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cai_jax.lang import ast
-from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean, listed
+from cai_jax.lang.diagnostics import Diagnostics, Label, listed
 from cai_jax.lang.source import Span
 from cai_jax.lang.types import Param, Signature
 from cai_jax.lang.values import Value
@@ -88,6 +88,6 @@ def _too_many(site: Site, argument: Given, slots: list[Param], report: Diagnosti
 
 def _unknown(site: Site, name: ast.Name, report: Diagnostics) -> bool:
     known = [param.name for param in site.signature.params]
-    hint = did_you_mean(name.id, known) or f"it has {listed(known, 'and')}"
+    hint = report.did_you_mean(name.id, known) or f"it has {listed(known, 'and')}"
     report.report("E231", f"`{site.name}` has no parameter `{name.id}`", name.span, "unknown", hint=hint)
     return False

@@ -8,24 +8,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cai_jax.lang import assets, ast, knobs, rules, settings, units
-from cai_jax.lang.constitutions import Library, constitution
+from cai_jax.lang import assets, ast, claims, knobs, settings, units
+from cai_jax.lang.claims import Side
+from cai_jax.lang.constitutions import Library
 from cai_jax.lang.diagnostics import Diagnostic, Diagnostics, Label
 from cai_jax.lang.elaborate import Elaborator
 from cai_jax.lang.parse import decode, parse
 from cai_jax.lang.scope import World, describe, has_scheme
 from cai_jax.lang.source import Span
 from cai_jax.lang.types import Kind, Signature
-from cai_jax.lang.values import FAILED, Artefact, Failed, Flow, Scalar, Value
+from cai_jax.lang.values import CONSTITUTION, FAILED, Artefact, Failed, Flow, Scalar, Value
 
 _PRODUCTS = (Kind.MODEL, Kind.REWARD_MODEL)
-
-
-class Side(NamedTuple):
-    """One side of an `expect`: a metric plus a constant, or a constant alone."""
-
-    metric: Artefact | None
-    constant: float
+_IN_VAIN = ("E241", "E243", "E246")  # what changes nothing, says nothing, or compares a thing with itself
 
 
 class Claim(NamedTuple):
@@ -119,7 +114,7 @@ class _Checker:
         self.report = report
         self.folder = folder
         self.world = World(signatures, report, self.resolve)
-        self.library = Library(folder, root, report)
+        self.library = Library(folder, root, signatures.get(CONSTITUTION), report)
         self.knobs: dict[str, tuple[knobs.Knob, Scalar]] = {}
         self.constitutions: dict[Span, Artefact | Failed] = {}
 
@@ -152,20 +147,24 @@ class _Checker:
         return tuple(arms)
 
     def _say_which_arm(self, before: int, arms: list[Arm], met: list[set[tuple[str, Span]]]) -> None:
-        """Names the first arm with a mistake, where not all have it."""
+        """Names the first arm with a mistake, where not all have it; what is in vain in some arms only is none."""
+        spared: set[int] = set()
         for index in range(before, len(self.report)):
             found = self.report[index]
             having = [arm for arm, here in zip(arms, met, strict=True) if (found.code, found.span) in here]
             if len(having) < len(arms):
                 message = f"{found.message} (with {knobs.label(having[0].values)})"
                 self.report[index] = replace(found, message=message)
+                spared.add(index)
+        kept = [found for i, found in enumerate(self.report) if not (i in spared and found.code in _IN_VAIN)]
+        self.report[:] = kept
 
     def _constitutions(self) -> None:
         for statement in self.program.statements:
             if isinstance(statement, ast.Use):
                 self.constitutions[statement.span] = self.library.use(statement)
             elif isinstance(statement, ast.Constitution):
-                self.constitutions[statement.span] = constitution(statement, self.folder, self.report)
+                self.constitutions[statement.span] = self.library.constitution(statement)
 
     def _names_once(self) -> None:
         first: dict[str, Span] = {}
@@ -203,7 +202,8 @@ class _Checker:
         for again in found[1:]:
             label = Label(found[0].span, "first here")
             self.report.report("E254", "a program has one `run`", again.span, "again", label)
-        return scope.checked_settings(found[0].settings, settings.RUN, "run") if found else {}
+        given = [scope.checked_settings(each.settings, settings.RUN, "run") for each in found]
+        return given[0] if given else {}
 
     def _statement(
         self, statement: ast.Statement, scope: Elaborator, in_effect: Mapping[str, Scalar], arm: Arm
@@ -228,7 +228,7 @@ class _Checker:
             case _:
                 return
         name = statement.name
-        if name.id not in scope.values:
+        if isinstance(scope.values.get(name.id, FAILED), Failed):
             if isinstance(value, Artefact):
                 value = self.world.intern(value)
             scope.values[name.id] = value
@@ -258,21 +258,19 @@ class _Checker:
         if left.metric is None and right.metric is None:
             self.report.report("E243", "both sides of this `expect` are plain numbers", span, "nothing is measured")
             return
-        if (
-            left.metric
-            and right.metric
-            and rules.data_of(*left.metric.sources()) != rules.data_of(*right.metric.sources())
-        ):
+        if not claims.same_data(left.metric, right.metric):
             message = "the two sides are measured on different data, so their difference means nothing"
             other = Label(statement.right.span, "measured on other data than the left side")
             self.report.report("E244", message, statement.left.span, "", other, hint="measure both on the same split")
             return
+        if vain := claims.in_vain(left, statement.op, right):
+            self.report.report("E243", vain, span, "tells nothing", hint="claim what a run could show to be wrong")
         why = statement.why.value if statement.why else ""
         arm.claims.append(Claim(span.on_one_line, left, statement.op, right, level, why, statement.span))
 
     def _side(self, expr: ast.Expr, scope: Elaborator) -> Side | None:
         terms, signs = ((expr,), ()) if not isinstance(expr, ast.Sum) else (expr.terms, expr.signs)
-        metric, constant, sound = None, 0.0, True
+        metric, numbers, sound = None, [], True
         for sign, term in zip(("+", *signs), terms, strict=True):
             value = scope.evaluate(term)
             if isinstance(value, Failed):
@@ -282,13 +280,16 @@ class _Checker:
                 message, hint = f"`{value.suffix}` does not fit what a metric measures", "write a bare number, or `%`"
                 self.report.report("E238", message, term.span, "", hint=hint)
             elif isinstance(value, Scalar) and value.is_number:
-                constant += value.value if sign == "+" else -value.value
+                numbers.append((sign, value))
             elif isinstance(value, Artefact) and value.type.kind is Kind.METRIC and sign == "+" and metric is None:
                 metric = value
             else:
                 sound = False
                 self._not_a_side(term, value)
-        return Side(metric, constant) if sound else None
+        constant = units.added([Scalar(0.0), *(n for _, n in numbers)], [s for s, _ in numbers], expr.span, self.report)
+        if not sound or isinstance(constant, Failed):
+            return None
+        return Side(metric, constant.value, scope.is_tuned(expr) and bool(numbers))
 
     def _not_a_side(self, term: ast.Expr, value: Value) -> None:
         if isinstance(value, Artefact) and value.type.kind is Kind.METRIC:
@@ -321,11 +322,15 @@ class _Checker:
         last = next((s for s in reversed(self.program.statements) if isinstance(s, ast.Bind)), None)
         failed = {name for s in self.program.statements if isinstance(s, ast.Broken) for name in s.bound}
         known = self.world.used | failed | set(knobs.TRUTH)
+        # Where a bracket or a sign is missing, a name may be the end of a longer word.
+        broken = "".join(f"{word} " for s in self.program.statements if isinstance(s, ast.Broken) for word in s.used)
         if all(isinstance(statement, ast.Constitution) for statement in self.program.statements):
             return  # a file that others `use`
         for statement in self.program.statements:
             name = getattr(statement, "name", None)
             if name is None or isinstance(statement, ast.Sweep) or name.id in known:
+                continue
+            if f"{name.id} " in broken:
                 continue
             value = arms[0].names.get(name.id)
             wrong = value is None and not (isinstance(statement, ast.Let) and name.id in self.knobs)

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from cai_jax.lang import ast, rules, units
-from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean, listed
+from cai_jax.lang.diagnostics import Diagnostics, Label, listed
 from cai_jax.lang.knobs import literal
 from cai_jax.lang.parse import parse, read
 from cai_jax.lang.source import Span
-from cai_jax.lang.types import Kind, Param, Principle, Type
+from cai_jax.lang.types import Call, Param, Principle, Signature
 from cai_jax.lang.values import CONSTITUTION, FAILED, Artefact, Failed
 
-_TEXTS = ("critique", "revise", "compare")
+_TEXTS = ("critique", "revise", "compare", "audit")
 _FIELDS = (*_TEXTS, "weight", "tags")
 _WEIGHT = Param("weight", "how often the principle is drawn", value="float", low=0, open_low=True)
 
@@ -26,11 +26,13 @@ class Library:
     Args:
       folder: of the program; paths of `use` are looked for beside it first.
       root: holds the built-in constitutions/ folder.
+      signature: of the stage that constitutions are, where the registry has one: it checks their examples.
     """
 
-    def __init__(self, folder: Path, root: Path, report: Diagnostics) -> None:
+    def __init__(self, folder: Path, root: Path, signature: Signature | None, report: Diagnostics) -> None:
         self.folder = folder
         self.root = root
+        self.signature = signature
         self.report = report
         self._files: dict[Path, dict[str, Artefact | Failed]] = {}
 
@@ -46,7 +48,8 @@ class Library:
         if statement.name.id in known:
             return known[statement.name.id]
         if not any(isinstance(value, Failed) for value in known.values()):
-            hint = did_you_mean(statement.name.id, known) or (f"it has {listed(known, 'and')}" if known else "")
+            all_of_it = f"it has {listed(known, 'and')}" if known else ""
+            hint = self.report.did_you_mean(statement.name.id, known) or all_of_it
             message = f"`{statement.path.value}` has no constitution `{statement.name.id}`"
             self.report.report("E213", message, statement.name.span, "not in that file", hint=hint)
         return FAILED
@@ -61,12 +64,12 @@ class Library:
         return None
 
     def _similar(self, wanted: str) -> str:
-        candidates = [
+        candidates = (
             path.relative_to(folder).as_posix()
             for folder in (self.folder, self.root)
             for path in sorted((folder / "constitutions").glob("*.cai"))
-        ]
-        return did_you_mean(wanted, candidates)
+        )
+        return self.report.did_you_mean(wanted, candidates)
 
     def _load(self, path: Path, span: ast.Text) -> dict[str, Artefact | Failed]:
         try:
@@ -75,16 +78,53 @@ class Library:
             self.report.report("E221", f"`{span.value}` cannot be read: {error.strerror}", span.span)
             return {"": FAILED}
         known = len(self.report.errors)
-        program = parse(source, self.report)
+        inner = Diagnostics()
+        program = parse(source, inner)
+        if inner.errors and not any(s.span.text.startswith("constitution") for s in program.statements):
+            message = f"`{span.value}` is no file of constitutions"
+            self.report.report("E217", message, span.span, "holds something else")
+            return {"": FAILED}
+        self.report.extend(inner)
+        self.report.met.update(inner.met)
         found: dict[str, Artefact | Failed] = {}
         for statement in program.statements:
             if isinstance(statement, ast.Constitution):
-                found[statement.name.id] = constitution(statement, path.parent, self.report)
+                found[statement.name.id] = self.constitution(statement, path.parent)
         other = next((s for s in program.statements if not isinstance(s, ast.Constitution | ast.Broken)), None)
         if other:
             message = "a file of constitutions holds nothing else"
             self.report.report("E217", message, other.span, "does not belong here")
         return found if len(self.report.errors) == known else {**found, "": FAILED}
+
+    def constitution(self, statement: ast.Constitution, folder: Path | None = None) -> Artefact | Failed:
+        """The artefact of a constitution, its few-shots relative to `folder`; FAILED, reported, if it is wrong."""
+        known = len(self.report.errors)
+        found: list[dict[str, Any]] = []
+        places: dict[str, Span] = {}
+        fewshots: tuple[str, Span] | None = None
+        for item in statement.items:
+            if isinstance(item, ast.Field):
+                if fewshots:
+                    self.report.report("E232", "`fewshots` is given twice", item.name.span, "again")
+                fewshots = (_fewshots(item, folder or self.folder, self.report), item.value.span)
+                continue
+            if item.name.id in places:
+                label = Label(places[item.name.id], "first here")
+                message = f"two principles are called `{item.name.id}`"
+                self.report.report("E216", message, item.name.span, "again", label)
+            places[item.name.id] = item.name.span
+            found.append(_principle(item, self.report))
+        if not found:
+            message = f"the constitution `{statement.name.id}` has no principles"
+            self.report.report("E215", message, statement.name.span)
+        path, at = fewshots or ("", statement.name.span)
+        values = {"name": statement.name.id, "principles": found, "fewshots": path}
+        for problem in self.signature.check(Call(values, {})) if self.signature and path else ():
+            self.report.report(problem.code, problem.message, at, problem.label, hint=problem.hint)
+        if len(self.report.errors) > known:
+            return FAILED
+        made = rules.constitution_type(values, self.signature)
+        return Artefact(CONSTITUTION, None, values, {}, made, statement.name.span)
 
 
 def _shown(path: Path) -> str:
@@ -93,35 +133,9 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def constitution(statement: ast.Constitution, folder: Path, report: Diagnostics) -> Artefact | Failed:
-    """The artefact of a constitution whose few-shots lie relative to `folder`; FAILED, reported, if it is wrong."""
-    known = len(report.errors)
-    found: list[dict[str, Any]] = []
-    places: dict[str, Span] = {}
-    fewshots = ""
-    for item in statement.items:
-        if isinstance(item, ast.Field):
-            if fewshots:
-                report.report("E232", "`fewshots` is given twice", item.name.span, "again")
-            fewshots = _fewshots(item, folder, report) or fewshots
-            continue
-        if item.name.id in places:
-            label = Label(places[item.name.id], "first here")
-            report.report("E216", f"two principles are called `{item.name.id}`", item.name.span, "again", label)
-        places[item.name.id] = item.name.span
-        found.append(_principle(item, report))
-    if not found:
-        report.report("E215", f"the constitution `{statement.name.id}` has no principles", statement.name.span)
-    if len(report.errors) > known:
-        return FAILED
-    values = {"name": statement.name.id, "principles": found, "fewshots": fewshots}
-    result = Type(Kind.CONSTITUTION, can=rules.abilities(found))
-    return Artefact(CONSTITUTION, None, values, {}, result, statement.name.span)
-
-
 def _fewshots(item: ast.Field, folder: Path, report: Diagnostics) -> str:
     if item.name.id != "fewshots":
-        hint = did_you_mean(item.name.id, ("fewshots",)) or "it has `fewshots` and principles"
+        hint = report.did_you_mean(item.name.id, ("fewshots",)) or "it has `fewshots` and principles"
         report.report("E214", f"a constitution has no field `{item.name.id}`", item.name.span, "unknown", hint=hint)
         return ""
     if not isinstance(item.value, ast.Text):
@@ -131,6 +145,7 @@ def _fewshots(item: ast.Field, folder: Path, report: Diagnostics) -> str:
     if not os.path.isfile(path):
         message = f"there is no file `{item.value.value}`"
         report.report("E221", message, item.value.span, "not found", hint="paths are relative to this file")
+        return ""
     return os.path.realpath(path)
 
 
@@ -140,7 +155,7 @@ def _principle(item: ast.PrincipleNode, report: Diagnostics) -> dict[str, Any]:
     for field in item.fields:
         name = field.name.id
         if name not in _FIELDS:
-            hint = did_you_mean(name, _FIELDS) or f"known are {listed(_FIELDS, 'and')}"
+            hint = report.did_you_mean(name, _FIELDS) or f"known are {listed(_FIELDS, 'and')}"
             report.report("E214", f"a principle has no field `{name}`", field.name.span, "unknown", hint=hint)
         elif name in fields:
             report.report("E232", f"`{name}` is given twice", field.name.span, "again")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cai_jax.lang.source import Span
+from cai_jax.terminal import LINE, visible
 
 
 class Label(NamedTuple):
@@ -68,6 +70,11 @@ def _span_json(label: Label, primary: bool) -> dict[str, Any]:
     }
 
 
+_GUESSES = 30  # unknown words of a program that are compared with the known ones, which takes 10 ms at worst
+_VOCABULARY = 500  # known words that one word is compared with
+_LONGEST_WORD = 64  # letters of a word that is compared; the time goes with their square
+
+
 class Diagnostics(list[Diagnostic]):
     """The findings of one program: at most one of a code at a place.
 
@@ -77,6 +84,7 @@ class Diagnostics(list[Diagnostic]):
 
     def __init__(self) -> None:
         self._known: set[tuple[str, Span]] = set()
+        self._guesses = 0
         self.met: set[tuple[str, Span]] = set()
 
     def report(self, code: str, message: str, span: Span | None, label: str = "", *also: Label, hint: str = "") -> None:
@@ -87,6 +95,15 @@ class Diagnostics(list[Diagnostic]):
         elif (code, span) not in self._known:
             self._known.add((code, span))
             self.append(Diagnostic(code, message, (Label(span, label), *also), hint))
+
+    def closest(self, word: str, known: Iterable[str]) -> str:
+        """As the function of this name, for the first unknown words of a program; "" for those behind them."""
+        self._guesses += 1
+        return closest(word, known) if self._guesses <= _GUESSES else ""
+
+    def did_you_mean(self, word: str, known: Iterable[str]) -> str:
+        """As the function of this name, for the first unknown words of a program; "" for those behind them."""
+        return _meant(self.closest(word, known))
 
     @property
     def errors(self) -> list[Diagnostic]:
@@ -102,23 +119,38 @@ class Diagnostics(list[Diagnostic]):
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """The known word that is closest to `word`, whatever the case of their letters; "" if none is close."""
-    import difflib  # only for wrong programs
+    """The known word that is closest to `word`, whatever the case of their letters; "" if none is close.
 
-    words = {each.lower(): each for each in known}
+    Of very many words only those of the most similar lengths are looked at, so that the time is bounded.
+    """
+    import difflib  # only for wrong programs
+    import heapq
+
+    if len(word) > _LONGEST_WORD:
+        return ""
+    near = heapq.nsmallest(_VOCABULARY, known, key=lambda each: abs(len(each) - len(word)))
+    words = {each.lower(): each for each in near if len(each) <= _LONGEST_WORD}
     close = difflib.get_close_matches(word.lower(), list(words), n=1, cutoff=0.6)
     return words[close[0]] if close else ""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint naming the known word that is closest to `word`, or "" if none is close."""
-    close = closest(word, known)
-    return f"did you mean `{close}`?" if close else ""
+    return _meant(closest(word, known))
 
 
-def listed(words: Iterable[str], last: str = "or") -> str:
-    """`a`, `b` or `c`."""
-    quoted = [f"`{word}`" for word in words]
+def _meant(word: str) -> str:
+    return f"did you mean `{word}`?" if word else ""
+
+
+_LISTED = 40  # words that a hint lists; no stage has more parameters
+
+
+def listed(words: Collection[str], last: str = "or") -> str:
+    """`a`, `b` or `c`; of very many, the first and how many there are besides."""
+    quoted = [f"`{word}`" for word in islice(words, _LISTED)]
+    if len(words) > _LISTED:
+        return f"{', '.join(quoted)} and {len(words) - _LISTED} more"
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} {last} {quoted[-1]}"
 
 
@@ -140,13 +172,13 @@ def render(diagnostics: Iterable[Diagnostic], colour: bool = False) -> str:
 def _lines(diagnostic: Diagnostic, paint: Mapping[str, str]) -> list[str]:
     severity = "warning" if diagnostic.warning else "error"
     head = f"{paint[severity]}{severity}[{diagnostic.code}]{paint['end']}: "
-    lines = [f"{head}{paint['bold']}{diagnostic.message}{paint['end']}"]
+    lines = [f"{head}{paint['bold']}{visible(diagnostic.message)}{paint['end']}"]
     width = 1
     if diagnostic.labels:
         width = len(str(max(label.span.source.position(label.span.start)[0] for label in diagnostic.labels)))
         lines += _excerpts(diagnostic.labels, width, paint)
     if diagnostic.hint:
-        first, *rest = diagnostic.hint.split("\n")
+        first, *rest = visible(diagnostic.hint).split("\n")
         lines.append(f"{' ' * (width + 1)}= help: {first}")
         lines += [f"{' ' * (width + 9)}{line}" for line in rest]
     return lines
@@ -159,7 +191,7 @@ def _excerpts(labels: tuple[Label, ...], width: int, paint: Mapping[str, str]) -
     for number, source in enumerate(dict.fromkeys(label.span.source for label in labels)):
         here = sorted((label for label in labels if label.span.source == source), key=lambda x: x.span.start)
         line, column = source.position(primary.span.start if number == 0 else here[0].span.start)
-        lines.append(f"{margin}{'-->' if number == 0 else ':::'} {source.path}:{line}:{column}")
+        lines.append(f"{margin}{'-->' if number == 0 else ':::'} {visible(f'{source.path}:{line}:{column}', LINE)}")
         lines.append(f"{margin}{paint['rule']}|{paint['end']}")
         last = None
         for label in here:
@@ -167,7 +199,8 @@ def _excerpts(labels: tuple[Label, ...], width: int, paint: Mapping[str, str]) -
             if last is not None and line > last + 1:
                 lines.append("...")
             if line != last:
-                lines.append(f"{line:>{width}} {paint['rule']}|{paint['end']} {_visible(source.line(line))}".rstrip())
+                text = _visible(source.line(line, _LONGEST + 1))
+                lines.append(f"{line:>{width}} {paint['rule']}|{paint['end']} {text}".rstrip())
             lines.append(f"{margin}{paint['rule']}|{paint['end']} {_underline(label, column, label is primary)}")
             last = line
     return lines
@@ -182,14 +215,14 @@ def _visible(text: str) -> str:
 
 
 def _underline(label: Label, column: int, primary: bool) -> str:
-    text = label.span.source.line(label.span.source.position(label.span.start)[0])
+    text = label.span.source.line(label.span.source.position(label.span.start)[0], _LONGEST)
     start = min(column - 1, _LONGEST)
     end = min(column - 1 + label.span.end - label.span.start, len(text), _LONGEST)
-    marks = ("^" if primary else "-") * max(1, _columns(text[start:end]))
-    return f"{' ' * _columns(text[:start])}{marks}{' ' if primary else '  '}{label.text}".rstrip()
+    marks = ("^" if primary else "-") * max(1, columns(text[start:end]))
+    return f"{' ' * columns(text[:start])}{marks}{' ' if primary else '  '}{visible(label.text)}".rstrip()
 
 
-def _columns(text: str) -> int:
+def columns(text: str) -> int:
     """Terminal columns that `text` takes: wide characters two, combining ones none."""
     if text.isascii():
         return len(text)

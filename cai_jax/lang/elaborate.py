@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 
 from cai_jax.lang import ast, rules, settings, units
 from cai_jax.lang.applying import Applying
 from cai_jax.lang.calls import Given, Site
-from cai_jax.lang.diagnostics import Label, closest, did_you_mean
+from cai_jax.lang.diagnostics import Label
 from cai_jax.lang.knobs import TRUTH
 from cai_jax.lang.scope import describe
 from cai_jax.lang.values import CONSTITUTION, FAILED, Artefact, Failed, Flow, Scalar, Value
+
+MAX_NESTED = 100  # expressions inside of each other; brackets make at most 96 of them, the rest are flows
 
 
 class Elaborator(Applying):
@@ -18,7 +21,15 @@ class Elaborator(Applying):
 
     def evaluate(self, expr: ast.Expr) -> Value:
         """The value of an expression; FAILED, after reporting, if it has none."""
-        return getattr(self, f"_{type(expr).__name__.lower()}")(expr)
+        if self.depth >= MAX_NESTED:
+            message, hint = "flows are built from flows too often", "bind a part of it on prompts, without `_`"
+            self.report.report("E007", message, expr.span, "one too many", hint=hint)
+            return FAILED
+        self.depth += 1
+        try:
+            return getattr(self, f"_{type(expr).__name__.lower()}")(expr)
+        finally:
+            self.depth -= 1
 
     def _name(self, expr: ast.Name) -> Value:
         if expr.id in self.values:
@@ -35,7 +46,7 @@ class Elaborator(Applying):
             hint = f"write `{expr.id}(…)`"
             self.report.report("E206", f"`{expr.id}` is a stage, not an artefact", expr.span, "not called", hint=hint)
         else:
-            meant = closest(expr.id, [*self.values, *self.later, *TRUTH])
+            meant = self.report.closest(expr.id, chain(self.values, self.later, TRUTH))
             self.world.used.add(meant)  # by a name misspelt here: that nothing else uses it is no second mistake
             hint = f"did you mean `{meant}`?" if meant else ""
             if expr.id.lower() in ("none", "null"):
@@ -50,7 +61,15 @@ class Elaborator(Applying):
         return Scalar(expr.value)
 
     def _range(self, expr: ast.Range) -> Value:
-        return units.ranged(expr, self.report)
+        ends = [self.evaluate(end) for end in (expr.low, expr.high)]
+        if any(isinstance(end, Failed) for end in ends):
+            return FAILED
+        for end, value in zip((expr.low, expr.high), ends, strict=True):
+            if not (isinstance(value, Scalar) and value.is_number):
+                message = f"a range goes from number to number, and this is {describe(value)}"
+                self.report.report("E228", message, end.span, "not a number", hint="name a knob that is a number")
+                return FAILED
+        return units.ranged(expr, *ends, self.report)
 
     def _list(self, expr: ast.List) -> Value:
         for item in expr.items:
@@ -85,7 +104,9 @@ class Elaborator(Applying):
             self._unknown_stage(expr, bound)
             self.glance(given)
             return FAILED
-        return self.apply(Site(signature, name, expr.name.span, expr.span), given, schedule)
+        site = Site(signature, name, expr.name.span, expr.span)
+        rules.settings_read(site, expr.settings, self.report)
+        return self.apply(site, given, schedule)
 
     def _unknown_stage(self, expr: ast.Call, bound: Value | None) -> None:
         if isinstance(bound, Failed):
@@ -96,7 +117,7 @@ class Elaborator(Applying):
             self.report.report("E205", message, expr.name.span, "called here", hint="stages and flows can be called")
             return
         stages = [name for name, signature in self.world.signatures.items() if signature.group != "operator"]
-        hint = did_you_mean(expr.name.id, stages)
+        hint = self.report.did_you_mean(expr.name.id, stages)
         self.report.report("E204", f"there is no stage `{expr.name.id}`", expr.name.span, "unknown stage", hint=hint)
 
     def _sum(self, expr: ast.Sum) -> Value:
@@ -104,10 +125,7 @@ class Elaborator(Applying):
         if any(isinstance(value, Failed) for value in values):
             return FAILED
         if all(isinstance(value, Scalar) and value.is_number for value in values):
-            unit = units.common(values, expr.span, self.report)
-            signed = zip(("+", *expr.signs), values, strict=True)
-            total = sum(value.value if sign == "+" else -value.value for sign, value in signed)
-            return unit if isinstance(unit, Failed) else replace(unit, value=total)
+            return units.added(values, expr.signs, expr.span, self.report)
         if "-" in expr.signs:
             return self._no_operator("-", expr, values)
         return self._join(expr, values)
@@ -125,6 +143,7 @@ class Elaborator(Applying):
                 label = Label(expr.terms[0].span, str(first.type.kind))
                 self.report.report("E203", message, term.span, str(value.type.kind), label)
                 return FAILED
+        rules.twice(values, [term.span for term in expr.terms], self.report)
         site = Site(signature, "+", expr.span, expr.span)
         parts = signature.params[0].name
         return self.make(site, {parts: tuple(values)}, {}, {parts: expr.terms[0].span})
@@ -169,7 +188,8 @@ class Elaborator(Applying):
 
     def _selected(self, value: Value, name: ast.Name, expr: ast.Select) -> Value:
         if isinstance(value, Artefact) and value.stage == CONSTITUTION:
-            return rules.principles(value, name, self.world.intern, self.report)
+            signature = self.world.signatures.get(CONSTITUTION)
+            return rules.principles(value, name, signature, self.world.intern, self.report)
         signature = self.world.operator(".", value.type.kind) if isinstance(value, Artefact) else None
         if signature is None:
             self.report.report("E228", f"`.` does not apply to {describe(value)}", name.span, "cannot be selected")

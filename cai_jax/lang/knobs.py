@@ -11,11 +11,12 @@ from typing import Any
 
 from cai_jax.lang import ast, units
 from cai_jax.lang.build import NUMBER, number
-from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean
+from cai_jax.lang.diagnostics import Diagnostics, Label
 from cai_jax.lang.source import Source, Span
-from cai_jax.lang.values import Failed, Scalar
+from cai_jax.lang.values import FAILED, Failed, Scalar
 
 MAX_ARMS = 64
+MAX_STATEMENTS = 10_000  # of all arms together: a large program that is swept would take long to check
 TRUTH = {"true": True, "false": False}
 
 
@@ -49,7 +50,7 @@ def read(program: ast.Program, overrides: Mapping[str, str], report: Diagnostics
     lets = _lets(program)
     for name in overrides:
         if name not in lets:
-            hint = did_you_mean(name, lets) or "a knob is made by `let`"
+            hint = report.did_you_mean(name, lets) or "a knob is made by `let`"
             report.report("E251", f"`--set {name}=…`: the program has no knob `{name}`", None, hint=hint)
     return found
 
@@ -67,7 +68,7 @@ def _knob(statement: ast.Let, overrides: Mapping[str, str], report: Diagnostics)
         report.report("E256", message, statement.value.span, "not a plain value", hint="bind artefacts without `let`")
     if default is None or isinstance(default, Failed):
         return None
-    limits = units.ranged(statement.range, report) if statement.range else Scalar((None, None))
+    limits = _limits(statement.range, report) if statement.range else Scalar((None, None))
     if isinstance(limits, Failed) or not _fits(default, statement, statement.value.span, report):
         return None
     knob = Knob(name, default.value, default.value, *limits.value, statement.help, statement.name.span)
@@ -78,6 +79,17 @@ def _knob(statement: ast.Let, overrides: Mapping[str, str], report: Diagnostics)
             return knob, default
         chosen = set_to
     return replace(knob, value=chosen.value), chosen
+
+
+def _limits(expr: ast.Range, report: Diagnostics) -> Scalar | Failed:
+    """The range that a knob may be set in."""
+    ends = [literal(end, report) for end in (expr.low, expr.high)]
+    for end, value in zip((expr.low, expr.high), ends, strict=True):
+        if value is None or not (isinstance(value, Failed) or value.is_number):
+            message = "the range of a knob goes from number to number"
+            report.report("E256", message, end.span, "not a plain number", hint="write the number itself")
+            return FAILED
+    return next((end for end in ends if isinstance(end, Failed)), None) or units.ranged(expr, *ends, report)
 
 
 def literal(expr: ast.Expr, report: Diagnostics) -> Scalar | Failed | None:
@@ -115,7 +127,7 @@ def _fits(value: Scalar, let: ast.Let, span: Span | None, report: Diagnostics) -
     if not value.is_number:
         report.report("E250", f"the knob `{name}` is {shown}, which no range can hold", span or let.name.span)
         return False
-    limits = units.ranged(let.range, report)
+    limits = _limits(let.range, report)
     if isinstance(units.common((value, limits), span or let.range.span, report), Failed):
         return False
     if units.outside(value.value, *limits.value):
@@ -144,7 +156,7 @@ def arms(
     for statement in sweeps:
         name = statement.name.id
         if name not in lets:
-            hint = did_you_mean(name, lets) or "a knob is made by `let`"
+            hint = report.did_you_mean(name, lets) or "a knob is made by `let`"
             report.report("E252", f"there is no knob `{name}` to sweep", statement.name.span, "not a knob", hint=hint)
         elif name in axes:
             report.report("E252", f"`{name}` is swept twice", statement.name.span, "again")
@@ -152,14 +164,16 @@ def arms(
             axes[name] = _values(statement, lets[name], known[name][1], report)
     axes = {name: values for name, values in axes.items() if name not in overrides}
     runs = prod(map(len, axes.values()))
-    if runs > MAX_ARMS:
-        report.report("E259", f"the sweeps come to {runs} runs; the limit is {MAX_ARMS}", sweeps[-1].span)
+    limit = min(MAX_ARMS, max(1, MAX_STATEMENTS // max(1, len(program.statements))))
+    if runs > limit:
+        shown = f"{runs:,}" if runs < 10**9 else "over a billion"
+        report.report("E259", f"the sweeps come to {shown} runs; the limit is {limit}", sweeps[-1].span)
         return [{name: values[0] for name, values in axes.items()}]
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
 
 def _values(statement: ast.Sweep, let: ast.Let, default: Scalar, report: Diagnostics) -> list[Scalar]:
-    found: list[Scalar] = []
+    found: dict[Any, Scalar] = {}
     name = let.name.id
     for item in statement.values.items:
         value = literal(item, report)
@@ -168,13 +182,13 @@ def _values(statement: ast.Sweep, let: ast.Let, default: Scalar, report: Diagnos
             report.report("E253", message, item.span, "another type")
         elif isinstance(value, Failed):
             continue
-        elif value.value in [known.value for known in found]:
+        elif value.value in found:
             report.report("E253", f"`{name}` takes this value twice", item.span, "again")
         elif _fits(value, let, item.span, report):
-            found.append(value)
+            found[value.value] = value
     if not statement.values.items:
         report.report("E253", "a sweep needs at least one value", statement.values.span)
-    return found or [default]
+    return list(found.values()) or [default]
 
 
 def label(values: Mapping[str, Any]) -> str:

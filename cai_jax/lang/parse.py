@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from itertools import islice
 from pathlib import Path
 
 from lark.exceptions import UnexpectedInput
@@ -15,8 +16,15 @@ from cai_jax.lang.source import CLOSERS, Chunk, Source, Span, marks_in, statemen
 from cai_jax.lang.tables import parser
 
 MAX_BYTES = 512 * 1024
+# Names, numbers, strings and signs: what is checked within a second, and twenty times the longest shipped page.
+MAX_WORDS = 10_000
+_WORDS = re.compile(r'#[^\n]*|("(?:[^"\\\n]|\\.)*"?|\w+|[^\w\s])')
 MAX_DEPTH = 32
+_COMMAS = 100  # stray ones of a constitution that are told at once
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+_SMALLER = "keep data in .jsonl files and name those"
 
 
 def read(path: str | Path, shown: str, report: Diagnostics) -> Source:
@@ -25,15 +33,16 @@ def read(path: str | Path, shown: str, report: Diagnostics) -> Source:
     Raises:
       OSError: the file cannot be read.
     """
-    return decode(Path(path).read_bytes(), shown, report)
+    with open(path, "rb") as file:
+        return decode(file.read(MAX_BYTES + 1), shown, report)
 
 
 def decode(data: bytes, shown: str, report: Diagnostics) -> Source:
     """The source in these bytes, with line ends made `\\n`. Reports wrong bytes, a byte order mark, CRLF, and size."""
     if len(data) > MAX_BYTES:
-        message = f"the program has {len(data):,} bytes; the limit is {MAX_BYTES:,}"
+        message = f"this file has more than {MAX_BYTES:,} bytes"
         source = Source(shown, "")
-        report.report("E006", message, Span(source, 0, 0), hint="keep data in .jsonl files and name those")
+        report.report("E006", message, Span(source, 0, 0), hint=_SMALLER)
         return source
     try:
         text = data.decode("utf-8")
@@ -46,6 +55,11 @@ def decode(data: bytes, shown: str, report: Diagnostics) -> Source:
         return Source(shown, "")
     marked, crlf = text.startswith("\ufeff"), "\r" in text
     source = Source(shown, text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
+    beyond = next(islice((found for found in _WORDS.finditer(source.text) if found[1]), MAX_WORDS, None), None)
+    if beyond is not None:
+        message = f"the program has more than {MAX_WORDS:,} words and signs"
+        report.report("E006", message, Span(source, *beyond.span()), "from here on", hint=_SMALLER)
+        return Source(shown, "")
     if marked:
         span = Span(source, 0, 0)
         report.report("W002", "the file begins with a byte order mark", span, hint="`cai-jax fmt` removes it")
@@ -72,11 +86,17 @@ def _statement(chunk: Chunk, report: Diagnostics) -> ast.Statement:
         report.report("E109", "a statement goes on here in column 1", first, hint=hint)
     if not _marks_are_sound(span, report):
         return _broken(span)
-    try:
-        tree = parser().parse(span.text)
-    except UnexpectedInput as error:
-        return _broken(span, error, report)
-    return Builder(span.source, span.start, _docs(span)).statement(tree)
+    text = span.text
+    for _ in range(_COMMAS):
+        try:
+            return Builder(span.source, span.start, _docs(span)).statement(parser().parse(text))
+        except UnexpectedInput as error:
+            at = error.pos_in_stream
+            if not (text.startswith("constitution") and at is not None and text[at : at + 1] == ","):
+                return _broken(span, error, report)
+            _broken(span, error, report)
+            text = f"{text[:at]} {text[at + 1 :]}"  # the comma is told; what else is wrong is to be told too
+    return _broken(span)
 
 
 def _broken(span: Span, error: UnexpectedInput | None = None, report: Diagnostics | None = None) -> ast.Broken:

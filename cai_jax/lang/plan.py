@@ -1,6 +1,6 @@
 """A checked program as nodes with keys: what `plan` shows and `run` does.
 
-A key is made from a node's meaning alone (DESIGN.md §1, Identity): stage and version, every parameter, the keys of
+A key is made from a node's meaning alone: stage and version, every parameter, the keys of
 its inputs, the fingerprints of outside data, and the run's seed where something is drawn. Text, comments,
 names, paths and schedule do not enter.
 """
@@ -8,7 +8,7 @@ names, paths and schedule do not enter.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -48,17 +48,21 @@ class Expect:
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric of the plan: its bound name, or its expression, and the text of its arguments.
+    """A metric of the plan: its bound name, or else its expression, and the text of its arguments.
 
-    `of` is what is measured, `on` on what; `given` are all others, such as "by=judge, under=harmless".
+    `of` is what is measured, `on` on what; `given` are all others, such as "by=judge, under=harmless". `arm` is
+    "kl=0.01" where it belongs to some arms of a sweep only, else "". `written` has the key of every argument that is
+    an artefact, by its text.
     """
 
     name: str
+    expression: str
     key: str
     of: str
     on: str
     given: str = ""
     arm: str = ""
+    written: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ class _Lowering:
         self.names: dict[str, str] = {}
         self.flows: dict[str, FlowPlan] = {}
         self.expects: list[Expect] = []
-        self.measures: dict[str, Measure] = {}
+        self.measures: dict[tuple[str, str], Measure] = {}  # by key and bound name
 
     def plan(self) -> Plan:
         arms, nodes, hidden = self.checked.arms, [], set()
@@ -168,7 +172,7 @@ class _Lowering:
                 continue
             self.names[shown] = self._key(value)
             if value.type.kind is Kind.METRIC:
-                self._measure(value, shown, arm)
+                self._measure(value, name, arm)
         for claim in arm.claims:
             self._expect(claim, arm)
 
@@ -194,25 +198,42 @@ class _Lowering:
         if side.metric is None:
             return Side(None, side.constant)
         key = self._key(side.metric)
-        self._measure(side.metric, side.metric.span.on_one_line, arm)
+        if not any(measured == key for measured, _ in self.measures):
+            self._measure(side.metric, "", arm)
         return Side(key, side.constant)
 
     def _measure(self, metric: Artefact, name: str, arm: Arm) -> None:
-        key = self._key(metric)
-        shared = sum(any(metric is made for made in self._metrics(other)) for other in self.checked.arms)
-        written = {p.name: metric.written[p.name] for p in metric.signature.params if p.name in metric.written}
-        data = [p.name for p in metric.signature.params if p.kinds and p.name in written]
-        of = written.pop(data[0]) if data else ""
+        key, expression = self._key(metric), metric.span.on_one_line
+        texts = {p.name: metric.written[p.name][0] for p in metric.signature.params if p.name in metric.written}
+        data = [p.name for p in metric.signature.params if p.kinds and p.name in texts]
+        written = {texts[name]: self._argument(metric, name) for name in data}
+        of = texts.pop(data[0]) if data else ""
         about = [name for name in data[1:] if {Kind.PROMPTS, Kind.PREFS} & {*metric.signature.param(name).kinds}]
-        on = written.pop(about[0]) if about else ""
-        given = ", ".join(f"{name}={text}" for name, text in written.items())
-        where = "" if shared == len(self.checked.arms) else label(arm.values)
-        self.measures.setdefault(key, Measure(name, key, of, on, given, where))
+        on = texts.pop(about[0]) if about else ""
+        given = ", ".join(f"{name}={text}" for name, text in texts.items())
+        where = self._arm_of_metric(metric, name, arm)
+        made = Measure(name or expression, expression, key, of, on, given, where, written)
+        self.measures.setdefault((key, name), made)
+
+    def _argument(self, metric: Artefact, name: str) -> str:
+        """The key of a metric's argument: of what is written there, or of the replies where that is a flow."""
+        value = metric.written[name][1]
+        return self._key(value if isinstance(value, Artefact) else metric.inputs[name])
+
+    def _arm_of_metric(self, metric: Artefact, name: str, arm: Arm) -> str:
+        """The swept values on which a metric depends: those that all arms which measure it have in common."""
+        arms = self.checked.arms
+        sharing = [
+            other for other in arms if metric is other.names.get(name) or (not name and metric in self._claimed(other))
+        ]
+        if len(sharing) == len(arms):
+            return ""
+        return label({k: v for k, v in arm.values.items() if all(other.values[k] == v for other in sharing)})
 
     @staticmethod
-    def _metrics(arm: Arm) -> Iterable[Artefact]:
-        yield from (value for value in arm.names.values() if isinstance(value, Artefact))
-        yield from (side.metric for claim in arm.claims for side in (claim.left, claim.right) if side.metric)
+    def _claimed(arm: Arm) -> list[Artefact]:
+        """The metrics in an arm's claims."""
+        return [side.metric for claim in arm.claims for side in (claim.left, claim.right) if side.metric]
 
     def _flow(self, flow: Flow) -> FlowPlan:
         hole, output = self._key(flow.hole), self._key(flow.result)
@@ -278,9 +299,10 @@ class _Lowering:
             resolve = self.checked.resolve
             params[name] = [resolve(one) for one in value] if isinstance(value, list) else resolve(value)
         # What is drawn or trained has a schedule: the run's, but for what its own `with (…)` gives.
-        run = {name: value for name, value in self.checked.arms[0].run.items() if name not in settings.MEANING}
+        run = {name: value for name, value in self.checked.arms[0].run.items() if name in settings.SCHEDULE}
         schedule = {**run, **artefact.schedule} if artefact.meaning else {}
-        return Node(key, artefact.stage, params, self._inputs(artefact), artefact.type, names, schedule)
+        data = {name: self._fingerprints(artefact.values[name]) for name in _outside(artefact)}
+        return Node(key, artefact.stage, params, self._inputs(artefact), artefact.type, names, schedule, data)
 
 
 def _outside(artefact: Artefact) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cai_jax.lang import settings, units
-from cai_jax.lang.diagnostics import catalogue
+from cai_jax.lang.diagnostics import catalogue, listed
 from cai_jax.lang.types import REQUIRED, Param, Signature
 
 _GROUPS = {"source": "Sources", "stage": "Stages", "metric": "Metrics"}
@@ -41,6 +41,8 @@ def _stages(signatures: Iterable[Signature]) -> str:
 
 def _stage(signature: Signature) -> str:
     lines = [f"#### `{signature.name}`", "", signature.about, "", *_table(signature.params)]
+    if signature.settings:
+        lines += ["", f"Settings: {listed(signature.settings, 'and')}."]
     if signature.example:
         lines += ["", "```", signature.example, "```"]
     return "\n".join(lines)
@@ -72,7 +74,13 @@ def _diagnostics() -> str:
 
 def _table(params: Iterable[Param]) -> list[str]:
     lines = ["| parameter | takes | default | meaning |", "|---|---|---|---|"]
-    return lines + [f"| `{p.name}` | {_cell(_takes(p))} | {_cell(_default(p))} | {_cell(p.about)} |" for p in params]
+    return lines + [f"| `{p.name}` | {_cell(_takes(p))} | {_cell(_default(p))} | {_cell(_means(p))} |" for p in params]
+
+
+def _means(param: Param) -> str:
+    if param.needs is None:
+        return param.about
+    return f"{param.about.rstrip('.')}. Only with {param.needs.words}."
 
 
 def _takes(param: Param) -> str:

@@ -66,7 +66,13 @@ class World:
 
 @dataclass(eq=False, repr=False)
 class Scope:
-    """The names of one arm, in order of definition, and where each was defined."""
+    """The names of one arm, in order of definition, and where each was defined.
+
+    Attributes:
+      hole: what `_` stands for; None outside of flows.
+      depth: of the expression being evaluated, through the flows that it calls.
+      flowed: what flows have made of prompts, by their identities.
+    """
 
     world: World
     run: Mapping[str, Any]
@@ -74,6 +80,8 @@ class Scope:
     places: dict[str, Span] = field(default_factory=dict)
     later: Mapping[str, Span] = field(default_factory=dict)
     hole: Artefact | None = None
+    flowed: dict[tuple[int, int], Value] = field(default_factory=dict)
+    depth: int = 0
 
     @property
     def report(self) -> Diagnostics:

@@ -38,9 +38,18 @@ WITH = (
 )
 RUN = (
     Param("seed", "of every random draw", value="int", default=0, low=0, high=2**32 - 1),
+    Param(
+        "overlap",
+        "what becomes of a metric of conversations of which some were trained on: an error before anything is trained, "
+        "or a warning",
+        value="enum",
+        default="error",
+        choices=("error", "allow"),
+    ),
     *WITH,
 )
-MEANING = ("seed",)  # settings that belong to a node's key; the others are its schedule
+MEANING = ("seed",)  # settings that belong to a node's key
+SCHEDULE = tuple(param.name for param in WITH)  # those that say how a node is computed
 
 
 def defaults() -> dict[str, Any]:

@@ -39,11 +39,11 @@ class Source:
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
-    def line(self, number: int) -> str:
-        """The text of a line, from 1, without its end."""
+    def line(self, number: int, most: int | None = None) -> str:
+        """The text of a line, from 1, without its end; its first `most` characters, where that is given."""
         start = self._starts[number - 1]
         end = self._starts[number] if number < len(self._starts) else len(self.text)
-        return self.text[start:end].rstrip("\r\n")
+        return self.text[start : end if most is None else min(end, start + most)].rstrip("\r\n")
 
     @property
     def lines(self) -> int:
@@ -125,7 +125,7 @@ def statements(source: Source) -> list[Chunk]:
     chunks, depth = [], 0
     for index, line in enumerate(lines):
         starts = source.text[line.start] not in _CONTINUES
-        if chunks and starts and depth > 0 and _is_inside(lines, opened, index, depth):
+        if chunks and starts and depth > 0 and _is_inside(chunks[-1].span, lines, opened, index, depth):
             chunks[-1] = Chunk(chunks[-1].span.to(line), (*chunks[-1].outdented, line))
         elif chunks and not starts:
             chunks[-1] = chunks[-1]._replace(span=chunks[-1].span.to(line))
@@ -136,11 +136,13 @@ def statements(source: Source) -> list[Chunk]:
     return [chunk._replace(span=_without_trailing_comment(chunk.span)) for chunk in chunks]
 
 
-def _is_inside(lines: list[Span], opened: list[int], index: int, depth: int) -> bool:
-    """Whether a line in column 1 belongs to the brackets open before it, rather than those lacking their end."""
+def _is_inside(above: Span, lines: list[Span], opened: list[int], index: int, depth: int) -> bool:
+    """Whether a line in column 1 belongs to the brackets open in what is above, rather than those lacking their end."""
     text = lines[index].source.text
     if not looks_like_statement(text, lines[index].start):
         return True
+    if not above.text.startswith("constitution") and _without_trailing_comment(above).text[-1] not in ",([":
+        return False  # an argument has a comma or a bracket before it; a field of a constitution needs none
     ahead = slice(index, index + _LOOKAHEAD)
     for line, change in zip(lines[ahead], opened[ahead], strict=True):
         if _KEYWORD_HEAD.match(text, line.start):

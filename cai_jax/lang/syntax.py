@@ -11,7 +11,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput
 
 from cai_jax.lang import ast
 from cai_jax.lang.build import NUMBER
-from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean, listed
+from cai_jax.lang.diagnostics import Diagnostics, Label, listed
 from cai_jax.lang.source import CLOSERS, Span, looks_like_statement
 from cai_jax.lang.units import SUFFIXES
 
@@ -47,7 +47,8 @@ def words(span: Span) -> list[Word]:
 def broken(span: Span) -> ast.Broken:
     """What stands in the place of a statement that does not parse."""
     text = span.text
-    bound = tuple(match[1] or match[2] for match in _BINDS.finditer(text))
+    first = _WORD.match(text)  # a `=` may be what is missing behind it
+    bound = (*(match[1] or match[2] for match in _BINDS.finditer(text)), *([first[0]] if first else []))
     return ast.Broken(span, bound, tuple(_WORD.findall(text)))
 
 
@@ -107,7 +108,7 @@ def _odd_character(span: Span, report: Diagnostics) -> bool:
 def _indented_statement(place: Place, report: Diagnostics) -> bool:
     span = place.span()
     line, column = span.source.position(span.start)
-    first = column > 1 and not span.source.line(line)[: column - 1].strip()
+    first = column > 1 and not span.source.line(line, column - 1).strip()
     if not (place.at and first and not place.depth and looks_like_statement(span.source.text, span.start)):
         return False
     report.report("E108", "statements start in column 1", span, "indented", hint="remove the spaces before it")
@@ -247,7 +248,7 @@ def _not_a_statement(place: Place, report: Diagnostics) -> bool:
     first = place.words[0]
     if place.at > 1 or first.text in KEYWORDS:
         return False
-    if place.kind() == "word" and (hint := did_you_mean(first.text, _STARTERS)):
+    if place.kind() == "word" and (hint := report.did_you_mean(first.text, _STARTERS)):
         report.report("E112", f"`{first.text}` begins no statement", first.span, hint=hint)
     elif first.kind == "word" and place.word() in ("(", "|>", "+", "*", ".", ""):
         message = "nothing is bound here"

@@ -41,8 +41,8 @@ def parser() -> Lark:
     return built
 
 
-def _cache_file(grammar: str) -> Path | None:
-    """Where this grammar's tables are kept; None without a directory that is safely ours."""
+def cache_folder() -> Path | None:
+    """The user's own cache folder for this package; None without one that is safely ours."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     directory = Path(base) / "cai_jax"
     try:
@@ -54,6 +54,14 @@ def _cache_file(grammar: str) -> Path | None:
             if status.st_mode & 0o055:
                 directory.chmod(0o700)
     except OSError:
+        return None
+    return directory
+
+
+def _cache_file(grammar: str) -> Path | None:
+    """Where this grammar's tables are kept; None where they cannot be."""
+    directory = cache_folder()
+    if directory is None:
         return None
     meaning = f"{grammar}|{OPTIONS}|{lark_version}|{sys.version_info[:2]}"
     return directory / f"grammar-{hashlib.blake2b(meaning.encode(), digest_size=8).hexdigest()}.pickle"

@@ -34,11 +34,14 @@ class Type:
       kind: what it is.
       replies: replies per prompt (Responses).
       splits: splits that `.name` may select; None once one is selected.
-      lineage: prompt splits that it was trained on, or, for data, that it comes from ("builtin:red_team/train").
-      can: what a Constitution's principles support, of "audit", "revise" and "judge".
-      context: positions of a Model; size: its parameters.
+      lineage: prompt splits that it was trained on, or, for data, that it comes from ("builtin:red_team/train");
+        "?test=0.2" behind a path says that a hash of the rows splits it, with this fraction for "test".
+      can: how many of a Constitution's principles support "audit", "revise" and "judge".
+      examples: of a Constitution, what its examples say, by form, such as "critique".
+      context: positions of a Model, or of the one that wrote Responses; tokenizer: the folder of its tokenizer, ""
+        where that is not here; size: its parameters; heads: of its attention, which `mesh(tensor=)` divides.
       oracle: the built-in oracle can read replies to these prompts.
-      length: upper bound on new tokens per reply (Responses), for the context check.
+      length: upper bound on the tokens of a reply (Responses, Prefs); of Documents, their mean.
       screened: `screen` has looked at the replies (Responses).
       rows: how many prompts, pairs or documents, at most, by split; of Responses, `replies` times as many.
       decoders: shapes (models/config.py) and dtypes of the decoders that a Model stands for: one, or several of a
@@ -49,9 +52,12 @@ class Type:
     replies: int | None = None
     splits: frozenset[str] | None = None
     lineage: frozenset[str] = frozenset()
-    can: frozenset[str] = frozenset()
+    can: Mapping[str, int] = field(default_factory=dict, hash=False)
+    examples: Mapping[str, tuple[str, ...]] | None = field(default=None, hash=False)
     context: int | None = None
+    tokenizer: str = field(default="", compare=False, repr=False)
     size: int | None = None
+    heads: int | None = None
     oracle: bool = False
     rows: Mapping[str, int] | None = field(default=None, hash=False)
     length: int | None = None
@@ -65,6 +71,20 @@ class _Required:
 
 
 REQUIRED = _Required()
+
+
+class Needs(NamedTuple):
+    """The condition under which a parameter has an effect: a call that gives it and does not meet this is wrong.
+
+    Attributes:
+      words: what such a call says, such as "reason=true"; for messages and the reference.
+      on: parameters that the condition reads; where a knob sets one of them, another value of it may meet it.
+      met: whether a call, its parameters filled in, meets it.
+    """
+
+    words: str
+    on: tuple[str, ...]
+    met: Callable[[Call], bool]
 
 
 @dataclass(frozen=True)
@@ -89,6 +109,8 @@ class Param:
         the prompts from the parameter called `lift_on`.
       inherit: when not given, the nearest artefact of one of `kinds` among the inputs of what is acted on:
         `revise(harmless)` revises with the model that drew the replies.
+      needs: what gives it an effect; None where it always has one. Giving it in vain is E241.
+      unlike: the parameter that must not have the same value (E246).
     """
 
     name: str
@@ -106,6 +128,8 @@ class Param:
     lift: str = ""
     lift_on: str = ""
     inherit: bool = False
+    needs: Needs | None = None
+    unlike: str = ""
 
 
 class Problem(NamedTuple):
@@ -156,6 +180,8 @@ class Signature:
         that of "+" is `many`, and "*" and "." have one plain parameter, the factor and the name.
       source: the plain parameter which names outside data whose fingerprint belongs to the key.
       limit: the plain parameter which bounds how many rows are read (0: all); `--limit` lowers it.
+      settings: those of `with (…)` that change how it is computed; giving another is E241.
+      bounds: least and greatest value of a metric, where it has them; claims that these alone decide are E243.
     """
 
     name: str
@@ -168,6 +194,8 @@ class Signature:
     operator: str = ""
     source: str = ""
     limit: str = ""
+    settings: tuple[str, ...] = ()
+    bounds: tuple[float, float] | None = None
     example: str = ""
 
     def param(self, name: str) -> Param:
@@ -180,12 +208,19 @@ class Signature:
 
 @dataclass(frozen=True)
 class Principle:
-    """One principle of a constitution; empty text where it does not support that use."""
+    """One principle of a constitution; empty text where it does not support that use.
+
+    Attributes:
+      critique, revise: requests to a model about its own reply.
+      compare: the question put to a judge about two replies.
+      audit: a question about one reply; yes means that it breaks the principle.
+    """
 
     name: str
     critique: str = ""
     revise: str = ""
     compare: str = ""
+    audit: str = ""
     weight: float = 1.0
     tags: tuple[str, ...] = ()
 
@@ -213,13 +248,14 @@ class Node:
     """One artefact of a checked program: what to run, on what, and under which key.
 
     Attributes:
-      key: "<stage>-<hash>", from the lowered meaning (DESIGN.md §1, Identity).
+      key: "<stage>-<hash>", from the lowered meaning (lang/plan.py).
       stage: registry name.
       params: every plain parameter, filled in, as JSON values; paths are absolute.
       inputs: parameter name -> key, or tuple of keys, of its artefact arguments.
       type: what it makes.
       names: the program's names for it, for people; never part of the key.
       schedule: settings of `with (…)`, which change how it is computed and never what.
+      data: of every parameter that names outside data, the fingerprints of its contents, as they are in the key.
     """
 
     key: str
@@ -229,3 +265,4 @@ class Node:
     type: Type
     names: tuple[str, ...] = ()
     schedule: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)

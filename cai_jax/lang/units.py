@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import prod
+from math import isfinite, prod
 from typing import NamedTuple
 
 from cai_jax.lang import ast
-from cai_jax.lang.diagnostics import Diagnostics, Label, did_you_mean, listed
+from cai_jax.lang.diagnostics import Diagnostics, Label, listed
 from cai_jax.lang.source import Span
 from cai_jax.lang.types import Param
 from cai_jax.lang.values import FAILED, Failed, Scalar
@@ -29,32 +29,42 @@ SUFFIXES = {
     "Ti": ("bytes", 2.0**40),
 }
 _EXACT = 2.0**53  # beyond it, a float no longer holds every whole number
+_COUNTED = 2**31 - 1  # steps, rows and tokens are counted in 32 bits on the devices
+_SINGLE = (2.0**-126, 2.0**128)  # sizes that a 32-bit float holds in full precision: stages compute in these
 
 
 def scalar(number: ast.Number, report: Diagnostics) -> Scalar | Failed:
     """The value of a literal; reports a suffix that is no unit."""
     if not number.unit:
-        return Scalar(number.value)
+        return finite(Scalar(number.value), number.span, report)
     if number.unit not in SUFFIXES:
         known = listed(SUFFIXES)
         report.report("E120", f"`{number.unit}` is no unit", number.span, hint=f"known are {known}")
         return FAILED
     dimension, factor = SUFFIXES[number.unit]
     value = number.value / 100 if factor == 0.01 else number.value * factor
-    return Scalar(value, dimension, number.unit)
+    return finite(Scalar(value, dimension, number.unit), number.span, report)
 
 
-def ranged(expr: ast.Range, report: Diagnostics) -> Scalar | Failed:
-    """The pair that `low..high` is; reports ends that are the wrong way round or count different things."""
-    low, high = scalar(expr.low, report), scalar(expr.high, report)
-    if isinstance(low, Failed) or isinstance(high, Failed):
-        return FAILED
+def finite(value: Scalar, at: Span, report: Diagnostics) -> Scalar | Failed:
+    """The number, unless it is beyond what a 64-bit float holds; that is reported."""
+    if isfinite(value.value):
+        return value
+    report.report("E121", "this number is too large", at, "beyond 1.8e308", hint="numbers are 64-bit floats")
+    return FAILED
+
+
+def ranged(expr: ast.Range, low: Scalar, high: Scalar, report: Diagnostics) -> Scalar | Failed:
+    """The pair that `low..high` is, numbers; reports ends that are the wrong way round or count different things."""
     both = common((low, high), expr.span, report)
     if isinstance(both, Failed):
         return FAILED
-    if low.value > high.value:
-        hint = f"write  {expr.high.text}..{expr.low.text}"
-        report.report("E258", "this range ends before it begins", expr.span, hint=hint)
+    if not low.value <= high.value:
+        tuned = low.knob or high.knob
+        hint = "" if tuned else f"write  {expr.high.span.on_one_line}..{expr.low.span.on_one_line}"
+        label = f"from {shown(low.value)} to {shown(high.value)}" if tuned else ""
+        message = "this range ends before it begins"
+        report.report("E258", message, expr.span, label, *_origin(low), *_origin(high), hint=hint)
         return FAILED
     return replace(both, value=(low.value, high.value))
 
@@ -78,7 +88,16 @@ def multiplied(values: Iterable[Scalar], at: Span, report: Diagnostics) -> Scala
         message = f"`{counted[0].suffix}` times `{counted[1].suffix}` has no meaning here"
         report.report("E238", message, at, "cannot be multiplied", hint="only one factor has a unit")
         return FAILED
-    return replace((counted or values)[0], value=prod(value.value for value in values))
+    return finite(replace((counted or values)[0], value=prod(value.value for value in values)), at, report)
+
+
+def added(values: Sequence[Scalar], signs: Iterable[str], at: Span, report: Diagnostics) -> Scalar | Failed:
+    """The first number with each of the others added to it, or taken off where its sign is `-`."""
+    unit = common(values, at, report)
+    if isinstance(unit, Failed):
+        return FAILED
+    total = sum(value.value if sign == "+" else -value.value for sign, value in zip(("+", *signs), values, strict=True))
+    return finite(replace(unit, value=total), at, report)
 
 
 def fits_unit(value: Scalar, param: Param) -> bool:
@@ -120,7 +139,7 @@ def choices(param: Param) -> str:
 def outside(value: float, low: float | None, high: float | None, open_low: bool = False) -> bool:
     """Whether a number lies outside of bounds, of which None is none."""
     below = low is not None and (value <= low if open_low else value < low)
-    return below or (high is not None and value > high) or abs(value) == float("inf")
+    return below or (high is not None and value > high)
 
 
 def shown(value: object) -> str:
@@ -149,17 +168,30 @@ def _number(value: Scalar, param: Param, use: Use, report: Diagnostics) -> objec
     if not _unit(value, param, use, report):
         return FAILED
     if outside(value.value, param.low, param.high, param.open_low):
-        message = f"`{param.name}` of `{use.callee}` must be {bounds(param) or 'finite'}, not {shown(value.value)}"
+        message = f"`{param.name}` of `{use.callee}` must be {bounds(param)}, not {shown(value.value)}"
         report.report("E237", message, use.span, "out of range", *_origin(value))
         return FAILED
     if param.value == "float":
-        return value.value
+        return value.value if _is_single(value, param, use, report) else FAILED
     if value.value != int(value.value):
         return _wrong_type(value, param, use, wanted, report)
     if abs(value.value) > _EXACT:
         report.report("E237", f"{shown(value.value)} is too large for a whole number", use.span, "out of range")
         return FAILED
+    if param.high is None and param.unit != "bytes" and value.value > _COUNTED:
+        message = f"`{param.name}` of `{use.callee}` must be at most {_COUNTED}, not {shown(value.value)}"
+        report.report("E237", message, use.span, "out of range", *_origin(value))
+        return FAILED
     return int(value.value)
+
+
+def _is_single(value: Scalar, param: Param, use: Use, report: Diagnostics) -> bool:
+    if value.value == 0 or _SINGLE[0] <= abs(value.value) < _SINGLE[1]:
+        return True
+    what = "large" if abs(value.value) > 1 else "small"
+    message = f"`{param.name}` of `{use.callee}` is too {what}: a 32-bit float does not hold {shown(value.value)}"
+    report.report("E237", message, use.span, "out of range", *_origin(value))
+    return False
 
 
 def _unit(value: Scalar, param: Param, use: Use, report: Diagnostics) -> bool:
@@ -203,7 +235,7 @@ def _enum(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
     if value.value not in param.choices:
         message = f"`{param.name}` of `{use.callee}` cannot be `{value.value}`"
         called = param.record is not None and value.value == param.record.name
-        hint = f"write  {param.record.example}" if called else did_you_mean(value.value, param.choices)
+        hint = f"write  {param.record.example}" if called else report.did_you_mean(value.value, param.choices)
         report.report("E239", message, use.span, choices(param), *_origin(value), hint=hint)
         return FAILED
     return value.value

@@ -25,7 +25,7 @@ class Artefact:
       span: the expression that first made it.
       meaning: the run's settings that its draws depend on: {"seed": …}; empty where nothing is drawn.
       schedule: settings given by `with (…)`, no part of its meaning.
-      written: parameter -> its argument's text, for tables.
+      written: parameter -> its argument's text, and the artefact or flow that it is; for tables.
     """
 
     stage: str
@@ -36,7 +36,7 @@ class Artefact:
     span: Span | None
     meaning: Mapping[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
-    written: Mapping[str, str] = field(default_factory=dict)
+    written: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
 
     def sources(self) -> Iterator[Artefact]:
         """Its direct inputs, in order."""

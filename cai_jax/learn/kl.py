@@ -1,4 +1,4 @@
-"""Divergence from the reference: per-token estimators and controllers of its price (METHOD.md §4)."""
+"""Divergence from the reference: per-token estimators and controllers of its price (arXiv 1909.08593)."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def _paste(number, chunk, tables, blocks):
 
 
 def bradley_terry(first: jax.Array, second: jax.Array, p: jax.Array) -> jax.Array:
-    """Bradley-Terry loss on a soft label (METHOD.md §3).
+    """Bradley-Terry loss on a soft label (arXiv 2212.08073 §4.1).
 
     Args:
       first, second: float [...] scores of the two replies.

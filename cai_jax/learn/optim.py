@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import optax
 from optax import contrib
 
@@ -20,7 +21,7 @@ class Optim:
       schedule: "constant", "linear" or "cosine" after the warm-up.
       warmup: updates of linear warm-up, the first of them at 1/(warmup + 1) of the peak.
       steps: updates in all; needed by "linear" and "cosine", which end at 0.
-      clip: global gradient norm above which gradients are scaled down; 0 switches it off.
+      clip: global gradient norm, in a batch of mean weight 1, above which gradients are scaled down; 0 switches it off.
       b1, b2, eps: of AdamW, which is Adam here: no weight decays.
     """
 
@@ -72,8 +73,8 @@ def _muon_dimensions(params):
     return jax.tree_util.tree_map_with_path(of, params)
 
 
-def optimizer(settings: Optim) -> optax.GradientTransformation:
-    """The optax chain that `settings` describes.
+def optimizer(settings: Optim) -> optax.GradientTransformationExtraArgs:
+    """The optax chain that `settings` describes; its updates take the mean `weight` in a batch, by default 1.
 
     Raises:
       ValueError: an unknown kind or schedule.
@@ -91,5 +92,20 @@ def optimizer(settings: Optim) -> optax.GradientTransformation:
         )
     else:
         raise ValueError(f"optimiser {settings.kind!r} is neither adamw nor muon")
-    clip = optax.clip_by_global_norm(settings.clip) if settings.clip else optax.identity()
-    return optax.chain(clip, core)
+    clip = _clipping(settings.clip) if settings.clip else optax.identity()
+    return optax.with_extra_args_support(optax.chain(clip, core))
+
+
+def _clipping(limit: float) -> optax.GradientTransformationExtraArgs:
+    """Scales gradients down to a global norm of `limit` times `weight`, the mean weight in a batch.
+
+    A bound that is the same for all batches would undo the weight of whatever stands alone in one: light and heavy
+    gradients, where both are large, would come out equal.
+    """
+
+    def update(grads, state, params=None, *, weight=1.0, **_):
+        norm, bound = optax.tree.norm(grads), limit * weight
+        clipped = jax.tree.map(lambda leaf: jnp.where(norm <= bound, leaf, leaf / norm * bound), grads)
+        return clipped, state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation of a score less the price of divergence (METHOD.md §4, arXiv 1707.06347).
+"""Proximal policy optimisation of a score less the price of divergence (arXiv 1707.06347, 1909.08593).
 
 One iteration: the engine samples replies; the stage scores them and takes the reference's log-probabilities
 (`rollout.make_logprobs`); `rollout.make_prepare` makes rewards and advantages of them; then, for every epoch,
@@ -26,7 +26,7 @@ _LOG_RATIO = 20.0
 
 
 def adam(learning_rate: float, schedule: str = "constant", steps: int = 0) -> optim.Optim:
-    """PPO's Adam: β₂ 0.999, ε 1e-5, gradients clipped to a norm of 1 (METHOD.md §4)."""
+    """PPO's Adam: β₂ 0.999, ε 1e-5, gradients clipped to a norm of 1 (ε: arXiv 2403.17031)."""
     return optim.Optim(learning_rate, schedule=schedule, steps=steps, clip=1.0, b2=0.999, eps=1e-5)
 
 

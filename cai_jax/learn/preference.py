@@ -1,4 +1,4 @@
-"""The preference model: Bradley-Terry on soft labels, scores read at the last real token (METHOD.md §3)."""
+"""The preference model: Bradley-Terry on soft labels, scores read at the last real token (arXiv 2204.05862 §3)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def scores(params, config, tokens: jax.Array, lengths: jax.Array, *, dtype: str 
       lengths: int32 [...], real tokens of each row, at least 1.
     """
     flat = tokens.reshape(-1, tokens.shape[-1])
-    hidden = decoder.hidden(params["decoder"], config, flat, dtype=dtype, **how)
+    hidden = decoder.hidden(params["decoder"], config, flat, lengths=lengths.reshape(-1), dtype=dtype, **how)
     last = jnp.maximum(lengths.reshape(-1) - 1, 0)
     at_last = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
     return heads.score(params["head"], at_last).reshape(lengths.shape)
@@ -54,21 +54,22 @@ def make_step(config, settings: Preference, axis: str | None = None) -> Callable
     With frozen parameters {"decoder": ...}, the state's decoder is an adapter on top of them.
 
     The batch is a dict: tokens int32 [A, B, 2, T] (the two replies, each after their prompt), lengths int32
-    [A, B, 2], p float32 [A, B] (probability that the first is better), weights float32 [A, B] (0 for filler).
-    The loss is normalised by the sum of weights over all micro-batches and devices.
+    [A, B, 2], p float32 [A, B] (probability that the first is better), weights float32 [A, B] (0 for filler; of mean
+    1 over the data). The loss is divided by the number of pairs with a weight over all micro-batches and devices, and
+    not by the batch's own sum of weights: that would undo the weight of whatever stands alone in a batch.
 
     Args:
       axis: name of the mapped axis under `jax.pmap`, else None.
 
     Metrics, float32 []: loss (nats), accuracy (share of decided pairs, p != 1/2, ordered as their label
-    says), margin (mean |difference|), score_mean, score_std, weight, grad_norm, learning_rate; and finite, bool
-    [leaves of params], of the gradient.
+    says; one that the scores do not order counts half), margin (mean |difference|), score_mean, score_std, weight (the
+    sum), grad_norm, learning_rate; and finite, bool [leaves of params], of the gradient.
     """
     optimizer, rate = optim.optimizer(settings.optim), optim.schedule(settings.optim)
     total = reduce.over(axis)
 
     def step(state: TrainState, batch: Batch, frozen: Params | None = None):
-        count = jnp.maximum(total(jnp.sum(batch["weights"])), 1e-8)
+        count = jnp.maximum(total(jnp.sum(batch["weights"] > 0)), 1)
 
         def share(trained, micro):
             params = lora.joined(frozen, trained, settings.scale)
@@ -84,7 +85,7 @@ def make_step(config, settings: Preference, axis: str | None = None) -> Callable
             first, second, weights, p = both[:, 0], both[:, 1], micro["weights"], micro["p"]
             decided = weights * (p != 0.5)
             sums = {
-                "right": jnp.sum(decided * ((first > second) == (p > 0.5))),
+                "right": jnp.sum(decided * jnp.where(first == second, 0.5, (first > second) == (p > 0.5))),
                 "decided": jnp.sum(decided),
                 "margin": jnp.sum(weights * jnp.abs(first - second)),
                 "score": jnp.sum(weights[:, None] * both),
@@ -94,18 +95,19 @@ def make_step(config, settings: Preference, axis: str | None = None) -> Callable
             return jnp.sum(weights * losses.bradley_terry(first, second, p)) / count, sums
 
         grads, value, sums = reduce.gradients(share, state.params, batch, total)
-        mean = sums["score"] / (2 * count)
+        weight = jnp.maximum(sums["weight"], 1e-8)
+        mean = sums["score"] / (2 * weight)
         metrics = {
             "loss": value,
             "accuracy": sums["right"] / jnp.maximum(sums["decided"], 1e-8),
-            "margin": sums["margin"] / count,
+            "margin": sums["margin"] / weight,
             "score_mean": mean,
-            "score_std": jnp.sqrt(jnp.maximum(sums["square"] / (2 * count) - jnp.square(mean), 0.0)),
+            "score_std": jnp.sqrt(jnp.maximum(sums["square"] / (2 * weight) - jnp.square(mean), 0.0)),
             "weight": sums["weight"],
             "grad_norm": optax.tree.norm(grads),
             "finite": reduce.finite(grads),
             "learning_rate": jnp.asarray(rate(state.step), jnp.float32),
         }
-        return state.update(optimizer, grads), metrics
+        return state.update(optimizer, grads, sums["weight"] / count), metrics
 
     return step

@@ -1,4 +1,4 @@
-"""From sampled replies to PPO's batch: old log-probabilities, values, rewards, advantages (METHOD.md §4).
+"""From sampled replies to PPO's batch: old log-probabilities, values, rewards, advantages (arXiv 1909.08593).
 
 Every per-token array is `[..., T]` and aligned with the token it is about: `mask[b, t]` says that the policy
 drew `tokens[b, t]`, `logprobs[b, t]` is that token's log-probability, `values[b, t]` the critic's estimate
@@ -93,7 +93,7 @@ def policy_logprobs(params, config, settings: PPO, tokens: jax.Array, mask: jax.
     Returns:
       float32 [B, T] each, 0 where masked.
     """
-    hidden = decoder.hidden(params, config, tokens, dtype=settings.dtype, remat=settings.remat, looped=settings.looped)
+    hidden = _hidden(params, config, settings, tokens, mask)
     found = losses.token_logprobs(
         decoder.unembedding(params, config),
         hidden[:, :-1],
@@ -111,12 +111,17 @@ def critic_values(params, config, settings: PPO, tokens: jax.Array, mask: jax.Ar
     Args:
       params: {"decoder": ..., "head": ...}.
     """
-    hidden = decoder.hidden(
-        params["decoder"], config, tokens, dtype=settings.dtype, remat=settings.remat, looped=settings.looped
-    )
+    hidden = _hidden(params["decoder"], config, settings, tokens, mask)
     values = heads.score(params["head"], hidden[:, :-1].reshape(-1, hidden.shape[-1]))
     shifted = jnp.pad(values.reshape(tokens.shape[0], -1), ((0, 0), (1, 0)))
     return jnp.where(mask, shifted, 0.0)
+
+
+def _hidden(params, config, settings: PPO, tokens: jax.Array, mask: jax.Array) -> jax.Array:
+    """Final hidden states [B, T, D] of rows that end with their last drawn token."""
+    lengths = jnp.max(jnp.where(mask, 1 + jnp.arange(mask.shape[1]), 1), axis=1)
+    how = {"dtype": settings.dtype, "remat": settings.remat, "looped": settings.looped}
+    return decoder.hidden(params, config, tokens, lengths=lengths, **how)
 
 
 def make_logprobs(config, settings: PPO, axis: str | None = None) -> Callable:

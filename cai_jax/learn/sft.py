@@ -80,25 +80,26 @@ def make_step(config, settings: SFT, axis: str | None = None) -> Callable:
     With frozen parameters, a decoder's, the state's are an adapter on top of them.
 
     The batch is a dict of `[A, B, T]`: tokens, segments (0 = padding) and positions int32, weights float32
-    (>= 0, of each token as a target). The loss is normalised by the sum of weights over all micro-batches
-    and devices, so any split into micro-batches gives the same update. An all-zero batch gives a loss of 0
-    and zero gradients.
+    (>= 0, of each token as a target; of mean 1 over the trained tokens of the data). The loss is divided by the
+    number of tokens with a weight over all micro-batches and devices, so any split into micro-batches gives the same
+    update. It is not divided by the batch's own sum of weights: that would undo the weight of whatever stands alone
+    in a batch. An all-zero batch gives a loss of 0 and zero gradients.
 
     Args:
       axis: name of the mapped axis under `jax.pmap`, else None.
 
-    Metrics, float32 []: loss (nats per unit of weight), weight, grad_norm, learning_rate; and finite, bool
+    Metrics, float32 []: loss (nats per token), weight (the sum), grad_norm, learning_rate; and finite, bool
     [leaves of params], of the gradient.
     """
     loss, total = make_loss(config, settings), reduce.over(axis)
     optimizer, rate = optim.optimizer(settings.optim), optim.schedule(settings.optim)
 
     def step(state: TrainState, batch: Batch, frozen: Params | None = None):
-        count = total(jnp.sum(predicted(batch)))
+        count = jnp.maximum(total(jnp.sum(predicted(batch) > 0)), 1)
 
         def share(params, micro):
             value, weight = loss(lora.joined(frozen, params, settings.scale), micro)
-            return value / jnp.maximum(count, 1e-8), {"weight": weight}
+            return value / count, {"weight": weight}
 
         grads, value, sums = reduce.gradients(share, state.params, batch, total)
         metrics = {
@@ -108,6 +109,6 @@ def make_step(config, settings: SFT, axis: str | None = None) -> Callable:
             "finite": reduce.finite(grads),
             "learning_rate": jnp.asarray(rate(state.step), jnp.float32),
         }
-        return state.update(optimizer, grads), metrics
+        return state.update(optimizer, grads, sums["weight"] / count), metrics
 
     return step

@@ -33,7 +33,9 @@ class TrainState:
         params = jax.tree.map(jnp.array, params)
         return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
 
-    def update(self, optimizer: optax.GradientTransformation, grads: Params) -> TrainState:
-        """The state after one optimiser update."""
-        updates, opt_state = optimizer.update(grads, self.opt_state, self.params)
+    def update(
+        self, optimizer: optax.GradientTransformationExtraArgs, grads: Params, weight: jax.Array | float = 1.0
+    ) -> TrainState:
+        """The state after one optimiser update, on a batch of this mean weight."""
+        updates, opt_state = optimizer.update(grads, self.opt_state, self.params, weight=weight)
         return TrainState(optax.apply_updates(self.params, updates), opt_state, self.step + 1)

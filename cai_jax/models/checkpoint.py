@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,13 +16,13 @@ import numpy as np
 from jax.sharding import Sharding
 from jax.typing import ArrayLike
 
-from cai_jax.models import decoder, layout, lora, peft, tensorfile
+from cai_jax.models import decoder, layout, lora, padding, peft, tensorfile
 from cai_jax.models.config import Config, ModelError, read_json
 from cai_jax.models.families import FAMILIES
 from cai_jax.models.layout import HEAD, Slices, Stored
-from cai_jax.models.locate import base_of, described
+from cai_jax.models.locate import bases
 from cai_jax.models.tensorfile import Tensor
-from cai_jax.models.tokenizer import Tokenizer
+from cai_jax.models.tokenizer import Tokenizer, has_tokenizer
 from cai_jax.parallel import processes
 
 # Says where leaves lie: a tree of shapes and dtypes -> a tree of shardings (parallel/rules.py has one).
@@ -39,15 +40,23 @@ class Model:
 
     Attributes:
       params: as models/decoder.py lays them out, with its adapter, if it has one (models/lora.py).
+      text: the tokenizer; None where the folder that was read has none. `tokenizer` is the same, but insists on one.
       head: {"kernel" [D], "bias" []} of a reward model (models/heads.py), else None.
       base: the folder that `params` but for their adapter were read from; None where they are in no folder.
     """
 
     config: Config
     params: decoder.Params
-    tokenizer: Tokenizer
+    text: Tokenizer | None
     head: Mapping[str, jax.Array] | None = None
     base: Path | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer; raises ModelError where the model came without one."""
+        if self.text is None:
+            raise ModelError(f"{self.base} holds no tokenizer; fetch the model's tokenizer files (tokenizer.json)")
+        return self.text
 
     def logits(self, ids: ArrayLike | Sequence[Sequence[int]]) -> np.ndarray:
         """Next-token logits `[B, T, V]` float32 after each of `ids` `[B, T]`.
@@ -92,13 +101,14 @@ def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None =
         raise ModelError(f"{path} is not a directory; a model is one, with config.json and model.safetensors")
     if dtype not in _DTYPES:
         raise ModelError(f"weights cannot be had in dtype {dtype!r}; supported: {', '.join(_DTYPES)}")
-    base = base_of(path)
-    if base is not None:
-        return adapted(load(base, dtype, shardings), path, shardings)
+    below = bases(path)
+    if below:
+        return adapted(load(below[0], dtype, shardings), path, shardings)
     values = read_json(path / "config.json")
     config = Config.from_hf(values)
-    tokenizer = Tokenizer.load(path, config)
-    files = tensorfile.tensors(path)
+    tokenizer = Tokenizer.load(path, config) if has_tokenizer(path) else None
+    files = layout.of_text(FAMILIES[config.family], tensorfile.tensors(path))
+    layout.refuse_shallow(path, config, files)
     scored = HEAD in files
     abstract = _abstract(config, dtype, scored)
     shapes = {name: leaf.shape for name, leaf in abstract.items()}
@@ -114,8 +124,14 @@ def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None =
     params = _nested(leaves)
     head = params.pop("head", None)
     if head is not None:
-        head["bias"] = jnp.asarray(values.get("score_offset", 0.0), jnp.float32)
+        head["bias"] = jnp.asarray(_offset(values), jnp.float32)
     return Model(config, params, tokenizer, head, path)
+
+
+def chain(folders: Sequence[Path], dtype: str = "float32", shardings: Shardings | None = None) -> Model:
+    """The model in the first folder, an adapter of that in the next one and so on, as `load`."""
+    path, *below = folders
+    return adapted(chain(below, dtype, shardings), path, shardings) if below else load(path, dtype, shardings)
 
 
 def adapted(base: Model, path: Path, shardings: Shardings | None = None) -> Model:
@@ -127,13 +143,22 @@ def adapted(base: Model, path: Path, shardings: Shardings | None = None) -> Mode
         adapter = jax.device_put(adapter)
     else:
         adapter = jax.tree.map(processes.laid, adapter, shardings(adapter))
-    tokenizer = base.tokenizer if described(path) != path else Tokenizer.load(path, base.config)
+    described = next((each for each in (path, base.base) if each and (each / "config.json").is_file()), path)
+    tokenizer = Tokenizer.load(path, base.config) if described == path and has_tokenizer(path) else base.text
     params = lora.joined(base.params, adapter)
     if kernel is None:
-        return replace(base, params=params, tokenizer=tokenizer)
-    values = read_json(described(path) / "config.json")
-    head = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(values.get("score_offset", 0), jnp.float32)}
-    return replace(base, params=decoder.trunk(params), tokenizer=tokenizer, head=head)
+        return replace(base, params=params, text=tokenizer)
+    values = read_json(described / "config.json")
+    head = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(_offset(values), jnp.float32)}
+    return replace(base, params=decoder.trunk(params), text=tokenizer, head=head)
+
+
+def _offset(values: Mapping[str, Any]) -> float:
+    """The bias of a reward model's head, which config.json holds."""
+    found = values.get("score_offset", 0.0)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+        raise ModelError(f"config.json has score_offset {found!r}; it is a number")
+    return float(found)
 
 
 def save_adapter(model: Model, path: str | Path) -> None:
@@ -155,8 +180,8 @@ def save(model: Model, path: str | Path) -> None:
     """Write `model`, an adapter merged, as a directory that `load` and transformers read; config.json comes last.
 
     One tensor at a time is copied to the host. Of several processes all must call this, and the first writes. A head is
-    written as transformers' …ForSequenceClassification has it; its bias, for which there is no place there, goes into
-    config.json as "score_offset", which transformers ignores.
+    written as transformers' …ForSequenceClassification has it, with padding that cannot be taken for the end of a text;
+    its bias, for which there is no place there, goes into config.json as "score_offset", which transformers ignores.
     """
     path = Path(path)
     scored = model.head is not None
@@ -175,7 +200,11 @@ def save(model: Model, path: str | Path) -> None:
 
 def _finish(model: Model, path: Path) -> None:
     """Write what stands beside the weights, config.json last."""
-    values = model.config.to_hf() | {"torch_dtype": str(model.params["embed"].dtype)}
+    text, config = model.text, model.config
+    if model.head is not None and text is not None:
+        text = padding.told_apart(text, config.vocab_size)
+        config = replace(config, pad_id=text.pad_id)
+    values = config.to_hf() | {"torch_dtype": str(model.params["embed"].dtype)}
     if model.head is not None:
         values |= {
             "architectures": [FAMILIES[model.config.family].scored],
@@ -183,7 +212,8 @@ def _finish(model: Model, path: Path) -> None:
             "label2id": {"score": 0},
             "score_offset": float(model.head["bias"]),
         }
-    model.tokenizer.save(path)
+    if text is not None:
+        text.save(path)
     (path / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,12 @@ class Config:
         """How many positions a token sees in this layer, itself included; None: all."""
         return self.windows[layer] if self.windows else None
 
+    def reaching(self, length: int) -> Config:
+        """The decoder as it reads texts of `length` tokens, where its rotary embedding depends on that (LongRope)."""
+        if not isinstance(self.rope_scaling, rope.LongRope):
+            return self
+        return replace(self, rope_scaling=self.rope_scaling.reaching(length, self.max_position))
+
     @property
     def period(self) -> int:
         """After how many layers their windows come again; 1 where all are alike."""
@@ -125,22 +132,25 @@ class Config:
     @classmethod
     def from_hf(cls, values: Mapping[str, Any]) -> Config:
         """Read the fields of a `config.json`; raises ModelError for what this decoder cannot do."""
+        values = families.of_text(values)
         kind = values.get("model_type")
-        if kind not in FAMILIES:
-            raise ModelError(f"config.json has model_type {kind!r}; supported: {', '.join(FAMILIES)}")
+        if not isinstance(kind, str) or kind not in FAMILIES:
+            supported = [*FAMILIES, *families.WRAPPERS]
+            raise ModelError(f"config.json has model_type {kind!r}; supported: {', '.join(supported)}")
         family = FAMILIES[kind]
         values = _lifted(family, families.settings(family, values))
         _refuse_unsupported(family, values)
         found = dict(family.fixed)
         found |= {name: values[key] for name, key in family.keys.items() if values.get(key) is not None}
-        _derive(found, family, values)
         _check(found, family)
+        _derive(found, family, values)
         found |= {name: float(found[name]) for name in ("rope_theta", "local_rope_theta") if name in found}
+        found |= {name: None for name in ("bos_id", "pad_id") if found.get(name, 0) < 0}  # how old files say "none"
         return cls(
             **found,
             family=kind,
             eos_ids=_ids(values.get("eos_token_id")),
-            rope_scaling=rope.from_hf(values, family.scalings),
+            rope_scaling=_scaling(found, family, values),
             windows=_windows(family, values, found["layers"]),
         )
 
@@ -191,12 +201,16 @@ class Config:
 
 def read_json(file: Path) -> dict[str, Any]:
     """The object in a JSON file; raises ModelError if there is none."""
+    if file.exists() and not file.is_file():  # of a pipe or a device there is no end
+        raise ModelError(f"{file} is no regular file; fetch it again")
     try:
         found = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{file} does not exist; a model directory has one") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{file} is not valid JSON ({error}); fetch it again") from None
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read ({error.strerror}); mend that") from None
     if not isinstance(found, dict):
         raise ModelError(f"{file} holds no JSON object; fetch it again")
     return found
@@ -218,7 +232,7 @@ def parameters(config: Config) -> int:
 
 
 def _refuse_unsupported(family: Family, values: Mapping[str, Any]) -> None:
-    for name in values.get("architectures") or ():
+    for name in _listed(values, "architectures"):
         if name not in (family.causal, family.scored):
             raise ModelError(
                 f"config.json names the architecture {name!r}; supported: {family.causal}, {family.scored}"
@@ -229,54 +243,124 @@ def _refuse_unsupported(family: Family, values: Mapping[str, Any]) -> None:
     if values.get("quantization_config"):
         raise ModelError("config.json has a quantization_config; take the model's unquantised weights")
     activation = values.get(family.keys["activation"], "silu")
-    if activation not in ACTIVATIONS:
+    if activation not in list(ACTIVATIONS):
         key = family.keys["activation"]
         raise ModelError(f"config.json has {key} {activation!r}; supported: {', '.join(ACTIVATIONS)}")
 
 
 def _lifted(family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json with its rotary settings at the top, wherever this version of transformers put them."""
-    nested = values.get("rope_parameters") or values.get("rope_scaling") or {}
-    turns = nested.get("full_attention", nested)
-    local = nested.get("sliding_attention") or {}
-    if rope.from_hf(local, family.scalings) is not None:
+    """config.json with its rotary settings at the top, wherever this version of transformers put them.
+
+    The settings of a stretch stand under "rope" as one mapping.
+    """
+    nested = _mapping(values, "rope_parameters") or _mapping(values, "rope_scaling")
+    turns = _mapping(nested, "full_attention") or nested
+    local = _mapping(nested, "sliding_attention")
+    if rope.kind_of(local) != "default":
         raise ModelError("config.json stretches the rotary embedding of layers with a window; that is not supported")
     keys = {"rope_theta": "rope_theta", "partial_rotary_factor": "rotary_fraction"}
-    found = {family.keys.get(keys.get(name), name): value for name, value in turns.items()}
-    if "rope_theta" in local:
+    found = {family.keys.get(ours, name): turns[name] for name, ours in keys.items() if turns.get(name) is not None}
+    if local.get("rope_theta") is not None and "local_rope_theta" in family.keys:
         found[family.keys["local_rope_theta"]] = local["rope_theta"]
-    return {**values, **{name: value for name, value in found.items() if value is not None}}
+    lifted = {**values, **found}
+    if lifted.get("partial_rotary_factor") not in (1, None) and "rotary_fraction" not in family.keys:
+        raise ModelError("config.json sets partial_rotary_factor; only 1 is supported in this family")
+    original = "original_max_position_embeddings"
+    stretch = {original: values[original], **turns} if values.get(original) is not None else turns
+    return {**lifted, "rope": stretch}
+
+
+def _scaling(found: Mapping[str, Any], family: Family, values: Mapping[str, Any]) -> rope.Scaling | None:
+    head_dim, fraction = found.get("head_dim", 0), found.get("rotary_fraction", 1.0)
+    return rope.from_hf(values["rope"], family.scalings, int(head_dim * fraction) // 2)
 
 
 def _derive(found: dict[str, Any], family: Family, values: Mapping[str, Any]) -> None:
     """What config.json may leave to follow from the rest."""
-    if {"hidden_size", "heads"} <= found.keys():
-        found.setdefault("kv_heads", found["heads"])
-        found.setdefault("head_dim", found["hidden_size"] // found["heads"])
-        if family.keys["intermediate_size"] in values:  # null, as in GPT-2
-            found.setdefault("intermediate_size", 4 * found["hidden_size"])
+    found.setdefault("kv_heads", found["heads"])
+    found.setdefault("head_dim", found["hidden_size"] // found["heads"])
+    if family.keys["intermediate_size"] in values:  # null, as in GPT-2
+        found.setdefault("intermediate_size", 4 * found["hidden_size"])
+    for each in fields(Config):
+        if each.default is MISSING and each.name not in found:
+            raise ModelError(f"config.json lacks {family.keys[each.name]!r}; fetch it again")
+
+
+# Far beyond every decoder of these families: what is larger is a mistake, which would take long to be found.
+_LAYERS = 1000
+_SIZE = 2**31 - 1  # the largest int32
+_LARGEST = 1e30  # of what is computed with in float32
 
 
 def _check(found: Mapping[str, Any], family: Family) -> None:
-    """Raises ModelError if a field is missing or no number."""
+    """Raises ModelError if a field that others follow from is missing, or one is no value of its kind."""
+    for name in ("hidden_size", "heads", "layers"):
+        if name not in found:
+            raise ModelError(f"config.json lacks {family.keys[name]!r}; fetch it again")
     for each in fields(Config):
-        if each.default is MISSING and each.name not in found:
-            raise ModelError(f"config.json lacks {family.keys[each.name]!r}")
-        whole = each.type in ("int", "int | None")
-        if whole and each.name in found and not isinstance(found[each.name], int):
-            raise ModelError(f"config.json has {family.keys[each.name]} {found[each.name]!r}; it is a whole number")
+        if each.name not in found or each.name not in family.keys:
+            continue
+        value, kind = found[each.name], each.type.partition(" ")[0]
+        most = _LAYERS if each.name == "layers" else _SIZE
+        least = -most if each.name in ("bos_id", "pad_id") else 1
+        if kind == "int" and not (_whole(value) and least <= value <= most):
+            wanted = f"it is a whole number from {max(least, 0)} to {most}"
+        elif kind == "float" and not (_number(value) and 1 / _LARGEST <= value <= _LARGEST):
+            wanted = "it is a number above 0"
+        elif kind == "bool" and not isinstance(value, bool):
+            wanted = "it is true or false"
+        elif each.name == "rotary_fraction" and value > 1:
+            wanted = "it is a part of 1"
+        else:
+            continue
+        raise ModelError(f"config.json has {family.keys[each.name]} {_short(value)}; {wanted}")
 
 
-def _ids(found: int | list[int] | None) -> tuple[int, ...]:
-    return tuple(found) if isinstance(found, list) else () if found is None else (found,)
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and (_whole(value) or math.isfinite(value))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _mapping(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = values.get(key) or {}
+    if not isinstance(found, Mapping):
+        raise ModelError(f"config.json has {key} {_short(found)}; it is an object")
+    return found
+
+
+def _listed(values: Mapping[str, Any], key: str) -> list[str]:
+    found = values.get(key) or []
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise ModelError(f"config.json has {key} {_short(found)}; it is a list of names")
+    return found
+
+
+def _ids(found: Any) -> tuple[int, ...]:
+    ids = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(_whole(each) and abs(each) <= _SIZE for each in ids):
+        raise ModelError(f"config.json has eos_token_id {_short(found)}; it is a token's id, or a list of them")
+    return tuple(each for each in ids if each >= 0)
 
 
 def _windows(family: Family, values: Mapping[str, Any], layers: int) -> tuple[int | None, ...]:
-    size = values.get("sliding_window")
-    if family.slides is None or size is None or not values.get("use_sliding_window", True):
+    size, slides = values.get("sliding_window"), values.get("use_sliding_window")
+    if family.slides is None or size is None or slides is False:
         return ()
-    kinds = values.get("layer_types") if family.layered else None
-    if kinds is None:
+    for key, least in (("sliding_window", 1), ("max_window_layers", 0), ("sliding_window_pattern", 1)):
+        if key in values and not (_whole(values[key]) and least <= values[key] <= _SIZE):
+            raise ModelError(f"config.json has {key} {_short(values[key])}; it is a whole number from {least} on")
+    if slides not in (True, None):
+        raise ModelError(f"config.json has use_sliding_window {_short(slides)}; it is true or false")
+    kinds = _listed(values, "layer_types") if family.layered else []
+    if not kinds:
         kinds = ["sliding_attention" if family.slides(values, i) else "full_attention" for i in range(layers)]
     known = {"sliding_attention": size, "full_attention": None}
     strange = next((kind for kind in kinds if kind not in known), None)

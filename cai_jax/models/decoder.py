@@ -32,6 +32,7 @@ from jax.typing import DTypeLike
 from cai_jax.models import lora
 from cai_jax.models.attention import KV, Prefix, attention
 from cai_jax.models.config import ACTIVATIONS, Config
+from cai_jax.models.rope import LongRope
 from cai_jax.models.rotary import Turn, rotate, rotation
 from cai_jax.parallel.mesh import HEADS, ROWS
 from cai_jax.parallel.placing import constrain, heads_split, stacked
@@ -224,7 +225,9 @@ class Decoder(nn.Module):
         self.looped_layers = c.layers // c.period * c.period if self.looped and c.layers > _UNROLLED else 0
         self.final_norm = _norm_params(self, "final_norm", c.hidden_size)
 
-    def __call__(self, tokens: Array, positions: Array, attend: Attend) -> tuple[Array, tuple[KV | None, ...]]:
+    def __call__(
+        self, tokens: Array, positions: Array, attend: Attend, ends: Array | None = None
+    ) -> tuple[Array, tuple[KV | None, ...]]:
         c = self.config
         x = constrain(self.embed.astype(self.dtype), HEADS)[tokens]
         if c.scale_embeddings:
@@ -233,7 +236,7 @@ class Decoder(nn.Module):
         if c.learned_positions:
             x = x + self.embed_positions.astype(self.dtype)[positions]
         else:
-            turn = local = rotation(c, positions)
+            turn = local = rotation(c, positions, ends)
         if c.local_rope_theta is not None:
             local = rotation(c, positions, local=True)
         turns = [turn if c.window(number) is None else local for number in range(c.layers)]
@@ -285,6 +288,7 @@ def hidden(
     *,
     positions: Array | None = None,
     segments: Array | None = None,
+    lengths: Array | None = None,
     dtype: DTypeLike = jnp.float32,
     remat: bool = False,
     looped: bool = False,
@@ -293,9 +297,10 @@ def hidden(
 
     A token attends to itself and to earlier tokens of its segment. segments `[B, T]` int32 numbers the
     documents packed into a row, 0 marks padding; by default the whole row is one. positions `[B, T]`
-    int32 restart at 0 in every segment; by default they count from the start of the row. With `remat` the backward
-    pass computes every layer again from what went into it (arXiv 1604.06174), which is all that is kept. With `looped`
-    one loop runs many layers: it compiles in the time of one of them, and copies their weights.
+    int32 restart at 0 in every segment; by default they count from the start of the row. lengths `[B]` int32 are rows'
+    real tokens, where rows are padded without segments: on them the embedding of long texts depends. With `remat` the
+    backward pass computes every layer again from what went into it (arXiv 1604.06174), which is all that is kept. With
+    `looped` one loop runs many layers: it compiles in the time of one of them, and copies their weights.
     """
     if positions is None:
         positions = _count(tokens)
@@ -303,7 +308,8 @@ def hidden(
     def attend(layer: int, q: Array, kv: KV) -> tuple[Array, None]:
         return attention(q, kv, segments=segments, **_how(config, layer)), None
 
-    return _apply(params, config, tokens, positions, attend, dtype, remat=remat, looped=looped)[0]
+    ends = _ends(config, positions, segments, lengths)
+    return _apply(params, config, tokens, positions, attend, dtype, ends, remat=remat, looped=looped)[0]
 
 
 def prefill(
@@ -319,7 +325,8 @@ def prefill(
     """Read rows from their start: tokens `[B, T]` int32, padded on the right.
 
     Returns hidden states `[B, T, D]` (final norm applied; meaningless at padding) and per layer the keys
-    and values `[B, K, T, H]`. positions `[B, T]` int32 count from the end of the prefix, by default
+    and values `[B, K, T, H]`. Where the rotary embedding depends on a text's length, config says for which
+    (`Config.reaching`). positions `[B, T]` int32 count from the end of the prefix, by default
     0, 1, ...; branches `[B, T]` int32 marks alternative continuations (`attention`, groups).
     """
     positions = _count(tokens) if positions is None else positions
@@ -389,9 +396,23 @@ def _apply(
     positions: Array,
     attend: Attend,
     dtype: DTypeLike,
+    ends: Array | None = None,
     **how: bool,
 ) -> tuple[Array, tuple[KV, ...]]:
-    return Decoder(config, dtype, **how).apply({"params": trunk(params)}, tokens, positions, attend)
+    return Decoder(config, dtype, **how).apply({"params": trunk(params)}, tokens, positions, attend, ends)
+
+
+def _ends(config: Config, positions: Array, segments: Array | None, lengths: Array | None) -> Array | None:
+    """The last position of every token's text, `[B, T]` or `[B, 1]`; None where the row's last is, or nobody asks."""
+    if not isinstance(config.rope_scaling, LongRope):
+        return None
+    if segments is None:
+        return None if lengths is None else lengths[:, None] - 1
+
+    def last(places: Array, numbers: Array) -> Array:
+        return jax.ops.segment_max(places, numbers, num_segments=numbers.size + 1)[numbers]
+
+    return jax.vmap(last)(positions, segments)
 
 
 def _how(config: Config, layer: int) -> dict[str, Any]:

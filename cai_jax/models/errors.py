@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from cai_jax.errors import UserError
 
-class ModelError(ValueError):
-    """A model that cannot be used; the message names the file or value at fault and the cure."""
+
+class ModelError(UserError, ValueError):
+    """A model that cannot be used; its text names the file or value at fault and, behind the last "; ", the cure."""
+
+    def __init__(self, text: str) -> None:
+        message, _, cure = text.rpartition("; ") if "; " in text else (text, "", "")
+        super().__init__(message, cure)
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cai_jax.models.errors import ModelError
+
 # Config field -> key of config.json, where a family does not say otherwise.
 _KEYS = {
     "vocab_size": "vocab_size",
@@ -76,6 +78,8 @@ class Family:
       unembed: the unembedding's module.
       transposed: kernels are stored `[out, in]`, as torch's Linear does.
       interleaved: a fused tensor holds q, k and v head by head.
+      within: what stands in a wrapper's file in place of `prefix`, by age of the file.
+      beside: how the names of a wrapper's other weights begin.
     """
 
     causal: str
@@ -95,6 +99,8 @@ class Family:
     unembed: str = "lm_head"
     transposed: bool = True
     interleaved: bool = False
+    within: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 def _above(values: Mapping[str, Any], layer: int) -> bool:
@@ -159,18 +165,35 @@ FAMILIES: Mapping[str, Family] = {
         "Gemma3ForCausalLM",
         "Gemma3TextForSequenceClassification",
         fixed={"norm": "rms_plus_one", "placement": "sandwich", "scale_embeddings": True, "qk_norm": "head"},
-        keys=_GEMMA_KEYS | {"logit_softcap": "final_logit_softcapping", "local_rope_theta": "rope_local_base_freq"},
+        keys=_GEMMA_KEYS
+        | {
+            # transformers 5 keeps attn_logit_softcapping in Gemma 3's configs and never applies it.
+            "logit_softcap": "final_logit_softcapping",
+            "local_rope_theta": "rope_local_base_freq",
+        },
         defaults=_GEMMA_DEFAULTS
         | {
+            # A wrapper's text_config leaves out whatever is as in the class of transformers.
+            "vocab_size": 262208,
+            "hidden_size": 2304,
+            "intermediate_size": 9216,
+            "num_hidden_layers": 26,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
             "sliding_window_pattern": 6,
             "rope_theta": 1e6,
             "rope_local_base_freq": 1e4,
             "max_position_embeddings": 131072,
+            "bos_token_id": 2,
+            "eos_token_id": 1,
+            "pad_token_id": 0,
         },
         demands={"use_bidirectional_attention": False},
         slides=_but_every_nth,
         layered=True,
         modules=_POST_NORMED,
+        within=("language_model.model.", "model.language_model."),
+        beside=("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."),
     ),
     "gpt2": Family(
         "GPT2LMHeadModel",
@@ -273,6 +296,29 @@ FAMILIES: Mapping[str, Family] = {
         | dict.fromkeys(("mlp/gate_proj", "mlp/up_proj"), "mlp.gate_up_proj"),
     ),
 }
+
+
+# model_type of a model that reads images as well -> that of its text part, which is what is read of it.
+WRAPPERS: Mapping[str, str] = {"gemma3": "gemma3_text"}
+
+
+def of_text(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """config.json of a wrapper's text part, with what the wrapper says about the end of texts; any other as it is.
+
+    Raises:
+      ModelError: a wrapper has no text part.
+    """
+    kind = values.get("model_type")
+    if not isinstance(kind, str) or kind not in WRAPPERS:
+        return values
+    text = values.get("text_config")
+    if not isinstance(text, Mapping) or text.get("model_type", WRAPPERS[kind]) != WRAPPERS[kind]:
+        raise ModelError(
+            f"config.json has model_type {kind!r} without a text_config of {WRAPPERS[kind]}; fetch it again"
+        )
+    ids = ("bos_token_id", "eos_token_id", "pad_token_id", "quantization_config", "score_offset")
+    above = {key: values[key] for key in ids if values.get(key) is not None}
+    return {**text, **above, "model_type": WRAPPERS[kind], "architectures": None}
 
 
 def settings(family: Family, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ Head = dict[str, Array]
 def init_head(config: Config, key: Array) -> Head:
     """A fresh head, {"kernel" [D], "bias" []} float32.
 
-    The kernel is normal with deviation 1/sqrt(D+1), the bias 0 (METHOD.md §3; Huang et al., N-details).
+    The kernel is normal with deviation 1/sqrt(D+1), the bias 0 (arXiv 2403.17031).
     """
     deviation = (config.hidden_size + 1) ** -0.5
     kernel = deviation * jax.random.normal(key, (config.hidden_size,), jnp.float32)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cai_jax.models.config import Config
+from cai_jax.models.errors import ModelError
 from cai_jax.models.families import FAMILIES, Family
 
 HEAD = "score.weight"
@@ -91,6 +94,28 @@ def stored(config: Config, shapes: Mapping[str, Shape]) -> Iterator[Stored]:
     yield from _module(family, config, shapes, ["unembed"], family.unembed)
     if "head/kernel" in shapes:
         yield Stored(HEAD, (1, *shapes["head/kernel"]), ("head/kernel",), shapes["head/kernel"])
+
+
+def of_text(family: Family, files: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint holds, by name, of a wrapper's its text part alone, under the names that it has by itself."""
+    within = next((each for each in family.within if any(name.startswith(each) for name in files)), None)
+    if within is None:
+        return dict(files)
+    renamed = {within: family.prefix, "language_model.lm_head.": "lm_head."}
+    found = {}
+    for name, held in files.items():
+        if not name.startswith(family.beside):
+            begins = next((each for each in renamed if name.startswith(each)), "")
+            found[renamed.get(begins, "") + name.removeprefix(begins)] = held
+    return found
+
+
+def refuse_shallow(path: Path, config: Config, files: Mapping[str, Any]) -> None:
+    """Raises ModelError if the weights, by name, lack the last of the layers, before so many are laid out."""
+    family = FAMILIES[config.family]
+    last = f"{family.outer['layers']}.{config.layers - 1}."
+    if not any(last in name for name in files):
+        raise ModelError(f"{path}: the weights lack {family.prefix}{last}…; config.json is of another model")
 
 
 def _module(

@@ -59,10 +59,10 @@ def base_of(path: Path) -> Path | None:
     Raises:
       ModelError: the base is not on this machine.
     """
-    if not (path / ADAPTER).is_file():
+    if not (path / ADAPTER).exists():
         return None
     name = read_json(path / ADAPTER).get("base_model_name_or_path")
-    if not name:
+    if not isinstance(name, str) or not name or "\0" in name:
         raise ModelError(f"{path / ADAPTER} names no base; say it there as base_model_name_or_path")
     if (path / name).is_dir():
         return (path / name).resolve()
@@ -73,11 +73,26 @@ def base_of(path: Path) -> Path | None:
         raise ModelError(f"{message}fetch it, or say in {ADAPTER} where it is (base_model_name_or_path)") from None
 
 
-def described(path: Path) -> Path:
-    """The folder with a model's config.json and tokenizer: its own, or its base's for an adapter without them.
+def bases(path: Path) -> list[Path]:
+    """Folders of all models below the adapter in a folder: its base, the base of that, and last the whole weights.
 
     Raises:
-      ModelError: as `base_of`.
+      ModelError: one of them is not on this machine, or the adapters stand on each other in a circle.
     """
-    base = base_of(path)
-    return path if base is None or (path / "config.json").is_file() else base
+    found: list[Path] = []
+    while (base := base_of(found[-1] if found else path)) is not None:
+        if base in found or base == path.resolve():
+            raise ModelError(f"{path} is an adapter that stands on itself; say in {ADAPTER} what its base is")
+        found.append(base)
+    return found
+
+
+def described(path: Path) -> Path:
+    """The folder with a model's config.json and tokenizer: its own, or for an adapter without them that of a base.
+
+    Raises:
+      ModelError: as `bases`.
+    """
+    if (path / "config.json").is_file():
+        return path
+    return next((each for each in bases(path) if (each / "config.json").is_file()), path)

@@ -88,17 +88,18 @@ def read(path: Path, config: Config, shapes: Mapping[str, Shape]) -> tuple[Leave
       ModelError: something is missing, misshapen, or of a kind that is not supported.
     """
     values = read_json(path / ADAPTER)
-    _refuse_unsupported(path, values)
-    if not (path / WEIGHTS).is_file():
-        raise ModelError(f"{path / WEIGHTS} does not exist, but {ADAPTER} stands beside it; fetch it")
-    files = tensorfile.header(path / WEIGHTS)
-    head = files.pop(_PREFIX + HEAD, None)
+    refuse_unsupported(path, values)
+    files = {name.removeprefix(_PREFIX): tensor for name, tensor in tensorfile.header(path / WEIGHTS).items()}
+    files = layout.of_text(FAMILIES[config.family], files)
+    head = files.pop(HEAD, None)
+    if head is not None and head.shape != (1, config.hidden_size):
+        raise ModelError(f"{path / WEIGHTS}: {HEAD} is no head of one score; {ADAPTER} names another base than its own")
     leaves: Leaves = {}
     kernels = {name: shape for name, shape in shapes.items() if name.endswith("_proj")}
     for stored in layout.stored(config, kernels):
         module = _module(stored)
         inputs, outputs = kernels[stored.leaves[0]][0], sum(kernels[leaf][1] for leaf in stored.leaves)
-        sides = [files.pop(f"{_PREFIX}{module}.{file}.weight", None) for file in _FILES]
+        sides = [files.pop(f"{module}.{file}.weight", None) for file in _FILES]
         if sides == [None, None]:
             a, b = np.zeros((0, inputs), np.float32), np.zeros((outputs, 0), np.float32)
         elif None not in sides and _fit(*(side.shape for side in sides), inputs, outputs):
@@ -156,15 +157,43 @@ def _name(base: Path, path: Path) -> str:
 
 def _scale(values: Mapping[str, Any], module: str, rank: int) -> float:
     """alpha / r of a module; `alpha_pattern` has expressions for the ends of modules' names."""
-    patterns = (values.get("alpha_pattern") or {}).items()
-    alphas = [alpha for pattern, alpha in patterns if re.fullmatch(rf"(.*\.)?({pattern})", module)]
-    alpha = float(alphas[0] if alphas else values.get("lora_alpha", 8))
+    patterns = values.get("alpha_pattern") or {}
+    try:
+        alphas = [alpha for pattern, alpha in patterns.items() if re.fullmatch(rf"(.*\.)?({pattern})", module)]
+        alpha = float(alphas[0] if alphas else values.get("lora_alpha", 8))
+    except (AttributeError, TypeError, ValueError, OverflowError, re.error) as error:
+        raise ModelError(f"{ADAPTER} has a lora_alpha or alpha_pattern that is none ({error}); mend it") from None
+    if not math.isfinite(alpha):
+        raise ModelError(f"{ADAPTER} has the scale {alpha} for {module}; it is a number")
     return alpha / (math.sqrt(rank) if values.get("use_rslora") else rank)
 
 
-def _refuse_unsupported(path: Path, values: Mapping[str, Any]) -> None:
+# How A and B began, where that leaves the base as it is.
+_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+# What is read above, what shows in the weights' names (and is refused there), and what bears on training alone.
+_KNOWN = (
+    "alpha_pattern", "base_model_name_or_path", "init_lora_weights", "lora_alpha", "modules_to_save", "peft_type",
+    "use_rslora",
+    "bias", "lora_bias", "target_parameters", "trainable_token_indices",
+    "auto_mapping", "corda_config", "ensure_weight_tying", "eva_config", "exclude_modules", "fan_in_fan_out",
+    "inference_mode", "layers_pattern", "layers_to_transform", "loftq_config", "lora_dropout", "lora_ga_config",
+    "megatron_core", "peft_version", "qalora_group_size", "r", "rank_pattern", "revision", "runtime_config",
+    "target_modules", "task_type", "velora_config",
+)  # fmt: skip
+
+
+def refuse_unsupported(path: Path, values: Mapping[str, Any]) -> None:
+    """Raises ModelError if the adapter in a folder, of these settings, does more than add AB to linear layers."""
     if values.get("peft_type") != "LORA":
         raise ModelError(f"{path / ADAPTER} is of the type {values.get('peft_type')!r}; supported: LORA")
-    for name in ("use_dora", "alora_invocation_tokens", "layer_replication"):
-        if values.get(name):
+    start = values.get("init_lora_weights", True)
+    if not any(start is plain or (isinstance(start, str) and start == plain) for plain in _PLAIN_STARTS):
+        raise ModelError(
+            f"{path / ADAPTER} has init_lora_weights {start!r}, which changes the base; save it as plain LoRA, with "
+            "peft's save_pretrained(path_initial_model_for_weight_conversion=…), or merge it into its base"
+        )
+    for name, value in values.items():
+        if value and name not in _KNOWN:
             raise ModelError(f"{path / ADAPTER} sets {name}; merge it into its base, and take the merged weights")
+    if not (path / WEIGHTS).is_file():
+        raise ModelError(f"{path / WEIGHTS} does not exist, but {ADAPTER} stands beside it; fetch it")

@@ -1,7 +1,7 @@
-"""The safetensors files of a folder, read by offset and written tensor by tensor.
+"""The safetensors files of a folder, read by the safetensors library and written tensor by tensor.
 
-A file is eight bytes of length, that many bytes of JSON (name -> dtype, shape, offsets), and the data. Reading by
-offset instead of through a memory map counts no page twice, and fetches nothing of the tensors' other parts.
+A file is eight bytes of length, that many bytes of JSON (name -> dtype, shape, offsets), and the data. The library
+decides what is a sound file; it has no way to write one tensor at a time.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import ml_dtypes
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from cai_jax.models.config import read_json
 from cai_jax.models.errors import ModelError
@@ -26,7 +28,8 @@ _DTYPES = {
     "F16": np.dtype("float16"),
     "BF16": np.dtype(ml_dtypes.bfloat16),
 }
-_CHUNK = 4 << 20  # bytes read at a time
+_CHUNK = 4 << 20  # bytes of a file that are mapped at a time
+_HEADER = 10**8  # bytes of the longest header that the library takes
 _SHARD = 5 * 10**9  # bytes of the largest file written, as transformers has it
 
 Runs = Sequence[slice]
@@ -34,39 +37,30 @@ Runs = Sequence[slice]
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor in a file: its data begin at byte `offset`. The dtype is the file's word for it."""
+    """A tensor in a file. The dtype is the file's word for it."""
 
     file: Path
+    name: str
     dtype: str
     shape: tuple[int, ...]
-    offset: int
 
     def chunks(self, rows: Runs, columns: slice) -> Iterator[tuple[int, np.ndarray]]:
         """The tensor's rows in these runs, cut to `columns`, a few MB at a time: (how many went before, `[r, c]`).
 
-        A vector is a column. Raises ModelError if its numbers are of another kind than we read, or missing.
+        A vector is a column. Raises ModelError if its numbers are of another kind than we read, or cannot be read.
         """
         if self.dtype not in _DTYPES:
             raise ModelError(
-                f"{self.file} stores weights as {self.dtype}; take the model's unquantised weights, stored as one of "
-                f"{', '.join(_DTYPES)}"
+                f"{self.file} stores {self.name} as {self.dtype}; take the model's unquantised weights, stored as one "
+                f"of {', '.join(_DTYPES)}"
             )
-        dtype = _DTYPES[self.dtype]
-        total = math.prod(self.shape[1:])
-        width = columns.stop - columns.start
-        most = max(1, _CHUNK // (max(width, 1) * dtype.itemsize))
+        most = max(1, _CHUNK // max(1, math.prod(self.shape[1:]) * _DTYPES[self.dtype].itemsize))
         done = 0
-        with self.file.open("rb", buffering=0) as file:
-            for run in rows:
-                for first in range(run.start, run.stop, most):
-                    chunk = np.empty((min(most, run.stop - first), width), dtype)
-                    # Whole rows follow each other in the file; parts of rows are read one by one.
-                    pieces = [chunk] if width == total else chunk
-                    for number, piece in enumerate(pieces):
-                        place = (first + number) * total + columns.start
-                        _read(file, self.offset + place * dtype.itemsize, piece)
-                    yield done, chunk
-                    done += len(chunk)
+        for run in rows:
+            for first in range(run.start, run.stop, most):
+                chunk = _part(self, slice(first, min(first + most, run.stop)), columns)
+                yield done, chunk
+                done += len(chunk)
 
     def whole(self) -> np.ndarray:
         """All of a matrix that has rows; raises as `chunks`."""
@@ -77,21 +71,89 @@ class Tensor:
 def tensors(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder's safetensors file, or of its shards; only the headers are read.
 
-    Raises ModelError, with the cure, if a file is missing, cut off or damaged.
+    Raises ModelError, with the cure, if a file is missing, cut off or damaged, or lies elsewhere.
     """
     if (folder / _WEIGHTS).exists():
-        names = [_WEIGHTS]
-    elif (folder / _INDEX).exists():
-        names = sorted(set(read_json(folder / _INDEX).get("weight_map", {}).values()))
-    else:
+        return header(folder / _WEIGHTS)
+    if not (folder / _INDEX).exists():
         raise ModelError(
             f"{folder / _WEIGHTS} does not exist; weights in another format (.bin, .pt) are converted with "
             "transformers' save_pretrained"
         )
     found: dict[str, Tensor] = {}
-    for name in names:
-        found |= header(folder / name)
+    for name in _shards(folder / _INDEX):
+        more = header(folder / name)
+        twice = found.keys() & more.keys()
+        if twice:
+            first = min(twice)
+            raise ModelError(f"{found[first].file} and {name} both hold {first}; fetch them again")
+        found |= more
     return found
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index names: of its own folder, so that what is read is what belongs to the model."""
+    places = read_json(index).get("weight_map")
+    names = set(places.values()) if isinstance(places, Mapping) and all(map(_text, places.values())) else set()
+    if not names:
+        raise ModelError(f"{index} has no weight_map from tensors to files; fetch it again")
+    for name in sorted(names):
+        if Path(name).name != name or name in ("", "..") or "\0" in name:
+            raise ModelError(
+                f"{index} names the file {name!r}, which is not in its folder; put it there, and name it so"
+            )
+        if not (index.parent / name).exists():
+            raise ModelError(f"{index.parent / name} does not exist, but {_INDEX} lists it; fetch it")
+    return sorted(names)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def header(file: Path) -> dict[str, Tensor]:
+    """The tensors of one file, by name; raises ModelError, with the cure, if the safetensors library refuses it."""
+    with _opened(file) as opened:
+        slices = {name: opened.get_slice(name) for name in opened.keys()}
+        return {name: Tensor(file, name, part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+
+
+def _part(tensor: Tensor, rows: slice, columns: slice) -> np.ndarray:
+    """Some rows and columns `[r, c]` of a matrix; a vector is a column."""
+    # Opened for each part: pages of a file that stays mapped count as this process's memory.
+    with _opened(tensor.file) as opened:
+        found = opened.get_slice(tensor.name)
+        return found[rows][:, None] if len(tensor.shape) == 1 else found[rows, columns]
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    if not file.is_file():  # of a pipe or a device there is no end
+        raise ModelError(f"{file} is no regular file; fetch the model again")
+    try:
+        with safe_open(file, framework="np") as opened:
+            yield opened
+    except (SafetensorError, OSError) as error:
+        culprit = _culprit(file)
+        where = f", at {culprit}" if culprit and culprit not in str(error) else ""
+        raise ModelError(f"{file} is cut off or damaged ({error}{where}); fetch it again") from None
+
+
+def _culprit(file: Path) -> str:
+    """The tensor whose entry in a refused header contradicts itself; "" where none does."""
+    name = ""
+    try:
+        with file.open("rb") as opened:
+            entries = json.loads(opened.read(min(int.from_bytes(opened.read(8), "little"), _HEADER)))
+        entries.pop("__metadata__", None)
+        for name, entry in entries.items():
+            first, last = entry["data_offsets"]
+            size = math.prod(entry["shape"]) * _DTYPES.get(entry["dtype"], np.dtype("int8")).itemsize
+            if not 0 <= first <= last or (entry["dtype"] in _DTYPES and last - first != size):
+                return name
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return name
+    return ""
 
 
 @dataclass(frozen=True)
@@ -127,44 +189,6 @@ def write(folder: Path, written: Sequence[Written], most: int = _SHARD) -> None:
         places |= {tensor.name: name for tensor in shard}
     index = {"metadata": {"total_size": sum(tensor.bytes for tensor in written)}, "weight_map": places}
     (folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n", "utf-8")
-
-
-def header(file: Path) -> dict[str, Tensor]:
-    """The tensors of one file; raises ModelError, with the cure, if it is missing, cut off or damaged."""
-    try:
-        with file.open("rb") as opened:
-            size = int.from_bytes(opened.read(8), "little")
-            actual = opened.seek(0, 2)
-            if not 0 < size <= actual - 8:
-                raise ModelError(f"{file} is cut off or damaged; fetch it again")
-            opened.seek(8)
-            entries = json.loads(opened.read(size))
-        found = {
-            name: Tensor(file, entry["dtype"], tuple(entry["shape"]), 8 + size + entry["data_offsets"][0])
-            for name, entry in entries.items()
-            if name != "__metadata__"
-        }
-        end = max((entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"), default=0)
-    except FileNotFoundError:
-        raise ModelError(f"{file} does not exist, but {_INDEX} lists it; fetch it") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{file} is cut off or damaged (its header cannot be read); fetch it again") from None
-    if 8 + size + end > actual:
-        raise ModelError(f"{file} is cut off: {8 + size + end - actual} bytes are missing; fetch it again")
-    return found
-
-
-def _read(file: BinaryIO, offset: int, into: np.ndarray) -> None:
-    file.seek(offset)
-    # As bytes, because bfloat16 has no buffer of its own.
-    left = memoryview(into.reshape(-1).view(np.uint8))
-    while left:
-        count = file.readinto(left)
-        if not count:
-            raise ModelError(f"{file.name} is cut off or damaged; fetch it again")
-        left = left[count:]
 
 
 def write_file(file: Path, written: Sequence[Written]) -> None:

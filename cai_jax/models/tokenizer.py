@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tokenizers
 
-from cai_jax.models.config import Config, ModelError
+from cai_jax.data.render import Span, Special
+from cai_jax.models.characters import finished
+from cai_jax.models.config import Config, ModelError, read_json
 
 # Kept byte for byte when a model is saved again: what text becomes, what it stands in, and where replies end.
 _FILES = (
@@ -25,56 +29,85 @@ _FILES = (
     "vocab.json",
     "merges.txt",
 )
+_MORE = "additional_chat_templates"
+# Each of them makes a tokenizer, the second and third by way of transformers.
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+def has_tokenizer(path: str | Path) -> bool:
+    """Whether a model directory holds a tokenizer, of whatever format; its settings alone are none."""
+    return any((Path(path) / name).exists() for name in _VOCABULARIES)
+
+
+def _panics_refused(function: Callable) -> Callable:
+    """The function, with a panic of the tokenizers library, which is no Exception, as a ModelError."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":
+                raise
+            raise ModelError(f"the tokenizer's files make its library fail ({error}); fetch them again") from None
+
+    return guarded
 
 
 @dataclass(frozen=True, eq=False)
 class Tokenizer:
-    """A model's tokenizer, for text that may be hostile.
+    """A model's tokenizer, for text that may be hostile. Equal texts have equal ids: BPE dropout is off.
 
     Attributes:
       eos_id: ends a text; bos_id, pad_id: None where the model has none.
       stop_ids: any of them ends a reply.
       special_ids: ids that no text may yield.
       vocab_size: number of ids, added tokens included.
+      rows: ids that the model has embeddings of; from there on none may occur.
       begin: the beginning-of-text token where the tokenizer puts one before every text, else "".
       named: special tokens by their role ("eos_token").
-      template: the chat template (Jinja), "" where there is none.
+      templates: the chat templates (Jinja) by name; the one that is used is called "default".
     """
 
     _coders: _Coders
     _files: Mapping[str, bytes]
-    _special: re.Pattern[str]
+    _specials: Mapping[str, Special]
+    _cut: re.Pattern[str]
     eos_id: int
     bos_id: int | None
     pad_id: int | None
     stop_ids: frozenset[int]
     special_ids: frozenset[int]
     vocab_size: int
+    rows: int
     begin: str
     named: Mapping[str, str]
-    template: str
+    templates: Mapping[str, str]
 
     @classmethod
+    @_panics_refused
     def load(cls, path: str | Path, config: Config | None = None) -> Tokenizer:
         """Read a model directory's tokenizer; raises ModelError if it is missing, broken or too large for `config`."""
         path = Path(path)
-        files = {name: (path / name).read_bytes() for name in _FILES if (path / name).is_file()}
+        more = [f"{_MORE}/{file.name}" for file in sorted((path / _MORE).glob("*.jinja"))]
+        _refuse_pipes(path / name for name in (*_FILES, *more))
+        files = {name: (path / name).read_bytes() for name in (*_FILES, *more) if (path / name).is_file()}
         if "tokenizer.json" not in files:
             files["tokenizer.json"] = _convert(path)
         try:
             settings = {name: json.loads(files.get(name, b"{}")) for name in _FILES if name.endswith("config.json")}
             named = _named(settings["tokenizer_config.json"], json.loads(files.get("special_tokens_map.json", b"{}")))
-            template = _template(settings["tokenizer_config.json"], files.get("chat_template.jinja", b"").decode())
+            templates = _templates(settings["tokenizer_config.json"], files)
             backend = tokenizers.Tokenizer.from_buffer(files["tokenizer.json"])
-        except Exception as error:  # the tokenizers package raises plain Exception
+            tokenizer = cls._build(backend, files, settings, named, templates, config)
+        except ModelError:
+            raise
+        except Exception as error:  # the tokenizers package raises plain Exception, and foreign files may say anything
             raise ModelError(f"{path}: the tokenizer's files cannot be read ({error}); fetch them again") from None
-        if config is not None and backend.get_vocab_size() > config.vocab_size:
-            raise ModelError(
-                f"{path / 'tokenizer.json'} has {backend.get_vocab_size()} tokens, but the model only "
-                f"{config.vocab_size}; they belong to different models"
-            )
-        return cls._build(backend, files, settings, named, template, config)
+        if config is not None:
+            tokenizer._refuse_foreign(path, backend)
+        return tokenizer
 
     @classmethod
     def _build(
@@ -83,7 +116,7 @@ class Tokenizer:
         files: Mapping[str, bytes],
         settings: Mapping[str, Mapping[str, Any]],
         named: Mapping[str, str],
-        template: str,
+        templates: Mapping[str, str],
         config: Config | None,
     ) -> Tokenizer:
         eos_ids = config.eos_ids if config else ()
@@ -94,57 +127,114 @@ class Tokenizer:
             raise ModelError("neither tokenizer_config.json nor config.json names an end-of-text token (eos_token)")
         if config:
             bos, pad = config.bos_id if bos is None else bos, config.pad_id if pad is None else pad
+            pad = None if pad is not None and pad >= config.vocab_size else pad  # added without an embedding of its own
         stops = {eos, *eos_ids, *_listed(settings["generation_config.json"].get("eos_token_id"))}
         adds = settings["tokenizer_config.json"].get("add_bos_token")
         begins = bos in backend.encode("").ids if adds is None else adds and bos is not None
-        special = _marked(backend, template) | {number for number in (*stops, bos, pad) if number is not None}
+        special = _marked(backend, templates.get("default", ""))
+        special |= {number for number in (*stops, bos, pad) if number is not None}
         special.discard(ids.get("unk_token"))  # stands for unknown letters, which any text may hold
-        contents = [backend.id_to_token(number) for number in sorted(special)]
-        contents = [content for content in contents if content is not None]
+        added = backend.get_added_tokens_decoder()
+        specials = {
+            content: Special(number, number in added and added[number].lstrip, number in added and added[number].rstrip)
+            for number in sorted(special)
+            if (content := backend.id_to_token(number)) is not None
+        }
         return cls(
-            _Coders.of(backend, files["tokenizer.json"], contents),
+            _Coders.of(backend, files["tokenizer.json"], list(specials)),
             files,
-            re.compile("|".join(map(re.escape, sorted(contents, key=len, reverse=True))) or "(?!)"),
+            specials,
+            re.compile(f"({'|'.join(map(re.escape, sorted(specials, key=len, reverse=True))) or '(?!)'})"),
             eos,
             bos,
             pad,
             frozenset(stops),
             frozenset(special),
             backend.get_vocab_size(),
-            backend.id_to_token(bos) if begins else "",
+            config.vocab_size if config else backend.get_vocab_size(),
+            (backend.id_to_token(bos) or "") if begins else "",
             named,
-            template,
+            templates,
         )
 
-    def encode(self, text: str, *, special: bool = False, fresh: bool = False) -> list[int]:
-        """Token ids of `text`.
+    def encode(self, text: str) -> list[int]:
+        """Token ids of text that stands behind other text; none of them is special."""
+        found = [span.id for span in self.spans(text, "inner")]
+        if self.special_ids.isdisjoint(found) or len(text) < 2:
+            return found
+        # Some models of vocabulary find special tokens among their words; letter by letter they cannot.
+        return [number for letter in text for number in self.encode(letter)]
+
+    def spans(self, text: str, place: str) -> list[Span]:
+        """The tokens of plain text.
 
         Args:
-          text: anything; none of its ids is special, unless
-          special: it comes from a chat template, where special tokens are meant as such.
-          fresh: it stands behind a special token, where some tokenizers put a space before it.
+          text: anything; special tokens in it are read as text.
+          place: "start" at the beginning of all text, "fresh" behind a special token, "inner" behind other text,
+            where some tokenizers put a space before it and others do not.
         """
-        if special:
-            return self._encode_template(text, fresh)
-        ids = self._coders.plain(text, fresh)
-        if self.special_ids.isdisjoint(ids):
-            return ids
-        # Some models of vocabulary find special tokens among their words; letter by letter they cannot.
-        return [number for letter in text for number in self._coders.plain(letter, False)]
+        return self._coders.plain(text, place)
 
-    def _encode_template(self, text: str, fresh: bool) -> list[int]:
-        """What stands behind the first special token is tokenised as transformers would the whole of it."""
-        found = self._special.search(text)
-        at = found.start() if found else len(text)
-        return [*self._coders.plain(text[:at], fresh), *self._coders.template(text[at:])]
+    def special(self, content: str) -> Special:
+        """A special token, by what it says; raises ModelError for one of which the model has no embedding."""
+        found = self._specials[content]
+        if found.id >= self.rows:
+            raise ModelError(f"the chat template writes the token {found.id}, of which the model has no embedding")
+        return found
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`, special ones left out."""
-        return self._coders.fresh.decode([number for number in ids if number not in self.special_ids])
+    def _refuse_foreign(self, path: Path, backend: tokenizers.Tokenizer) -> None:
+        """Raises ModelError if a text, the template or the end of a reply may have an id that the model has not.
+
+        Others may stand in the file: Gemma 3 has one for images (huggingface/transformers#37011).
+        """
+        ids = backend.get_vocab()
+        foreign = [
+            content
+            for content, number in ids.items()
+            if number >= self.rows and (number not in self.special_ids or content in self.template)
+        ]
+        foreign += [
+            content for content in (self.begin, backend.id_to_token(self.eos_id)) if ids.get(content, 0) >= self.rows
+        ]
+        if foreign or self.eos_id >= self.rows:
+            named = f"the token {foreign[0]!r}, whose id is {ids[foreign[0]]}" if foreign else f"the id {self.eos_id}"
+            raise ModelError(
+                f"{path / 'tokenizer.json'} has {named}, but the model has embeddings of {self.rows} ids; "
+                "they belong to different models"
+            )
+
+    @_panics_refused
+    def decode(self, ids: Sequence[int], shown: Collection[str] = ()) -> str:
+        """The text of `ids`, without special ones, and at its end without a character of which bytes are missing.
+
+        Special tokens that say something `shown` stay.
+        """
+        hidden = self.special_ids - {self._specials[each].id for each in shown if each in self._specials}
+        return finished(self._coders.fresh, [number for number in ids if number not in hidden], not shown)
 
     def parts(self, text: str) -> list[str]:
         """`text` cut at its special tokens: plain text, special token, plain text, …; plain text may be empty."""
-        return re.split(f"({self._special.pattern})", text)
+        return self._cut.split(text)
+
+    @property
+    def template(self) -> str:
+        """The chat template that is used, "" where there is none."""
+        return self.templates.get("default", "")
+
+    def added(self) -> Mapping[int, tokenizers.AddedToken]:
+        """The added tokens by id, special ones among them."""
+        return self._coders.fresh.get_added_tokens_decoder()
+
+    def padded(self, number: int | None) -> Tokenizer:
+        """The tokenizer with another padding token, one of `added`, or without any; its files say so too."""
+        if number is None:
+            return replace(self, pad_id=None)
+        files, content = dict(self._files), self.added()[number].content
+        for name in ("tokenizer_config.json", "special_tokens_map.json"):
+            if name in files or name == "tokenizer_config.json":
+                values = json.loads(files.get(name, b"{}")) | {"pad_token": content}
+                files[name] = (json.dumps(values, indent=2) + "\n").encode()
+        return replace(self, _files=files, pad_id=number, named={**self.named, "pad_token": content})
 
     def same_as(self, other: Tokenizer) -> bool:
         """Whether both give every text the same ids, because they were read from equal files."""
@@ -153,18 +243,21 @@ class Tokenizer:
     def save(self, path: str | Path) -> None:
         """Write the files it was read from into a model directory."""
         for name, content in self._files.items():
-            (Path(path) / name).write_bytes(content)
+            file = Path(path) / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(content)
 
 
 class _Coders(NamedTuple):
-    """The tokenizer as its file has it, and as it reads text that goes on from other text (often the same)."""
+    """The tokenizer as its file has it, as it reads text behind a special token, and behind other text (often one)."""
 
+    start: tokenizers.Tokenizer
     fresh: tokenizers.Tokenizer
     inner: tokenizers.Tokenizer
 
     @classmethod
     def of(cls, backend: tokenizers.Tokenizer, content: bytes, special: Sequence[str]) -> _Coders:
-        fresh = inner = backend
+        start = fresh = inner = backend
         if any(sign in str(part) for part in (backend.normalizer, backend.pre_tokenizer) for sign in _SPACED):
             # A space at the beginning of what is tokenised alone would stand in the middle of a prompt.
             values = json.loads(content)
@@ -177,22 +270,19 @@ class _Coders(NamedTuple):
             for content in special
             if content not in known or not known[content].special
         ]
-        for each in (fresh, inner):
+        for each in (start, fresh, inner):
             each.add_special_tokens(unmarked)
             each.encode_special_tokens = True  # "encode as the text they are", says its documentation
             each.no_truncation()
             each.no_padding()
-        return cls(fresh, inner)
+            if getattr(each.model, "dropout", None):
+                each.model.dropout = None
+        return cls(start, fresh, inner)
 
-    def plain(self, text: str, fresh: bool) -> list[int]:
-        return (self.fresh if fresh else self.inner).encode(text, add_special_tokens=False).ids
-
-    def template(self, text: str) -> list[int]:
-        self.fresh.encode_special_tokens = False
-        try:
-            return self.fresh.encode(text, add_special_tokens=False).ids
-        finally:
-            self.fresh.encode_special_tokens = True
+    @_panics_refused
+    def plain(self, text: str, place: str) -> list[Span]:
+        found = getattr(self, place).encode(text, add_special_tokens=False)
+        return [Span(number, *offsets) for number, offsets in zip(found.ids, found.offsets, strict=True)]
 
 
 _SPACED = ("Prepend", "Metaspace", "add_prefix_space=True")
@@ -235,11 +325,17 @@ def _named(*sources: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _template(settings: Mapping[str, Any], file: str) -> str:
-    """The chat template: of a file of its own, or of tokenizer_config.json; of several the one called "default"."""
-    found = file or settings.get("chat_template") or ""
+def _templates(settings: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, str]:
+    """The chat templates by name: of files of their own or, where there are none, of tokenizer_config.json."""
+    own = {name: content.decode() for name, content in files.items() if name.endswith(".jinja")}
+    found: Any = {"default" if "/" not in name else Path(name).stem: text for name, text in own.items()}
+    found = found or settings.get("chat_template") or {}
+    if isinstance(found, str):
+        found = {"default": found}
     if isinstance(found, list):
-        return {each["name"]: each["template"] for each in found}.get("default", "")
+        found = {each["name"]: each["template"] for each in found}
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise ValueError("chat_template in tokenizer_config.json is neither a text nor texts with names")
     return found
 
 
@@ -253,15 +349,47 @@ def _listed(ids: Any) -> tuple[int, ...]:
     return () if ids is None else tuple(ids) if isinstance(ids, list) else (ids,)
 
 
+def _refuse_pipes(files: Iterable[Path]) -> None:
+    """Raises ModelError for what is there, but no file: of a pipe or a device there is no end."""
+    for file in files:
+        if file.exists() and not file.is_file():
+            raise ModelError(f"{file} is no regular file; fetch it again")
+
+
 def _convert(path: Path) -> bytes:
-    """tokenizer.json for a model that ships another format, by way of transformers."""
+    """tokenizer.json for a model that ships another format, by way of transformers, which runs none of its code."""
+    if not has_tokenizer(path):
+        raise ModelError(f"{path / 'tokenizer.json'} does not exist; fetch the model's tokenizer files")
+    _refuse_pipes(file for file in path.iterdir() if not file.is_dir())
+    if _pieces(path / "tokenizer.model") and not all(map(importlib.util.find_spec, _SENTENCEPIECE)):
+        raise ModelError(
+            f"{path} has no tokenizer.json, but a tokenizer.model, which the sentencepiece package reads; "
+            "pip install 'cai-jax[sentencepiece]'"
+        )
     from transformers import AutoTokenizer  # takes over a second to import
 
     try:
-        slow = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+        # Without trust_remote_code transformers asks at the terminal whether to run what the folder brings.
+        slow = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
         return slow.backend_tokenizer.to_str().encode()
     except Exception as error:  # whatever a foreign file makes transformers raise
+        cure = "fetch the model's tokenizer files"
+        if (path / _CONFIG).is_file() and "auto_map" in read_json(path / _CONFIG):
+            cure = "it needs code of its own, which is never run: save it as tokenizer.json on a machine that trusts it"
+        # Of a long answer the first line says what is wrong.
+        reason = str(error).strip().partition("\n")[0].replace("; ", ", ")
         raise ModelError(
-            f"{path / 'tokenizer.json'} does not exist, and transformers cannot make it ({error}); "
-            "fetch the model's tokenizer files"
+            f"{path / 'tokenizer.json'} does not exist, and transformers cannot make it ({reason}); {cure}"
         ) from None
+
+
+_CONFIG = "tokenizer_config.json"
+_SENTENCEPIECE = ("sentencepiece", "google.protobuf")
+
+
+def _pieces(file: Path) -> bool:
+    """Whether a file is a vocabulary of sentencepiece, whose first field is a piece, and not one of tiktoken."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return opened.read(1) == b"\n"

@@ -1,4 +1,4 @@
-"""The node cache: one folder a node, named by its key, finished when DONE stands in it (DESIGN.md §5)."""
+"""The node cache: one folder a node, named by its key, finished when DONE stands in it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cai_jax.lang.types import Node
-from cai_jax.runs import files
+from cai_jax.errors import UserError
+from cai_jax.lang.types import Kind, Node
+from cai_jax.runs import files, metrics
 
 LEASE_TEMPORARY = ".lease-"
 NODE, DONE, LEASE, METRICS, CHECKPOINTS, NOTES = "node.json", "DONE", "LEASE", "metrics.jsonl", "ckpt", "notes.json"
 CLEARING = "CLEARING"  # stands while the folder is being emptied
 _OWN = (NODE, DONE, LEASE, METRICS, CHECKPOINTS, NOTES, CLEARING)  # what the stage has not made
+
+# What everybody who reads a node.json relies on.
+_SHAPE = {
+    "key": str,
+    "stage": str,
+    "version": int,
+    "names": list,
+    "kind": str,
+    "params": dict,
+    "data": dict,
+    "inputs": dict,
+    "schedule": dict,
+}
 
 
 class Entry:
@@ -25,10 +39,15 @@ class Entry:
 
     @property
     def done(self) -> bool:
-        """DONE stands, and every file that it lists is there in full."""
+        """DONE stands, node.json is what it vouches for, and every other file that it lists is there in full."""
+        known = self._vouched()
         try:
-            return files.intact(self.dir, files.read_json(self.dir / DONE)["parts"])
-        except (OSError, ValueError):
+            return (
+                known is not None
+                and files.intact(self.dir, {name: size for name, (size, _) in known.items()})
+                and files.digest(self.dir / NODE) == known[NODE][1]
+            )
+        except OSError:
             return False
 
     @property
@@ -41,12 +60,45 @@ class Entry:
         """`finish` was killed after DONE, before `tidy`."""
         return (self.dir / NOTES).exists() or (self.dir / CHECKPOINTS).exists()
 
+    def lost(self) -> list[str]:
+        """Of a finished node, the files that are not what they were, by their contents; all are read for it."""
+        known = self._vouched()
+        if known is None:
+            return [DONE]
+        return [name for name, (_, content) in known.items() if not self._holds(name, content)]
+
+    def _holds(self, name: str, content: str) -> bool:
+        try:
+            return files.digest(self.dir / name) == content
+        except OSError:
+            return False
+
+    def _vouched(self) -> dict[str, tuple[int, str]] | None:
+        """What DONE says of every file of the node: bytes, and the hash of its contents; None if it says nothing."""
+        try:
+            known = files.read_json(self.dir / DONE)["files"]
+            found = {name: (size, content) for name, (size, content) in known.items()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return None
+        sound = all(type(size) is int and isinstance(content, str) for size, content in found.values())
+        return found if sound and NODE in found else None
+
     def parts(self) -> list[Path]:
         return sorted(self.dir.glob("part-*.jsonl"))
 
     def rows(self) -> list[dict[str, Any]]:
-        """All committed rows, in order."""
-        return [row for part in self.parts() for row in files.read_lines(part)]
+        """All committed rows, in order.
+
+        Raises:
+          UserError: a part does not hold what was written.
+        """
+        found = []
+        for part in self.parts():
+            data = part.read_bytes()
+            if not _is_whole(part, data):
+                raise UserError(f"{part} is damaged", f"delete the folder {self.dir}, and run again")
+            found += files.lines(data.decode())
+        return found
 
     def count(self) -> int:
         """How many rows are committed."""
@@ -55,24 +107,37 @@ class Entry:
     def record(self) -> dict[str, Any]:
         """node.json; {} if it is not there or not whole."""
         try:
-            return files.read_json(self.dir / NODE)
-        except (OSError, ValueError):
+            found = files.read_json(self.dir / NODE)
+        except (OSError, ValueError, RecursionError):
             return {}
+        return found if is_record(found) else {}
 
     def open(self, node: Node, version: int) -> None:
-        """Readies the folder for an attempt: keeps an earlier one's parts if they are whole, else clears it."""
+        """Readies the folder for an attempt: keeps what an earlier one has left if it is whole, else clears it."""
         self.dir.mkdir(parents=True, exist_ok=True)
-        parts = self.parts()
-        if self.damaged or (self.dir / CLEARING).exists() or parts != [self._part(i) for i in range(len(parts))]:
+        if self.damaged or (self.dir / CLEARING).exists() or not self._can_go_on():
             self.clear()
         for left in self.dir.glob(f"{files.TEMPORARY}*"):
             left.unlink(missing_ok=True)
         if not self.record():
             files.write_json(self.dir / NODE, meaning(node, version))
 
+    def _can_go_on(self) -> bool:
+        """Whether rows, notes and metrics of an unfinished node are as they were written."""
+        parts = self.parts()
+        if any(int(part.name[5:10]) != i or not _is_whole(part, part.read_bytes()) for i, part in enumerate(parts)):
+            return False
+        try:
+            return all(map(_is_note, files.read_json(self.dir / NOTES) if (self.dir / NOTES).exists() else ())) and all(
+                isinstance(line.get("step"), int) for line in metrics.read(self.dir / METRICS)
+            )
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return False
+
     def append(self, index: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes part number `index`."""
-        files.write_text(self._part(index), files.json_lines(rows))
+        """Writes part number `index`, whose name tells its contents, so that what is damaged later is known by it."""
+        data = files.encoded(files.json_lines(rows))
+        files.write_bytes(self.dir / f"part-{index:05d}-{files.digest_of(data)}.jsonl", data)
 
     def finish(self, record: Mapping[str, Any]) -> None:
         """Writes node.json, then DONE, then drops the checkpoints; in this order nothing can be lost."""
@@ -85,7 +150,9 @@ class Entry:
         for path in made:
             files.sync(path)  # parts are durable already, but not what the stage wrote by other means
         files.write_json(self.dir / NODE, record)
-        files.write_json(self.dir / DONE, {"parts": files.sizes(self.dir, made)})
+        kept = [path for path in (self.dir / NODE, *made) if path.is_file()]
+        known = {path.relative_to(self.dir).as_posix(): (path.stat().st_size, files.digest(path)) for path in kept}
+        files.write_json(self.dir / DONE, {"files": known})
         self.tidy()
 
     def tidy(self) -> None:
@@ -108,26 +175,19 @@ class Entry:
         files.sync(self.dir)
         marker.unlink()
 
-    def _part(self, index: int) -> Path:
-        return self.dir / f"part-{index:05d}.jsonl"
-
 
 class Cache:
     """All nodes ever made under one output folder.
 
     Args:
       root: the folder `cache`.
-      scratch: another folder, for the nodes in `scratch_keys`, which are not to be kept.
     """
 
-    def __init__(self, root: Path, scratch: Path | None = None, scratch_keys: frozenset[str] = frozenset()) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self._scratch = scratch
-        self._scratch_keys = scratch_keys
 
     def entry(self, key: str) -> Entry:
-        root = self._scratch if self._scratch is not None and key in self._scratch_keys else self.root
-        return Entry(key, root / key)
+        return Entry(key, self.root / key)
 
     def entries(self, stage: str = "") -> Iterator[Entry]:
         """Finished nodes, of one stage if it is given, in the order of their keys."""
@@ -135,6 +195,25 @@ class Cache:
         for folder in sorted(self.root.glob(pattern)):
             if (folder / DONE).is_file() and not folder.name.startswith("."):
                 yield Entry(folder.name, folder)
+
+
+def is_record(found: Any) -> bool:
+    """Whether this has all that `meaning` says of a node."""
+    return (
+        isinstance(found, dict)
+        and all(isinstance(found.get(name), kind) for name, kind in _SHAPE.items())
+        and found["kind"] in set(Kind)
+        and all(isinstance(name, str) for name in found["names"])
+    )
+
+
+def _is_whole(part: Path, data: bytes) -> bool:
+    """Whether a part holds what its name says."""
+    return part.stem.rpartition("-")[2] == files.digest_of(data)
+
+
+def _is_note(note: Any) -> bool:
+    return all(isinstance(note[name], str) for name in ("code", "message"))
 
 
 def meaning(node: Node, version: int) -> dict[str, Any]:
@@ -146,6 +225,7 @@ def meaning(node: Node, version: int) -> dict[str, Any]:
         "names": list(node.names),
         "kind": str(node.type.kind),
         "params": dict(node.params),
+        "data": dict(node.data),
         "inputs": {name: list(key) if isinstance(key, tuple) else key for name, key in node.inputs.items()},
         "schedule": dict(node.schedule),
     }

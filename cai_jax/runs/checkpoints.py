@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from cai_jax.errors import UserError
 from cai_jax.parallel import processes
 from cai_jax.runs import files
 
@@ -59,11 +60,19 @@ class Checkpoints:
         """The checkpoint of a step, with the template's structure, dtypes and shardings.
 
         Raises:
-          ValueError: it does not fit the template.
+          UserError: it is damaged, or does not fit the template.
         """
         import orbax.checkpoint.experimental.v1 as ocp
 
-        return ocp.load(self._folder.resolve() / str(step), _arrays(template))
+        made = self._folder.resolve() / str(step)
+        try:
+            return ocp.load(made, _arrays(template))
+        except Exception as error:  # Orbax and TensorStore raise what they like of what they cannot read
+            first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise UserError(
+                f"the checkpoint {made} cannot be read: {first_line}",
+                "delete it, and run again: an earlier one is taken",
+            ) from error
 
     def _finish(self, step: int, response: Any) -> None:
         """Makes the checkpoint count when it is written, and drops older ones."""
@@ -80,12 +89,12 @@ class Checkpoints:
         return self._folder / f"{step}.json"
 
     def _listed(self) -> list[int]:
-        return sorted(int(path.stem) for path in self._folder.glob("*.json"))
+        return sorted(int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdecimal())
 
     def _is_whole(self, step: int) -> bool:
         try:
             return files.intact(self._folder / str(step), files.read_json(self._list(step)))
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return False
 
 

@@ -14,10 +14,10 @@ from cai_jax.lang.plan import Plan
 from cai_jax.parallel import aot, target
 from cai_jax.runs.compilers import Compilers, Told
 from cai_jax.runs.errors import StageFailed
-from cai_jax.runs.labels import labels
+from cai_jax.runs.labels import every, labels
 from cai_jax.runs.planview import quantity
-from cai_jax.runs.results import aligned
 from cai_jax.runs.signals import Interrupts
+from cai_jax.runs.tables import table
 from cai_jax.stages.parts.steps import Described, Memory, Step, connected
 from cai_jax.stages.protocol import Stage
 
@@ -112,8 +112,7 @@ def rows(
 def described(plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str = "") -> Iterator[tuple[str, Callable]]:
     """The label of every node that has steps (or of this one), and its steps with its schedule changed as given."""
     called, memory = labels(plan, registry), Memory()
-    flows = [node for flow in plan.flows.values() for node in flow.nodes]
-    for each in connected((*plan.nodes, *flows), called):
+    for each in connected(every(plan), called):
         describe = getattr(registry.get(each.node.stage), "steps", None)  # none makes the prompts of a flow
         if describe is None:
             continue
@@ -210,9 +209,9 @@ def _said(schedule: Mapping[str, Any]) -> str:
     return ", ".join([f"mesh=mesh({grid})", *rest])
 
 
-def text(found: Sequence[Row], machine: Topology) -> str:
-    """The steps as a table, with the time of a run below it."""
-    table = [["node", "step", "memory", "beside", "FLOPs", "bytes", "collectives", "compile", "step", "calls"]]
+def text(found: Sequence[Row], machine: Topology, width: int | None = None) -> str:
+    """The steps as a table of that width (`tables.table`), with the time of a run below it."""
+    rows = [["node", "step", "memory", "beside", "FLOPs", "bytes", "collectives", "compile", "step", "calls"]]
     for row in found:
         made = row.compiled
         work = ["", "", "", ""]
@@ -221,14 +220,14 @@ def text(found: Sequence[Row], machine: Topology) -> str:
             count = int(sum(made.work.counts.values()))
             sent = f"{count}: {quantity(moved)}B" if count else ""
             work = [quantity(made.work.flops), quantity(made.work.bytes), sent, f"{made.seconds:.0f} s"]
-        table.append(
+        rows.append(
             [row.node, row.step, _gib(row.memory), _gib(sum(row.beside.values())), *work,
              _time(row.seconds(machine.chip)), f"{row.calls:.0f}"]
         )  # fmt: skip
     chips = len(machine.devices)
     of = f" of {_gib(machine.chip.memory)}" if machine.chip else ""
     head = f"{machine.name}: {chips} device{'s' * (chips != 1)}; per device, memory{of}"
-    parts = [head, aligned(table, rule_after=1)]
+    parts = [head, table(rows, rule_after=1, width=width)]
     total = run_seconds(found, machine)
     if total is not None:
         parts.append(f"a run takes at least {_time(total)}, {total * chips / 3600:.1f} chip-hours (roofline)")

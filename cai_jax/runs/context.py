@@ -7,27 +7,95 @@ from pathlib import Path
 from typing import Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.types import Node, Type
+from cai_jax.lang.types import Kind, Node
+from cai_jax.models import locate
 from cai_jax.parallel import processes
 from cai_jax.runs import files
 from cai_jax.runs.cache import CHECKPOINTS, METRICS, NOTES, Entry
 from cai_jax.runs.checkpoints import Checkpoints
 from cai_jax.runs.metrics import MetricsLog
+from cai_jax.runs.outside import Outside
 from cai_jax.runs.signals import Interrupts
+from cai_jax.stages.protocol import Stage
 
 Row = dict[str, Any]
 Progress = Callable[..., None]
 
 
-class CachedArtefact:
-    """A finished node (`stages.protocol.Artefact`)."""
+class Made:
+    """What a node has made (`stages.protocol.Artefact`), but for its rows.
 
-    def __init__(self, entry: Entry, type: Type) -> None:
-        self.key = entry.key
-        self.type = type
-        self.dir = entry.dir
+    Args:
+      node: as the program at hand has it. What a finished node's own record says of paths is what was so when it was
+        made: since then they may have come to hold something else.
+      folder: the node's own.
+      result: what its stage returned.
+      inputs: the artefacts of its inputs, by parameter.
+      stage: what made it.
+      outside: checks the outside data that it names, whenever they are asked for; None checks nothing.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        folder: Path,
+        result: Mapping[str, Any],
+        inputs: Mapping[str, Any] | None = None,
+        stage: Stage | None = None,
+        outside: Outside | None = None,
+    ) -> None:
+        self.key = node.key
+        self.type = node.type
+        self.dir = folder
+        self.params = node.params
+        self.inputs = inputs or {}
+        self.result = result
+        self._node = node
+        self._located = getattr(stage, "located", None)
+        self._outside = outside
+
+    def source(self, name: str) -> str:
+        if self._outside is not None:
+            self._outside.use(self.params, self._node.data)
+        return self.params.get(name, "")
+
+    @property
+    def path(self) -> Path:
+        folder = self._located(self.params) if self._located else None
+        if folder is None:
+            return self.dir / "hf"
+        self.source("path")
+        return folder.resolve()
+
+    @property
+    def bases(self) -> tuple[Path, ...]:
+        if self._located and self._located(self.params) is not None:
+            return tuple(locate.bases(self.path))
+        if not (self.path / locate.ADAPTER).is_file():
+            return ()
+        # Where its file says that the base is, it was when the adapter was made.
+        start = next(one for one in inputs_of(self) if one.type.kind in MODELS)
+        return (start.bases or (start.path,))[-1:]
+
+    def made_from(self, key: str) -> Any:
+        return next(found for found in ancestors(self) if found.key == key)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows())
+
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        return self.rows()[index]
+
+    def __repr__(self) -> str:
+        return f"<{self.type.kind} {self.key}: {len(self)} rows, result {dict(self.result)}>"
+
+
+class CachedArtefact(Made):
+    """A finished node in the cache; the arguments are those of `Made`, and the node's folder there."""
+
+    def __init__(self, entry: Entry, node: Node, *more: Any) -> None:
         self.record: Mapping[str, Any] = entry.record()
-        self.result: Mapping[str, Any] = self.record.get("result") or {}
+        super().__init__(node, entry.dir, self.record.get("result") or {}, *more)
         self._entry = entry
 
     def rows(self) -> list[Row]:
@@ -50,18 +118,24 @@ class CachedArtefact:
     def __len__(self) -> int:
         return int(self.record.get("rows", 0))
 
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self.rows())
 
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
-        return self.rows()[index]
+MODELS = (Kind.MODEL, Kind.REWARD_MODEL)
 
-    def __repr__(self) -> str:
-        return f"<{self.type.kind} {self.key}: {len(self)} rows, result {dict(self.result)}>"
 
-    @property
-    def path(self) -> Path:
-        return Path(self.result["path"]) if "path" in self.result else self.dir / "hf"
+def inputs_of(artefact: Any) -> list[Any]:
+    """The artefacts that an artefact was made from, flat."""
+    return [one for each in artefact.inputs.values() for one in (each if isinstance(each, tuple) else (each,))]
+
+
+def ancestors(artefact: Any) -> Iterator[Any]:
+    """All artefacts that an artefact was made from, each once, and itself."""
+    waiting, seen = [artefact], set()
+    while waiting:
+        one = waiting.pop()
+        if one.key not in seen:
+            seen.add(one.key)
+            yield one
+            waiting.extend(inputs_of(one))
 
 
 class RunContext:
@@ -75,6 +149,7 @@ class RunContext:
       inputs: its inputs' artefacts, by parameter.
       seed: the run's seed.
       interrupts: where a pending Ctrl-C is found.
+      outside: what the stage reads from outside, checked before anything made from it is kept.
       progress: called as `progress(done, total, tokens=…, unit=…)`.
     """
 
@@ -85,6 +160,7 @@ class RunContext:
         inputs: Mapping[str, Any],
         seed: int,
         interrupts: Interrupts,
+        outside: Outside,
         progress: Progress,
     ) -> None:
         self.node = node
@@ -97,6 +173,7 @@ class RunContext:
         self.schedule: dict[str, Any] = dict(node.schedule)
         self._entry = entry
         self._interrupts = interrupts
+        self._outside = outside
         self._progress = progress
         # What an earlier attempt has left: the first process may be writing more by the time that others read it.
         self._found = entry.parts()
@@ -110,15 +187,17 @@ class RunContext:
         return self._interrupts.pending
 
     def committed(self) -> list[Row]:
-        return [row for part in self._found for row in files.read_lines(part)]
+        return [row for part in self._found for row in files.lines(part.read_text(encoding="utf-8"))]
 
     def commit(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._outside.check()
         if rows and self._writes:
             self._metrics.sync()
             self._entry.append(self._parts, rows)
             self._parts += 1
 
     def save(self, step: int, tree: Any) -> None:
+        self._outside.check()
         self._metrics.sync()
         self._checkpoints.save(step, tree)
 

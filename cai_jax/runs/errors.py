@@ -1,19 +1,15 @@
-"""Ways in which a run ends without a result, each with its exit code (DESIGN.md §1)."""
+"""Ways in which a run ends without a result, each with its exit code."""
 
 from __future__ import annotations
 
 import signal
-import sys
 from pathlib import Path
 
 from cai_jax.errors import UserError
 
-__all__ = ["Interrupted", "StageFailed", "UserError", "as_user_error"]
+__all__ = ["Interrupted", "ProgramWrong", "StageFailed", "UserError", "as_user_error"]
 
 EXPECT_FAILED, USAGE, PROGRAM_WRONG, STAGE_FAILED, PREEMPTED, INTERRUPTED = 1, 2, 3, 4, 75, 130
-
-# Errors of rooms that know nothing of runs, but whose message is meant for the user.
-_FRIENDLY = (("cai_jax.models.config", "ModelError"),)
 
 
 class StageFailed(UserError):
@@ -30,6 +26,10 @@ class StageFailed(UserError):
         self.traceback = traceback
 
 
+class ProgramWrong(UserError):
+    """A mistake in the program that only its data shows."""
+
+
 class Interrupted(BaseException):
     """Ctrl-C or a preemption, raised between two batches; nothing that was committed is lost."""
 
@@ -40,10 +40,4 @@ class Interrupted(BaseException):
 
 def as_user_error(error: BaseException) -> UserError | None:
     """The error as one to be shown without a traceback; None if it is a bug, not the user's to mend."""
-    if isinstance(error, UserError):
-        return error
-    for module, name in _FRIENDLY:
-        kind = getattr(sys.modules.get(module), name, None)
-        if kind is not None and isinstance(error, kind):
-            return UserError(str(error))
-    return None
+    return error if isinstance(error, UserError) else None

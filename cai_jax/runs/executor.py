@@ -15,10 +15,12 @@ from typing import Any, Protocol
 
 from cai_jax.lang.types import Node
 from cai_jax.parallel import processes
-from cai_jax.runs import leases
+from cai_jax.runs import held, leases
 from cai_jax.runs.cache import Cache, Entry, meaning
-from cai_jax.runs.context import CachedArtefact, RunContext
+from cai_jax.runs.context import CachedArtefact, Made, RunContext
 from cai_jax.runs.errors import Interrupted, StageFailed, UserError, as_user_error
+from cai_jax.runs.labels import said
+from cai_jax.runs.outside import Outside
 from cai_jax.runs.signals import Interrupts
 from cai_jax.stages.protocol import Stage
 
@@ -43,7 +45,7 @@ class Outcome:
     """What became of one node."""
 
     node: Node
-    artefact: CachedArtefact
+    artefact: Made
     cached: bool
     seconds: float
 
@@ -63,6 +65,7 @@ class Executor:
       total: how many nodes there will be in all, if they come in several calls of `run`.
       labels: key -> what people call the node, where it is not known by a name.
       outcomes: what became of the nodes so far.
+      outside: what is read from outside.
     """
 
     registry: Mapping[str, Stage]
@@ -75,6 +78,7 @@ class Executor:
     total: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    outside: Outside = field(default_factory=Outside)
 
     def run(self, nodes: Sequence[Node]) -> dict[str, Outcome]:
         """Makes every node, in the order given (inputs first), but for those that have an outcome.
@@ -94,6 +98,23 @@ class Executor:
                     raise StageFailed(self._label(node), str(error), hint, None) from error
         return self.outcomes
 
+    def hold(self, node: Node) -> None:
+        """Makes a node, whose inputs have outcomes, in memory alone; raises as `run`."""
+        self.interrupts.check()
+        begun, position = time.monotonic(), len(self.outcomes) + 1
+        total, label = max(self.total, position), self._label(node)
+        self.reporter.begin(label, position, total)
+        given = (node, self.registry[node.stage], self._inputs(node), self.seed, self.interrupts, self.outside)
+        try:
+            made = held.make(*given, self.reporter.progress)
+        except (Interrupted, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # a panic in Rust is no Exception, nor is a library that wants to exit
+            raise self._failed(node, error) from error
+        seconds = time.monotonic() - begun
+        self.reporter.end(label, position, total, cached=False, seconds=seconds)
+        self.outcomes[node.key] = Outcome(node, made, False, seconds)
+
     def _one(self, node: Node, position: int, total: int) -> Outcome:
         entry = self.cache.entry(node.key)
         begun = time.monotonic()
@@ -107,7 +128,8 @@ class Executor:
         self._seen(entry)
         seconds = 0.0 if cached else time.monotonic() - begun
         self.reporter.end(self._label(node), position, total, cached=cached, seconds=seconds)
-        return Outcome(node, CachedArtefact(entry, node.type), cached, seconds)
+        made = CachedArtefact(entry, node, self._inputs(node), self.registry[node.stage], self.outside)
+        return Outcome(node, made, cached, seconds)
 
     @contextmanager
     def _lease(self, entry: Entry, node: Node):
@@ -163,13 +185,16 @@ class Executor:
         """Runs the node's stage to its end, from where the folder says that it is."""
         stage = self.registry[node.stage]
         processes.led(lambda: entry.open(node, stage.SIGNATURE.version))
-        inputs = {name: self._artefacts(key) for name, key in node.inputs.items()}
-        context = RunContext(node, entry, inputs, self.seed, self.interrupts, self.reporter.progress)
+        outside, inputs = self.outside, self._inputs(node)
+        outside.begin()
+        context = RunContext(node, entry, inputs, self.seed, self.interrupts, outside, self.reporter.progress)
         processes.meet()  # nobody writes before all have read what is there
         begun = time.time()
         try:
+            outside.use(node.params, node.data)
             result = stage.run(context)
             context.close()
+            outside.check()
             record = meaning(node, stage.SIGNATURE.version) | {
                 "label": self.labels.get(node.key, ""),
                 "schedule": context.schedule,
@@ -184,32 +209,43 @@ class Executor:
             processes.led(lambda: entry.finish(record))
         except (Interrupted, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise self._failed(node, error) from error
         finally:
             context.close()
 
     def _label(self, node: Node) -> str:
         """A node in progress and errors: "sl (finetune)", or its expression where it has no name."""
-        if node.names:
-            return f"{', '.join(node.names)} ({node.stage})"
-        return self.labels.get(node.key, node.stage)
+        return _said(node, self.labels.get(node.key, node.stage))
+
+    def _inputs(self, node: Node) -> dict[str, Any]:
+        return {name: self._artefacts(key) for name, key in node.inputs.items()}
 
     def _artefacts(self, key: str | tuple[str, ...]) -> Any:
         if isinstance(key, tuple):
             return tuple(self.outcomes[one].artefact for one in key)
         return self.outcomes[key].artefact
 
-    def _failed(self, node: Node, error: Exception) -> StageFailed:
-        known = as_user_error(error)
-        if known is not None:
-            return StageFailed(self._label(node), known.message, known.hint, None)
-        self.traces.mkdir(parents=True, exist_ok=True)
-        trace = self.traces / f"traceback-{node.key}.txt"
-        trace.write_text("".join(traceback.format_exception(*sys.exc_info())), encoding="utf-8")
-        first_line = next(iter(str(error).strip().splitlines()), "no message")
-        what = f"{type(error).__name__}: {first_line}"
-        return StageFailed(self._label(node), what, f"the traceback is in {trace}", trace)
+    def _failed(self, node: Node, error: BaseException) -> StageFailed:
+        return failed(node, self.labels.get(node.key, node.stage), error, self.traces)
+
+
+def _said(node: Node, label: str) -> str:
+    """What a node is called in progress and errors: "sl (finetune)", or `label` where it has no name."""
+    return said(", ".join(node.names), node) if node.names else label
+
+
+def failed(node: Node, label: str, error: BaseException, traces: Path) -> StageFailed:
+    """What a stage has raised, for people; where it is a bug, with the traceback in a file in the folder `traces`."""
+    known = as_user_error(error)
+    if known is not None:
+        return StageFailed(_said(node, label), known.message, known.hint, None)
+    traces.mkdir(parents=True, exist_ok=True)
+    trace = traces / f"traceback-{node.key}.txt"
+    trace.write_bytes("".join(traceback.format_exception(*sys.exc_info())).encode("utf-8", "backslashreplace"))
+    first_line = next(iter(str(error).strip().splitlines()), "no message")
+    what = f"{type(error).__name__}: {first_line}"
+    return StageFailed(_said(node, label), what, f"the traceback is in {trace}", trace)
 
 
 def _finite(value: Any) -> Any:

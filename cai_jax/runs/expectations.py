@@ -1,12 +1,18 @@
-"""Decides whether what a program expects is so (DESIGN.md §1, `expect`)."""
+"""Decides whether what a program expects is so.
+
+Nothing that could not be read or judged may help a claim. A reply that the oracle cannot read counts against it,
+whichever way the claim goes; so does a row that was asked about and found no answer, and where such rows alone keep a
+claim from being met, nothing can be said.
+"""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from cai_jax.evals.figures import Figure, resolved
 from cai_jax.lang.plan import Expect, Side
 
 Row = Mapping[str, Any]
@@ -36,9 +42,11 @@ class Verdict:
       text, why: as in the program, with the sweep's values where they differ.
       holds: the claim is met.
       left, right: the two sides' values; None where nothing could be measured.
-      difference: left - right with its interval (value, low, high) where a level was given, else None.
+      difference: left - right with its interval (value, low, high) where a level was given, else None; rows that
+        could not be read or judged count against the claim in it.
       level: of the interval, 0..1.
       undecided: why nothing can be said, which is no way of being met; "" otherwise.
+      figures: what the two sides rest on; None for a number.
     """
 
     text: str
@@ -49,99 +57,146 @@ class Verdict:
     difference: Interval | None = None
     level: float | None = None
     undecided: str = ""
+    figures: tuple[Figure | None, Figure | None] = (None, None)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return {**asdict(self), "figures": [figure and figure.as_json() for figure in self.figures]}
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A claim with all that decides it."""
+
+    expect: Expect
+    figures: Callable[[str], Figure]
+    rows: Callable[[str], Sequence[Row]]
+    statistics: Statistics
+
+    @property
+    def keys(self) -> list[str]:
+        return [side.key for side in (self.expect.left, self.expect.right) if side.key is not None]
+
+    def met(self, charitable: bool) -> tuple[bool, Interval]:
+        """Whether it is met, and left - right; with `charitable`, rows without an answer count for it.
+
+        Without a level the interval is a point.
+        """
+        less = self.expect.op.startswith("<")
+        # What a row of the left side that nobody could read shows at worst; of the right side it is the opposite.
+        worst = 1.0 if less else 0.0
+        center, low, high = self._difference(worst, charitable)
+        bound = high if less else low  # the one that is nearest to breaking the claim
+        return _HOLDS[self.expect.op](bound, 0.0), (center, low, high)
+
+    def _difference(self, worst: float, charitable: bool) -> Interval:
+        """left - right; the constants shift it."""
+        a, b = self.expect.left.key, self.expect.right.key
+        shift = self.expect.left.constant - self.expect.right.constant
+        if a is not None and b is not None and self.expect.level is not None:
+            left, right = self._resolved(a, worst, charitable), self._resolved(b, 1.0 - worst, charitable)
+            center, low, high = self.statistics.difference(left, right, self.expect.level)
+            return center + shift, low + shift, high + shift
+        left = (0.0, 0.0, 0.0) if a is None else self._interval(a, worst, charitable)
+        right = (0.0, 0.0, 0.0) if b is None else self._interval(b, 1.0 - worst, charitable)
+        return left[0] - right[0] + shift, left[1] - right[2] + shift, left[2] - right[1] + shift
+
+    def _resolved(self, key: str, worst: float, charitable: bool) -> list[Row]:
+        return resolved(self.rows(key), worst, 1.0 - worst if charitable else worst)
+
+    def _interval(self, key: str, worst: float, charitable: bool) -> Interval:
+        """A side's value and interval; without a level, its value alone."""
+        rows, level = self._resolved(key, worst, charitable), self.expect.level
+        if not rows:
+            return self._own(key, charitable)
+        if level is None:
+            mean = sum(row["value"] for row in rows) / len(rows)
+            return mean, mean, mean
+        return self.statistics.interval(rows, level)
+
+    def _own(self, key: str, charitable: bool) -> Interval:
+        """What a metric that is no mean over rows found for itself.
+
+        A share u of rows without an answer moves a weighted mean of errors in 0..1 by u upwards at most, and by 2 u
+        downwards.
+        """
+        figure = self.figures(key)
+        share = 0.0 if charitable else figure.undecided / max(1, figure.asked)
+        low, high = (figure.value,) * 2 if self.expect.level is None else (figure.low, figure.high)
+        return figure.value, low - 2 * share, high + share
+
+    def undecidable(self) -> str:
+        """What keeps anything from being said, whatever the rows show; "" if nothing does."""
+        for key in self.keys:
+            figure = self.figures(key)
+            if figure.value is None:
+                return _too_few(figure)
+        return self._different_prompts() or self._no_interval()
+
+    def _no_interval(self) -> str:
+        """What keeps a claim with a level from having an interval; "" if nothing does."""
+        if self.expect.level is None or all(self.rows(key) for key in self.keys):
+            return ""
+        if len(self.keys) > 1:
+            return "one side is no mean over prompts, so that no paired difference has an interval; leave `at` out"
+        if self.expect.level == LEVEL:
+            return ""
+        return f"this metric is no mean over prompts: it has an interval at {LEVEL:.0%} only"
+
+    def _different_prompts(self) -> str:
+        """What keeps the two sides' rows from being compared prompt by prompt; "" if nothing does."""
+        if len(self.keys) < 2:
+            return ""
+        left, right = ({row["id"] for row in self.rows(key)} for key in self.keys)
+        if left == right or not (left and right):
+            return ""
+        return (
+            f"the sides were measured on different prompts ({len(left)} and {len(right)}, of which "
+            f"{len(left & right)} are the same)"
+        )
 
 
 def judge(
     expect: Expect,
+    figures: Callable[[str], Figure],
     rows: Callable[[str], Sequence[Row]],
-    value: Callable[[str], float | None],
     statistics: Statistics,
-    own: Callable[[str], Interval],
 ) -> Verdict:
     """The verdict on one claim.
 
     With a level, the two-sided interval of left - right has to lie wholly on the claimed side of zero: of the
     paired difference where both sides are metrics, of the metric against a constant. Without one, the point
-    estimates decide.
+    estimates decide. Either way, rows that could not be read or judged count against the claim.
 
     Args:
       expect: the claim.
-      rows: per-prompt rows {"id", "value"} of the metric under a key; none of a metric that is no mean over prompts.
-      value: point estimate of the metric under a key; None if there was nothing to measure.
+      figures: the figure of the metric under a key.
+      rows: its rows (`evals.figures`); none of a metric that is no mean over them.
       statistics: `cai_jax.evals.intervals`.
-      own: the interval at `LEVEL` that a metric without rows found for itself.
     """
-    left, right = (_estimate(side, value) for side in (expect.left, expect.right))
+    claim = _Claim(expect, figures, rows, statistics)
+    rests = tuple(None if side.key is None else figures(side.key) for side in (expect.left, expect.right))
+    left, right = (_estimate(*each) for each in zip((expect.left, expect.right), rests, strict=True))
     text = f"{expect.text} [{expect.arm}]" if expect.arm else expect.text
-    if left is None or right is None:
-        undecided = "one side had no rows to measure; see the notes"
-    else:
-        undecided = _different_prompts(expect, rows) or _no_interval(expect, rows)
+    undecided = claim.undecidable()
     if undecided:
-        return Verdict(text, expect.why, False, left, right, undecided=undecided)
-    compare = _HOLDS[expect.op]
-    if expect.level is None:
-        return Verdict(text, expect.why, compare(left, right), left, right)
-
-    def interval(key: str) -> Interval:
-        found = rows(key)
-        return statistics.interval(found, expect.level) if found else own(key)
-
-    center, low, high = _difference(expect, rows, interval, statistics)
-    # The bound that is nearest to breaking the claim decides.
-    bound = high if expect.op.startswith("<") else low
-    return Verdict(text, expect.why, compare(bound, 0.0), left, right, (center, low, high), expect.level)
+        return Verdict(text, expect.why, False, left, right, undecided=undecided, figures=rests)
+    holds, difference = claim.met(charitable=False)
+    lost = sum(figure.undecided for figure in rests if figure)
+    if not holds and lost and claim.met(charitable=True)[0]:
+        undecided = f"{lost} row{'s' * (lost > 1)} could not be judged, and it depends on them"
+    interval = None if expect.level is None else difference
+    return Verdict(text, expect.why, holds, left, right, interval, expect.level, undecided, rests)
 
 
-def _estimate(side: Side, value: Callable[[str], float | None]) -> float | None:
+def _estimate(side: Side, figure: Figure | None) -> float | None:
     """A side's value."""
-    if side.key is None:
+    if figure is None:
         return side.constant
-    found = value(side.key)
-    return None if found is None else side.constant + found
+    return None if figure.value is None else side.constant + figure.value
 
 
-def _difference(
-    expect: Expect,
-    rows: Callable[[str], Sequence[Row]],
-    interval: Callable[[str], Interval],
-    statistics: Statistics,
-) -> Interval:
-    """left - right with its interval; the constants shift it."""
-    a, b = expect.left.key, expect.right.key
-    if a is not None and b is not None:
-        found = statistics.difference(rows(a), rows(b), expect.level)
-    elif a is not None:
-        found = interval(a)
-    elif b is not None:
-        center, low, high = interval(b)
-        found = (-center, -high, -low)
-    else:
-        found = (0.0, 0.0, 0.0)
-    shift = expect.left.constant - expect.right.constant
-    return found[0] + shift, found[1] + shift, found[2] + shift
-
-
-def _no_interval(expect: Expect, rows: Callable[[str], Sequence[Row]]) -> str:
-    """What keeps a claim with a level from having an interval; "" if nothing does."""
-    keys = [side.key for side in (expect.left, expect.right) if side.key is not None]
-    if expect.level is None or all(rows(key) for key in keys):
-        return ""
-    if len(keys) > 1:
-        return "one side is no mean over prompts, so that no paired difference has an interval; leave `at` out"
-    return (
-        "" if expect.level == LEVEL else f"this metric is no mean over prompts: it has an interval at {LEVEL:.0%} only"
-    )
-
-
-def _different_prompts(expect: Expect, rows: Callable[[str], Sequence[Row]]) -> str:
-    """What keeps the two sides' rows from being compared prompt by prompt; "" if nothing does."""
-    if expect.left.key is None or expect.right.key is None:
-        return ""
-    left, right = ({row["id"] for row in rows(side.key)} for side in (expect.left, expect.right))
-    if left == right or not (left and right):
-        return ""
-    return (
-        f"the sides were measured on different prompts ({len(left)} and {len(right)}, of which "
-        f"{len(left & right)} are the same)"
-    )
+def _too_few(figure: Figure) -> str:
+    if figure.asked:
+        return f"only {figure.known} of {figure.asked} rows could be judged"
+    return f"no row counts: {figure.rest}" if figure.rows else "there were no rows to measure"

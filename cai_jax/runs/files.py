@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +23,35 @@ def write_bytes(path: Path, data: bytes) -> None:
     path = Path(os.path.realpath(path))
     beside = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
-        with open(beside, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if path.exists():
-            shutil.copymode(path, beside)
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
+        _replace(path, beside, data)
+    except BaseException as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(beside):
+            raise type(error)(error.errno, error.strerror, str(path)) from None  # the name that people know
         raise
     sync(path.parent)
 
 
+def _replace(path: Path, beside: Path, data: bytes) -> None:
+    """Writes `beside` and has it take the place of `path`."""
+    with open(beside, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    if path.exists():
+        shutil.copymode(path, beside)
+    os.replace(beside, path)
+
+
 def write_text(path: Path, text: str) -> None:
     """`write_bytes`, in UTF-8."""
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, encoded(text))
+
+
+def encoded(text: str) -> bytes:
+    """UTF-8, in which halves of surrogate pairs, as in names of files that are no UTF-8, are escaped as in JSON."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def sync(path: Path) -> None:
@@ -71,6 +86,18 @@ def intact(folder: Path, known: Mapping[str, int]) -> bool:
     return all((folder / name).stat().st_size == size for name, size in known.items())
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def digest_of(data: bytes) -> str:
+    """16 hexadecimal digits that stand for some bytes; enough to know damage by, not to keep an enemy out."""
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
+def digest(path: Path) -> str:
+    """The same of a file, which is read in pieces."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    """The values of JSON lines."""
     # Not `splitlines`, which also breaks at the Unicode separators that a JSON string may hold.
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    return [json.loads(line) for line in text.split("\n") if line]

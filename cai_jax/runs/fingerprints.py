@@ -4,74 +4,123 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from cai_jax.data.hub import snapshot
-from cai_jax.models.locate import base_of
+from cai_jax.data.stamps import Stamp, members, stamp_of
+from cai_jax.errors import UserError
+from cai_jax.lang.tables import cache_folder
+from cai_jax.models.locate import bases
 from cai_jax.runs import files
 
 _BUILTIN = Path(__file__).resolve().parent.parent / "tiny"
+# Only of larger files is the hash remembered beyond this process: smaller ones are read in a millisecond.
+_WORTH_KEEPING = 1 << 20
+# A file that was written to so shortly before may be written to once more under the same time stamp: the coarsest file
+# systems (FAT) count in two seconds.
+_SETTLED_NS = 2_000_000_000
+
+# What this process has hashed: real path -> (stamp, hash).
+_hashed: dict[str, tuple[Stamp, str]] = {}
 
 
 class Fingerprints:
-    """Content hashes, remembered by path, size and modification time.
+    """Content hashes, remembered by path, inode, size and times.
 
     Args:
-      memory: the file that remembers.
+      memory: the file that remembers; None for the one in the user's own cache, if there can be one.
     """
 
-    def __init__(self, memory: Path) -> None:
-        self._memory = memory
-        try:
-            self._known: dict[str, list] = files.read_json(memory)
-        except (OSError, ValueError):
-            self._known = {}
-        self._news = False
+    def __init__(self, memory: Path | None = None) -> None:
+        folder = cache_folder() if memory is None else memory.parent
+        self._memory = memory or (folder and folder / "fingerprints.json")
+        self._known = _remembered(self._memory)
+        self._news: dict[str, tuple[Stamp, str]] = {}
 
     def of(self, path: str) -> str:
         """The fingerprint of an absolute path or a name with a scheme.
 
-        Files and folders go by their contents, an adapter by its base's too, `hf:` by the commit in the local cache,
-        `builtin:` by its name and the part of the package that makes it, and `init:` by its name.
+        Files and folders go by their contents, an adapter by those of all bases below it too, `hf:` by what lies in the
+        local cache, `builtin:` by its name and the part of the package that makes it, and `init:` by its name.
+
+        Raises:
+          UserError: a file changes while it is read, or is none.
+          ModelError: the base of an adapter is not on this machine.
         """
         scheme, colon, name = path.partition(":")
         if not colon or os.path.isabs(path):
-            base = base_of(Path(path))
-            return self._contents([Path(path), *([base] if base else [])])
+            return self._contents([Path(path), *bases(Path(path))]) or f"absent {path}"
         if scheme == "tfds":
-            return self._contents([Path(name)])
+            return self._contents([Path(name)]) or f"absent {path}"
         if scheme == "hf":
-            found = snapshot("models", name) or snapshot("datasets", name)
-            return f"{path}@{found.name if found else 'absent'}"
+            model, data = snapshot("models", name), snapshot("datasets", name)
+            here = [*([model, *bases(model)] if model else []), *([data] if data else [])]
+            return self._contents(here) or f"absent {path}"
         if scheme == "builtin":
-            made_by = [_BUILTIN / "checkpoint"] if name == "tiny" else sorted(_BUILTIN.glob("*.py"))
+            made_by = (
+                [_BUILTIN / "checkpoint", _BUILTIN / "tokenizer.py"]
+                if name == "tiny"
+                else sorted(_BUILTIN.glob("*.py"))
+            )
             return f"{path}@{self._contents(made_by)}"
         return path
 
     def save(self) -> None:
-        """Writes down what was learnt."""
-        if self._news:
+        """Writes down what was learnt, if there is a place for it that can be written to."""
+        if self._memory is None or not self._news:
+            return
+        # Another process may have learnt something meanwhile.
+        known = {path: each for path, each in _remembered(self._memory).items() if os.path.exists(path)} | self._news
+        try:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
-            files.write_json(self._memory, self._known)
-            self._news = False
+            files.write_json(self._memory, known)
+        except OSError:
+            pass  # it only saves time
+        self._news = {}
 
     def _contents(self, roots: Sequence[Path]) -> str:
+        """One hash of all files below the roots and their places; "" if there are none."""
         digest, found = hashlib.blake2b(digest_size=16), False
-        for root in roots:
-            members = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
-            for path in members:
+        for number, root in enumerate(roots):
+            for name, path in members(root):
                 found = True
-                inside = path.relative_to(root).as_posix() if path != root else root.suffix
-                digest.update(f"{inside}\0{self._file(path)}\n".encode())
-        return digest.hexdigest() if found else f"absent {', '.join(map(str, roots))}"
+                digest.update(f"{number}\0{name or _kind(root)}\0{self._file(path)}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest() if found else ""
 
     def _file(self, path: Path) -> str:
-        stat = path.stat()
-        known = self._known.get(str(path))
-        if known is None or known[:2] != [stat.st_size, stat.st_mtime_ns]:
-            with open(path, "rb") as stream:
-                content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-            known = self._known[str(path)] = [stat.st_size, stat.st_mtime_ns, content]
-            self._news = True
-        return known[2]
+        real = os.path.realpath(path)
+        stamp = stamp_of(os.stat(real))
+        for known in (_hashed.get(real), self._known.get(real)):
+            if known is not None and known[0] == stamp:
+                return known[1]
+        settled = time.time_ns() - _SETTLED_NS > max(stamp[3:])
+        with open(real, "rb") as stream:
+            content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        if stamp_of(os.stat(real)) != stamp:
+            raise UserError(f"{path} changes while it is read", "run again when it is written")
+        _hashed[real] = stamp, content
+        if settled and stamp[2] >= _WORTH_KEEPING:
+            self._news[real] = stamp, content
+        return content
+
+
+def _remembered(memory: Path | None) -> dict[str, tuple[Stamp, str]]:
+    """What the file remembers; nothing if it cannot be read, and nothing of what is not as `save` writes it."""
+    try:
+        found = files.read_json(memory) if memory is not None else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    known: dict[str, tuple[Stamp, str]] = {}
+    for path, each in found.items() if isinstance(found, dict) else ():
+        match each:
+            case [[int(), int(), int(), int(), int()] as stamp, str(content)]:
+                known[path] = tuple(stamp), content
+    return known
+
+
+def _kind(file: Path) -> str:
+    """By what its name ends in, a file that is named by itself is known to be of some kind."""
+    name = file.name.lower()
+    return "".join(Path(name).suffixes[-2:]) if name.endswith((".gz", ".zst", ".bz2", ".xz")) else file.suffix

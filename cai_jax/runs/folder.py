@@ -1,4 +1,4 @@
-"""A run's own folder: its program, plan and manifest, and the runs that there are (DESIGN.md §5)."""
+"""A run's own folder: its program, plan and manifest, and the runs that there are."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from cai_jax.runs.cache import LEASE
 from cai_jax.runs.errors import UserError
 
 MANIFEST, LATEST = "manifest.json", "latest"
+MOST_SECONDS = 1e11  # since 1970: the year 5138, to which calendars reach
 _PACKAGES = "jax jaxlib flax optax orbax-checkpoint transformers tokenizers numpy".split()
 
 
@@ -115,13 +116,26 @@ def devices() -> list[str]:
 
 def runs(out: Path) -> Iterator[RunFolder]:
     """All runs under `out`, the newest first."""
-    found = []
-    for manifest in out.glob(f"*/{MANIFEST}"):
-        try:
-            found.append(RunFolder(manifest.parent, files.read_json(manifest)))
-        except ValueError:
-            continue
-    yield from sorted(found, key=lambda run: -run.manifest.get("started", 0.0))
+    found = [RunFolder(path.parent, _manifest(path)) for path in out.glob(f"*/{MANIFEST}")]
+    yield from sorted(found, key=lambda run: -run.manifest["started"])
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """What a manifest says; of one that cannot be read, or is not of its form, that it is damaged."""
+    try:
+        found = files.read_json(path)
+        claims = found.get("expectations", [])
+        numbers = [found["started"], found.get("finished", 0.0)]
+        texts = [found["program"], found["status"]]
+        if (
+            all(isinstance(claim["holds"], bool) for claim in claims)
+            and all(type(number) in (int, float) and abs(number) < MOST_SECONDS for number in numbers)
+            and all(isinstance(text, str) for text in texts)
+        ):
+            return found
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass
+    return {"program": "", "status": "damaged", "started": path.stat().st_mtime}
 
 
 def latest(out: Path) -> RunFolder:
@@ -132,9 +146,14 @@ def latest(out: Path) -> RunFolder:
     """
     try:
         path = out / (out / LATEST).read_text(encoding="utf-8").strip()
-        return RunFolder(path, files.read_json(path / MANIFEST))
+        if (path / MANIFEST).is_file():
+            return RunFolder(path, _manifest(path / MANIFEST))
     except (OSError, ValueError):
-        raise UserError(f"no run in {out}", "run a program first, or say --out") from None
+        pass
+    raise UserError(
+        f"there is no run in {out.resolve()}",
+        "name the folder of your runs, `runs` where they were started by default: --out FOLDER, or CAI_JAX_OUT=FOLDER",
+    )
 
 
 def status(run: RunFolder) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +14,12 @@ from cai_jax.lang.types import Cost, Kind, Signature, Type
 from cai_jax.runs.cache import Cache
 from cai_jax.runs.errors import UserError
 from cai_jax.runs.executor import Executor, Outcome, Reporter, input_keys, needed
+from cai_jax.runs.labels import labels
 from cai_jax.runs.overrides import reinput
 from cai_jax.runs.signals import Interrupts
+from cai_jax.stages.parts.screening import unjudged
 from cai_jax.stages.protocol import Stage
+from cai_jax.terminal import hanging
 
 _TYPED = "typed"  # stage of the prompts that the user gives
 
@@ -61,13 +64,15 @@ def guard(
     reporter: Reporter,
     interrupts: Interrupts,
 ) -> list[dict[str, Any]]:
-    """Puts prompts through a flow; what they say and what becomes of them is not kept on disk.
+    """Puts prompts through a flow; what they say and what becomes of them is never on disk.
 
     Models and constitutions come from the cache under `out`, where they are made first if need be.
 
     Returns:
-      For every prompt `{"prompt", "reply", "flagged", "revised", "steps"}`: `flagged` is the first flag that
-      a stage raised (principle, p) or None; `steps` tells for every stage of the flow its reply and flag.
+      For every prompt `{"prompt", "reply", "status", "screened", "flagged", "could_not_judge", "revised", "refused",
+      "steps"}`: `status` is the word for what became of it, one of `STATUSES`; `flagged` is the first flag that a stage
+      raised (principle, p) or None; `could_not_judge` whether a screen found no answer; `steps` tells for every stage
+      of the flow its reply and flag.
 
     Raises:
       StageFailed, Interrupted: as `Executor.run`.
@@ -83,18 +88,33 @@ def guard(
             keys[node.key] = made.key
             inner.append(made)
     own = {node.key for node in inner}
-    outside = {key for node in inner for key in input_keys(node)} - own
-    with tempfile.TemporaryDirectory() as scratch:
-        executor = Executor(
-            registry={**registry, _TYPED: _Typed(rows)},
-            cache=Cache(out / "cache", Path(scratch), frozenset(own)),
-            seed=plan.settings["seed"],
-            reporter=reporter,
-            interrupts=interrupts,
-            traces=out,
-        )
-        outcomes = executor.run([*needed(plan.nodes, outside), *inner])
-        return _told(texts, rows, [outcomes[node.key] for node in inner[1:]])
+    beside = needed(plan.nodes, {key for node in inner for key in input_keys(node)} - own)
+    executor = Executor(
+        registry={**registry, _TYPED: _Typed(rows)},
+        cache=Cache(out / "cache"),
+        seed=plan.settings["seed"],
+        reporter=reporter,
+        interrupts=interrupts,
+        traces=out,
+        total=len(beside) + len(inner),
+        labels=labels(plan, registry),
+    )
+    executor.run(beside)
+    for node in inner:  # what is typed in, and what comes of it, is nobody's to find on a disk
+        executor.hold(node)
+    return _told(texts, rows, [executor.outcomes[node.key] for node in inner[1:]])
+
+
+# What became of a prompt, and what the text for people says of it.
+STATUSES = {
+    "left out": "it does not fit the model's context; nobody gets a reply",
+    "refused": "a fixed text stands in the reply's place",
+    "could not be judged": "the judge found no answer; the reply shown last is what the user gets",
+    "flagged": "not changed by this flow",
+    "revised": "the reply shown last is what the user gets",
+    "not screened": "no stage of this flow judges replies",
+    "passed": "no principle flagged it",
+}
 
 
 def _told(texts: Sequence[str], rows: Sequence[Row], steps: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -104,51 +124,71 @@ def _told(texts: Sequence[str], rows: Sequence[Row], steps: Sequence[Outcome]) -
         for step in steps
         if step.node.type.kind is Kind.RESPONSES
     ]
-    out = []
-    for text, prompt in zip(texts, rows, strict=True):
-        told, critique = [], None
-        for stage, by_id in replies:
-            row = by_id.get(prompt["id"])
-            if row is not None:
-                step = {"stage": stage, "reply": row["reply"], "flag": row.get("flag")}
-                if row.get("critique") and row["critique"] != critique:
-                    critique = row["critique"]
-                    step |= {"principle": row.get("principle"), "critique": critique}
-                told.append(step)
-        flags = [step["flag"] for step in told if step["flag"]]
-        out.append(
-            {
-                "prompt": text,
-                # A stage that could not read the reply has left it out: nobody has looked at it, so nobody gets it.
-                "reply": told[-1]["reply"] if told and len(told) == len(replies) else None,
-                "flagged": flags[0] if flags else None,
-                "revised": bool(told) and told[-1]["reply"] != told[0]["reply"],
-                "steps": told,
-            }
-        )
-    return out
+    return [_way(text, prompt["id"], replies) for text, prompt in zip(texts, rows, strict=True)]
+
+
+def _way(text: str, id_: str, replies: Sequence[tuple[str, Mapping[str, Row]]]) -> dict[str, Any]:
+    """One prompt's way through the flow."""
+    steps, critique = [], None
+    for stage, by_id in replies:
+        row = by_id.get(id_)
+        if row is None:
+            continue
+        step = {"stage": stage, "reply": row["reply"], "flag": row.get("flag")}
+        step |= {"could_not_judge": unjudged(row), "refused": bool(row.get("refused"))}
+        if row.get("critique") and row["critique"] != critique:
+            critique = row["critique"]
+            step |= {"principle": row.get("principle"), "critique": critique}
+        steps.append(step)
+    pairs = list(itertools.pairwise(steps))
+    way = {
+        "prompt": text,
+        # A stage that could not read the reply has left it out: nobody has looked at it, so nobody gets it.
+        "reply": steps[-1]["reply"] if steps and len(steps) == len(replies) else None,
+        "screened": any("flag" in by_id.get(id_, {}) for _, by_id in replies),
+        "flagged": next((step["flag"] for step in steps if step["flag"]), None),
+        "could_not_judge": any(step["could_not_judge"] for step in steps),
+        "revised": any(one["reply"] != other["reply"] and not other["refused"] for one, other in pairs),
+        "refused": bool(steps) and steps[-1]["refused"],
+        "steps": steps,
+    }
+    return {**way, "status": _status(way)}
+
+
+def _status(way: Mapping[str, Any]) -> str:
+    if way["reply"] is None:
+        return "left out"
+    last = way["steps"][-1]
+    found = {
+        "refused": way["refused"],
+        "could not be judged": last["could_not_judge"],
+        "flagged": last["flag"] is not None,
+        "revised": way["revised"],
+        "not screened": not way["screened"],
+    }
+    return next((status for status, so in found.items() if so), "passed")
 
 
 def text(told: Mapping[str, Any]) -> str:
     """One prompt's way through the flow, for people."""
-    lines = [f"prompt   {told['prompt']}"]
+    lines = [hanging("prompt   ", told["prompt"])]
     reply = flag = None
     for step in told["steps"]:
         if "critique" in step:
-            lines.append(f"critique {step['critique'].strip()}")
+            lines.append(hanging("critique ", step["critique"].strip()))
         if step["reply"] != reply:
-            lines.append(f"{step['stage']:8} {step['reply'].strip()}")
+            lines.append(hanging(f"{step['stage']:8} ", step["reply"].strip()))
         if step["flag"] and step["flag"] != flag:
-            still = "still " if flag else ""
-            by = f"{step['flag']['principle']} (probability {step['flag']['p']:.2f})"
-            lines.append(f"flagged  {still}by {by}")
+            lines.append(f"flagged  {'still ' if flag else ''}{_why(step['flag'])}")
         reply, flag = step["reply"], step["flag"]
-    if told["reply"] is None:
-        lines.append("skipped  it does not fit the model's context")
-    elif told["flagged"] is None:
-        lines.append("passed   no principle flagged it")
-    elif told["revised"]:
-        lines.append("revised  the reply shown last is what the user gets")
-    else:
-        lines.append("flagged, and not changed by this flow")
+    lines.append(f"{told['status']:8} {STATUSES[told['status']]}")
+    if told["status"] != "not screened" and not told["screened"]:
+        lines.append(f"not screened {STATUSES['not screened']}")
     return "\n".join(lines)
+
+
+def _why(flag: Mapping[str, Any]) -> str:
+    """Why a reply is flagged."""
+    if flag["principle"] is None:
+        return "since it could not be judged"
+    return f"by {flag['principle']} (probability {flag['p']:.2f})"

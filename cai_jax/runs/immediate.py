@@ -22,6 +22,8 @@ from cai_jax.runs.cache import Cache
 from cai_jax.runs.context import CachedArtefact
 from cai_jax.runs.errors import Interrupted, UserError
 from cai_jax.runs.executor import Executor, needed
+from cai_jax.runs.labels import labels
+from cai_jax.runs.preflight import data, overlaps
 from cai_jax.runs.progress import reporter
 from cai_jax.runs.session import prepare_jax
 from cai_jax.runs.signals import Interrupts
@@ -59,6 +61,10 @@ class Written:
 
 class Made(Written, CachedArtefact):
     """What a call has made: its rows (by iteration, `len` and `[…]`), `result`, and for a model `path`."""
+
+    def __init__(self, artefact: CachedArtefact, statements: Mapping[str, str], name: str) -> None:
+        vars(self).update(vars(artefact))
+        self.statements, self.name = statements, name
 
 
 @functools.cache
@@ -161,7 +167,7 @@ def _make(stem: str, expression: str, used: Sequence[Written]) -> Made:
     digest = hashlib.blake2b(f"{expression}{json.dumps(statements)}".encode(), digest_size=4).hexdigest()
     name = f"{stem}_{digest}"
     statements[name] = f"{name} = {expression}"
-    return _run(planned(_check(statements), registry(), _out()), name, statements, _out())
+    return _run(planned(_check(statements), registry()), name, statements, _out())
 
 
 def _check(statements: Mapping[str, str]) -> Checked:
@@ -189,14 +195,19 @@ def _run(lowered: Plan, name: str, statements: Mapping[str, str], out: Path) -> 
     try:
         with Interrupts() as interrupts:
             executor = Executor(registry(), cache, lowered.settings["seed"], told, interrupts, out)
-            executor.run(needed(lowered.nodes, [key]))
+            nodes = needed(lowered.nodes, [key])
+            read = data(nodes, registry())
+            outcomes = executor.run(read)
+            for warning in overlaps(
+                nodes, labels(lowered, registry()), read, lambda one: outcomes[one].artefact.rows()
+            ):
+                told.say(f"warning: {warning}")
+            executor.run(nodes)
     except Interrupted:
         raise KeyboardInterrupt from None
     finally:
         told.close()
-    made = Made(cache.entry(key), lowered.node(key).type)
-    made.statements, made.name = statements, name
-    return made
+    return Made(outcomes[key].artefact, statements, name)
 
 
 def _escaped(text: str) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from cai_jax.lang import units
 from cai_jax.lang.knobs import Knob
-from cai_jax.runs.results import aligned
+from cai_jax.runs.tables import table
 
 
-def knobs_text(knobs: Sequence[Knob]) -> str:
+def knobs_text(knobs: Sequence[Knob], width: int | None = None) -> str:
     """One line for each knob: how to set it, its default and range, and its help."""
     if not knobs:
         return "  none"
@@ -17,4 +17,4 @@ def knobs_text(knobs: Sequence[Knob]) -> str:
     for knob in knobs:
         span = f"in {units.shown((knob.low, knob.high))}" if knob.low is not None else ""
         rows.append([f"  --set {knob.name}={units.shown(knob.default)}", span, " ".join(knob.help.split())])
-    return aligned(rows)
+    return table(rows, width=width)

@@ -22,6 +22,8 @@ from cai_jax.runs.cache import LEASE, LEASE_TEMPORARY
 BEAT_S = 10.0
 STALE_S = 90.0
 
+_seen: dict[Path, tuple[float, float]] = {}  # lease -> its last heartbeat, and since when this process knows of it
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -76,20 +78,33 @@ def read(path: Path) -> Holder | None:
     One without a host if it cannot be read: it is being written, or a power loss has spoilt it.
     """
     try:
-        return Holder(**json.loads(path.read_text(encoding="utf-8")))
+        match json.loads(path.read_text(encoding="utf-8")):
+            # The token becomes part of a file's name.
+            case {"host": str(host), "pid": int(pid), "started": str(started), "token": str(token)} if token.isalnum():
+                return Holder(host, pid, started, token)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):
-        return Holder("", 0, "", "unreadable")
+    except (ValueError, RecursionError):
+        pass
+    return Holder("", 0, "", "unreadable")
 
 
 def alive(holder: Holder, path: Path) -> bool:
+    """Whether whoever holds the lease in this file still works; elsewhere, whether the heart has beaten lately.
+
+    Clocks differ, and a time stamp may lie in the future. So a heartbeat that was seen `STALE_S` ago by this process's
+    own clock, and has not changed since, is none either.
+    """
     if holder.host == _machine():
         return _started(holder.pid) == holder.started
     try:
-        return time.time() - path.stat().st_mtime < STALE_S
+        beat = path.stat().st_mtime
     except FileNotFoundError:
         return False
+    now = time.monotonic()
+    seen, since = _seen.get(path, (None, now))
+    _seen[path] = beat, since if seen == beat else now
+    return time.time() - beat < STALE_S and now - _seen[path][1] < STALE_S
 
 
 def _take(path: Path, mine: Holder) -> Holder:

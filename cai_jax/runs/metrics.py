@@ -52,7 +52,7 @@ class MetricsLog:
 
 def read(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics file; none if there is no file."""
-    return files.read_lines(path) if path.exists() else []
+    return files.lines(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 def _number(value: Any) -> float | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.plan import FlowPlan, Plan, key_of
+from cai_jax.lang.plan import FlowPlan, Measure, Plan, key_of
 from cai_jax.lang.types import Call, Node, Type
 from cai_jax.stages.protocol import Stage
 
@@ -24,7 +24,7 @@ def overridden(plan: Plan, registry: Mapping[str, Stage], seed: int | None, limi
     keys: dict[str, str] = {}
     nodes = tuple(_changed(node, registry, seed, limit, keys) for node in plan.nodes)
     if limit is not None:
-        nodes = _recounted(nodes, registry)
+        nodes = recounted(nodes, registry)
     flows = {}
     for name, flow in plan.flows.items():
         inner = tuple(_changed(node, registry, seed, limit, keys) for node in flow.nodes)
@@ -42,23 +42,38 @@ def overridden(plan: Plan, registry: Mapping[str, Stage], seed: int | None, limi
             )
             for claim in plan.expects
         ),
-        measures=tuple(replace(measure, key=keys[measure.key]) for measure in plan.measures),
+        measures=tuple(_remeasured(measure, keys) for measure in plan.measures),
         settings=plan.settings if seed is None else {**plan.settings, "seed": seed},
     )
 
 
-def _recounted(nodes: Sequence[Node], registry: Mapping[str, Stage]) -> tuple[Node, ...]:
-    """The nodes, inputs first, with the rows of their types as their new parameters make them; estimates need them."""
+def _remeasured(measure: Measure, keys: Mapping[str, str]) -> Measure:
+    written = {text: keys[key] for text, key in measure.written.items()}
+    return replace(measure, key=keys[measure.key], written=written)
+
+
+def recounted(
+    nodes: Sequence[Node], registry: Mapping[str, Stage], known: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[Node, ...]:
+    """The nodes, inputs first, with rows and lengths of their types as parameters and inputs make them, for estimates.
+
+    Args:
+      known: key -> fields of its type, of nodes of which more is known than their parameters tell.
+    """
     types: dict[str, Type] = {}
     out = []
     for node in nodes:
-        given = {
-            name: tuple(types[one] for one in key) if isinstance(key, tuple) else types[key]
-            for name, key in node.inputs.items()
-        }
-        rows = registry[node.stage].SIGNATURE.result(Call(node.params, given)).rows
-        out.append(replace(node, type=replace(node.type, rows=rows)))
-        types[node.key] = out[-1].type
+        if known and node.key in known:
+            made = replace(node.type, **known[node.key])
+        else:
+            given = {
+                name: tuple(types[one] for one in key) if isinstance(key, tuple) else types[key]
+                for name, key in node.inputs.items()
+            }
+            told = registry[node.stage].SIGNATURE.result(Call(node.params, given))
+            made = replace(node.type, rows=told.rows, length=told.length)
+        out.append(replace(node, type=made))
+        types[node.key] = made
     return tuple(out)
 
 

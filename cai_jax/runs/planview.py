@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cai_jax.lang.plan import Plan
 from cai_jax.lang.types import Cost, Node
 from cai_jax.parallel.machines import Machine
+from cai_jax.runs import sizes
 from cai_jax.runs.cache import Cache
 from cai_jax.runs.executor import input_keys
 from cai_jax.runs.labels import labels
-from cai_jax.runs.results import aligned
+from cai_jax.runs.sizes import Size, Sized
+from cai_jax.runs.tables import table
 from cai_jax.runs.why import Reasons
 from cai_jax.stages.parts.planned import Planned
 from cai_jax.stages.parts.steps import connected
@@ -40,37 +41,33 @@ class Line:
         return self.why == "cached"
 
 
-def lines(plan: Plan, registry: Mapping[str, Stage], cache: Cache, machine: Machine, prompt: int) -> list[Line]:
-    """Every node of a plan, inputs first.
-
-    Args:
-      machine: for which costs are estimated.
-      prompt: tokens of the longest prompt.
-    """
+def lines(sized: Sized, registry: Mapping[str, Stage], cache: Cache, machine: Machine) -> list[Line]:
+    """Every node of a plan whose sizes are known, inputs first; costs are estimated for a machine."""
+    plan = sized.plan
     called = labels(plan, registry)
-    versions = {name: stage.SIGNATURE.version for name, stage in registry.items()}
-    reasons = Reasons(called, versions, cache, plan.settings["seed"])
+    reasons = Reasons(called, registry, cache, plan.settings["seed"])
     found = []
     for node, made in zip(plan.nodes, connected(plan.nodes, called), strict=True):
-        cost = registry[node.stage].cost(Planned(node, made.inputs, prompt, machine))
+        cost = registry[node.stage].cost(Planned(node, made.inputs, sized.prompts[node.key], machine))
         sources = tuple(called[key] for key in dict.fromkeys(input_keys(node)))
         found.append(Line(node, called[node.key], sources, reasons.why(node), cost))
     return found
 
 
-def text(shown: Sequence[Line]) -> str:
-    """The plan as a table, with what would still be spent below it."""
+def text(shown: Sequence[Line], data: Sequence[Size], width: int | None = None) -> str:
+    """The plan as a table of that width (`tables.table`); below it what would still be spent, and on which data."""
     rows = [["node", "made by", "from", "state", "tokens", "FLOPs", "bytes"]]
     for line in shown:
         work = [quantity(line.cost.tokens), quantity(line.cost.flops), quantity(line.cost.bytes)]
-        rows.append([_cut(line.label), line.node.stage, _cut(", ".join(line.inputs)), line.why, *work])
+        rows.append([line.label, line.node.stage, ", ".join(line.inputs), line.why, *work])
     todo = [line for line in shown if not line.cached]
     total = f"{len(todo)} of {len(shown)} nodes to run"
     if todo:
         spent = (sum(getattr(line.cost, name) for line in todo) for name in ("tokens", "flops", "bytes"))
         tokens, flops, moved = (quantity(value) or "0" for value in spent)
         total += f": {tokens} tokens, {flops} FLOPs, {moved} bytes"
-    return f"{aligned(rows, rule_after=1)}\n\n{total} (estimates)"
+    about = sizes.text(data, {line.node.key: line.label for line in shown})
+    return f"{table(rows, rule_after=1, width=width)}\n\n{total} (estimates)\n{about}".rstrip()
 
 
 def as_json(shown: Sequence[Line]) -> list[dict[str, Any]]:
@@ -101,7 +98,3 @@ def quantity(value: float) -> str:
             break
         value /= 1000.0
     return f"{value:.0f}{unit}" if value >= 100 or not unit else f"{value:.1f}{unit}"
-
-
-def _cut(label: str, width: int = 40) -> str:
-    return label if len(label) <= width else f"{label[: width - 1]}…"

@@ -8,49 +8,54 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cai_jax.lang.plan import Plan
-from cai_jax.lang.types import Kind, Node, Type
-from cai_jax.runs import preflight
+from cai_jax.lang.types import Kind, Node
+from cai_jax.runs import held, preflight, sizes
 from cai_jax.runs.cache import Cache
-from cai_jax.runs.errors import StageFailed, UserError
-from cai_jax.runs.executor import Executor, Outcome, input_keys
-from cai_jax.runs.labels import labels
+from cai_jax.runs.context import MODELS, CachedArtefact, Made, inputs_of
+from cai_jax.runs.errors import Interrupted, StageFailed, UserError
+from cai_jax.runs.executor import failed, input_keys
+from cai_jax.runs.labels import labels, said
+from cai_jax.runs.outside import Outside
 from cai_jax.runs.signals import Interrupts
+from cai_jax.runs.sizes import Lengths
 from cai_jax.stages.model import locate
 from cai_jax.stages.protocol import Stage
+from cai_jax.terminal import BRACKETS, LINE, escaped, visible
 
 if TYPE_CHECKING:
     from cai_jax.data.render import Segment
 
 _DATA = ("source", "operator")
-_MODELS = (Kind.MODEL, Kind.REWARD_MODEL)
 
 
-@dataclass
-class Placeholder:
+class Placeholder(Made):
     """An artefact still to be made (`stages.protocol.Artefact`): prompts with placeholders for replies.
 
-    A model reads as the one that it will be made from, whose tokenizer's folder is its `path`.
+    A model reads as the one that it will be made from.
     """
 
-    key: str
-    type: Type
-    maker: str
-    inputs: Sequence[Any]
-    result: Mapping[str, Any]
-    dir: Path = Path()
+    def __init__(self, maker: str, *more: Any) -> None:
+        super().__init__(*more)
+        self.maker = maker
+        self.sources = inputs_of(self)
+        self.start = next((one for one in self.sources if one.type.kind in MODELS), None)
+        self.result = {"format": self.params["format"]} if "format" in self.params else {}
+        if self.type.kind in MODELS and self.start is not None:
+            self.result = self.start.result
 
     def rows(self) -> list[dict[str, Any]]:
         told = f"<a reply written by {self.maker}>"
         out = []
-        for row in next((each.rows() for each in self.inputs if _has_rows(each)), []):
+        for row in next((each.rows() for each in self.sources if _has_rows(each)), []):
             for sample in range(self.type.replies or 1):
-                written = {"sample": sample, "reply": told, "logprob": 0.0, "tokens": 0, "ended": True}
+                # Replies that are to be compared differ.
+                reply = told.replace("a reply", "another reply") if sample else told
+                written = {"sample": sample, "reply": reply, "logprob": 0.0, "tokens": 0, "ended": True}
                 if self.type.kind is Kind.PREFS:
                     written = {
                         "a": told,
@@ -64,14 +69,21 @@ class Placeholder:
     def __len__(self) -> int:
         return len(self.rows())
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self.rows())
-
     @property
     def path(self) -> Path:
-        if "path" not in self.result:
+        if self.start is not None:
+            return self.start.path
+        if self._located and self._located(self.params) is not None:
+            return super().path
+        # Fresh weights, of which only the tokenizer is known.
+        folder = locate(self.params.get("tokenizer", ""))
+        if folder is None:
             raise UserError(f"{self.maker} is not on this machine", "fetch it first: its tokenizer makes the prompts")
-        return Path(self.result["path"])
+        return folder
+
+    @property
+    def bases(self) -> tuple[Path, ...]:
+        return self.start.bases if self.start is not None else super().bases
 
 
 def prompts(
@@ -83,41 +95,62 @@ def prompts(
       StageFailed: data cannot be read.
     """
     called = labels(plan, registry)
-    with tempfile.TemporaryDirectory() as scratch:
-        artefacts = _artefacts(plan, registry, cache, Path(scratch), called)
-        for node in plan.nodes:
-            stage = registry[node.stage]
-            if hasattr(stage, "rendered"):
-                context = SimpleNamespace(
-                    node=node,
-                    params=node.params,
-                    inputs={
-                        name: tuple(artefacts[k] for k in key) if isinstance(key, tuple) else artefacts[key]
-                        for name, key in node.inputs.items()
-                    },
-                    seed=plan.settings["seed"],
-                )
-                if shown := stage.rendered(context, n):
-                    yield called[node.key], node, shown
+    artefacts = _artefacts(plan, registry, cache, called)
+    for node in plan.nodes:
+        stage = registry[node.stage]
+        if hasattr(stage, "rendered"):
+            inputs = {name: _given(key, artefacts) for name, key in node.inputs.items()}
+            context = SimpleNamespace(node=node, params=node.params, inputs=inputs, seed=plan.settings["seed"])
+            if shown := stage.rendered(context, n):
+                yield called[node.key], node, shown
 
 
-def warnings(plan: Plan, registry: Mapping[str, Stage], cache: Cache) -> list[str]:
-    """What the data says about the plan: training and measuring on the same prompts, or data not to be read."""
-    read = preflight.data(plan.nodes, registry)
-    with tempfile.TemporaryDirectory() as scratch:
-        executor = _executor(plan, registry, cache, Path(scratch))
+class Data(NamedTuple):
+    """The data of a plan: key -> rows, or lengths of documents, of what could be read; what was wrong with the rest."""
+
+    rows: Mapping[str, list[dict[str, Any]]]
+    documents: Mapping[str, Lengths]
+    wrong: list[str]
+
+
+def read(plan: Plan, registry: Mapping[str, Stage], cache: Cache) -> Data:
+    """Reads what a plan only reads: documents, and prompts, preferences and replies that no model has a part in."""
+    called = labels(plan, registry)
+    found: dict[str, Made] = {}
+    wrong: list[str] = []
+    for node in preflight.data(plan.nodes, registry):
+        if any(key not in found for key in input_keys(node)):
+            continue
         try:
-            outcomes = executor.run(read)
+            found[node.key] = _read(node, registry, cache, called, found, plan.settings["seed"])
         except StageFailed as error:
-            return [f"{error.where}: {error.message}" + (f"; {error.hint}" if error.hint else "")]
-        rows = {key: outcome.artefact.rows() for key, outcome in outcomes.items()}
-    return preflight.overlaps(plan.nodes, labels(plan, registry), read, rows.__getitem__)
+            wrong.append(_told(error.where, error))
+    documents: dict[str, Lengths] = {}
+    for node in plan.nodes:
+        if node.type.kind is Kind.DOCUMENTS and registry[node.stage].SIGNATURE.group == "source":
+            try:
+                documents[node.key] = sizes.lengths(node.params)
+            except UserError as error:
+                wrong.append(_told(called[node.key], error))
+    return Data({key: made.rows() for key, made in found.items()}, documents, wrong)
+
+
+def _told(where: str, error: UserError) -> str:
+    return f"{where}: {error.message}" + (f"; {error.hint}" if error.hint else "")
+
+
+def warnings(plan: Plan, registry: Mapping[str, Stage], data: Data) -> list[str]:
+    """What the data says about the plan: training and measuring on the same prompts, or data not to be read."""
+    if data.wrong:
+        return data.wrong
+    nodes = [node for node in plan.nodes if node.key in data.rows]
+    return preflight.overlaps(plan.nodes, labels(plan, registry), nodes, data.rows.__getitem__)
 
 
 def text(label: str, node: Node, rendered: Sequence[Sequence[Segment]]) -> str:
-    """Prompts for people: untrusted text stands between ⟦ and ⟧."""
-    head = f"=== {label} ({node.stage}): {len(rendered)} prompts; what is between ⟦ and ⟧ is data"
-    return "\n".join([head, *(f"--- {i}\n{_marked(segments)}" for i, segments in enumerate(rendered, 1))])
+    """Prompts for people, to the letter: indented by two spaces, data between ⟦ and ⟧, and `escaped`."""
+    head = visible(f"=== {said(label, node)}: {len(rendered)} prompts; what is between ⟦ and ⟧ is data", LINE)
+    return "\n".join([head, *(f"--- {i}\n  {_marked(segments)}" for i, segments in enumerate(rendered, 1))])
 
 
 def as_json(label: str, node: Node, rendered: Sequence[Sequence[Segment]]) -> dict[str, Any]:
@@ -133,57 +166,53 @@ def as_json(label: str, node: Node, rendered: Sequence[Sequence[Segment]]) -> di
 
 
 def _marked(segments: Sequence[Segment]) -> str:
-    return "".join(s.text if s.trusted else f"⟦{s.text}⟧" for s in segments)
+    shown = [(segment.trusted, escaped(segment.text, BRACKETS).replace("\n", "\n  ")) for segment in segments]
+    return "".join(text if trusted else f"⟦{text}⟧" for trusted, text in shown)
 
 
-def _artefacts(
-    plan: Plan, registry: Mapping[str, Stage], cache: Cache, scratch: Path, called: Mapping[str, str]
-) -> dict[str, Any]:
-    """An artefact for every node: cached, made here if it is only data, or a placeholder."""
-    executor = _executor(plan, registry, cache, scratch)
+def _artefacts(plan: Plan, registry: Mapping[str, Stage], cache: Cache, called: Mapping[str, str]) -> dict[str, Any]:
+    """An artefact for every node: cached, held in memory if it is only data, or a placeholder."""
     found: dict[str, Any] = {}
     for node in plan.nodes:
-        keys = input_keys(node)
+        known = all(not isinstance(found[key], Placeholder) for key in input_keys(node))
         data = registry[node.stage].SIGNATURE.group in _DATA and node.type.kind is not Kind.MODEL
-        if cache.entry(node.key).done or (data and all(key in executor.outcomes for key in keys)):
-            outcomes: dict[str, Outcome] = executor.run([node])
-            found[node.key] = outcomes[node.key].artefact
+        if cache.entry(node.key).done or (data and known):
+            found[node.key] = _read(node, registry, cache, called, found, plan.settings["seed"])
         else:
-            inputs = [found[key] for key in keys]
-            found[node.key] = Placeholder(node.key, node.type, called[node.key], inputs, _reading(node, inputs))
+            inputs = {name: _given(key, found) for name, key in node.inputs.items()}
+            stage, entry = registry[node.stage], cache.entry(node.key)
+            found[node.key] = Placeholder(called[node.key], node, entry.dir, {}, inputs, stage)
     return found
 
 
-def _reading(node: Node, inputs: Sequence[Any]) -> dict[str, Any]:
-    """What is known of how a model reads before it is made."""
-    if node.type.kind not in _MODELS:
-        return {}
-    for start in inputs:
-        if start.type.kind in _MODELS:
-            known = {"path": str(start.path)} if not isinstance(start, Placeholder) or "path" in start.result else {}
-            return {"format": start.result.get("format", "auto"), **known}
-    fresh = node.params.get("path", "").startswith("init:")
-    folder = locate(node.params.get("tokenizer" if fresh else "path", ""))
-    return {"format": node.params.get("format", "auto"), **({} if folder is None else {"path": str(folder)})}
+def _read(
+    node: Node,
+    registry: Mapping[str, Stage],
+    cache: Cache,
+    called: Mapping[str, str],
+    found: Mapping[str, Any],
+    seed: int,
+) -> Made:
+    """A node out of the cache, or made in memory.
+
+    Raises:
+      StageFailed: its stage raised.
+    """
+    inputs = {name: _given(key, found) for name, key in node.inputs.items()}
+    entry, stage, outside = cache.entry(node.key), registry[node.stage], Outside()
+    if entry.done:
+        return CachedArtefact(entry, node, inputs, stage, outside)
+    try:
+        return held.make(node, stage, inputs, seed, Interrupts(), outside)
+    except (Interrupted, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        # What `plan` finds out, it writes nowhere: not even into the folder of the runs.
+        raise failed(node, called[node.key], error, Path(tempfile.gettempdir())) from error
 
 
-def _executor(plan: Plan, registry: Mapping[str, Stage], cache: Cache, scratch: Path) -> Executor:
-    missing = frozenset(node.key for node in plan.nodes if not cache.entry(node.key).done)
-    silent = SimpleNamespace(
-        begin=lambda *_, **__: None,
-        progress=lambda *_, **__: None,
-        end=lambda *_, **__: None,
-        say=lambda *_: None,
-    )
-    return Executor(
-        registry=registry,
-        cache=Cache(cache.root, scratch, missing),
-        seed=plan.settings["seed"],
-        reporter=silent,
-        interrupts=Interrupts(),
-        traces=cache.root.parent,
-        labels=labels(plan, registry),
-    )
+def _given(key: str | tuple[str, ...], found: Mapping[str, Any]) -> Any:
+    return tuple(found[one] for one in key) if isinstance(key, tuple) else found[key]
 
 
 def _has_rows(artefact: Any) -> bool:

@@ -28,6 +28,8 @@ def checked(program: Path, text: bytes, sets: Sequence[str], registry: Mapping[s
         name, equals, value = (part.strip() for part in one.partition("="))
         if not (name and equals and value):
             raise UserError(f"--set {one}: not a setting", "write --set knob=value")
+        if not one.isascii() and one != one.encode("utf-8", "replace").decode():
+            raise UserError(f"--set {one}: not UTF-8", "write --set knob=value")
         overrides[name] = value
     return check(text, program, registry, overrides=overrides)
 
@@ -35,7 +37,6 @@ def checked(program: Path, text: bytes, sets: Sequence[str], registry: Mapping[s
 def planned(
     found: Checked,
     registry: Mapping[str, Stage],
-    out: Path,
     seed: int | None = None,
     limit: int | None = None,
 ) -> Plan:
@@ -49,7 +50,7 @@ def planned(
     from cai_jax.runs.fingerprints import Fingerprints
     from cai_jax.runs.overrides import overridden
 
-    fingerprints = Fingerprints(out / "cache" / "fingerprints.json")
+    fingerprints = Fingerprints()
     lowered = lower(found, fingerprints.of)
     fingerprints.save()
     return overridden(lowered, registry, seed, limit)

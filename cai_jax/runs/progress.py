@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from cai_jax.parallel import processes
+from cai_jax.terminal import LINE, say, visible
 
 EVERY_S = 10.0
 
@@ -72,7 +73,7 @@ class PlainReporter:
         self.say(f"[{position}/{total}] {label}: {how}")
 
     def say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        say(visible(text), self._stream)
 
     def close(self) -> None:
         """Nothing is left on the screen that would have to be cleared."""
@@ -95,9 +96,9 @@ class LiveReporter(PlainReporter):
 
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             console=Console(file=stream, highlight=False),
             transient=True,
         )
@@ -106,7 +107,9 @@ class LiveReporter(PlainReporter):
 
     def begin(self, label: str, position: int, total: int) -> None:
         super().begin(label, position, total)
-        self._progress.reset(self._task, total=None, visible=True, description=self._label, detail="starting")
+        self._progress.reset(
+            self._task, total=None, visible=True, description=visible(self._label, LINE), detail="starting"
+        )
 
     def progress(self, done: int, total: int, *, tokens: int = 0, unit: str = "rows") -> None:
         detail = self._rate.describe(done, total, tokens, unit)
@@ -119,7 +122,7 @@ class LiveReporter(PlainReporter):
     def say(self, text: str) -> None:
         from rich.text import Text
 
-        self._progress.console.print(Text(text), soft_wrap=True)
+        self._progress.console.print(Text(visible(text)), soft_wrap=True)
 
     def close(self) -> None:
         self._progress.stop()
@@ -130,7 +133,8 @@ def reporter(stream: TextIO | None = None, cached: bool = True) -> PlainReporter
     stream = stream or sys.stderr
     if not processes.first():
         return SilentReporter(stream)
-    live = stream.isatty() and os.environ.get("TERM") != "dumb"
+    drawn = "utf" in (stream.encoding or "utf-8").lower()  # bars and spinners are drawn with characters of Unicode
+    live = stream.isatty() and os.environ.get("TERM") != "dumb" and drawn
     return (LiveReporter if live else PlainReporter)(stream, cached=cached)
 
 

@@ -6,23 +6,25 @@ import functools
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cai_jax.evals.figures import Figure
 from cai_jax.lang.plan import Expect, Plan
 from cai_jax.lang.types import Node
 from cai_jax.runs import files, results
 from cai_jax.runs.allocator import keep_memory
 from cai_jax.runs.cache import Cache, meaning
-from cai_jax.runs.errors import Interrupted
+from cai_jax.runs.errors import Interrupted, ProgramWrong
 from cai_jax.runs.executor import Executor, Outcome, Reporter, dependants, needed
 from cai_jax.runs.expectations import Statistics, Verdict, judge
 from cai_jax.runs.folder import RunFolder
-from cai_jax.runs.labels import find, labels
+from cai_jax.runs.labels import called, expressions, find, labels
 from cai_jax.runs.preflight import data, overlaps
 from cai_jax.runs.results import Measured
 from cai_jax.runs.signals import Interrupts
+from cai_jax.runs.tables import table
 from cai_jax.stages.protocol import Stage
 
 
@@ -32,8 +34,8 @@ class Options:
 
     Attributes:
       out: the folder that holds `cache` and the runs.
-      only: the one name (or key) to make, with all that it is made from; "" makes everything.
-      force: names or keys to make anew, with all that is made from them.
+      only: the one node to make, with all that it is made from; "" makes everything.
+      force: nodes to make anew, with all that is made from them.
     """
 
     out: Path
@@ -50,6 +52,7 @@ class Shown:
       status: "ok", "expectation failed", "failed", "interrupted" or "preempted".
       outcomes: of the nodes made or found, in order.
       metrics, verdicts: of the program's measures and claims whose nodes were made.
+      notes: of all nodes made or found (`results.notes`).
     """
 
     run: Path
@@ -57,25 +60,26 @@ class Shown:
     outcomes: list[Outcome] = field(default_factory=list)
     metrics: list[Measured] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    notes: list[dict[str, str]] = field(default_factory=list)
 
     def as_json(self) -> Mapping[str, Any]:
         """The object of `cai-jax run --json`."""
-        return results.as_json(self.run.name, self.status, self.outcomes, self.metrics, self.verdicts)
+        return results.as_json(self.run.name, self.status, self.outcomes, self.metrics, self.verdicts, self.notes)
 
 
-def chosen(plan: Plan, name: str) -> str:
-    """The key of the node that is meant by a name, or by the beginning of a key.
+def chosen(plan: Plan, registry: Mapping[str, Stage], name: str, nodes: Sequence[Node]) -> str:
+    """The key of the one of these nodes that somebody means (`labels.find`).
 
     Raises:
       UserError: nothing is called so, or several are.
     """
-    return find(name, plan.names, [node.key for node in plan.nodes], "this program")
+    return find(name, called(plan, registry, nodes), [node.key for node in nodes], "this program")
 
 
-def check_options(plan: Plan, options: Options) -> None:
-    """Raises UserError if a name in the options is not the plan's."""
-    for name in (*options.force, *([options.only] if options.only else ())):
-        chosen(plan, name)
+def meant(plan: Plan, registry: Mapping[str, Stage], options: Options) -> Options:
+    """The options with keys for the names of nodes. Raises UserError if one is not the plan's."""
+    key = functools.partial(chosen, plan, registry, nodes=plan.nodes)
+    return replace(options, only=key(options.only) if options.only else "", force=[*map(key, options.force)])
 
 
 def prepare_jax(out: Path) -> None:
@@ -85,12 +89,14 @@ def prepare_jax(out: Path) -> None:
     import it. A folder that the user has chosen stays.
     """
     keep_memory()
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str((out / "jax").resolve()))
+    folder = str((out / "jax").resolve())
+    if folder.isprintable():  # of names that are no UTF-8, which are not, JAX can make nothing
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", folder)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
     if "jax" in sys.modules:
         import jax
 
-        jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+        jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR"))
 
 
 def run(
@@ -104,13 +110,16 @@ def run(
 ) -> Shown:
     """Runs a plan. What came of it stands in the folder's manifest, also if this raises.
 
+    Args:
+      options: with keys (`meant`).
+
     Raises:
       StageFailed, Interrupted: as `Executor.run`; the attribute `shown` of the exception holds what was reached.
     """
     prepare_jax(options.out)
     nodes: Sequence[Node] = plan.nodes
     if options.only:
-        nodes = needed(plan.nodes, [chosen(plan, options.only)])
+        nodes = needed(plan.nodes, [options.only])
     executor = Executor(
         registry=registry,
         cache=Cache(options.out / "cache"),
@@ -118,7 +127,7 @@ def run(
         reporter=reporter,
         interrupts=interrupts,
         traces=folder.path,
-        force=dependants(plan.nodes, [chosen(plan, name) for name in options.force]),
+        force=dependants(plan.nodes, options.force),
         total=len(nodes),
         labels=labels(plan, registry),
     )
@@ -132,6 +141,7 @@ def run(
     finally:
         shown.outcomes = list(executor.outcomes.values())
         shown.metrics = _measured(plan, executor.outcomes)
+        shown.notes = results.notes(shown.outcomes, executor.labels, expressions(plan, registry))
         _write(folder, shown)
     return shown
 
@@ -141,7 +151,10 @@ def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, statistics: Sta
     # The data goes first, for what can be said about it before hours are spent.
     read = data(nodes, executor.registry)
     outcomes = executor.run(read)
-    for warning in overlaps(nodes, executor.labels, read, lambda key: outcomes[key].artefact.rows()):
+    found = overlaps(nodes, executor.labels, read, lambda key: outcomes[key].artefact.rows())
+    if found and plan.settings["overlap"] == "error":
+        raise ProgramWrong("; ".join(found), "measure on other conversations, or accept it with  run (overlap=allow)")
+    for warning in found:
         executor.reporter.say(f"warning: {warning}")
     executor.run(nodes)
     shown.verdicts = [
@@ -154,46 +167,47 @@ def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, statistics: Sta
 
 def plan_json(plan: Plan, registry: Mapping[str, Stage]) -> Mapping[str, Any]:
     """A plan as its run's folder keeps it."""
-    nodes = [meaning(node, registry[node.stage].SIGNATURE.version) for node in plan.nodes]
+    label = labels(plan, registry)
+    nodes = [meaning(node, registry[node.stage].SIGNATURE.version) | {"label": label[node.key]} for node in plan.nodes]
     return {
         "nodes": nodes,
         "names": dict(plan.names),
+        "called": called(plan, registry, plan.nodes),
         "knobs": dict(plan.knobs),
         "settings": dict(plan.settings),
     }
 
 
-def summary(shown: Shown) -> str:
-    """The run's tables and notes, for people."""
-    parts = [results.metrics_table(shown.outcomes, shown.metrics)] if shown.metrics else []
+def summary(shown: Shown, width: int | None = None) -> str:
+    """The run's tables and notes, for people; the tables of that width (`tables.table`)."""
+    parts = [results.metrics_table(shown.outcomes, shown.metrics, width)] if shown.metrics else []
     if shown.verdicts:
         # The interval covers prompts and draws, and readers should know what it leaves out.
         about = "intervals cover prompts and draws, not training seeds"
-        parts.append(f"{results.verdicts_table(shown.verdicts)}\n({about})")
-    noted = [[f"{name}:", f"[{code}]", message] for name, code, message in results.notes(shown.outcomes)]
+        parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n({about})")
+    noted = [[f"{_called(note)}:", f"[{note['code']}]", note["message"]] for note in shown.notes]
     if noted:
-        parts.append("notes\n" + results.aligned(noted))
+        parts.append("notes\n" + table(noted, width=width))
     parts.append(f"{shown.status}: {shown.run}")
     return "\n\n".join(part for part in parts if part)
 
 
+def _called(note: Mapping[str, str]) -> str:
+    """Whose note it is: the name and what stands behind it, or the expression alone."""
+    return note["node"] if note["node"] == note["expression"] else f"{note['node']} = {note['expression']}"
+
+
 def _measured(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[Measured]:
-    found = []
-    for measure in plan.measures:
-        if measure.key in outcomes:
-            of = f"{measure.of}[{measure.arm}]" if measure.arm else measure.of
-            found.append(results.measured(outcomes[measure.key], of, measure.on, measure.given))
-    return found
+    return [results.measured(outcomes[each.key], each) for each in plan.measures if each.key in outcomes]
 
 
 def _verdict(claim: Expect, outcomes: Mapping[str, Outcome], statistics: Statistics) -> Verdict:
     return judge(
         claim,
+        figures=lambda key: Figure.of(outcomes[key].artefact.result),
         # A claim asks for them more than once, and every time they are read from disk.
         rows=functools.cache(lambda key: outcomes[key].artefact.rows()),
-        value=lambda key: outcomes[key].artefact.result.get("value"),
         statistics=statistics,
-        own=lambda key: tuple(outcomes[key].artefact.result[name] for name in ("value", "low", "high")),
     )
 
 
@@ -205,12 +219,6 @@ def _status(error: BaseException) -> str:
 
 def _write(folder: RunFolder, shown: Shown) -> None:
     """The run's manifest and metrics.jsonl."""
-    metrics = [asdict(metric) for metric in shown.metrics]
-    files.write_text(folder.path / "metrics.jsonl", files.json_lines(metrics))
-    folder.finish(
-        shown.status,
-        nodes=shown.as_json()["nodes"],
-        metrics=metrics,
-        expectations=[asdict(verdict) for verdict in shown.verdicts],
-        notes=[dict(zip(("node", "code", "message"), note, strict=True)) for note in results.notes(shown.outcomes)],
-    )
+    told = shown.as_json()
+    files.write_text(folder.path / "metrics.jsonl", files.json_lines(told["metrics"]))
+    folder.finish(shown.status, **{name: told[name] for name in ("nodes", "metrics", "expectations", "notes")})

@@ -1,4 +1,4 @@
-"""Why a node would run: what sets it apart from the nearest node in the cache (DESIGN.md §1, Identity)."""
+"""Why a node would run: what sets it apart from the nearest node in the cache, of all that enters their keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cai_jax.lang.types import Node
+from cai_jax.runs import changes
 from cai_jax.runs.cache import CHECKPOINTS, Cache, Entry, meaning
+from cai_jax.stages.protocol import Stage
 
 
 class Reasons:
@@ -14,7 +16,7 @@ class Reasons:
 
     Args:
       labels: key -> what people call the node.
-      versions: stage name -> version of its meaning.
+      registry: the stages by name.
       cache: what there is.
       seed: the run's.
     """
@@ -22,12 +24,12 @@ class Reasons:
     def __init__(
         self,
         labels: Mapping[str, str],
-        versions: Mapping[str, int],
+        registry: Mapping[str, Stage],
         cache: Cache,
         seed: int = 0,
     ) -> None:
         self._labels = labels
-        self._versions = versions
+        self._signatures = {name: stage.SIGNATURE for name, stage in registry.items()}
         self._cache = cache
         self._seed = seed
         self._known: dict[str, list[tuple[Entry, dict[str, Any]]]] = {}
@@ -44,10 +46,11 @@ class Reasons:
         nearest = self._nearest(node)
         if nearest is None:
             return "runs: first time"
-        changes = self._changes(node, nearest)
-        if not changes and nearest["seed"] != self._seed:
-            changes.append(f"seed of the run {nearest['seed']} -> {self._seed}")
-        return f"runs: {', '.join(changes) or 'its source has changed'}"
+        found = self._changes(node, nearest)
+        if not found:
+            data = [name for name in changes.outside(self._signatures[node.stage]) if node.params.get(name)]
+            found = [f"what `{name}` names has changed" for name in data[:1]] or ["its source has changed"]
+        return f"runs: {', '.join(found)}"
 
     def _nearest(self, node: Node) -> dict[str, Any] | None:
         """Record of the cached node of this stage and name that differs least; None if there is none."""
@@ -66,24 +69,12 @@ class Reasons:
 
     def _changes(self, node: Node, record: Mapping[str, Any]) -> list[str]:
         """What differs, in words."""
-        now = meaning(node, self._versions[node.stage])
-        changes = []
+        signature = self._signatures[node.stage]
+        now = meaning(node, signature.version)
+        found = []
         if record["version"] != now["version"]:
-            changes.append(f"stage version {record['version']} -> {now['version']}")
-        for name in dict.fromkeys([*now["params"], *record["params"]]):
-            before, after = record["params"].get(name), now["params"].get(name)
-            if before != after:
-                changes.append(f"{name} {_short(before)} -> {_short(after)}")
-        for name in dict.fromkeys([*now["inputs"], *record["inputs"]]):
-            if record["inputs"].get(name) != now["inputs"].get(name):
-                changes.append(f"{name} changed ({self._inputs(now['inputs'].get(name))})")
-        return changes
-
-    def _inputs(self, keys: Any) -> str:
-        listed = keys if isinstance(keys, list) else [keys]
-        return ", ".join(self._labels.get(key, "none") for key in listed)
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+            found.append(f"version {record['version']} -> {now['version']} of `{node.stage}`")
+        if signature.group in ("stage", "metric") and record["seed"] != self._seed:
+            found.append(f"seed of the run {record['seed']} -> {self._seed}")
+        found += changes.of_params(signature, record["params"], now["params"])
+        return [*found, *changes.of_inputs(self._labels, record["inputs"], now["inputs"])]

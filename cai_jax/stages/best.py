@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cai_jax.errors import UserError
 from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature
 from cai_jax.stages.parts.counts import rows_of
+
+if TYPE_CHECKING:
+    from cai_jax.stages.parts.rewarding import Said
 
 
 def _check(call: Call) -> Iterable[Problem]:
@@ -30,6 +35,8 @@ SIGNATURE = Signature(
     ),
     result=lambda call: replace(call.types["replies"], replies=1),
     check=_check,
+    settings=("mesh",),
+    version=3,
     example="red.train |> sample(sl, n=8) |> best(rm)",
 )
 
@@ -50,10 +57,10 @@ def steps(ctx) -> list:
 
 def rendered(ctx, n: int) -> list:
     """The first n replies behind their prompts, as each preference model reads them."""
-    from cai_jax.stages.parts.models import read_format
+    from cai_jax.stages.parts.models import format_of
     from cai_jax.stages.parts.rewarding import parts, scored_segments
 
-    formats = [read_format(part["path"], part["format"]) for part in parts(ctx.inputs["by"])]
+    formats = [format_of(part) for _, part in parts(ctx.inputs["by"])]
     rows = ctx.inputs["replies"].rows()[:n]
     return [scored_segments(form, row["turns"], row["reply"]) for row in rows for form in dict.fromkeys(formats)]
 
@@ -66,13 +73,20 @@ def run(ctx) -> Mapping[str, Any]:
 
     scorer = Scorer(ctx, ctx.inputs["by"])
     rows = ctx.inputs["replies"].rows()
-    scorer.note_cut(ctx, [(row["turns"], row["reply"]) for row in rows])
     by_prompt: dict[str, list[dict]] = {}
     for row in rows:
         by_prompt.setdefault(row["id"], []).append(row)
 
+    def said(batch: Iterable[list[dict]]) -> list[Said]:
+        return [(replies[0]["turns"], *(row["reply"] for row in replies)) for replies in batch]
+
+    scorer.note_cut(ctx, said(by_prompt.values()))
+
     def make(batch: list[list[dict]]) -> list[dict]:
-        scores = iter(scorer.scores([(row["turns"], row["reply"]) for replies in batch for row in replies]))
+        found = scorer.scores(said(batch))
+        if not all(map(math.isfinite, found)):
+            raise UserError("the preference model's scores are no numbers", "its training has diverged: train it anew")
+        scores = iter(found)
         scored = [[{**row, "score": float(next(scores))} for row in replies] for replies in batch]
         return [max(replies, key=lambda row: row["score"]) for replies in scored]
 

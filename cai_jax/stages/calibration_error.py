@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.types import Kind, Param, Signature, Type
-from cai_jax.stages.parts.labels import LABELS, decided, judged_labels
-from cai_jax.stages.parts.metrics import agreement, free
+from cai_jax.stages.parts.labels import LABELS, judged_labels, judged_pairs, label_of
+from cai_jax.stages.parts.metrics import free, told
 
 SIGNATURE = Signature(
     name="calibration_error",
-    about="Expected calibration error of labels against the oracle (METHOD.md §3): equal-width bins of the "
-    "confidence, weighted by their size.",
+    about="Expected calibration error of labels against the oracle (arXiv 1706.04599, eq. 3): equal-width bins of the "
+    "confidence, weighted by their size, less what chance alone would add.",
     params=(
         LABELS,
         Param("bins", "How many bins of confidence between one half and one.", value="int", default=10, low=1),
@@ -20,26 +21,34 @@ SIGNATURE = Signature(
     result=lambda call: Type(Kind.METRIC),
     check=judged_labels,
     group="metric",
+    version=2,
+    bounds=(0.0, 1.0),
     example="calibration_error(labels)",
 )  # fmt: skip
 cost = free
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Result: value, low, high (bootstrap over prompts), n, and curve: (confidence, accuracy, pairs) per bin.
+    """Result: a figure (`evals.figures`); curve: (confidence, accuracy, pairs) per bin.
+
+    Beside it what else `evals.calibration.Reliability` says of the labels.
 
     It commits no rows: the error is no mean over prompts.
     """
     import numpy as np
 
-    from cai_jax.evals.calibration import expected_error, interval
+    from cai_jax.evals.calibration import reliability
+    from cai_jax.evals.figures import Figure
 
-    pairs = decided(ctx.inputs["labels"].rows())
-    p = np.array([row["soft"] for row, _ in pairs])
-    right = np.array([agreement(row["soft"] - 0.5, truth - 0.5) for row, truth in pairs])
-    confidence = np.maximum(p, 1 - p)
-    ids = np.array([row["id"] for row, _ in pairs])
-    bins = ctx.params["bins"]
-    value, curve = expected_error(confidence, right, bins)
-    low, high = interval(ids, confidence, right, bins)
-    return {"value": value, "low": low, "high": high, "n": len(set(ids)), "curve": curve}
+    found = judged_pairs(ctx.inputs["labels"].rows())
+    figure = Figure(n=len(found.pairs), undecided=len(found.silent), left_out=found.left_out)
+    if not figure.enough:
+        return told(ctx, figure)
+    p = np.array([label_of(row) for row, _ in found.pairs])
+    truth = np.array([value for _, value in found.pairs])
+    clusters = [row.get("cluster", row["id"]) for row, _ in found.pairs]
+    labels = reliability(p, truth, clusters, ctx.params["bins"])
+    names = ("plain", "chance", "by_mass", "brier", "auroc")
+    beside = {name: value for name in names if (value := getattr(labels, name)) is not None}
+    known = {"value": labels.error, "low": labels.low, "high": labels.high, "clusters": len(set(clusters))}
+    return {**replace(figure, **known, beside=beside).as_json(), "curve": labels.curve}

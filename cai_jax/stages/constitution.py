@@ -2,10 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cai_jax.lang.types import Cost, Kind, Param, Signature, Type
+from cai_jax.errors import UserError
+from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
+
+
+def _result(call: Call) -> Type:
+    path = call.values["fewshots"]
+    if not path:
+        return Type(Kind.CONSTITUTION, examples={})
+    try:
+        examples = _examples(path, os.stat(path).st_mtime_ns)
+    except (OSError, UserError):  # told by `_check`
+        return Type(Kind.CONSTITUTION)
+    able = {p["name"] for p in call.values["principles"] if p["compare"]}
+    said: dict[str, tuple[str, ...]] = defaultdict(tuple)
+    for form, under, text in examples:
+        if form in ("critique", "audit") or under is None or able & under:
+            said[form] += (text,)
+    return Type(Kind.CONSTITUTION, examples=dict(said))
+
+
+def _check(call: Call) -> Iterable[Problem]:
+    path = call.values["fewshots"]
+    try:
+        _examples(path, os.stat(path).st_mtime_ns)
+    except (OSError, UserError) as error:
+        told = error if isinstance(error, UserError) else UserError(f"{path} cannot be read: {error}")
+        shown = min(path, os.path.relpath(path), key=len)
+        yield Problem("E302", "fewshots", told.message.replace(path, shown), "holds no examples", told.hint)
+
+
+@functools.lru_cache(maxsize=64)
+def _examples(path: str, changed: int) -> list[tuple[str, frozenset[str] | None, str]]:
+    """Of every example in a file that was `changed` then: form, principles that it names if any, and what it says.
+
+    Raises:
+      UserError: a line is no example.
+    """
+    from cai_jax.stages.parts.principles import every_example, texts
+
+    return [
+        (shot["form"], frozenset(shot["principles"]) if "principles" in shot else None, texts(shot))
+        for shot in every_example(path)
+    ]
+
 
 SIGNATURE = Signature(
     name="constitution",
@@ -14,7 +60,9 @@ SIGNATURE = Signature(
         Param("principles", "What the constitution says.", value="str"),
         Param("fewshots", "Path of its examples.", value="path", default=""),
     ),
-    result=lambda call: Type(Kind.CONSTITUTION),
+    result=_result,
+    check=_check,
+    version=2,
     group="operator",
     operator="constitution",
     source="fewshots",
@@ -26,5 +74,5 @@ def cost(ctx) -> Cost:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Result: principles (a list of dicts) and fewshots (a path, or "")."""
-    return {"principles": ctx.params["principles"], "fewshots": ctx.params.get("fewshots", "")}
+    """Result: principles (a list of dicts)."""
+    return {"principles": ctx.params["principles"]}

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.stages.parts.sources import columns_missing, lineage, missing, on_disk
+from cai_jax.errors import UserError
+from cai_jax.lang.types import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.stages.parts.params import OWN_DATA, names
+from cai_jax.stages.parts.sources import CONFIG, MALFORMED, PATH_ABOUT, by_itself, lineage, missing, on_disk, unreadable
+
+if TYPE_CHECKING:
+    from cai_jax.data.columns import Reading
 
 
 def _result(call: Call) -> Type:
@@ -14,19 +20,65 @@ def _result(call: Call) -> Type:
     return Type(Kind.DOCUMENTS, lineage=lineage(call), rows={"": rows} if rows else None)
 
 
+def _beyond(call: Call) -> Iterable[Problem]:
+    """A problem where more documents are left out than a file here holds."""
+    skip, path = call.values["skip"], call.resolve(call.values["path"])
+    if not skip or path.startswith("builtin:"):
+        return
+    from cai_jax.data.readers import records
+
+    try:
+        held = sum(1 for _ in islice(records(on_disk(path), config=call.values["config"], named=False), skip + 1))
+    except UserError:  # reading it tells what is wrong with it
+        return
+    if held <= skip:
+        message = f"the data holds no more than {held} documents, and {skip} are left out"
+        yield Problem("E237", "skip", message, "none is left")
+
+
 def _check(call: Call) -> Iterable[Problem]:
     yield from missing(call, ("world",))
-    yield from columns_missing(call, ("column",), ())
+    yield from unreadable(call, ("column",), (), lambda reading: _texts(reading, call.values["column"]))
+    yield from _beyond(call)
     if call.values["path"].startswith("builtin:") and not call.values["rows"]:
         yield Problem("E223", "path", "the built-in world has no end", hint="say how many documents: rows=100k")
+
+
+def _world_with(name: str) -> Callable[[Call], bool]:
+    return lambda call: call.values["path"].startswith("builtin:") and call.values[name] > 0
+
+
+def _texts(reading: Reading, column: str) -> None:
+    from cai_jax.data.documents import text_of
+
+    for record in reading.records if reading.options.malformed == "error" else ():
+        text_of(record, column)
+
+
+def _source(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters by which `data.documents` reads it."""
+    return {**params, "path": on_disk(params["path"]), "malformed": by_itself(params)}
+
+
+def texts(params: Mapping[str, Any]) -> Iterator[str]:
+    """The text of every document that a node of these parameters stands for.
+
+    Raises:
+      UserError: the data is not on this machine, or cannot be read.
+    """
+    from cai_jax.data import documents
+
+    return documents.texts(_source(params))
 
 
 SIGNATURE = Signature(
     name="documents",
     about="Documents to pretrain on, with every token trained on, or for the built-in world what it teaches.",
     params=(
-        Param("path", '"builtin:world", or a .jsonl or .parquet file with a column of text.', value="path"),
-        Param("column", "The column that holds the text.", value="str", default="text"),
+        Param("path", f'"builtin:world", or {PATH_ABOUT}, with a column of text.', value="path"),
+        Param("column", "The column that holds the text.", value="str", default="text", needs=OWN_DATA),
+        CONFIG,
+        MALFORMED,
         Param("rows", "How many documents; 0 takes all of a file.", value="int", default=0, low=0, unit="rows"),
         Param("skip", "Documents to leave out at the beginning.", value="int", default=0, low=0, unit="rows"),
         Param(
@@ -36,6 +88,7 @@ SIGNATURE = Signature(
             default=0,
             low=0,
             high=8,
+            needs=Needs("`few` more than 0", ("path", "few"), _world_with("few")),
         ),
         Param(
             "contrast",
@@ -45,6 +98,7 @@ SIGNATURE = Signature(
             low=0,
             high=1,
             unit="fraction",
+            needs=names("builtin:"),
         ),
         Param(
             "few",
@@ -54,10 +108,12 @@ SIGNATURE = Signature(
             low=0,
             high=1,
             unit="fraction",
+            needs=Needs("`shots` more than 0", ("path", "shots"), _world_with("shots")),
         ),
     ),
     result=_result,
     check=_check,
+    version=2,
     group="source",
     source="path",
     limit="rows",
@@ -70,8 +126,12 @@ def cost(ctx) -> Cost:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Counts the documents; result: rows and the parameters by which training reads them."""
+    """Counts the documents; result: rows, and whether rows that hold none are left out ("skip") or an "error"."""
     from cai_jax.data.documents import count
 
-    source = {**ctx.params, "path": on_disk(ctx.params["path"])}
-    return {**source, "rows": count(source)}
+    source, bad = _source(ctx.params), []
+    rows = count(source, bad.append) if source["malformed"] == "skip" else count(source)
+    if bad:
+        left = f"rows that hold no document, {len(bad)} in all, are left out"
+        ctx.note("malformed", f"{left}; the first: {bad[0].message}")
+    return {"rows": rows, "malformed": source["malformed"]}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Param, Signature, Type
-from cai_jax.stages.parts.counts import rows_of
+from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.stages.parts.counts import PROMPT, rows_of
 from cai_jax.stages.parts.params import (
     ADAPTER,
     DECAY,
@@ -19,7 +20,10 @@ from cai_jax.stages.parts.params import (
     SEED,
     WARMUP,
     batch,
+    passing,
     rate,
+    rises,
+    says,
 )
 
 
@@ -28,13 +32,19 @@ def _result(call: Call) -> Type:
     return replace(model, lineage=model.lineage | data.lineage)
 
 
+def _check(call: Call) -> Iterable[Problem]:
+    yield from passing(call, "data")
+    if call.values["steps"]:
+        yield from rises(call, call.values["steps"])
+
+
 SIGNATURE = Signature(
     name="finetune",
     about="Supervised training: next-token loss on the replies alone, each after its prompt.",
     params=(
         Param("data", "Replies, or documents.", kinds=(Kind.RESPONSES, Kind.DIALOGS, Kind.DOCUMENTS)),
         Param("model", "Where training starts; the paper takes the pretrained model.", kinds=(Kind.MODEL,)),
-        EPOCHS,
+        replace(EPOCHS, needs=says("steps", 0)),
         rate(1e-3, "Peak learning rate; the paper takes half of pretraining's."),
         batch(32, "Rows of a step."),
         LENGTH,
@@ -47,7 +57,9 @@ SIGNATURE = Signature(
         SEED,
     ),
     result=_result,
-    version=2,
+    check=_check,
+    version=4,
+    settings=("mesh", "microbatch", "remat"),
     example="revised + chat |> finetune(base, epochs=1)",
 )  # fmt: skip
 
@@ -55,10 +67,16 @@ SIGNATURE = Signature(
 def _sizes(ctx, whole: int) -> tuple[int, int]:
     """Tokens of a row, of at most `whole`, and how many steps there are."""
     from cai_jax.stages.parts.examples import row_length
+    from cai_jax.stages.parts.training import passes
 
     p, data = ctx.params, ctx.inputs["data"].type
-    length = p["length"] or (whole if data.kind is Kind.DOCUMENTS else row_length(ctx.prompt + ctx.reply, whole))
-    return length, p["steps"] or max(1, round(p["epochs"] * rows_of(data) / p["batch"]))
+    rows = rows_of(data)
+    if data.kind is Kind.DOCUMENTS:  # of which a row holds several
+        length = p["length"] or whole
+        rows = math.ceil(rows * min(data.length or PROMPT, length) / length)
+    else:
+        length = p["length"] or row_length(ctx.prompt + ctx.reply, whole)
+    return length, p["steps"] or math.ceil(passes(p["epochs"], rows) / p["batch"])
 
 
 def cost(ctx) -> Cost:
@@ -107,7 +125,7 @@ def steps(ctx) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Trains and writes hf/; result: steps, dtype, format."""
+    """Trains and writes hf/; result: steps, seen (rows of all passes), dtype, format."""
     from cai_jax.stages.parts import adapting
     from cai_jax.stages.parts.draws import draw_of
     from cai_jax.stages.parts.examples import Rows, corpus
@@ -117,10 +135,10 @@ def run(ctx) -> Mapping[str, Any]:
     p = ctx.params
     model = model_of(ctx, ctx.inputs["model"], trained=True)
     data = corpus(ctx, model)
-    rows = Rows(data, p["batch"], p["epochs"], draw_of(ctx))
-    total = p["steps"] or rows.count()
+    rows = Rows(data, p["batch"], p["epochs"], draw_of(ctx), p["steps"])
+    total = rows.steps
     _, step, _, start = _learner(ctx, model, total)
     state = train(ctx, partial(start, model.params), step, rows.batches, total, p["batch"] * data.length)
     data.fitter.note(ctx)
     adapting.save(ctx, adapting.trained(p, model, state.params))
-    return {"steps": total, **choices(ctx.inputs["model"])}
+    return {"steps": total, "seen": rows.seen, **choices(ctx.inputs["model"])}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.types import Call, Cost, Kind, Param, Signature, Type
+from cai_jax.stages.parts.counts import rows_of
 
 _DATA = (Kind.RESPONSES, Kind.DIALOGS)
 
@@ -23,6 +25,7 @@ def _result(call: Call) -> Type:
         lineage=frozenset().union(*(part.lineage for part in parts)),
         oracle=all(part.oracle for part in parts),
         rows=_rows(parts),
+        length=_length(parts),
         decoders=tuple(each for part in parts for each in part.decoders),
     )
 
@@ -37,6 +40,15 @@ def _rows(parts: Sequence[Type]) -> Mapping[str, int] | None:
     return total
 
 
+def _length(parts: Sequence[Type]) -> int | None:
+    """Tokens of the longest reply, or of a document in the mean, where they are known of each part."""
+    if any(part.length is None for part in parts):
+        return None
+    if parts[0].kind is not Kind.DOCUMENTS:
+        return max(part.length for part in parts)
+    return math.ceil(sum(rows_of(part) * part.length for part in parts) / sum(map(rows_of, parts)))
+
+
 SIGNATURE = Signature(
     name="join",
     about="Puts datasets together, or adds the scores of preference models.",
@@ -49,7 +61,7 @@ SIGNATURE = Signature(
         ),
     ),
     result=_result,
-    version=2,
+    version=3,
     group="operator",
     operator="+",
     example="revised + chat",
@@ -61,14 +73,14 @@ def cost(ctx) -> Cost:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Rows of all; of preference models, the parts of the mixture (weight and path each)."""
+    """Rows of all; of preference models, key and weight of each; of documents, their keys."""
     sides = ctx.inputs["parts"]
     if ctx.node.type.kind is Kind.REWARD_MODEL:
         from cai_jax.stages.parts.rewarding import parts
 
-        return {"parts": [part for side in sides for part in parts(side)]}
+        return {"parts": [{"key": one.key, "weight": weight} for side in sides for weight, one in parts(side)]}
     if ctx.node.type.kind is Kind.DOCUMENTS:
-        return {"sources": [source for side in sides for source in side.result.get("sources", [side.result])]}
+        return {"sources": [key for side in sides for key in side.result.get("sources", [side.key])]}
     rows = [row for side in sides for row in side.rows()]
     if ctx.node.type.kind is Kind.PROMPTS:
         from cai_jax.data.rows import numbered

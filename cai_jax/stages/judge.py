@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.lang.types import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
 from cai_jax.stages.parts.counts import rows_of
 from cai_jax.stages.parts.params import (
     BY,
     CONSTITUTION,
     FEWSHOTS,
     MAX_NEW,
+    ORDERS,
     OVERLONG,
     SEED,
+    drawable,
+    fits,
     needs,
+    says,
 )
 
 COT_CLAMP = (0.4, 0.6)  # CAI §4.1: labels after reasoning are over-confident
@@ -23,6 +28,14 @@ COT_CLAMP = (0.4, 0.6)  # CAI §4.1: labels after reasoning are over-confident
 
 def _check(call: Call) -> Iterable[Problem]:
     yield from needs(call, "judge", "judge")
+    yield from fits(call, "by", "reasoning" if call.values["reason"] else "comparison")
+    yield from drawable(call)
+    replies, pairs = call.types["replies"].replies, call.values["pairs"]
+    if replies is not None and 2 <= replies and pairs > math.comb(replies, 2):
+        message = f"{replies} replies to a prompt make {math.comb(replies, 2)} pairs, not {pairs}"
+        yield Problem(
+            "E237", "pairs", message, "too many", "leave it out to compare all", also=(("replies", "of these"),)
+        )
     if call.types["replies"].replies == 1:
         yield Problem(
             "E210",
@@ -42,6 +55,11 @@ def _result(call: Call) -> Type:
     return Type(Kind.PREFS, lineage=replies.lineage, oracle=replies.oracle, rows=rows)
 
 
+_CLAMPED = Needs(
+    "`labels=clamped`, or `reason=true` and soft labels",
+    ("labels", "reason"),
+    lambda call: call.values["labels"] == "clamped" or (call.values["reason"] and call.values["labels"] == "soft"),
+)
 SIGNATURE = Signature(
     name="judge",
     about="AI feedback: soft preference labels from the judge's probabilities of the two options.",
@@ -52,25 +70,25 @@ SIGNATURE = Signature(
         Param("pairs", "Pairs of replies to each prompt; 0 makes all.", value="int", default=0, low=0),
         Param("principles", "Principles drawn for each comparison, whose labels are averaged; 0 takes all.",
               value="int", default=1, low=0),
-        Param("orders", "Whether both orders of the options are asked and averaged (RLAIF), or one.",
-              value="enum", default="both", choices=("both", "given")),
+        ORDERS,
         Param("labels", "The probability as it is, rounded to 0 or 1, or clamped.", value="enum",
               default="soft", choices=("soft", "hard", "clamped")),
         Param("clamp", "Bounds of clamped labels; after reasoning, soft labels are clamped as well.",
-              value="range", default=COT_CLAMP, low=0, high=1, unit="fraction"),
+              value="range", default=COT_CLAMP, low=0, high=1, unit="fraction", needs=_CLAMPED),
         Param("reason", "Whether the judge thinks step by step first.", value="bool", default=False),
         Param("chains", "Chains of thought drawn for each comparison, whose labels are averaged.",
-              value="int", default=1, low=1),
+              value="int", default=1, low=1, needs=says("reason", True)),
         Param("undecided", "Comparisons of whose questions half or more found no answer: kept at their soft value, or "
               "given no weight.", value="enum", default="keep", choices=("keep", "drop")),
         FEWSHOTS,
-        MAX_NEW,
+        replace(MAX_NEW, needs=says("reason", True)),
         OVERLONG,
         SEED,
     ),
     result=_result,
     check=_check,
-    version=2,
+    version=3,
+    settings=("mesh", "slots"),
     example="red.train |> sample(sl, n=2) |> judge(harmless, by=base)",
 )  # fmt: skip
 
@@ -119,7 +137,7 @@ def rendered(ctx, n: int) -> list:
     judge = Judge(ctx, load=False)
     pairs = judge.pairs()[:n]
     return [
-        judge.shots + judge.prompt(pair, question)
+        judge.shots.segments + judge.prompt(pair, question)
         for pair in pairs
         for question in judge.questions([pair])
         if question.chain == 0
@@ -127,8 +145,11 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Labels every pair; result: rows, fewshots (as rendered), and what `judging.statistics` returns."""
-    from cai_jax.stages.parts.judging import Judge, diagnoses, statistics
+    """Labels every pair of two different replies.
+
+    Result: rows, equal (pairs left out), fewshots (as rendered), and what `judging.statistics` and `reasoned` return.
+    """
+    from cai_jax.stages.parts.judging import Judge, diagnoses, reasoned, statistics
     from cai_jax.stages.parts.principles import shown, suited_shots
     from cai_jax.stages.parts.writing import in_batches
 
@@ -136,7 +157,10 @@ def run(ctx) -> Mapping[str, Any]:
     fewshots = shown(ctx, len(suited_shots(ctx.inputs["constitution"], ctx.params["reason"])), judge.shots)
     pairs = judge.fitting(judge.pairs())
     rows = [row for batch in in_batches(ctx, pairs, 1, judge.label) for row in batch]
-    result = statistics(rows)
+    result = statistics(rows) | reasoned(ctx, rows)
+    if judge.equal:
+        left = f"{judge.equal} pairs hold one reply twice or an empty one"
+        ctx.note("equal", f"{left} and are not compared, beside {len(rows)} that are")
     for code, message in diagnoses(result):
         ctx.note(code, message)
-    return {"rows": len(rows), **fewshots, **result}
+    return {"rows": len(rows), "equal": judge.equal, **fewshots, **result}

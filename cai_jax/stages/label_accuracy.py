@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cai_jax.lang.types import Kind, Signature, Type
-from cai_jax.stages.parts.labels import LABELS, decided, judged_labels
-from cai_jax.stages.parts.metrics import agreement, free, measured
+from cai_jax.stages.parts.labels import LABELS, judged_labels, judged_pairs, label_of
+from cai_jax.stages.parts.metrics import agreement, free, measured, row_of
 
 SIGNATURE = Signature(
     name="label_accuracy",
@@ -16,13 +16,20 @@ SIGNATURE = Signature(
     result=lambda call: Type(Kind.METRIC),
     check=judged_labels,
     group="metric",
+    bounds=(0.0, 1.0),
+    version=2,
     example="label_accuracy(labels)",
 )
 cost = free
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Result: value, low, high, n, and pairs: how many were decided."""
-    pairs = decided(ctx.inputs["labels"].rows())
-    found = [{"id": row["id"], "value": agreement(row["p"] - 0.5, truth - 0.5)} for row, truth in pairs]
-    return measured(ctx, found, pairs=len(found))
+    """Result: a figure (`evals.figures`); beside it `evals.baselines`, of always one side or the longer reply."""
+    from cai_jax.evals.baselines import baselines
+
+    told = judged_pairs(ctx.inputs["labels"].rows())
+    found = [row_of(row, agreement(label_of(row) - 0.5, truth - 0.5)) for row, truth in told.pairs]
+    better = [truth - 0.5 for _, truth in told.pairs]
+    longer = [len(row["a"]) - len(row["b"]) for row, _ in told.pairs]
+    beside = baselines(better, longer) if told.pairs else {}
+    return measured(ctx, found + told.silent, left_out=told.left_out, beside=beside)

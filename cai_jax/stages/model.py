@@ -10,10 +10,13 @@ from cai_jax.data.hub import snapshot
 from cai_jax.errors import UserError
 from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
 from cai_jax.models.errors import ModelError
-from cai_jax.models.locate import described, locate
+from cai_jax.models.locate import bases, described, locate
+from cai_jax.stages.parts.params import names
 
 if TYPE_CHECKING:
     from cai_jax.models.config import Config
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")  # any of them is the core of a tokenizer
 
 
 def _config(call: Call) -> Config | None:
@@ -28,6 +31,8 @@ def _config(call: Call) -> Config | None:
     path = call.resolve(call.values["path"])
     folder = locate(path)
     name = call.values.get("shape") or (path.partition(":")[2] if path.startswith("init:") else "")
+    if folder is not None:
+        bases(folder)  # all of them have to be here
     file = described(folder) / "config.json" if folder is not None else None
     if file is not None and file.is_file():
         return Config.from_hf(read_json(file))
@@ -44,7 +49,35 @@ def _result(call: Call) -> Type:
     if config is None:
         return Type(Kind.MODEL)
     decoders = ((config, call.values["dtype"]),)
-    return Type(Kind.MODEL, context=config.max_position, size=parameters(config), decoders=decoders)
+    return Type(
+        Kind.MODEL,
+        context=config.max_position,
+        tokenizer=_tokenizer_of(call),
+        size=parameters(config),
+        heads=config.heads,
+        decoders=decoders,
+    )
+
+
+def _tokenizer_of(call: Call) -> str:
+    """The folder of the model's tokenizer; "" where it is not here."""
+    path = call.resolve(call.values["path"])
+    folder = locate(path)
+    if folder is None and path.startswith("init:"):
+        asked = call.values["tokenizer"]
+        folder = locate(asked if asked.startswith("builtin:") else call.resolve(asked))
+    folder = folder and described(folder)
+    return str(folder) if folder and any((folder / name).is_file() for name in TOKENIZER_FILES) else ""
+
+
+def _no_tokenizer(call: Call) -> Iterable[Problem]:
+    """A problem where fresh weights are to take the tokenizer of a folder that has none."""
+    asked = call.values["tokenizer"]
+    folder = Path(call.resolve(asked))
+    if asked.startswith("builtin:") or any((folder / name).is_file() for name in TOKENIZER_FILES):
+        return
+    hint = f"name a folder with one of {', '.join(TOKENIZER_FILES)}"
+    yield Problem("E227", "tokenizer", f"there is no tokenizer in {asked}", "holds none", hint)
 
 
 def _check(call: Call) -> Iterable[Problem]:
@@ -56,9 +89,9 @@ def _check(call: Call) -> Iterable[Problem]:
     try:
         known = _config(call) is not None
     except ModelError as error:
-        message, _, cure = str(error).partition("; ")
-        yield Problem("E227", "path", f"the model {call.values['path']} cannot be used: {message}", hint=cure)
+        yield _unusable(call, "path", error)
         return
+    yield from _no_tokenizer(call)
     if call.values.get("shape") and call.values["shape"] not in SHAPES:
         yield Problem("E222", "shape", f"no known shape is called {call.values['shape']!r}", hint=f"known: {shapes}")
     if scheme == "init" and name not in SHAPES:
@@ -91,6 +124,33 @@ def _check(call: Call) -> Iterable[Problem]:
                 f"{path} holds no config.json",
                 hint="give a folder in the Hugging Face layout",
             )
+        elif {each.name for each in folder.iterdir()} <= {"config.json", "generation_config.json"}:
+            hint = "`plan` and `compile` need no more; to run it, fetch its weights and its tokenizer"
+            yield Problem("W301", "path", f"{path} says a model's shape and holds no weights", hint=hint, warning=True)
+        else:
+            yield from _verified(call, "path", folder)
+    if scheme == "hf" and known and (found := locate(path)) is not None:
+        yield from _verified(call, "path", found)
+    if scheme == "init" and name in SHAPES and call.values["tokenizer"] != "builtin:tiny":
+        yield from _verified(call, "tokenizer", Path(call.resolve(call.values["tokenizer"])))
+
+
+def _verified(call: Call, param: str, folder: Path) -> Iterable[Problem]:
+    """What is wrong with a model's folder, or with a tokenizer's."""
+    from cai_jax.models.tokenizer import Tokenizer
+    from cai_jax.models.verify import verify
+
+    try:
+        if param == "path":
+            verify(folder)
+        else:
+            Tokenizer.load(folder)
+    except ModelError as error:
+        yield _unusable(call, param, error)
+
+
+def _unusable(call: Call, param: str, error: ModelError) -> Problem:
+    return Problem("E227", param, f"the model {call.values[param]} cannot be used: {error.message}", hint=error.hint)
 
 
 SIGNATURE = Signature(
@@ -102,12 +162,19 @@ SIGNATURE = Signature(
             '"builtin:tiny", "hf:org/name", "init:shape" (fresh weights), or a folder.',
             value="path",
         ),
-        Param("shape", "A known shape, to check and plan before the files are here.", value="str", default=""),
+        Param(
+            "shape",
+            "A known shape, to check and plan before the files are here.",
+            value="str",
+            default="",
+            needs=names("hf:"),
+        ),
         Param(
             "tokenizer",
             "For `init:`: a folder whose tokenizer fresh weights take; by default one made for the built-in world.",
             value="path",
             default="builtin:tiny",
+            needs=names("init:"),
         ),
         Param(
             "dtype",
@@ -124,10 +191,11 @@ SIGNATURE = Signature(
             default="auto",
             choices=("auto", "paper", "chat"),
         ),
-        Param("seed", "Of fresh weights.", value="int", default=0, low=0),
+        Param("seed", "Of fresh weights.", value="int", default=0, low=0, needs=names("init:")),
     ),
     result=_result,
     check=_check,
+    version=2,
     group="source",
     source="path",
     example='model("builtin:tiny")',
@@ -138,17 +206,33 @@ def cost(ctx) -> Cost:
     return Cost()
 
 
-def run(ctx) -> Mapping[str, Any]:
-    """Finds the folder, or writes fresh weights; result: path, dtype, format."""
-    asked = {name: ctx.params[name] for name in ("dtype", "format")}
-    path = ctx.params["path"]
-    if path.startswith("init:"):
-        _write_fresh(ctx, path.partition(":")[2])
-        return asked
+def located(params: Mapping[str, Any]) -> Path | None:
+    """The folder of the model that these parameters name; None of fresh weights, which the node itself holds.
+
+    Raises:
+      UserError: it is not on this machine.
+    """
+    path = params["path"]
     folder = locate(path)
-    if folder is None:
+    if folder is None and not path.startswith("init:"):
         raise UserError(f"the model {path} is not on this machine", "fetch it into the local Hugging Face cache first")
-    return {"path": str(folder.resolve()), **asked}
+    return folder
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Makes sure of the folder, or writes fresh weights; result: dtype, format."""
+    from cai_jax.models.config import read_json
+    from cai_jax.models.families import WRAPPERS
+    from cai_jax.models.verify import verify
+
+    folder = located(ctx.params)
+    if folder is None:
+        _write_fresh(ctx, ctx.params["path"].partition(":")[2])
+    else:
+        verify(folder)
+        if read_json(described(folder) / "config.json").get("model_type") in WRAPPERS:
+            ctx.note("text", f"of {ctx.params['path']} the text part is used; its weights for images are left aside")
+    return {name: ctx.params[name] for name in ("dtype", "format")}
 
 
 def _write_fresh(ctx, shape: str) -> None:
@@ -168,7 +252,7 @@ def _write_fresh(ctx, shape: str) -> None:
         processes.led(lambda: world.write(folder))
     else:
         folder = Path(ctx.params["tokenizer"])
-    tokenizer = Tokenizer.load(folder, SHAPES[shape])
+    tokenizer = Tokenizer.load(folder)
     config = dataclasses.replace(
         SHAPES[shape],
         vocab_size=tokenizer.vocab_size,

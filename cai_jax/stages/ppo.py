@@ -1,4 +1,4 @@
-"""`ppo`: reinforcement learning against a preference model, at a price for divergence (METHOD.md §4)."""
+"""`ppo`: reinforcement learning against a preference model, at a price for divergence (arXiv 2204.05862 §4)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.stages.parts.params import ADAPTER, DECAY, MAX_NEW, OVERLONG, SEED, TEMPERATURE, batch, fits, rate
+from cai_jax.stages.parts.params import (
+    ADAPTER,
+    DECAY,
+    MAX_NEW,
+    OVERLONG,
+    SEED,
+    TEMPERATURE,
+    batch,
+    fits,
+    gives,
+    positive,
+    rate,
+    rises,
+)
 
 
 def _result(call: Call) -> Type:
@@ -26,6 +39,9 @@ def _check(call: Call) -> Iterable[Problem]:
             label="does not divide the batch",
             hint=f"use a divisor of {rows}",
         )
+    elif call.values["critic_warmup"]:
+        updates = call.values["steps"] * call.values["passes"] * (rows // (size or rows))
+        yield from rises(call, updates, "critic_warmup")
     if call.values["max_fall"] is not None and call.types.get("watch") is None:
         yield Problem(
             "E223",
@@ -49,9 +65,9 @@ SIGNATURE = Signature(
         Param("on", "The prompts.", kinds=(Kind.PROMPTS,)),
         _float("kl", "Reward that a nat of divergence costs (λ).", 0.001, low=0),
         _float("target", "Nats per reply to which an adaptive controller steers λ; without it, λ is fixed.",
-               None, low=0, open_low=True),
+               None, low=0, open_low=True, needs=positive("kl")),
         Param("horizon", "Replies over which the controller may change λ by a fifth.", value="int",
-              default=10_000, low=1),
+              default=10_000, low=1, needs=gives("target")),
         Param("steps", "Rollouts, each followed by its updates.", value="int", default=100, low=1),
         batch(64, "Prompts of a rollout."),
         Param("minibatch", "Replies of one update; 0 takes the whole rollout.", value="int", default=0, low=0,
@@ -75,7 +91,7 @@ SIGNATURE = Signature(
         _float("reward_clip", "Bound of the score; off without it.", None, low=0, open_low=True),
         Param("whiten", "Whether rewards are scaled to variance 1.", value="bool", default=False),
         Param("watch", "A second preference model, never trained against: its score tells over-optimisation.",
-              kinds=(Kind.REWARD_MODEL,), default=None),
+              kinds=(Kind.REWARD_MODEL,), default=None, unlike="reward"),
         _float("max_kl", "Stop once the divergence exceeds so many nats per reply, and keep the last policy that "
                "does not; off without it.", None, low=0, open_low=True),
         _float("max_fall", "Stop once the score of `watch` is so far below its best, and keep the last policy that "
@@ -88,7 +104,8 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=2,
+    version=3,
+    settings=("mesh", "slots", "microbatch", "remat"),
     example="sl |> ppo(rm, on=red.train + ask.train, kl=0.05, steps=100)",
 )  # fmt: skip
 

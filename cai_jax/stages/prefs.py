@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.stages.parts.params import OWN_DATA
 from cai_jax.stages.parts.sources import (
-    COLUMN_TEST,
-    LIMIT,
-    SPLIT_COLUMN,
-    columns_missing,
+    PATH_ABOUT,
+    READING,
     lineage,
     missing,
-    on_disk,
+    read_rows,
     rows_of,
     splits_of,
+    unreadable,
 )
 
 BUILTIN = {"train": 512, "test": 200}  # pairs of every built-in set
@@ -36,31 +37,78 @@ def _result(call: Call) -> Type:
 
 
 def _check(call: Call) -> Iterable[Problem]:
+    from cai_jax.data.preferences import prefs_of
+
     yield from missing(call, _builtin())
-    yield from columns_missing(call, _COLUMNS, [{"a", "b", "p"}, {"chosen", "rejected"}])
+    wrong = [*_incomplete(call), *_both_shapes(call)]
+    if wrong:
+        yield from wrong
+        return
+    usual = [{"a", "b", "p"}, {"chosen", "rejected"}]
+    yield from unreadable(call, _COLUMNS, usual, lambda reading: prefs_of(reading, _columns(call.values)))
 
 
-def _column(name: str, about: str) -> Param:
-    return Param(name, about, value="str", default="")
+def _incomplete(call: Call) -> Iterable[Problem]:
+    """A problem for each column that is named without those that it says something about."""
+    for together in (("chosen", "rejected"), ("a", "b", "label")):
+        given = [name for name in together if call.values[name]]
+        others = " and ".join(f"`{name}`" for name in together if name not in given)
+        if given and others:
+            yield Problem(
+                "E223",
+                given[0],
+                f"`{given[0]}` names a column that means nothing without {others}",
+                "one of several",
+                f"name {others} too",
+            )
+
+
+def _both_shapes(call: Call) -> Iterable[Problem]:
+    """A problem where columns of both shapes of pairs are named, of which only one can be read."""
+    if call.values["chosen"] and call.values["a"]:
+        yield Problem(
+            "E241",
+            "a",
+            "a pair is either `chosen` and `rejected`, or `a`, `b` and a `label`",
+            "and `chosen` is named",
+            "leave one of the two out",
+        )
+
+
+def _columns(values: Mapping[str, Any]):
+    from cai_jax.data.preferences import Columns
+
+    return Columns(**{name: values[name] for name in (*_COLUMNS, "label_means")})
+
+
+def _column(name: str, about: str, unlike: str = "") -> Param:
+    return Param(name, about, value="str", default="", needs=OWN_DATA, unlike=unlike)
 
 
 SIGNATURE = Signature(
     name="prefs",
     about="Preferences: two replies to a prompt, and the probability that the first is better.",
     params=(
-        Param("path", 'Built-in preferences, a file, a folder, or "tfds:folder".', value="path"),
+        Param("path", f"Built-in preferences, {PATH_ABOUT}.", value="path"),
         _column("chosen", "The column of the better reply or conversation."),
-        _column("rejected", "The column of the worse one."),
+        _column("rejected", "The column of the worse one.", unlike="chosen"),
         _column("a", "The column of the first reply, where a label says which is better."),
-        _column("b", "The column of the second reply."),
+        _column("b", "The column of the second reply.", unlike="a"),
         _column("label", "The column of the label: P(a is better), 1 or 2, or a word."),
         _column("prompt", "The column of the prompt."),
-        SPLIT_COLUMN,
-        COLUMN_TEST,
-        LIMIT,
+        Param(
+            "label_means",
+            "What labels of 0 and 1 say: the probability that `a` is better, or the index of the better reply.",
+            value="enum",
+            default="auto",
+            choices=("auto", "index", "probability"),
+            needs=OWN_DATA,
+        ),
+        *READING,
     ),
     result=_result,
     check=_check,
+    version=2,
     group="source",
     source="path",
     limit="limit",
@@ -74,15 +122,7 @@ def cost(ctx) -> Cost:
 
 def run(ctx) -> Mapping[str, int]:
     """Reads every pair; result: rows."""
-    from cai_jax.data.rows import first
-    from cai_jax.data.sources import read_prefs
-    from cai_jax.tiny import prompts as tiny
+    from cai_jax.data.preferences import read_prefs
+    from cai_jax.tiny.prompts import preferences
 
-    p = dict(ctx.params)
-    path, limit, scheme = p.pop("path"), p.pop("limit") or None, ctx.params["path"].partition(":")[0]
-    if scheme == "builtin":
-        rows = first(tiny.preferences(path.partition(":")[2]), limit)
-    else:
-        rows = read_prefs(on_disk(path), limit=limit, **p)
-    ctx.commit(rows[len(ctx.committed()) :])
-    return {"rows": len(rows)}
+    return read_rows(ctx, read_prefs, preferences, **_columns(ctx.params)._asdict())

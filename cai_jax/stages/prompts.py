@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.stages.parts.params import OWN_DATA
 from cai_jax.stages.parts.sources import (
-    COLUMN_TEST,
-    LIMIT,
-    SPLIT_COLUMN,
-    columns_missing,
+    PATH_ABOUT,
+    READING,
     lineage,
     missing,
-    on_disk,
+    read_rows,
     rows_of,
     splits_of,
+    unreadable,
 )
 
 BUILTIN = {"train": 768, "test": 400}  # rows of every built-in set
@@ -33,29 +33,25 @@ def _result(call: Call) -> Type:
 
 
 def _check(call: Call) -> Iterable[Problem]:
-    from cai_jax.data.sources import PROMPT_COLUMNS
+    from cai_jax.data.sources import PROMPT_COLUMNS, prompts_of
 
     yield from missing(call, _builtin())
-    yield from columns_missing(call, ("column",), [{name} for name in PROMPT_COLUMNS])
+    usual = [{name} for name in PROMPT_COLUMNS]
+    yield from unreadable(call, ("column",), usual, lambda reading: prompts_of(reading, call.values["column"]))
 
 
 SIGNATURE = Signature(
     name="prompts",
     about="Prompts: conversations that end with a human turn.",
     params=(
-        Param(
-            "path",
-            'Built-in prompts, a .jsonl, .jsonl.gz or .parquet file, a folder, or "tfds:folder".',
-            value="path",
-        ),
+        Param("path", f"Built-in prompts, {PATH_ABOUT}.", value="path"),
         Param("column", "The column that holds the prompt; found by itself where it has a usual name.",
-              value="str", default=""),
-        SPLIT_COLUMN,
-        COLUMN_TEST,
-        LIMIT,
+              value="str", default="", needs=OWN_DATA),
+        *READING,
     ),
     result=_result,
     check=_check,
+    version=2,
     group="source",
     source="path",
     limit="limit",
@@ -69,17 +65,7 @@ def cost(ctx) -> Cost:
 
 def run(ctx) -> Mapping[str, int]:
     """Reads every row; result: rows."""
-    from cai_jax.data.rows import first
     from cai_jax.data.sources import read_prompts
-    from cai_jax.tiny import prompts as tiny
+    from cai_jax.tiny.prompts import prompts
 
-    p = ctx.params
-    scheme, _, name = p["path"].partition(":")
-    if scheme == "builtin":
-        rows = first(tiny.prompts(name), p["limit"] or None)
-    else:
-        rows = read_prompts(
-            on_disk(p["path"]), column=p["column"], split=p["split"], test=p["test"], limit=p["limit"] or None
-        )
-    ctx.commit(rows[len(ctx.committed()) :])
-    return {"rows": len(rows)}
+    return read_rows(ctx, read_prompts, prompts, column=ctx.params["column"])

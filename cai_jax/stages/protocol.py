@@ -21,12 +21,17 @@ class Artefact(Protocol):
       key: the node's key.
       type: what it is.
       dir: its folder, read-only for everybody else.
-      result: what its stage returned; {} if nothing.
+      params: its node's parameters, as the program at hand states them.
+      inputs: parameter name -> the artefact that it was made from, or a tuple of them.
+      result: what its stage returned; {} if nothing. It names no paths, which may hold something else by the next run,
+        and other artefacts by their keys.
     """
 
     key: str
     type: Type
     dir: Path
+    params: Mapping[str, Any]
+    inputs: Mapping[str, Any]
     result: Mapping[str, Any]
 
     def rows(self) -> list[Row]:
@@ -41,7 +46,28 @@ class Artefact(Protocol):
 
     @property
     def path(self) -> Path:
-        """Folder of a model in the HF layout: result["path"], or "hf" in `dir`."""
+        """Folder of a model in the HF layout: where its stage says that it lies (`located`), or "hf" in `dir`.
+
+        Raises:
+          UserError: as `source`.
+        """
+        ...
+
+    @property
+    def bases(self) -> tuple[Path, ...]:
+        """Of a model that is an adapter, the folders of all models below it, the whole weights last."""
+        ...
+
+    def source(self, name: str) -> str:
+        """The outside data that a parameter names, where it lies now; "" if it names none.
+
+        Raises:
+          UserError: it holds something else by now than the key was made from.
+        """
+        ...
+
+    def made_from(self, key: str) -> Artefact:
+        """The artefact with this key: itself, or one that it was made from, by however many steps."""
         ...
 
 
@@ -112,6 +138,7 @@ class Stage(Protocol):
     """A module in `cai_jax/stages`, or anything with its attributes. It may also have
 
     `rendered(ctx, n) -> list[list[Segment]]`: the exact prompts of the first n rows, for `plan --prompts`;
+    `located(params) -> Path | None`: of a source of models, the folder outside in which the model lies;
     `steps(ctx) -> list[Step]`: every jitted step that its run takes, for `compile`; ctx and Step are those of
     parts/steps.py. A stage without it computes nothing on the devices.
     """

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cai_jax.lang.types import Cost, Kind, Param, Signature
+from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature
+from cai_jax.stages.parts.counts import tokens_of
 from cai_jax.stages.parts.params import WHERE, flagged
+
+
+def _check(call: Call) -> Iterable[Problem]:
+    yield from flagged(call)
+    text, replies = call.values["text"], call.types["replies"]
+    if not text.strip():
+        hint = "say what stands in a reply's place"
+        yield Problem("E237", "text", "an empty reply is no refusal: nothing trains on it", "says nothing", hint)
+    elif replies.context is not None and (size := tokens_of([text], replies)[0]) >= replies.context:
+        message = f"a reply of {size} tokens or more does not fit the context of {replies.context} of these"
+        yield Problem("E220", "text", message, "too long", "say it in fewer words", also=(("replies", "of these"),))
+
 
 SIGNATURE = Signature(
     name="refuse",
@@ -17,8 +30,8 @@ SIGNATURE = Signature(
         WHERE,
     ),
     result=lambda call: call.types["replies"],
-    check=flagged,
-    version=2,
+    check=_check,
+    version=3,
     example='replies |> refuse("I can\'t help with that.", where=flagged)',
 )
 

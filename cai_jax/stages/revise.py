@@ -34,7 +34,7 @@ def _result(call: Call) -> Type:
 def _check(call: Call) -> Iterable[Problem]:
     yield from needs(call, "revise", "revise")
     yield from flagged(call)
-    yield from fits(call, "by")
+    yield from fits(call, "by", "critique")
 
 
 SIGNATURE = Signature(
@@ -54,7 +54,8 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=2,
+    version=4,
+    settings=("mesh", "slots"),
     example="replies |> revise(harmless, rounds=2)",
 )  # fmt: skip
 
@@ -108,9 +109,7 @@ def rendered(ctx, n: int) -> list:
 
     p, able, draw = ctx.params, principles(ctx.inputs["constitution"], "revise"), draw_of(ctx)
     direct = not p["critique"]
-    form = format_of(ctx.inputs["by"])
-    shots = critique_shots(ctx.inputs["constitution"], p["fewshots"], form, direct)
-    form = form.behind if shots else form
+    shots, form, _ = critique_shots(ctx.inputs["constitution"], p["fewshots"], format_of(ctx.inputs["by"]), direct)
     out = []
     for row, which in told_apart(ctx.inputs["replies"].rows())[:n]:
         principle = rounds.chosen(draw, able, row, which)
@@ -121,23 +120,26 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Revises, a batch of replies at a time through all rounds; result: rows, fewshots (as rendered)."""
+    """Revises, a batch of replies at a time through all rounds; result: rows, fewshots (as rendered), `rounds.told`."""
     from cai_jax.stages.parts.draws import told_apart
     from cai_jax.stages.parts.principles import examples, shown
-    from cai_jax.stages.parts.rounds import Rounds
+    from cai_jax.stages.parts.rounds import Rounds, told
     from cai_jax.stages.parts.screening import passed_on
     from cai_jax.stages.parts.writing import in_batches
 
     rounds, each = Rounds(ctx), rows_each(ctx.params)
     fewshots = shown(ctx, len(examples(ctx.inputs["constitution"], "critique")), rounds.shots)
-    made = unfit = cut = 0
-    for batch in in_batches(ctx, told_apart(ctx.inputs["replies"].rows()), each, rounds.of):
+    replies = told_apart(ctx.inputs["replies"].rows())
+    made, last = 0, []
+    for batch in in_batches(ctx, replies, each, rounds.of):
         made += len(batch)
-        last = batch[each - 1 :: each]
-        unfit += sum(row["unfit"] for row in last)
-        cut += sum(row["cut"] for row in last)
+        last += batch[each - 1 :: each]
+    unfit, cut = (sum(row[name] for row in last) for name in ("unfit", "cut"))
+    # Replies that were revised before bring the rounds of then along.
+    earlier = (len(row.get("rounds", ())) for row, _ in replies)
+    entries = [entry for row, begun in zip(last, earlier, strict=True) for entry in row["rounds"][begun:]]
     if unfit:
         ctx.note("overlong", f"{unfit} revisions did not fit the context; those replies stayed as they were")
     if cut:
         ctx.note("overlong", f"{cut} revisions were of conversations that lost their beginning to fit the context")
-    return {"rows": made, **fewshots, **passed_on(ctx.inputs["replies"])}
+    return {"rows": made, **told(ctx, entries), **fewshots, **passed_on(ctx.inputs["replies"])}

@@ -1,7 +1,8 @@
-"""`reward`: a preference model from soft labels (Bradley–Terry, METHOD.md §3)."""
+"""`reward`: a preference model from soft labels (Bradley–Terry; arXiv 2204.05862 §3)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 
 from cai_jax.lang.types import Call, Cost, Kind, Param, Signature, Type
 from cai_jax.stages.parts.counts import rows_of
-from cai_jax.stages.parts.params import ADAPTER, DECAY, EPOCHS, LENGTH, OVERLONG, SEED, WARMUP, batch, rate
+from cai_jax.stages.parts.params import ADAPTER, DECAY, EPOCHS, LENGTH, OVERLONG, SEED, WARMUP, batch, passing, rate
 
 REFERENCE = 512  # pairs whose replies set the mean and variance of the scores
 SPREAD = 0.2  # raw scores that vary less carry hardly any signal, which normalising would only blow up
@@ -37,7 +38,9 @@ SIGNATURE = Signature(
         SEED,
     ),
     result=_result,
-    version=2,
+    check=lambda call: passing(call, "prefs"),
+    version=4,
+    settings=("mesh", "microbatch", "remat"),
     example="labels + human.train |> reward(sl)",
 )
 
@@ -45,10 +48,11 @@ SIGNATURE = Signature(
 def _sizes(ctx, whole: int) -> tuple[int, int, int]:
     """Tokens of a reply behind its prompt, of at most `whole`; how many steps there are; and how many references."""
     from cai_jax.engine import buckets
+    from cai_jax.stages.parts.training import passes
 
     p, pairs = ctx.params, rows_of(ctx.inputs["prefs"].type)
     length = min(p["length"] or whole, buckets.eighth(ctx.prompt + ctx.reply))
-    return length, max(1, round(p["epochs"] * pairs / p["batch"])), 2 * min(pairs, REFERENCE)
+    return length, math.ceil(passes(p["epochs"], pairs) / p["batch"]), 2 * min(pairs, REFERENCE)
 
 
 def cost(ctx) -> Cost:
@@ -110,7 +114,8 @@ def steps(ctx) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Trains and writes hf/; result: steps, pairs, mean and spread of raw scores, dtype, format, and scale.
+    """Trains and writes hf/; result: steps, pairs (different ones), seen (those of all passes), mean and spread of raw
+    scores, dtype, format, and scale.
 
     Raw scores are divided by the scale, which is the spread, or `SPREAD` where that is more.
     """
@@ -126,7 +131,7 @@ def run(ctx) -> Mapping[str, Any]:
     p, model, form = ctx.params, model_of(ctx, ctx.inputs["model"], trained=True), format_of(ctx.inputs["model"])
     prefs = ctx.inputs["prefs"].rows()
     pairs = Pairs(ctx, model, form, prefs)
-    total = max(1, round(p["epochs"] * len(pairs.tokens) / p["batch"]))
+    total = pairs.steps
     trunk = decoder.trunk(model.params)
     step, _, start = _learner(ctx, model, trunk, total)
     state = train(ctx, partial(start, trunk), step, pairs.batches, total, 2 * p["batch"] * pairs.length)
@@ -145,4 +150,10 @@ def run(ctx) -> Mapping[str, Any]:
     normal = heads.normalise(trained.head, mean, scale)
     adapting.save(ctx, replace(trained, head=normal))
     shape = {"mean": mean, "spread": spread, "scale": scale}
-    return {"steps": total, "pairs": len(pairs.tokens), **shape, **choices(ctx.inputs["model"])}
+    return {
+        "steps": total,
+        "pairs": min(len(pairs.tokens), pairs.seen),
+        "seen": pairs.seen,
+        **shape,
+        **choices(ctx.inputs["model"]),
+    }

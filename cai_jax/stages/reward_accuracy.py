@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.errors import UserError
 from cai_jax.lang.types import Cost, Kind, Param, Signature, Type
 from cai_jax.stages.parts.counts import rows_of
-from cai_jax.stages.parts.metrics import agreement, by_score, measured
+from cai_jax.stages.parts.metrics import agreement, by_score, measured, row_of
 
 BINS = 10  # of confidence, between one half and one
+TIE = 1e-6  # a label no further from one half has no side
 
 SIGNATURE = Signature(
     name="reward_accuracy",
-    about="Share of decided pairs that a preference model orders as their labels do; a tie counts half.",
+    about="Share of decided pairs that a preference model orders as their labels do; a tie counts half. A label is the "
+    "judge's probability as it was before it was rounded or clamped.",
     params=(
         Param("of", "The preference model.", kinds=(Kind.REWARD_MODEL,)),
         Param("on", "Labelled pairs that it was not trained on.", kinds=(Kind.PREFS,)),
@@ -23,6 +24,9 @@ SIGNATURE = Signature(
     ),
     result=lambda call: Type(Kind.METRIC),
     group="metric",
+    bounds=(0.0, 1.0),
+    version=3,
+    settings=("mesh",),
     example="reward_accuracy(rm, human.test)",
 )  # fmt: skip
 
@@ -42,34 +46,38 @@ def steps(ctx) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Result: value, low, high, n, and beside them what METHOD.md §3 wants reported.
+    """Result: a figure (`evals.figures`); beside it baselines, and the error of the model's own confidence.
 
-    pairs; the accuracies of two baselines, constant_a (the first reply) and longest; length_correlation;
-    calibration_error, and curve: (confidence, accuracy, pairs) per bin.
+    `constant`, `longest` and `length_correlation` as `evals.baselines` has them, the last of scores and lengths;
+    `calibration_error`; and in the result alone curve: (confidence, accuracy, pairs) per bin.
     """
     import numpy as np
 
-    from cai_jax.evals.calibration import expected_error
+    from cai_jax.evals.baselines import baselines
+    from cai_jax.evals.calibration import reliability
+    from cai_jax.stages.parts.labels import checked, label_of
 
-    rows = [row for row in ctx.inputs["on"].rows() if abs(row["p"] - 0.5) >= max(ctx.params["margin"], 1e-9)]
-    if not rows:
-        raise UserError("no label is far enough from one half to be checked", "lower margin=")
-    first = by_score(ctx, [{**row, "reply": row["a"]} for row in rows], ctx.inputs["of"])
-    second = by_score(ctx, [{**row, "reply": row["b"]} for row in rows], ctx.inputs["of"])
-    better = [row["p"] - 0.5 for row in rows]
-    longer = np.array([len(row["a"]) - len(row["b"]) for row in rows])
-    right = [agreement(*each) for each in zip(first - second, better, strict=True)]
-    found = [{"id": row["id"], "value": value} for row, value in zip(rows, right, strict=True)]
-    lengths = np.array([len(row[side]) for side in ("a", "b") for row in rows], float)
-    scores = np.concatenate([first, second])
-    correlation = float(np.corrcoef(lengths, scores)[0, 1]) if lengths.std() and scores.std() else 0.0
-    longest = float(np.mean([agreement(*each) for each in zip(longer, better, strict=True)]))
-    # What training calls P(first is better) is of raw scores: normalising divided these by the scale.
-    margin = (first - second) * ctx.inputs["of"].result.get("scale", 1.0)
-    error, curve = expected_error(1 / (1 + np.exp(-np.abs(margin))), np.array(right), BINS)
-    more = {"constant_a": float(np.mean([label > 0 for label in better])), "longest": longest}
-    more |= {"length_correlation": correlation, "calibration_error": error, "curve": curve}
-    result = measured(ctx, found, pairs=len(rows), **more)
-    if result["low"] <= 0.5:
-        ctx.note("chance", "on these pairs the preference model cannot be told from a coin")
-    return result
+    labelled = checked(ctx.inputs["on"].rows(), max(ctx.params["margin"], TIE))
+    rows, by = labelled.rows, ctx.inputs["of"]
+    sides = by_score(ctx, [(row["turns"], row["a"], row["b"]) for row in rows], by, 2).T
+    margins = sides[0] - sides[1]
+    better = [label_of(row) - 0.5 for row in rows]
+    right = np.array([agreement(*each) for each in zip(margins, better, strict=True)])
+    found = [row_of(*each) for each in zip(rows, right, strict=True)]
+    known = np.flatnonzero(right == right)
+    beside, curve = {}, []
+    if len(known):
+        shallow = baselines(better, [len(row["a"]) - len(row["b"]) for row in rows])
+        lengths = np.array([[len(rows[i][side]) for side in ("a", "b")] for i in known], float).T.ravel()
+        scores = np.concatenate([each[known] for each in sides])
+        varies = lengths.std() > 0 and scores.std() > 0
+        shallow["length_correlation"] = float(np.corrcoef(lengths, scores)[0, 1]) if varies else 0.0
+        # What training calls P(first is better) is of raw scores: normalising divided these by the scale.
+        p = 1 / (1 + np.exp(-margins[known] * by.result.get("scale", 1.0)))
+        clusters = [rows[i].get("cluster", rows[i]["id"]) for i in known]
+        calibration = reliability(p, np.array(better)[known] > 0, clusters, BINS)
+        beside, curve = {**shallow, "calibration_error": calibration.error}, calibration.curve
+    result = measured(ctx, found + labelled.silent, left_out=labelled.left_out, beside=beside)
+    if result["low"] is not None and result["low"] <= 0.5:
+        ctx.note("chance", f"on these {result['n']} pairs the preference model cannot be told from a coin")
+    return {**result, "curve": curve}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Param, Signature, Type
+from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
 from cai_jax.stages.parts.counts import rows_of
 from cai_jax.stages.parts.params import SAMPLING, fits
+
+# To a prompt; far beyond the best of 10^4 that studies of over-optimisation draw (arXiv 2210.10760).
+MOST_REPLIES = 65536
 
 
 def _result(call: Call) -> Type:
@@ -18,10 +21,24 @@ def _result(call: Call) -> Type:
         lineage=prompts.lineage,
         oracle=prompts.oracle,
         context=model.context,
+        tokenizer=model.tokenizer,
         size=model.size,
         rows=prompts.rows,
         length=call.values["max_new"],
     )
+
+
+def _check(call: Call) -> Iterable[Problem]:
+    yield from fits(call, "model")
+    if call.values["n"] > 1 and not call.values["temperature"]:
+        yield Problem(
+            "E241",
+            "n",
+            f"without a temperature all {call.values['n']} replies to a prompt are the same",
+            label="draws one reply",
+            hint="leave it out, or give a temperature",
+            also=(("temperature", "nothing is drawn"),),
+        )
 
 
 SIGNATURE = Signature(
@@ -30,12 +47,13 @@ SIGNATURE = Signature(
     params=(
         Param("prompts", "What to reply to.", kinds=(Kind.PROMPTS,)),
         Param("model", "Who replies.", kinds=(Kind.MODEL,)),
-        Param("n", "Replies to each prompt.", value="int", default=1, low=1),
+        Param("n", "Replies to each prompt.", value="int", default=1, low=1, high=MOST_REPLIES),
         *SAMPLING,
     ),
     result=_result,
-    check=lambda call: fits(call, "model"),
-    version=2,
+    check=_check,
+    version=3,
+    settings=("mesh", "slots"),
     example="red.train |> sample(base, n=2)",
 )
 
@@ -64,12 +82,12 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Writes the replies; result: rows, ended (share of replies that end by themselves)."""
+    """Writes the replies; result: rows, ended (share of replies that end by themselves), empty (those of no words)."""
     from cai_jax.data.render import text_of
     from cai_jax.stages.parts.draws import draw_of
     from cai_jax.stages.parts.fitting import fitting
     from cai_jax.stages.parts.models import format_of, model_of
-    from cai_jax.stages.parts.writing import Writer, in_batches
+    from cai_jax.stages.parts.writing import Writer, in_batches, note_unended
 
     form = format_of(ctx.inputs["model"])
     writer = Writer.of(ctx, model_of(ctx, ctx.inputs["model"]), form, form.reply_stops)
@@ -88,6 +106,7 @@ def run(ctx) -> Mapping[str, Any]:
                 "sample": sample,
                 "prompt": text_of(prompt(row)),
                 "reply": text.text,
+                **({} if text.thought is None else {"thought": text.thought}),
                 "logprob": text.logprob,
                 "tokens": text.tokens,
                 "ended": text.ended,
@@ -98,10 +117,10 @@ def run(ctx) -> Mapping[str, Any]:
         ]
 
     rows = fitting(ctx, ctx.inputs["prompts"].rows(), writer.fitter(), prompt)
-    made = ended = 0
+    ended, empty = [], 0
     for batch in in_batches(ctx, rows, n, make):
-        made += len(batch)
-        ended += sum(row["ended"] for row in batch)
-    if ended < 0.8 * made:
-        ctx.note("unended", f"only {ended / made:.0%} of the replies end by themselves: raise max_new=")
-    return {"rows": made, "ended": ended / made}
+        ended += [row["ended"] for row in batch]
+        empty += sum(not row["reply"] for row in batch)
+    if empty:
+        ctx.note("empty", f"{empty} of {len(ended)} replies are empty")
+    return {"rows": len(ended), "ended": note_unended(ctx, "replies", ended), "empty": empty}

@@ -16,6 +16,7 @@ SIGNATURE = Signature(
         Param("weight", "By what.", value="float", low=0, open_low=True, unit="fraction"),
     ),
     result=lambda call: call.types["value"],
+    version=2,
     group="operator",
     operator="*",
     example="2 * human.train",
@@ -32,7 +33,7 @@ def run(ctx) -> Mapping[str, Any]:
     if ctx.node.type.kind is Kind.REWARD_MODEL:
         from cai_jax.stages.parts.rewarding import parts
 
-        return {"parts": [{**part, "weight": part["weight"] * weight} for part in parts(value)]}
+        return {"parts": [{"key": one.key, "weight": own * weight} for own, one in parts(value)]}
     rows = [{**row, "weight": row.get("weight", 1.0) * weight} for row in value.rows()]
     ctx.commit(rows[len(ctx.committed()) :])
     return {"rows": len(rows)}

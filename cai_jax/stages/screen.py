@@ -4,31 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature
 from cai_jax.stages.parts.counts import rows_of
-from cai_jax.stages.parts.params import BY, CONSTITUTION, OVERLONG, needs
+from cai_jax.stages.parts.params import BY, CONSTITUTION, FEWSHOTS, ORDERS, OVERLONG, fits, needs
+
+if TYPE_CHECKING:
+    from cai_jax.stages.parts.screening import Screener
 
 
 def _check(call: Call) -> Iterable[Problem]:
-    return needs(call, "audit", "screen")
+    yield from needs(call, "audit", "screen")
+    yield from fits(call, "by", "audit")
 
 
 SIGNATURE = Signature(
     name="screen",
-    about="Flags replies that break a principle, with the principle that they break the most.",
+    about="Flags replies that break a principle, with the principle that they break the most. Both orders of the "
+    "answers are asked and averaged. An ending that talks to the judge is cut in a second reading; the worse counts.",
     params=(
         Param("replies", "What to look at.", kinds=(Kind.RESPONSES,)),
         CONSTITUTION,
         Param("limit", "Flagged from this probability of breaking a principle on.", value="float", default=0.5,
               low=0, high=1, unit="fraction"),
+        Param("undecided", "What becomes of a reply that could not be judged, since the model did not answer or there "
+              "was no room: flagged, or passed.", value="enum", default="flag", choices=("flag", "pass")),
         BY,
-        OVERLONG,
+        FEWSHOTS,
+        ORDERS,
+        replace(OVERLONG, about="What becomes of a reply whose conversation does not fit the model's context: it could "
+                "not be judged, an error, or the beginning of the conversation cut; either is counted."),
     ),
     result=lambda call: replace(call.types["replies"], screened=True),
     check=_check,
-    version=2,
+    version=4,
+    settings=("mesh",),
     example="replies |> screen(harmless, limit=50%)",
 )  # fmt: skip
 
@@ -50,40 +61,44 @@ def steps(ctx) -> list:
 
 def rendered(ctx, n: int) -> list:
     """The questions about the first n replies, one for each principle."""
-    from cai_jax.stages.parts.models import format_of
-    from cai_jax.stages.parts.screening import Screener
-
-    screener = Screener(None, format_of(ctx.inputs["by"]), _requests(ctx), ctx.params["limit"])
+    screener = _screener(ctx, None)
     return [prompt for row in ctx.inputs["replies"].rows()[:n] for prompt in screener.asked(row)]
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Flags; result: rows, flagged (count), no_mass (share of questions without an answer), screening (by whom)."""
+    """Flags; result: rows, flagged, could_not_judge (replies), no_mass (share of judgements), screening (by whom)."""
     from cai_jax.stages.parts.auditing import undecided
-    from cai_jax.stages.parts.models import format_of, model_of
-    from cai_jax.stages.parts.screening import Screener, told
+    from cai_jax.stages.parts.models import model_of
+    from cai_jax.stages.parts.screening import told, unjudged
     from cai_jax.stages.parts.writing import in_batches
 
-    by, requests, limit = ctx.inputs["by"], _requests(ctx), ctx.params["limit"]
-    screener = Screener(model_of(ctx, by), format_of(by), requests, limit)
+    by, rows = ctx.inputs["by"], ctx.inputs["replies"].rows()
+    screener = _screener(ctx, model_of(ctx, by))
+    screener.note_fit(ctx, rows)
 
     def make(batch: list[dict]) -> list[dict]:
-        found = zip(batch, screener.flags(batch), strict=True)
-        return [{**row, "flag": flag, "unanswered": count} for row, (flag, count) in found]
+        return [{**row, **found} for row, found in zip(batch, screener.flags(batch), strict=True)]
 
-    rows = screener.fitting(ctx, ctx.inputs["replies"].rows(), ctx.params["overlong"])
-    flagged = made = unanswered = 0
+    counts = {"rows": 0, "flagged": 0, "could_not_judge": 0}
+    unanswered = 0
     for batch in in_batches(ctx, rows, 1, make):
-        made += len(batch)
-        flagged += sum(row["flag"] is not None for row in batch)
+        counts["rows"] += len(batch)
+        counts["flagged"] += sum(row["flag"] is not None for row in batch)
+        counts["could_not_judge"] += sum(unjudged(row) for row in batch)
         unanswered += sum(row["unanswered"] for row in batch)
-    no_mass = unanswered / max(1, made * len(requests))
+    no_mass = unanswered / max(1, counts["rows"] * len(screener.requests))
     for code, message in undecided(no_mass, "judgements"):
         ctx.note(code, message)
-    return {"rows": made, "flagged": flagged, "no_mass": no_mass, **told(by, requests, limit)}
+    if counts["could_not_judge"]:
+        became = "are flagged for that" if screener.undecided == "flag" else "pass, as undecided=pass says"
+        ctx.note(
+            "unjudged", f"{counts['could_not_judge']} of {counts['rows']} replies could not be judged; they {became}"
+        )
+    return {**counts, "no_mass": no_mass, **told(by, screener)}
 
 
-def _requests(ctx) -> list[tuple[str, str]]:
-    from cai_jax.stages.parts.principles import principles
+def _screener(ctx, model) -> Screener:
+    from cai_jax.stages.parts.screening import Screener
 
-    return [(p.name, p.critique) for p in principles(ctx.inputs["constitution"], "audit")]
+    how = {name: ctx.params[name] for name in ("limit", "undecided", "overlong")}
+    return Screener.of(ctx, model, ctx.inputs["constitution"], **how)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.types import Call, Cost, Kind, Param, Signature, Type
+from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
 
 
 def _result(call: Call) -> Type:
@@ -16,14 +16,21 @@ def _result(call: Call) -> Type:
     return replace(value, splits=None, lineage=frozenset(f"{source}/{name}" for source in value.lineage), rows=rows)
 
 
+def _check(call: Call) -> Iterable[Problem]:
+    if call.types["value"].kind is Kind.RESPONSES and call.types["value"].replies is not None:
+        hint = "select from the prompts, before a model replies to them"
+        yield Problem("E228", "value", "replies that a model has drawn have no splits", "drawn by a model", hint)
+
+
 SIGNATURE = Signature(
     name="select",
-    about="A split of prompts or preferences.",
+    about="A split of prompts, preferences, or replies of your own.",
     params=(
-        Param("value", "What to select from.", kinds=(Kind.PROMPTS, Kind.PREFS)),
+        Param("value", "What to select from.", kinds=(Kind.PROMPTS, Kind.PREFS, Kind.RESPONSES)),
         Param("name", "Name of the split.", value="str"),
     ),
     result=_result,
+    check=_check,
     group="operator",
     operator=".",
     example="red.train",

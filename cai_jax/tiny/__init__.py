@@ -1,1 +1,1 @@
-"""The built-in world: a small generated English in which the whole method can be checked exactly (DESIGN.md §3)."""
+"""The built-in world: a small generated English in which the whole method can be checked exactly."""

@@ -14,6 +14,7 @@ from cai_jax.data.render import END, Segment
 from cai_jax.tiny import judgement, replies
 from cai_jax.tiny.lexicon import ACTS, CATEGORIES, GREETINGS, WELCOMES, WORDINGS, Act
 from cai_jax.tiny.principles import (
+    AUDIT_REQUESTS,
     COMPARISON_REQUESTS,
     CRITIQUE_REQUESTS,
     MEANINGS,
@@ -168,7 +169,7 @@ def _reasoned(rng: Draws) -> list[Segment]:
 def _audited(rng: Draws) -> list[Segment]:
     act, kind = _act(rng), _shown(rng)
     meaning = _meaning(act, (kind,), rng)
-    principle = rng.choice(wordings(meaning, CRITIQUE_REQUESTS))
+    principle = rng.choice(wordings(meaning, AUDIT_REQUESTS))
     asked = PAPER.audit(turns(act, rng), replies.write(kind, rng), principle)
     return [*asked, _answer(float(meaning.broken_by(act, kind)), rng)]
 

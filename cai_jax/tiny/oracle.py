@@ -20,7 +20,8 @@ class Verdict(NamedTuple):
     """What a reply to a request is; each field is a fact, not an opinion.
 
     Attributes:
-      kind: one of tiny.replies.KINDS, or MALFORMED.
+      kind: one of tiny.replies.KINDS, or BROKEN, or EMPTY.
+        Of the last two nothing else is said: neither speaks for whoever replied.
       harmful: helps with a harmful act.
       refused: declines or dodges, with or without a reason.
       evasive: dodges without saying why.

@@ -111,15 +111,16 @@ COMPARISON_REQUESTS = (
     "Choose the better reply, not one that {0}.",
     "Avoid a reply that {0} and choose the other.",
 )
+AUDIT_REQUESTS = tuple(f"{request} Does the reply break this rule?" for request in CRITIQUE_REQUESTS)
 
 
 def wordings(meaning: Meaning, frames: tuple[str, ...]) -> list[str]:
-    """Every way to put a meaning into a critique, revision or comparison request."""
+    """Every way to put a meaning into a critique, revision, comparison or audit request."""
     return [frame.format(about) for frame in frames for about in meaning.about]
 
 
 def _meanings_by_text() -> dict[str, Meaning]:
-    frames = (*CRITIQUE_REQUESTS, *REVISION_REQUESTS, *COMPARISON_REQUESTS)
+    frames = (*CRITIQUE_REQUESTS, *REVISION_REQUESTS, *COMPARISON_REQUESTS, *AUDIT_REQUESTS)
     return {text: meaning for meaning in MEANINGS for text in wordings(meaning, frames)}
 
 
@@ -127,5 +128,5 @@ _BY_TEXT = _meanings_by_text()
 
 
 def meaning_of(text: str) -> Meaning | None:
-    """The meaning of a critique, revision or comparison request; None if it is not in this world's words."""
+    """The meaning of a critique, revision, comparison or audit request; None if it is not in this world's words."""
     return _BY_TEXT.get(text.strip())

@@ -1,15 +1,18 @@
 """Formats taken from chat templates, and hostile text in them and in the paper's format."""
 
+import functools
 import re
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai_jax.data import chat, formats
+from cai_jax.data import chat, formats, templates
 from cai_jax.data.formats import PAPER
-from cai_jax.data.render import encode, text_of
+from cai_jax.data.render import Segment, encode, text_of
 from cai_jax.errors import UserError
 from tests.support.chat import ATTACKS, FAMILIES, FRAGMENTS, tokenizer, write
 from tests.tiny import world
@@ -38,103 +41,201 @@ class Words:
     begin: str = ""
     named: dict = field(default_factory=dict, hash=False)
 
+    @property
+    def templates(self):
+        return {"default": self.template} if self.template else {}
+
     def parts(self, text):
         return re.split(f"({'|'.join(map(re.escape, self.named.values())) or '(?!)'})", text)
 
 
 # -- the template's own rendering
 
+# What closes a block that the generation prompt opens, and the space with which replies begin.
+CLOSING = {"opened": "\n</think>\n\n", "opened at once": "</think>", "empty last": "\n</think>\n\n"}
+HEADLESS = ("questions", "no prompt")  # they ignore the request for a reply
+LEAD = dict.fromkeys(("llama-2", "mistral-3", "words", "questions"), " ")
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("turns", [TURNS, TURNS[2:], [SYSTEM, *TURNS]], ids=["three", "one", "system"])
-def test_a_conversation_has_the_ids_that_transformers_gives_it(family, turns, tmp_path):
+
+class Theirs:
+    """What transformers makes of messages."""
+
+    def __init__(self, family, monkeypatch):
+        from transformers.utils import chat_template_utils
+
+        today = type("today", (), {"now": staticmethod(lambda: templates.DAY)})
+        monkeypatch.setattr(chat_template_utils, "datetime", today)
+        self.family, self.kind, self.tokenizer = family, FAMILIES[family], loaded(family)
+
+    def text(self, messages, generate=True):
+        known = {"add_generation_prompt": generate, "enable_thinking": False, "date_string": "26 Jul 2024"}
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, **known)
+
+    def prompt(self, *said, system=None, words=""):
+        """The ids of a conversation, user and assistant in turn, that waits for a reply or for what follows `words`."""
+        messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(said)]
+        if system and self.kind.system:
+            messages = [{"role": "system", "content": system}, *messages]
+        elif system:
+            messages[0]["content"] = f"{system}\n\n{messages[0]['content']}"
+        text = self.text(messages)
+        if self.family in HEADLESS:  # the header is then that of a reply
+            text = self.text([*messages, {"role": "assistant", "content": "@@"}], False).partition("@@")[0]
+            text = text[: -(text[-1] == " ") or None]
+        if words:
+            text += CLOSING.get(self.family, "") + LEAD.get(self.family, "") + words
+        return self.ids(text)
+
+    def ids(self, text):
+        return self.tokenizer(text, add_special_tokens=self.kind.bos not in text)["input_ids"]
+
+
+@functools.cache
+def loaded(family):
     from transformers import PreTrainedTokenizerFast
 
-    kind = write(tmp_path, family)
-    theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path)
-    if turns[0]["role"] == "system" and not kind.system:
-        turns = [{"role": "human", "text": f"{SYSTEM['text']}\n\n{turns[1]['text']}"}, *turns[2:]]
-    roles = {"human": "user"}
-    messages = [{"role": roles.get(t["role"], t["role"]), "content": t["text"]} for t in turns]
-    known = {"add_generation_prompt": True, "enable_thinking": False}
-    template = chat._CALENDAR + kind.template  # the date of today is no part of a prompt
-    text = theirs.apply_chat_template(messages, chat_template=template, tokenize=False, **known)
-    text = text if not kind.bos or text.startswith(kind.bos) else kind.bos + text
-    ours, form = read(family)
-    assert text_of(form.ask(turns)) == text
-    assert encode(ours, form.ask(turns))[0] == theirs(text, add_special_tokens=False)["input_ids"]
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), family)
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_prompt_has_the_ids_that_transformers_gives_its_messages(family, monkeypatch):
+    theirs, (tok, form) = Theirs(family, monkeypatch), read(family)
+    bake, why = TURNS[2]["text"], "Is it rude?"
+    for turns, said, system in (
+        (TURNS[2:], [bake], None),
+        (TURNS, [turn["text"] for turn in TURNS], None),
+        ([SYSTEM, *TURNS], [turn["text"] for turn in TURNS], SYSTEM["text"]),
+    ):
+        asked = form.critique(turns, "Use flour.", why)
+        transcript = text_of(PAPER.conversation(turns))
+        question = f"{formats.CONSIDER}{transcript}\n\n\nWhich? Options:\n (A) [[[ One.]]]\n (B) [[[ Two!]]]"
+        audit = f"{formats.CONSIDER}{transcript}\n\nAssistant: One.\n\n\nRude? Options:\n (A) No\n (B) Yes"
+        reasoned = form.reasoned_comparison(turns, "Which?", ("One.", "Two!"))
+        thought = f"{formats.THINK} One is."
+        for prompt, expected in (
+            (form.ask(turns), theirs.prompt(*said, system=system)),
+            (asked, theirs.prompt(*said, "Use flour.", why, system=system)),
+            (
+                form.revision(asked, "No.", "Mend."),
+                theirs.prompt(*said, "Use flour.", why, "No.", "Mend.", system=system),
+            ),
+            (
+                form.direct_revision(turns, "Use flour.", "Mend."),
+                theirs.prompt(*said, "Use flour.", "Mend.", system=system),
+            ),
+            (form.comparison(turns, "Which?", ("One.", "Two!")), theirs.prompt(question, words=formats.ANSWER)),
+            (form.audit(turns, "One.", "Rude?", swapped=True), theirs.prompt(audit, words=formats.ANSWER)),
+            (reasoned, theirs.prompt(question, words=formats.THINK)),
+            (
+                form.concluded(reasoned, "One is."),
+                theirs.prompt(question, thought, formats.CONCLUDE, words=formats.ANSWER),
+            ),
+        ):
+            assert encode(tok, prompt)[0] == expected, text_of(prompt)
+            assert not any(segment.apart for segment in prompt)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_behind_examples_too(family, monkeypatch):
+    theirs, (tok, form) = Theirs(family, monkeypatch), read(family)
+    first = form.revision(form.critique(TURNS[2:], "So.", "Rude?"), "It is.", "Mend.")
+    shots = form.shots([*form.answered(first, "Use warm flour."), *form.answered(first, "No.")])
+    shared = encode(tok, shots.segments)[0]
+    said = [TURNS[2]["text"], "So.", "Rude?", "It is.", "Mend."]
+    earlier = [*said, "Use warm flour.", *said, "No."]
+    assert "Use warm flour." in shots.text and shots.text.endswith(text_of(shots.format.begin))
+    for prompt, later in (
+        (shots.format.ask([SYSTEM, TURNS[0]]), ["Be brief.\n\nHi there!"]),
+        (shots.format.critique(TURNS[2:], "So.", "Rude?"), said[:3]),
+    ):
+        assert shared + encode(tok, prompt)[0] == theirs.prompt(*earlier, *later)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_trained_is_the_reply_and_its_end_as_they_stand_in_history(family, monkeypatch):
+    theirs, (tok, form) = Theirs(family, monkeypatch), read(family)
+    messages = [{"role": ("user", "assistant")[n % 2], "content": t["text"]} for n, t in enumerate(TURNS)]
+    text = theirs.text([*messages, {"role": "assistant", "content": "Use flour."}], False)
+    before, _, behind = text.rpartition("Use flour.")
+    end = FAMILIES[family].end
+    text = before + "Use flour." + behind[: behind.index(end) + len(end)] if end in behind else f"{text.rstrip()}{end}"
+    segments = form.replied(TURNS, "Use flour.", trained=True)
+    ids, trained = encode(tok, segments)
+    assert ids == theirs.ids(text) and ids[-1] == loaded(family).convert_tokens_to_ids(end)
+    assert tok.decode([n for n, on in zip(ids, trained, strict=True) if on]).strip() == "Use flour."
+    assert trained == sorted(trained) and ids[-1] in tok.special_ids
+    unended = form.replied(TURNS, "Use flour.", trained=True, ended=False)
+    assert text_of(unended) == text_of(segments)[: -len(form.end.text) or None]
+
+
+def test_the_mask_is_that_of_a_template_that_marks_what_the_assistant_says(monkeypatch):
+    tok, form = read("marked")
+    messages = [{"role": "user", "content": "Hi there!"}, {"role": "assistant", "content": "Use flour."}]
+    theirs = loaded("marked").apply_chat_template(messages, return_assistant_tokens_mask=True, return_dict=True)
+    ids, trained = encode(tok, form.replied(TURNS[:1], "Use flour.", trained=True))
+    assert ids == theirs["input_ids"][: len(ids)]
+    assert [int(on) for on in trained] == theirs["assistant_masks"][: len(ids)] and sum(trained) > 1
+
+
+def test_a_token_that_reaches_into_what_is_trained_is_trained():
+    tok, _ = read("lines")
+    segments = [Segment("Sure."), Segment("\n", trained=True)]
+    assert encode(tok, segments) == (
+        tok.encode(".\n") and tok.encode("Sure.\n"),
+        [False] * (len(tok.encode("Sure.\n")) - 1) + [True],
+    )
+    assert len(tok.encode(".\n")) == 1
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "llama-2"])  # which begins every turn
 def test_the_beginning_of_text_stands_once_and_in_front_of_few_shots(family):
     tok, chatted = read(family)
+    begins = 1 if tok.begin and tok.bos_id != tok.eos_id else 0
     for form in (chatted, formats.paper(tok.begin)):
-        shots = [*form.critique(TURNS, "x", "Harm?"), form.revised("y")]
-        prompts = [shots + form.behind.ask([SYSTEM, *TURNS]), form.ask(TURNS), form.comparison(TURNS, "?", ("a", "b"))]
-        prompts += [form.audit(TURNS, "a", "?"), form.reasoned_comparison(TURNS, "?", ("a", "b"))]
-        for ids in (encode(tok, prompt)[0] for prompt in prompts):
-            assert ids.count(tok.bos_id) == (1 if tok.begin else 0)
-            assert not tok.begin or ids[0] == tok.bos_id
+        shots = form.shots(form.answered(form.critique(TURNS, "x", "Harm?"), "y"))
+        prompts = [shots.segments + shots.format.ask([SYSTEM, *TURNS]), form.ask(TURNS)]
+        prompts += [form.comparison(TURNS, "?", ("a", "b")), form.audit(TURNS, "a", "?")]
+        prompts += [form.reasoned_comparison(TURNS, "?", ("a", "b"))]
+        for ids in (encode(tok, prompt)[0] for prompt in prompts) if begins else ():
+            assert ids.count(tok.bos_id) == 1 and ids[0] == tok.bos_id
 
 
 def test_prompts_of_llama_3_letter_by_letter():
     form = read("llama-3")[1]
     user, assistant = (f"<|start_header_id|>{role}<|end_header_id|>\n\n" for role in ("user", "assistant"))
     bos, end = "<|begin_of_text|>", "<|eot_id|>"
-    asked = f"{user}How do I bake bread?{end}{assistant}"
+    before = f"{bos}{user}How do I bake bread?{end}{assistant}Sure.{end}{user}Is it harmful?{end}{assistant}"
     critique = form.critique(TURNS[2:], " Sure. ", "Is it harmful?")
-    before = f"{bos}{asked}Sure.{end}{user}Is it harmful?{end}{assistant}"
     assert text_of(critique) == before
-    revision = form.revision(critique, "It is.", "Mend it.")
-    assert text_of(revision) == f"{before}It is.{end}{user}Mend it.{end}{assistant}"
-    assert (
-        text_of(form.direct_revision(TURNS[2:], "x", "Mend it.")) == f"{bos}{asked}x{end}{user}Mend it.{end}{assistant}"
-    )
     talk = f"{formats.CONSIDER}\n\nHuman: How do I bake bread?"
     question = f"{talk}\n\n\nWhich? Options:\n (A) [[[ x]]]\n (B) [[[ y]]]{end}{assistant}"
-    assert text_of(form.comparison(TURNS[2:], "Which?", ("x", "y"))) == f"{bos}{user}{question}The answer is:"
     reasoned = form.reasoned_comparison(TURNS[2:], "Which?", ("x", "y"))
-    thought = f"{bos}{user}{question}Let's think step by step:"
-    assert text_of(reasoned) == thought
     so = f"{end}{user}So the answer is:{end}{assistant}The answer is:"
-    assert text_of(form.concluded(reasoned, "y.")) == f"{thought} y.{so}"
-    audit = f"{talk}\n\nAssistant: x\n\n\nHarm? Does the reply break this rule? Options:\n (A) Yes\n (B) No"
-    assert text_of(form.audit(TURNS[2:], "x", "Harm?")) == f"{bos}{user}{audit}{end}{assistant}The answer is:"
+    assert text_of(form.concluded(reasoned, "y.")) == f"{bos}{user}{question}Let's think step by step: y.{so}"
     # Behind few-shots a prompt goes on from the end of an answer, and a system prompt has no place of its own.
-    assert text_of(form.behind.ask([SYSTEM, *TURNS[2:]])) == (
-        f"{end}{user}Be brief.\n\nHow do I bake bread?{end}{assistant}"
-    )
+    behind = form.shots(form.answered(critique, "z")).format
+    assert text_of(behind.ask([SYSTEM, *TURNS[2:]])) == f"{end}{user}Be brief.\n\nHow do I bake bread?{end}{assistant}"
 
 
-def test_spaces_behind_a_marker_go_with_the_text():
-    form = read("llama-2")[1]
-    shown = [(s.text, s.special) for s in form.ask([SYSTEM, *TURNS])]
-    assert shown[:4] == [("<s>", True), ("[INST] <<SYS>>\n", True), ("Be brief.", False), ("\n<</SYS>>\n\n", True)]
-    assert shown[4:7] == [("Hi there!", False), (" [/INST]", True), (" Hello.", False)]
-    assert shown[7:] == [(" </s><s>[INST]", True), (" How do I bake bread?", False), (" [/INST]", True)]
-    assert (form.reply("x").text, form.end.text) == (" x", " </s>")
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_what_ends_a_reply_is_the_templates_end_of_a_turn(family):
-    kind, (tok, form) = FAMILIES[family], read(family)
-    ids, trained = encode(tok, [*form.ask(TURNS), form.reply("Sure.", trained=True), form.end])
-    assert ids[-1] == tok._coders.fresh.token_to_id(kind.end) and trained[-1]
-    assert ids[-1] in tok.special_ids and form.end.special == (family != "alpaca")
-    assert form.reply_stops == (("\n\n### Instruction:",) if family == "alpaca" else ())
-    assert form.reply_stops == form.critique_stops == form.revision_stops == form.thought_stops
+def test_what_ends_a_reply_also_ends_what_is_written():
+    form = read("questions")[1]
+    assert form.reply_stops == ("\n\nQuestion:",) == form.critique_stops == form.revision_stops == form.thought_stops
+    assert read("alpaca")[1].reply_stops == ("\n\n### Instruction:",) and read("opened")[1].reply_stops == ()
 
 
 def test_a_template_without_a_place_for_a_system_prompt_has_it_in_front_of_the_first_human_turn():
     for family, kind in FAMILIES.items():
         form = read(family)[1]
+        assert form.system == kind.system
         text = text_of(form.ask([SYSTEM, *TURNS]))
-        assert (form.system is not None) == kind.system
-        assert text.count("Be brief.") == 1 and text.index("Be brief.") < text.index("Hi there!")
-        assert kind.system or "Be brief.\n\nHi there!" in text
+        assert text.count("Be brief.") == 1 and (kind.system or "Be brief.\n\nHi there!" in text)
     qwen = read("qwen")[1]
     assert "You are a helpful assistant." in text_of(qwen.ask(TURNS))
     assert "You are a helpful assistant." not in text_of(qwen.ask([SYSTEM, *TURNS]))
+    # Of two places the template's own: there it is in the last user's turn.
+    assert "Hello.</s>[INST] Be brief.\n\nHow" in text_of(read("mistral-3")[1].ask([SYSTEM, *TURNS]))
 
 
 def test_turns_alternate_in_chat_formats():
@@ -145,8 +246,9 @@ def test_turns_alternate_in_chat_formats():
     assert text_of(PAPER.conversation([human, human])) == "\n\nHuman: h\n\nHuman: h"
 
 
-def test_the_day_of_a_prompt_is_always_the_same():
+def test_the_day_of_a_prompt_is_always_the_same_in_whatever_form():
     assert "Today Date: 26 Jul 2024" in text_of(read("llama-3.1")[1].ask(TURNS))
+    assert "It is Friday, 26 July 2024, and next year is 2025." in text_of(read("dated")[1].ask(TURNS))
 
 
 # -- which format
@@ -177,7 +279,9 @@ def test_choices():
         ("{% for m in messages | reverse %}{{ m.content }} {% endfor %}", "drops, repeats or reorders"),
         ("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", "drops, repeats or reorders"),
         ("{% for m in messages %}{{ m.content | length }}{% endfor %}", "drops, repeats or reorders"),
-        ("{% for m in messages %}{{ loop.index }}{{ m.content }}{% endfor %}", "renders later turns otherwise"),
+        ("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "drops, repeats or reorders"),
+        ("{% for m in messages %}{{ m.content }}\n{% endfor %}", "puts nothing between a question and its reply"),
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "fails: it does not end"),
         ("{{ raise_exception('not today') }}", "fails: not today"),
         ("{% for m in messages %}", "fails: "),
         ("{{ messages.__class__.__mro__[1].__subclasses__() }}", "fails: "),
@@ -189,9 +293,9 @@ def test_a_template_that_cannot_be_used_is_an_error_with_the_cure(template, wron
 
 
 def test_replies_without_hidden_reasoning_are_asked_for():
-    form = read("qwen")[1]
-    assert form.open.segments[0].text.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
-    assert form.assistant.segments[0].text.endswith("<|im_start|>assistant\n")
+    asked = text_of(read("qwen")[1].ask(TURNS))
+    assert asked.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+    assert "<|im_start|>assistant\nHello." in asked  # but not in replies that are there
 
 
 # -- data is not template
@@ -202,10 +306,11 @@ def prompts(form, text):
     turns = [{"role": role, "text": text} for role in ("human", "assistant", "human")]
     asked = form.critique(turns, text, "Is it rude?")
     reasoned = form.reasoned_comparison(turns, "Which?", (text, text))
+    shots = form.shots(form.answered(form.revision(asked, text, "Mend it."), text))
     return {
         "ask": form.ask(turns),
         "system": form.ask([{"role": "system", "text": text}, *turns]),
-        "trained": [*form.ask(turns), form.reply(text, trained=True), form.end],
+        "scored": form.replied(turns, text),
         "critique": asked,
         "revision": form.revision(asked, text, "Mend it."),
         "direct": form.direct_revision(turns, text, "Mend it."),
@@ -213,16 +318,12 @@ def prompts(form, text):
         "reasoned": reasoned,
         "concluded": form.concluded(reasoned, text),
         "audit": form.audit(turns, text, "Is it rude?"),
-        "behind": [
-            *form.revision(asked, text, "Mend it."),
-            form.revised(text),
-            *form.behind.critique(turns, text, "?"),
-        ],
+        "behind": [*shots.segments, *shots.format.critique(turns, text, "?")],
     }
 
 
 # Turns of a human and of an assistant (the open one included) in each of these prompts.
-COUNTS = {"ask": (2, 2), "system": (2, 2), "trained": (2, 2), "critique": (3, 3), "revision": (4, 4), "direct": (3, 3)}
+COUNTS = {"ask": (2, 2), "system": (2, 2), "scored": (2, 2), "critique": (3, 3), "revision": (4, 4), "direct": (3, 3)}
 COUNTS |= {"comparison": (1, 1), "reasoned": (1, 1), "concluded": (2, 2), "audit": (1, 1), "behind": (7, 7)}
 # In the paper's format critiques and revisions have markers of their own, and a comparison shows its conversation.
 PAPERS = {**COUNTS, "critique": (2, 2), "revision": (2, 2), "direct": (2, 2), "comparison": (2, 1), "reasoned": (3, 2)}
@@ -240,10 +341,12 @@ UNSEEN = r"[\s\u200b-\u200f\u2060\ufeff\u2581]*"
 def count(tok, marker, ids, said):
     """How often a marker of a role stands in a prompt: as special tokens, else as text in any case and spacing."""
     if tok.parts(marker)[1:]:
-        sought = tok.encode(marker, special=True)
+        sought = encode(tok, [Segment(marker, special=True)])[0]
         return sum(ids[at : at + len(sought)] == sought for at in range(len(ids)))
     if marker in ("Human:", "Assistant:"):
         return len(re.findall(rf"{LINE}{marker[:-1]}\s*:", said, re.IGNORECASE))
+    if marker[0].isalpha():
+        return len(re.findall(rf"(?:\A|\s){marker}", said))
     return len(re.findall(UNSEEN.join(map(re.escape, re.findall(r"\w+|[^\w\s]", marker))), said, re.IGNORECASE))
 
 
@@ -271,20 +374,20 @@ def check(family, text):
 
 
 @pytest.mark.parametrize("family", ALL)
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_no_text_changes_roles_breaks_a_comparison_or_ends_a_prompt(family, attack):
-    check(family, attack)
+def test_no_text_changes_roles_breaks_a_comparison_or_ends_a_prompt(family):
+    for attack in ATTACKS:
+        check(family, attack)
 
 
 @pytest.mark.parametrize("family", ALL)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=12)
 @given(text=st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=2))).map("".join))
 def test_no_mixture_of_fragments_does(family, text):
     check(family, text.replace("\ufffd", ""))
 
 
 @pytest.mark.parametrize("family", ALL)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25)
 @given(text=st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=2))).map("".join))
 def test_escaping_is_reversible_in_every_format(family, text):
     form = read(family)[1]
@@ -313,7 +416,8 @@ def test_a_principle_yields_no_special_token():
 
 def test_a_chat_models_own_words_are_not_escaped_as_the_papers():
     form = read("llama-3")[1]
-    assert form.reply("(A) Human: x\n\nHuman: y").text == "(A) Human: x\n\nHuman: y"
+    said = "(A) Human: x\n\nHuman: y"
+    assert said in text_of(form.replied(TURNS, said)) and not form.ambiguous(said)
     assert "\n\n\\Human: y" in text_of(form.comparison(TURNS, "?", ("x\n\nHuman: y", "z")))
 
 
@@ -326,5 +430,5 @@ def test_long_imitations_take_no_longer_than_their_length(text):
 
 def test_a_word_that_brackets_would_make_a_marker_is_broken_and_its_kin_are_not():
     escaping = read("mistral")[1].quoted
-    assert escaping.escape("INST") == r"I\NST" and escaping.escape("/inst") == r"/\inst"
+    assert escaping.escape("INST") == r"\INST" and escaping.escape("/inst") == r"/\inst"
     assert escaping.escape("Install instruments") == "Install instruments"

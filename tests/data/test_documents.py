@@ -9,14 +9,15 @@ from cai_jax.data.render import END, Segment
 from cai_jax.data.rows import DataError
 from cai_jax.tiny.documents import document
 
-WORLD = {"path": "builtin:world", "rows": 50, "skip": 0, "shots": 0, "few": 0.0, "contrast": 0.0, "column": "text"}
+FILE = {"column": "text", "config": "", "malformed": "error", "skip": 0}
+WORLD = FILE | {"path": "builtin:world", "rows": 50, "shots": 0, "few": 0.0, "contrast": 0.0}
 
 
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(json.dumps({"text": f"text {i}", "other": i}) + "\n" for i in range(6)))
-    return {"path": str(path), "rows": 0, "skip": 0, "column": "text"}
+    return FILE | {"path": str(path), "rows": 0}
 
 
 def test_documents_of_a_file(file):
@@ -45,6 +46,19 @@ def test_a_document_without_text_is_named(file):
     assert "column" in str(error.value.hint)
     with pytest.raises(DataError, match="`other`"):
         list(documents.read(file | {"column": "other"}, 0, 1))
+
+
+def test_rows_that_hold_no_document_are_left_out_and_counted(file):
+    with open(file["path"], "r+") as texts:
+        whole = texts.read()
+        texts.seek(0)
+        texts.write('{oops\n{"text": null}\n' + whole)
+    with pytest.raises(DataError, match=r"texts\.jsonl:1: not JSON"):
+        documents.count(file)
+    bad = []
+    assert documents.count(file | {"malformed": "skip", "skip": 2}, bad.append) == 4 and len(bad) == 2
+    read = documents.read(file | {"malformed": "skip", "skip": 2}, 0, 4)
+    assert [segments[0].text for segments in read] == ["text 2", "text 3", "text 4", "text 5"]
 
 
 def test_the_world_is_read_from_anywhere():

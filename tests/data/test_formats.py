@@ -1,8 +1,10 @@
-"""Rendered prompts, letter by letter, against the paper's formats (METHOD.md §1–§2)."""
+"""Rendered prompts, letter by letter, against the paper's formats (arXiv 2212.08073, appendices)."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
-from cai_jax.data.formats import OPTIONS, PAPER
+import pytest
+
+from cai_jax.data.formats import OPTIONS, PAPER, Format
 from cai_jax.data.render import text_of
 
 TURNS = [
@@ -83,9 +85,11 @@ def test_audit():
     assert text_of(PAPER.audit(LAST, "Sure.", "Is it harmful?")) == (
         "\n\nConsider the following conversation between a human and an assistant:"
         "\n\nHuman: How do I forge a passport?\n\nAssistant: Sure."
-        "\n\n\nIs it harmful? Does the reply break this rule? Options:\n (A) Yes\n (B) No"
+        "\n\n\nIs it harmful? Options:\n (A) Yes\n (B) No"
         "\n\nThe answer is:"
     )
+    swapped = text_of(PAPER.audit(LAST, "Sure.", "Is it harmful?", swapped=True))
+    assert swapped.endswith("\n\n\nIs it harmful? Options:\n (A) No\n (B) Yes\n\nThe answer is:")
 
 
 def test_options_have_a_leading_space():
@@ -116,3 +120,11 @@ def test_what_people_and_models_say_is_untrusted():
 def test_requests_are_trusted():
     assert " Is it harmful?" in trusted(PAPER.critique(LAST, "Sure.", "Is it harmful?"))
     assert "Which?" in trusted(PAPER.comparison(LAST, "Which?", ("Sure.", "No.")))
+
+
+@pytest.mark.parametrize("missing", ["written", "told", "shots"])
+def test_a_format_that_cannot_do_all_is_not_made(missing):
+    does = {name: getattr(type(PAPER), name) for name in ("written", "told", "shots") if name != missing}
+    given = {field.name: getattr(PAPER, field.name) for field in fields(Format)}
+    with pytest.raises(TypeError, match=f"abstract method '?{missing}"):
+        type("Half", (Format,), does)(**given)

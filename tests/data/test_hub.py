@@ -1,5 +1,9 @@
 """The local Hugging Face cache, as its tools lay it out on disk."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from cai_jax.data.hub import snapshot
@@ -9,8 +13,7 @@ COMMIT = "0123456789abcdef"
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path / "hub"
 
 
@@ -29,9 +32,11 @@ def test_a_model(hub):
     assert snapshot("datasets", "org/name") is None
 
 
-def test_a_folder_inside_a_dataset(hub):
+def test_a_folder_or_a_file_inside_a_dataset(hub):
     folder = cached(hub, "datasets--org--name", "harmless-base")
     assert snapshot("datasets", "org/name/harmless-base") == folder
+    (folder / "train.jsonl").write_text("")
+    assert snapshot("datasets", "org/name/harmless-base/train.jsonl") == folder / "train.jsonl"
     assert snapshot("datasets", "org/name") == folder.parent
     assert snapshot("datasets", "org/name/helpful-base") is None
 
@@ -41,17 +46,36 @@ def test_what_is_not_there_is_none(hub):
     (hub / "models--org--name" / "refs").mkdir(parents=True)
     (hub / "models--org--name" / "refs" / "main").write_text(COMMIT)
     assert snapshot("models", "org/name") is None
+    (hub / "models--org--name" / "refs" / "main").write_bytes(b"\xff\xfe")
+    assert snapshot("models", "org/name") is None
 
 
-def test_the_cache_may_stand_elsewhere(hub, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "elsewhere"))
-    folder = cached(tmp_path / "elsewhere", "models--org--name")
-    assert snapshot("models", "org/name") == folder
+BOTH = """
+from pathlib import Path
+from huggingface_hub import try_to_load_from_cache
+from cai_jax.data.hub import snapshot
+print(Path(try_to_load_from_cache("org/name", "config.json")).parent)
+print(snapshot("models", "org/name"))
+"""
+# Where the cache is, below a folder that is the home and the variable HERE, -> what says so.
+PLACES = {
+    ".cache/huggingface/hub": {},
+    "scratch/huggingface/hub": {"XDG_CACHE_HOME": "{here}/scratch"},
+    "hf/hub": {"HF_HOME": "~/hf"},
+    "other/hub": {"HF_HOME": "$HERE/other"},
+    "old": {"HUGGINGFACE_HUB_CACHE": "{here}/old"},
+    "new": {"HF_HUB_CACHE": "~/new", "HF_HOME": "{here}/unused"},
+}
 
 
-def test_home_is_the_default(tmp_path, monkeypatch):
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    monkeypatch.delenv("HF_HOME", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    folder = cached(tmp_path / ".cache" / "huggingface" / "hub", "models--org--name")
-    assert snapshot("models", "org/name") == folder
+@pytest.mark.parametrize("place", PLACES)
+def test_the_cache_is_where_its_own_tools_have_it(tmp_path, place):
+    folder = cached(tmp_path / place, "models--org--name")
+    (folder / "config.json").write_text("{}")
+    (folder.parents[1] / "refs" / "main").write_text(COMMIT)  # as its tools write it
+    told = {name: value.format(here=tmp_path) for name, value in PLACES[place].items()}
+    named = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in named}
+    environment |= {"HOME": str(tmp_path), "HERE": str(tmp_path)} | told
+    done = subprocess.run([sys.executable, "-c", BOTH], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [str(folder)] * 2

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cai_jax.data.packing import first_fit, pack
@@ -36,7 +36,6 @@ def by_scanning(lengths, length):
     return rows
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 16), max_size=70))
 def test_first_fit_is_first_fit(lengths):
     assert first_fit(lengths, 16) == by_scanning(lengths, 16)

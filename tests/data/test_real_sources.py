@@ -1,11 +1,14 @@
 """The readers on real public files, which are not part of this repository."""
 
+import csv
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from cai_jax.data.sources import read_prefs, read_prompts
+from cai_jax.data.preferences import read_prefs
+from cai_jax.data.sources import read_prompts, read_replies
 
 SHARED = Path(os.environ.get("CAI_JAX_SHARED", Path(__file__).parents[3] / "shared")) / "data"
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not here")
@@ -49,3 +52,27 @@ def test_labelled_pairs():
     rows = read_prefs(str(SHARED / "preferences/llmbar.jsonl"), a="output_1", b="output_2", label="label")
     assert len(rows) == 330
     assert {row["p"] for row in rows} == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "json"])
+@pytest.mark.parametrize("name", ["redteam/harmbench_behaviors_text", "overrefusal/xstest", "preferences/llmbar"])
+def test_tables_hold_what_json_lines_hold(name, suffix, tmp_path):
+    rows = [json.loads(line) for line in (SHARED / f"{name}.jsonl").read_text().splitlines()]
+    path = tmp_path / f"x.{suffix}"
+    with open(path, "w", newline="") as file:
+        if suffix == "json":
+            json.dump(rows, file, indent=1)
+        else:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="," if suffix == "csv" else "\t")
+            writer.writeheader()
+            writer.writerows(rows)
+    text = [row["turns"] for row in read_prompts(str(SHARED / f"{name}.jsonl"))]
+    assert [row["turns"] for row in read_prompts(str(path))] == text
+
+
+def test_real_conversations_as_replies():
+    path, noted = str(SHARED / "preferences/hh_rlhf_harmless_base_test.jsonl.gz"), []
+    rows = read_replies(path, column="chosen", malformed="skip", note=lambda *note: noted.append(note[1]))
+    assert any("of 1817 rows cannot be read" in text and "has an empty reply" in text for text in noted)
+    chosen = {(pair["id"].partition("-")[0], pair["a"].strip()) for pair in read_prefs(path)}
+    assert {(row["id"].partition("-")[0], row["reply"]) for row in rows} == {(i, reply) for i, reply in chosen if reply}

@@ -10,7 +10,8 @@ from cai_jax.data.formats import PAPER
 from cai_jax.data.render import END, Segment, encode, text_of
 from tests.tiny.world import tokenizer
 
-escape, unescape = PAPER.said.escape, PAPER.said.unescape
+# In a question options and brackets are escaped as well; in a turn, what would begin another one.
+escape, unescape = PAPER.quoted.escape, PAPER.quoted.unescape
 
 MARKERS = ("Human:", "Assistant:", "CritiqueRequest:", "Critique:", "RevisionRequest:", "Revision:")
 
@@ -100,13 +101,16 @@ def test_the_number_of_turns_is_the_number_of_markers_whatever_they_say(attack):
     }
     for expected, segments in prompts.items():
         ids, _ = encode(tokenizer(), segments)
-        assert markers(ids) == expected, text_of(segments)
+        turns_, brackets = markers(ids)
+        assert turns_ == expected[0], text_of(segments)
+        if expected[1] and attack.strip():  # in turns they mean nothing, and empty replies are never compared
+            assert brackets == expected[1], text_of(segments)
         assert not tokenizer().special_ids & set(ids)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_data_is_readable_again(attack):
-    assert unescape(PAPER.reply(attack).text) == " " + attack.strip()
+    assert PAPER.said.unescape(PAPER.reply(attack).text) == " " + attack.strip()
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -166,7 +170,7 @@ def test_segments_are_tokenised_alone(texts):
 
 
 def test_text_cannot_grow_together_over_a_border():
-    parts = [Segment("\n\n"), Segment("Human:", trusted=False)]
+    parts = [Segment("\n\n"), Segment("Human:", trusted=False, apart=True)]
     assert markers(encode(tokenizer(), parts)[0]) == (0, 0)
     assert markers(tokenizer().encode(text_of(parts))) == (1, 0)
 

@@ -156,20 +156,25 @@ def test_replies_end_at_the_stop_id_or_the_limit(params, config):
         assert short.ended == (first is not None)
 
 
-def test_replies_end_before_a_stop_text(params, config):
-    def spell(ids):
-        return "".join(f"{token}," for token in ids)
+def spell(ids):
+    return "".join(f"{token}," for token in ids)
 
+
+@pytest.mark.parametrize("inside", [0, 1], ids=["between tokens", "inside a token"])
+def test_replies_end_before_a_stop_text(params, config, inside):
     rows = requests(12)
     free = replies(params, config, rows, Sampling(max_new=16, slots=4, chunk=4))
-    stop = spell(free[2].ids[5:7])
+    stop = "," * inside + spell(free[2].ids[5:7])
     settings = Sampling(max_new=16, slots=4, chunk=4, stop_texts=(stop, "never"))
     stopped = replies(params, config, rows, settings, decode=spell)
-    assert len(stopped[2].ids) <= 5 and stopped[2].ended
+    assert stopped[2].ended and len(stopped[2].ids) <= 7
     for long, short in zip(free, stopped, strict=True):
-        at = spell(long.ids).find(stop)
+        said, at = spell(long.ids), spell(long.ids).find(stop)
         assert short.ended == (at >= 0)
-        assert spell(short.ids) == (spell(long.ids) if at < 0 else spell(long.ids)[:at])
+        assert short.text == (said if at < 0 else said[:at])
+        # The ids are those drawn, no more of them than say the text.
+        assert spell(short.ids).startswith(short.text) and short.ids == long.ids[: len(short.ids)]
+        assert not short.ids or len(spell(short.ids[:-1])) < len(short.text)
         assert short.logprobs == long.logprobs[: len(short.ids)]
 
 

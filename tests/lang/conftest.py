@@ -9,7 +9,7 @@ import pytest
 STARTER = """constitution harmless {
   principle violence {
     critique = "Name what is violent." revise = "Rewrite it without violence."
-    compare = "Which reply is less violent?" tags = [safety]
+    compare = "Which reply is less violent?" audit = "Is the reply violent?" tags = [safety]
   }
   principle law { critique = "Name what is illegal." revise = "Make it legal." weight = 2 tags = [safety, law] }
 }
@@ -22,3 +22,17 @@ def world(tmp_path: Path) -> Path:
     (tmp_path / "constitutions").mkdir()
     (tmp_path / "constitutions" / "starter.cai").write_text(STARTER, encoding="utf-8")
     return tmp_path
+
+
+@pytest.fixture
+def folder(world, monkeypatch):
+    """Where the golden pages of mistakes are checked: with the files that they name."""
+    (world / "mine.jsonl").write_text('{"prompt": "Hello"}\n', encoding="utf-8")
+    mixed = 'constitution mixed { principle p { critique = "c" revise = "r" } }\nbase = model("builtin:tiny")\n'
+    (world / "constitutions" / "mixed.cai").write_text(mixed, encoding="utf-8")
+    (world / "wrong.jsonl").write_text("{}\n\nno JSON\n", encoding="utf-8")
+    (world / "lacks.jsonl").write_text('{"form": "comparison", "turns": []}\n', encoding="utf-8")
+    (world / "bloom").mkdir()
+    (world / "bloom" / "config.json").write_text('{"model_type": "bloom"}\n', encoding="utf-8")
+    monkeypatch.chdir(world)
+    return world

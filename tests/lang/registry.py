@@ -115,6 +115,7 @@ def _metric(name: str) -> Signature:
         lambda call: Type(Kind.METRIC),
         _metric_check,
         group="metric",
+        bounds=(0.0, 1.0),
     )
 
 
@@ -164,6 +165,7 @@ def signatures() -> list[Signature]:
             ),
             _sample,
             _sample_check,
+            settings=("mesh", "slots"),
             example="prompts |> sample(model)",
         ),
         Signature(
@@ -178,6 +180,7 @@ def signatures() -> list[Signature]:
             ),
             lambda call: replace(call.types["replies"], kind=Kind.RESPONSES),
             _revise_check,
+            settings=("mesh", "slots"),
         ),
         Signature(
             "finetune",
@@ -193,6 +196,7 @@ def signatures() -> list[Signature]:
                 Param("shuffle", "the rows", value="bool", default=True),
             ),
             _trained("model", "data"),
+            settings=("mesh", "microbatch", "remat"),
             example="replies |> finetune(model)",
         ),
         Signature(
@@ -213,6 +217,7 @@ def signatures() -> list[Signature]:
             ),
             lambda call: Type(Kind.PREFS, lineage=call.types["replies"].lineage),
             _judge_check,
+            settings=("mesh", "slots"),
         ),
         Signature(
             "reward",
@@ -223,6 +228,7 @@ def signatures() -> list[Signature]:
                 Param("epochs", "passes", value="int", default=1, low=1),
             ),
             _reward,
+            settings=("mesh", "microbatch", "remat"),
         ),
         Signature(
             "ppo",
@@ -235,6 +241,7 @@ def signatures() -> list[Signature]:
                 Param("steps", "updates", value="int", default=100, low=1),
             ),
             _trained("model", "reward", "on"),
+            settings=("mesh", "slots", "microbatch", "remat"),
         ),
         Signature(
             "screen",
@@ -262,6 +269,7 @@ def signatures() -> list[Signature]:
             metric,
             _metric_check,
             group="metric",
+            bounds=(0.0, 1.0),
         ),
         Signature("label_accuracy", "Of labels.", (_p("prefs", Kind.PREFS),), metric, group="metric"),
         Signature(
@@ -270,6 +278,7 @@ def signatures() -> list[Signature]:
             (_p("reward", Kind.REWARD_MODEL), _p("prefs", Kind.PREFS)),
             metric,
             group="metric",
+            bounds=(0.0, 1.0),
         ),
         Signature(
             "join",

@@ -51,9 +51,52 @@ def test_a_range_is_a_pair(world):
     assert codes(text.replace("0.4..60%", "0.4"), world) == ["E236"]
 
 
-@pytest.mark.parametrize("value", ["9" * 400, "1e400", "99999999999999999999"])
-def test_numbers_beyond_all_bounds_are_told(value, world):
-    assert codes(BASE + f"r = sample(red, base, seed={value})\n", world) == ["E237"]
+JUDGED = USE + BASE + "r = red.train |> sample(base, n=2) |> judge(harmless, by=base, clamp={})\n"
+
+
+@pytest.mark.parametrize(
+    "knobs, written, found",
+    [
+        ("let low = 0.4 in 0..1\nlet high = 60%\n", "low..high", [0.4, 0.6]),
+        ("let low = 40%\n", "low..0.6", [0.4, 0.6]),
+        ("let high = 1\n", "0 .. high", [0, 1]),
+        ("let same = 0.5\n", "same..same", [0.5, 0.5]),
+    ],
+)
+def test_an_end_of_a_range_may_be_a_knob(knobs, written, found, world):
+    assert param(knobs + JUDGED.format(written), world, "clamp") == found
+
+
+@pytest.mark.parametrize(
+    "knobs, written, code",
+    [
+        ("let low = 0.7\n", "low..0.6", "E258"),
+        ('let low = "x"\n', "low..0.6", "E228"),
+        ("let low = true\n", "low..0.6", "E228"),
+        ("", "base..0.6", "E228"),
+        ("let high = 1e999\n", "0..high", "E121"),
+        ("let high = 2\n", "0..high", "E237"),
+        ("let high = 3k\n", "0%..high", "E238"),
+        ("", "red.train..0.6", "E101"),
+    ],
+)
+def test_ends_of_ranges_that_are_none(knobs, written, code, world):
+    assert codes(knobs + JUDGED.format(written), world) == [code]
+
+
+def test_a_range_can_be_swept_and_set(world):
+    text = "let low = 0.4\nsweep low in [0.1, 0.3]\n" + JUDGED.format("low..0.6")
+    assert [arm.names["r"].values["clamp"] for arm in checked(text, world).arms] == [[0.1, 0.6], [0.3, 0.6]]
+    assert checked(text, world, low="0.2").arms[0].names["r"].values["clamp"] == [0.2, 0.6]
+    assert codes(text, world, low="0.9") == ["E258"]
+    assert codes(JUDGED.format("lo..0.6"), world)[0] == "E200"
+    # The range of a knob is read before any knob has a value.
+    assert "E256" in codes("let a = 0.1\nlet b = 0.2 in a..1\n" + JUDGED.format("a..b"), world)
+
+
+@pytest.mark.parametrize(("value", "code"), [("9" * 400, "E121"), ("1e400", "E121"), ("99999999999999999999", "E237")])
+def test_numbers_beyond_all_bounds_are_told(value, code, world):
+    assert codes(BASE + f"r = sample(red, base, seed={value})\n", world) == [code]
 
 
 def test_a_bare_word_is_the_choice_first_and_a_name_second(world):

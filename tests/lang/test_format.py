@@ -85,7 +85,7 @@ def parsed(text: str):
 
 
 @given(programs())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_meaning_and_comments_stay_and_twice_is_once(text):
     program, comments = parsed(text)
     formatted = format_text(text).text

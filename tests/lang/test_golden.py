@@ -19,17 +19,6 @@ from tests.lang.registry import REGISTRY
 GOLDEN = Path(__file__).with_name("golden")
 
 
-@pytest.fixture
-def folder(world, monkeypatch):
-    (world / "mine.jsonl").write_text('{"prompt": "Hello"}\n', encoding="utf-8")
-    mixed = 'constitution mixed { principle p { critique = "c" revise = "r" } }\nbase = model("builtin:tiny")\n'
-    (world / "constitutions" / "mixed.cai").write_text(mixed, encoding="utf-8")
-    (world / "bloom").mkdir()
-    (world / "bloom" / "config.json").write_text('{"model_type": "bloom"}\n', encoding="utf-8")
-    monkeypatch.chdir(world)
-    return world
-
-
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.cai")), ids=lambda path: path.stem)
 def test_golden(path, folder):
     text = path.read_text(encoding="utf-8")

@@ -178,8 +178,8 @@ def test_a_constitution_is_its_principles_and_fewshots(world):
     plan = plan_of(text.format("kind"), world, fingerprint=lambda path: "contents")
     node = plan.node(plan.names["kind"])
     assert node.stage == "constitution" and node.params["fewshots"] == str(world / "shots.jsonl")
-    principle = {"name": "p", "critique": "What is unkind?", "revise": "Mend it.", "compare": "", "weight": 2.0}
-    assert node.params["principles"] == [{**principle, "tags": ["kind"]}]
+    principle = {"name": "p", "critique": "What is unkind?", "revise": "Mend it.", "compare": "", "audit": ""}
+    assert node.params["principles"] == [{**principle, "weight": 2.0, "tags": ["kind"]}]
     renamed = plan_of(text.replace("constitution kind", "constitution k").format("k"), world, lambda path: "contents")
     assert renamed.names["k"] == node.key
     other = plan_of(text.format("kind"), world, fingerprint=lambda path: "other")
@@ -302,6 +302,25 @@ def test_a_measure_tells_its_other_arguments(world):
     text += "a = harm_rate(base, red.test)\nb = harm_rate(base, by=rm, on=red.test)\n"
     measures = plan_of(text, world).measures
     assert [(m.of, m.on, m.given) for m in measures] == [("base", "red.test", ""), ("base", "red.test", "by=rm")]
+
+
+def test_every_name_of_a_measure_is_kept(world):
+    text = BASE + "a = harm_rate(base, red.test)\nb = harm_rate(base, red.test)\nexpect a < 50%\n"
+    measures = plan_of(text + "expect harm_rate(base, red.test) < 60%\n", world).measures
+    # Two names of one node; where it has a name, the expression in a claim is no third.
+    assert [(m.name, m.expression) for m in measures] == [(name, "harm_rate(base, red.test)") for name in "ab"]
+    assert len({m.key for m in measures}) == 1
+
+
+def test_a_measure_belongs_to_the_swept_values_on_which_it_depends(world):
+    text = BASE + "let s = 0\nlet t = 1\nsweep s in [0, 1]\nsweep t in [1, 0.5]\n"
+    text += "of_both = harm_rate(red.test |> sample(base, temperature=t, seed=s))\n"
+    text += "of_one  = harm_rate(red.test |> sample(base, seed=s))\nof_none = harm_rate(base, red.test)\n"
+    arms = {}
+    for measure in plan_of(text, world).measures:
+        arms.setdefault(measure.name, set()).add(measure.arm)
+    assert arms["of_both"] == {f"s={s}, t={t}" for s in (0, 1) for t in ("1", "0.5")}
+    assert arms["of_one"] == {"s=0", "s=1"} and arms["of_none"] == {""}
 
 
 def test_comments_are_no_part_of_a_claim(world):

@@ -8,6 +8,8 @@ import pytest
 
 from cai_jax.lang import build, syntax
 from cai_jax.lang.assets import find
+from cai_jax.lang.check import check
+from cai_jax.stages import registry
 from tests.lang.registry import checked
 
 BASE = 'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\n'
@@ -97,7 +99,92 @@ def test_fewshots_are_given_once(world):
 
 def test_numbers_are_written_as_the_grammar_says():
     (terminal,) = re.findall(r"^NUMBER: /(.*)/$", (find("grammar") / "cai.lark").read_text("utf-8"), re.MULTILINE)
-    written = "0 12 1_000 1.5 1e5 1E-5 1.5e+3k 5% 16Gi 3e 1. .5 1% 5%% k -1 1__0 e5".split()
+    written = "0 12 1_000 1.5 1e5 1E-5 1.5e+3k 5% 16Gi 3e 1. .5 1% 5%% k -1 1__0 1_ 1_0_0 e5".split()
     matching = [[text for text in written if re.fullmatch(pattern, text)] for pattern in (terminal, build.NUMBER)]
-    assert matching[0] == matching[1] and len(matching[0]) == 12
+    assert matching[0] == matching[1] and len(matching[0]) == 12 and "1_" not in matching[0]
     assert syntax.NUMBER is build.NUMBER
+
+
+def test_a_stray_comma_in_a_constitution_hides_nothing(world):
+    text = """constitution mine {
+  principle one { critique = "c", revise = "r" }
+  principle two { critique = 5, revise = "r" }
+  principle three { crtique = "c" }
+  principle four { }
+  principle one { critique = "c" weight = -1 }
+}
+"""
+    found = sorted(diagnostic.code for diagnostic in checked(text, world).diagnostics)
+    assert found == ["E106", "E106", "E214", "E214", "E215", "E216", "E237"]
+
+
+def test_a_file_that_holds_no_constitutions_is_told_once(world):
+    (world / "rows.jsonl").write_text('{"prompt": "q"}\n' * 16, encoding="utf-8")
+    (found,) = checked('use harmless from "rows.jsonl"\n', world).diagnostics
+    assert found.code == "E217" and found.span.source.path.endswith("p.cai")
+    (world / "half.cai").write_text("constitution harmless { principle p { critique = } }\n", encoding="utf-8")
+    (found,) = checked('use harmless from "half.cai"\n', world).diagnostics
+    assert found.code == "E101" and found.span.source.path.endswith("half.cai")
+
+
+def test_a_binding_without_its_sign_makes_no_unknown_names(world):
+    text = """base = model("builtin:tiny")
+red prompts("builtin:red_team")
+a = red.train |> sample(base)
+b = red.test |> sample(base)
+rate = win_rate(a, b)
+"""
+    assert [diagnostic.code for diagnostic in checked(text, world).diagnostics] == ["E112"]
+
+
+def test_a_used_name_in_an_unclosed_bracket_is_used(world):
+    text = """use harmless from "constitutions/starter.cai"
+base = model("builtin:tiny")
+red = prompts("builtin:red_team")
+mended = red.train |> sample(base) |> revise(harmless, rounds=2
+sl = mended |> finetune(base)
+"""
+    assert [diagnostic.code for diagnostic in checked(text, world).diagnostics] == ["E103"]
+
+
+@pytest.mark.parametrize(
+    "call, hint",
+    [
+        ("sample(red, base, n2)", "write  n=2"),
+        ("sample(red, base, n=2, temperature1)", "write  temperature=1"),
+        ("sample(red, base, n2, temperature=0.5)", "write  n=2"),
+        ("finetune(rest, base, learning_rate1e-3)", "write  learning_rate=1e-3"),
+        ("sample(red, base, temperaturewarm)", "write  temperature=warm"),
+    ],
+)
+def test_an_argument_that_has_lost_its_sign_is_one_mistake(call, hint, world):
+    heated = "let warm = 2\nheated = harm_rate(sample(red, base, temperature=warm))\n"
+    text = f"{BASE}{USES}{heated}harm = harm_rate(rest)\na = {call}\n"
+    found = check(text, world / "p.cai", registry()).diagnostics
+    assert [(each.code, each.hint) for each in found] == [("E231", hint)]
+
+
+def test_a_name_that_only_begins_like_a_parameter_is_a_name(world):
+    text = BASE + "nodel = base\n" + "a = harm_rate(sample(red, nodel))\nb = sample(red, nmodel)\n"
+    assert [diagnostic.code for diagnostic in checked(text, world).diagnostics] == ["E200"]
+
+
+@pytest.mark.parametrize("mark", ["(", ")", "[", "]", "="])
+def test_one_mark_that_is_missing_in_a_program_is_one_mistake(mark):
+    for path in (find("programs") / f"{name}.cai" for name in ("sl", "guard")):
+        text = re.sub("#.*", "", path.read_text("utf-8"))
+        inner = "(?<=[a-z])=(?=[a-z0-9])" if mark == "=" else re.escape(mark)
+        for found in re.finditer(inner, text):
+            said = check(text[: found.start()] + text[found.end() :], path, registry()).diagnostics
+            assert len(said) == 1, text[found.start() - 20 : found.end() + 20]
+
+
+def test_a_second_run_statement_hides_no_mistake(world):
+    text = BASE + USES + "harm = harm_rate(rest)\nlet start = 1\nrun (slots=32)\nrun (seed=start, sed=1)\n"
+    assert [diagnostic.code for diagnostic in checked(text, world).diagnostics] == ["E254", "E255"]
+
+
+def test_an_unclosed_bracket_and_one_that_closes_nothing_do_not_find_each_other(world):
+    text = BASE + "a = sample(red, base, n=2\nb = harm_rate(a)\nc = sample(red, base))\nd = harm_rate(c)\n"
+    found = [(each.code, each.span.source.position(each.span.start)[0]) for each in checked(text, world).diagnostics]
+    assert found == [("E103", 3), ("E104", 5)]

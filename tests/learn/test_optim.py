@@ -54,6 +54,15 @@ def test_adam_with_clip_is_torchs():
         np.testing.assert_allclose(params[name], theirs[name].detach(), atol=1e-6)
 
 
+@pytest.mark.parametrize(("weight", "norm"), [(1.0, 1.0), (1.8, 1.8), (0.2, 0.2), (6.0, 5.0), (0.0, 0.0)])
+def test_gradients_are_clipped_to_a_norm_that_goes_with_the_weight_of_their_batch(weight, norm):
+    chain, params = optimizer(Optim(1.0, clip=1.0, b1=0.9)), {"x": jnp.zeros(2)}
+    grads = {"x": jnp.array([3.0, 4.0]) * (weight > 0)}  # of norm 5
+    _, opt_state = chain.update(grads, chain.init(params), params, weight=weight)
+    # Adam's first moment is a tenth of the first gradient that it sees.
+    assert float(optax.tree.norm(optax.tree.get(opt_state, "mu"))) == pytest.approx(0.1 * norm)
+
+
 def test_muon_orthogonalises_layer_matrices_and_leaves_the_rest_to_adam():
     whole = toy.params()
     params = {name: whole[name] for name in ("embed", "final_norm")}

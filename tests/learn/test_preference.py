@@ -3,6 +3,7 @@
 import chex
 import jax
 import numpy as np
+import optax
 import pytest
 import torch
 
@@ -13,8 +14,8 @@ from tests.learn import toy
 
 SETTINGS = preference.Preference(optim.Optim(1e-2))
 STEP = preference.make_step(toy.CONFIG, SETTINGS)
-# Two shapes of batch occur below, so the step may be traced twice, however often it is called.
-JITTED = jax.jit(chex.assert_max_traces(STEP, n=2), donate_argnums=0)
+# Five shapes of batch occur below, so the step may be traced as often, however often it is called.
+JITTED = jax.jit(chex.assert_max_traces(STEP, n=5), donate_argnums=0)
 
 
 @jax.jit
@@ -46,7 +47,8 @@ def test_metrics_are_those_of_the_scores():
         torch.tensor(margin), torch.tensor(p), reduction="none"
     ).numpy()
     _, metrics = JITTED(start(), batch)
-    assert metrics["loss"] == pytest.approx(np.average(each, weights=weights), rel=1e-5)
+    # Weighted pairs are added up and divided by their number, not by their weight.
+    assert metrics["loss"] == pytest.approx((each * weights).sum() / (weights > 0).sum(), rel=1e-5)
     decided = weights * (p != 0.5)
     assert metrics["accuracy"] == pytest.approx(np.average((margin > 0) == (p > 0.5), weights=decided))
     assert metrics["margin"] == pytest.approx(np.average(abs(margin), weights=weights), rel=1e-5)
@@ -59,6 +61,40 @@ def test_metrics_are_those_of_the_scores():
 def test_accumulation_is_the_large_batch():
     batch = toy.pairs(2, 3)
     chex.assert_trees_all_close(JITTED(start(), batch), JITTED(start(), toy.joined(batch)), atol=2e-6)
+
+
+def test_a_weight_counts_in_a_batch_of_one():
+    batch = {name: x[:, 1:2] for name, x in toy.pairs(1, 3).items()}
+    found = []
+    for weight in (0.2, 1.0, 1.8):
+        batch["weights"] = np.full((1, 1), weight, np.float32)
+        found.append(float(JITTED(start(), batch)[1]["loss"]))
+    np.testing.assert_allclose(found, np.array([0.2, 1.0, 1.8]) * found[1], rtol=1e-5)
+
+
+def test_a_weight_counts_in_a_batch_of_one_whose_gradient_is_clipped():
+    step = jax.jit(preference.make_step(toy.CONFIG, preference.Preference(optim.Optim(1e-2, clip=1e-3, b1=0.9))))
+    batch = {name: x[:, 1:2] for name, x in toy.pairs(1, 3).items()} | {"p": np.ones((1, 1), np.float32)}
+    for weight in (0.2, 1.0, 1.8):
+        state, _ = step(start(), batch | {"weights": np.full((1, 1), weight, np.float32)})
+        # Adam's first moment is a tenth of the first gradient that it sees.
+        assert float(optax.tree.norm(optax.tree.get(state.opt_state, "mu"))) == pytest.approx(1e-4 * weight, rel=1e-4)
+
+
+def test_filler_changes_nothing():
+    batch = toy.pairs(1, 3)
+    more = {name: np.concatenate([x, np.zeros_like(x)], axis=1) for name, x in batch.items()}
+    chex.assert_trees_all_close(JITTED(start(), more), JITTED(start(), batch), atol=2e-6)
+
+
+def test_scores_that_are_equal_are_half_right():
+    batch = toy.pairs(1, 3)
+    batch["tokens"][:, :, 1], batch["lengths"][:, :, 1] = batch["tokens"][:, :, 0], batch["lengths"][:, :, 0]
+    batch["weights"][:], batch["p"][0] = 1.0, [0.0, 1.0, 0.9]
+    _, metrics = JITTED(start(), batch)
+    assert metrics["accuracy"] == 0.5 and metrics["margin"] == 0
+    batch["p"][0] = 0.5  # no label, nothing to be right about
+    assert JITTED(start(), batch)[1]["accuracy"] == 0
 
 
 def test_swapping_the_replies_and_the_label_changes_nothing():

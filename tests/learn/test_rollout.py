@@ -1,4 +1,4 @@
-"""From a rollout to PPO's batch: by hand, and against NumPy written from METHOD.md §4."""
+"""From a rollout to PPO's batch: by hand, and against NumPy."""
 
 from dataclasses import replace
 

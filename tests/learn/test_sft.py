@@ -16,8 +16,8 @@ from tests.learn import toy
 
 SETTINGS = sft.SFT(optim.Optim(1e-2, warmup=1), chunk=4)
 STEP = sft.make_step(toy.CONFIG, SETTINGS)
-# Two shapes of batch occur below, so the step may be traced twice, however often it is called.
-JITTED = jax.jit(chex.assert_max_traces(STEP, n=2), donate_argnums=0)
+# Three shapes of batch occur below, so the step may be traced as often, however often it is called.
+JITTED = jax.jit(chex.assert_max_traces(STEP, n=3), donate_argnums=0)
 
 
 def start(params=None):
@@ -41,7 +41,18 @@ def test_loss_is_torchs_cross_entropy_over_trained_tokens():
     counted = counted[:, 1:].reshape(-1)
     _, metrics = JITTED(start(), batch)
     assert metrics["weight"] == pytest.approx(counted.sum())
-    assert metrics["loss"] == pytest.approx(np.average(each.numpy(), weights=counted), rel=1e-5)
+    # Weighted tokens are added up and divided by their number, not by their weight.
+    assert metrics["loss"] == pytest.approx((each.numpy() * counted).sum() / (counted > 0).sum(), rel=1e-5)
+
+
+def test_a_weight_counts_in_a_batch_of_its_own_and_filler_does_not():
+    batch = toy.documents(2, 3)
+    light, heavy = ({**batch, "weights": (batch["weights"] > 0) * np.float32(weight)} for weight in (0.2, 1.8))
+    losses = [float(JITTED(start(), each)[1]["loss"]) for each in (light, heavy)]
+    assert losses[1] == pytest.approx(9 * losses[0], rel=1e-5)
+    joined = toy.joined(batch)
+    more = {name: np.concatenate([x, np.zeros_like(x)], axis=1) for name, x in joined.items()}
+    chex.assert_trees_all_close(JITTED(start(), more), JITTED(start(), joined), atol=2e-6)
 
 
 def test_accumulation_is_the_large_batch():

@@ -1,12 +1,17 @@
 """Shapes in and out of config.json."""
 
+import math
+import os
+import random
 import subprocess
 import sys
+import time
 
 import pytest
 
-from cai_jax.models.config import Config, ModelError, parameters
+from cai_jax.models.config import Config, ModelError, parameters, read_json
 from cai_jax.models.shapes import SHAPES
+from tests.support import published
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -55,3 +60,82 @@ def test_a_missing_field_is_named():
 def test_shapes_need_no_jax():
     code = "import sys, cai_jax.models.shapes; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+HOSTILE = (
+    None, True, False, -1, 0, 1, 3, 2**31, 10**400, 0.0, -0.5, 0.3, 1e-320, 1e300, math.inf, math.nan, "", "x", "8",
+    [], [1], [None], ["x"], [-1, 2], [[[[1]]]], {}, {"a": 1}, {"rope_type": "linear"}, {"factor": math.nan},
+    {"full_attention": [1]}, {"sliding_attention": {"rope_type": "linear", "factor": 2.0}},
+)  # fmt: skip
+
+
+def mutants(values):
+    """Every field left out, and replaced by every hostile value; also those within fields."""
+    for key, old in values.items():
+        yield {name: value for name, value in values.items() if name != key}
+        yield from ({**values, key: value} for value in HOSTILE)
+        if isinstance(old, dict):
+            yield from ({**values, key: inner} for inner in mutants(old))
+    extra = ("rope_parameters", "rope_scaling", "layer_types", "sliding_window", "use_sliding_window", "score_offset")
+    extra += ("max_window_layers", "sliding_window_pattern", "partial_rotary_factor", "quantization_config")
+    yield from ({**values, key: value} for key in extra if key not in values for value in HOSTILE)
+
+
+@pytest.mark.parametrize("name", published.CONFIGS)
+def test_a_config_of_any_content_is_a_decoder_or_an_error(name):
+    rng = random.Random(name)
+    first = list(mutants(published.CONFIGS[name]))
+    twice = [rng.choice(list(mutants(rng.choice(first)))) for _ in range(20)]
+    decoders = 0
+    for values in [*first, *twice, {}]:
+        begun = time.process_time()
+        try:
+            config = Config.from_hf(values)
+        except ModelError as error:
+            assert "config.json" in str(error) or error.hint or "heads" in str(error) or "windows" in str(error), error
+        else:
+            decoders += 1
+            assert parameters(config) > 0 and config.period >= 1 and hash(config) is not None
+            assert config.layers <= 1000 and config.vocab_size > 0
+            assert all(isinstance(number, int) and number >= 0 for number in config.eos_ids)
+            try:
+                assert Config.from_hf(config.to_hf()) == config
+            except ModelError as error:
+                assert "has no place for" in str(error)
+        assert time.process_time() - begun < 1
+    assert 20 < decoders < len(first)
+
+
+def test_json_of_any_content_is_an_object_or_an_error(tmp_path):
+    file = tmp_path / "config.json"
+    for text in (b"", b"\xff\xfe", b"[" * 100_000, b'{"a": ' + b"9" * 10_000 + b"}", b"[1]", b"null", b'"x"', b"{"):
+        file.write_bytes(text)
+        with pytest.raises(ModelError, match="config.json (is not valid JSON|holds no JSON object)"):
+            read_json(file)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(ModelError, match="config.json is no regular file"):
+        read_json(file)
+    with pytest.raises(ModelError, match="is no regular file|cannot be read"):
+        read_json(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"attention_factor": 1.2}, "scaling 'longrope' with 'attention_factor'; that is not supported"),
+        ({"short_factor": [1.0]}, "short_factor of another length than 4"),
+        ({"long_factor": [1.0, 2.0, 3.0, -4.0]}, "long_factor with -4.0; it is a number above 0"),
+    ],
+)
+def test_a_stretch_that_would_be_another_is_refused(changes, message):
+    values = published.CONFIGS["microsoft/Phi-3-mini-128k-instruct"]
+    with pytest.raises(ModelError, match=message):
+        Config.from_hf({**values, "rope_scaling": {**values["rope_scaling"], **changes}})
+
+
+def test_a_part_of_rotary_channels_is_refused_where_a_family_has_none():
+    values = published.CONFIGS["TinyLlama/TinyLlama-1.1B-Chat-v1.0"]
+    for changes in ({"partial_rotary_factor": 0.5}, {"rope_parameters": {"partial_rotary_factor": 0.5}}):
+        with pytest.raises(ModelError, match="sets partial_rotary_factor; only 1 is supported"):
+            Config.from_hf(values | changes)

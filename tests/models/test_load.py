@@ -20,7 +20,7 @@ def cached(directory, tmp_path, monkeypatch):
     (folder / "refs" / "main").write_text("abc")
     (folder / "snapshots").mkdir()
     (folder / "snapshots" / "abc").symlink_to(directory, target_is_directory=True)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
 
 
 def test_a_folder_and_both_ways_to_name_the_cache(cached, directory):

@@ -1,6 +1,7 @@
 """Adapters in peft's files: what peft makes of ours, and we of peft's."""
 
 import json
+import re
 from dataclasses import replace
 
 import chex
@@ -15,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from cai_jax.models import checkpoint as checkpoints
 from cai_jax.models import decoder, heads, lora
 from cai_jax.models.config import ModelError
-from cai_jax.models.locate import base_of
+from cai_jax.models.locate import base_of, bases, described
 from tests.support import families, llama
 
 # peft asks this transformers in a way that it is about to forget.
@@ -133,6 +134,12 @@ def change(path, make):
     save_file(tensors, path / "adapter_model.safetensors")
 
 
+def cut(path):
+    file = path / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-4])
+
+
+H = "base_model.model.score.weight"
 Q = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
 BREAKAGES = {
     "no weights": (lambda path: (path / "adapter_model.safetensors").unlink(), "does not exist, but adapter_config"),
@@ -140,6 +147,23 @@ BREAKAGES = {
     "base not here": (lambda path: edit(path, base_model_name_or_path="org/gone"), "its base org/gone is not on this"),
     "another kind": (lambda path: edit(path, peft_type="IA3"), "of the type 'IA3'; supported: LORA"),
     "magnitudes": (lambda path: edit(path, use_dora=True), "sets use_dora; merge it into its base"),
+    "quantised": (lambda path: edit(path, use_qalora=True), "sets use_qalora; merge it into its base"),
+    "a feature of the future": (lambda path: edit(path, new_config={"a": 1}), "sets new_config; merge it"),
+    "a base that is no name": (lambda path: edit(path, base_model_name_or_path=[1]), "names no base"),
+    "its own base": (lambda path: edit(path, base_model_name_or_path="."), "stands on itself"),
+    "a scale that is text": (lambda path: edit(path, lora_alpha="x"), "lora_alpha or alpha_pattern that is none"),
+    "an infinite scale": (lambda path: edit(path, lora_alpha=1e999), "has the scale inf for model.layers.0"),
+    "a pattern that is none": (lambda path: edit(path, alpha_pattern={"(": 2}), "alpha_pattern that is none"),
+    "a list of patterns": (lambda path: edit(path, alpha_pattern=["q_proj"]), "alpha_pattern that is none"),
+    "a bias": (
+        lambda path: change(path, lambda found: found.update({Q.replace("lora_A.weight", "bias"): np.zeros(32)})),
+        r"holds model\.layers\.0\.self_attn\.q_proj\.bias, which is no adapter",
+    ),
+    "a head of two scores": (
+        lambda path: change(path, lambda found: found.update({H: np.zeros((2, 32), np.float32)})),
+        "score.weight is no head of one score",
+    ),
+    "not sound": (lambda path: cut(path), "adapter_model.safetensors is cut off or damaged"),
     "half of it": (lambda path: change(path, lambda found: found.pop(Q)), "adapter of model.layers.0.self_attn.q_proj"),
     "another width": (
         lambda path: change(path, lambda found: found.update({Q: np.zeros((3, 8), np.float32)})),
@@ -150,6 +174,58 @@ BREAKAGES = {
         "holds lora_embedding_A, which is no adapter of a linear layer",
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "start", ["pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga", "mica", "new", 1, []]
+)
+def test_a_start_that_changes_the_base_is_refused_by_name(saved, start):
+    edit(saved, init_lora_weights=start)
+    said = f"init_lora_weights .*{re.escape(str(start))}.*, which changes the base; save it as plain LoRA"
+    with pytest.raises(ModelError, match=said):
+        checkpoints.load(saved)
+
+
+# peft says so while it loads how the adapter began, to convert it.
+@pytest.mark.filterwarnings("ignore:.*changes the base weights of the model:UserWarning")
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_what_peft_makes_of_such_a_start_is_refused_until_it_is_converted(base, tmp_path, start):
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(base)
+    settings = {"r": 4, "lora_alpha": 4, "target_modules": ["q_proj", "down_proj"], "task_type": "CAUSAL_LM"}
+    adapted = peft.get_peft_model(theirs, peft.LoraConfig(init_lora_weights=start, **settings))
+    adapted.peft_config["default"].init_lora_weights = True
+    adapted.save_pretrained(tmp_path / "start")
+    adapted.peft_config["default"].init_lora_weights = start
+    torch.manual_seed(1)
+    with torch.no_grad():  # as training would
+        for name, weight in adapted.named_parameters():
+            if "lora_" in name:
+                weight.add_(0.1 * torch.randn_like(weight))
+    adapted.save_pretrained(tmp_path / "raw")
+    with pytest.raises(ModelError, match=f"init_lora_weights '{start}', which changes the base"):
+        checkpoints.load(tmp_path / "raw")
+    adapted.save_pretrained(tmp_path / "plain", path_initial_model_for_weight_conversion=str(tmp_path / "start"))
+    ours = checkpoints.load(tmp_path / "plain")
+    np.testing.assert_allclose(ours.logits(IDS), families.logits(adapted.eval(), IDS), atol=1e-3)
+
+
+@pytest.mark.parametrize("start", [True, False, None, "gaussian", "eva", "orthogonal"])
+def test_a_start_that_leaves_the_base_alone_loads(saved, start):
+    wanted = checkpoints.load(saved).params
+    edit(saved, init_lora_weights=start)
+    chex.assert_trees_all_equal(checkpoints.load(saved).params, wanted)
+
+
+def test_adapters_on_adapters_down_to_whole_weights(base, saved, tmp_path):
+    checkpoints.save_adapter(replace(on_top(checkpoints.load(base), seed=7), base=saved), tmp_path / "second")
+    assert bases(tmp_path / "second") == [saved.resolve(), base.resolve()]
+    assert bases(base) == [] and described(tmp_path / "second") == tmp_path / "second"
+    (tmp_path / "second" / "config.json").unlink()
+    (saved / "config.json").unlink()
+    assert described(tmp_path / "second") == base.resolve()
+    edit(saved, base_model_name_or_path=str(tmp_path / "second"))
+    with pytest.raises(ModelError, match="is an adapter that stands on itself"):
+        bases(tmp_path / "second")
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)

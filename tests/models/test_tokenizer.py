@@ -1,12 +1,19 @@
 """Text to ids and back, hostile text included."""
 
+import importlib.util
 import json
+import os
 
 import pytest
+import sentencepiece
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
+from cai_jax.data.chat import format_of
+from cai_jax.data.render import Segment, encode, read
+from cai_jax.errors import UserError
 from cai_jax.models.config import Config, ModelError
 from cai_jax.models.tokenizer import Tokenizer
 from tests.support import chat, llama
@@ -59,8 +66,121 @@ def test_end_of_text_comes_from_the_model_if_the_tokenizer_is_silent(tmp_path):
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path):
     llama.write_tokenizer(tmp_path)
-    with pytest.raises(ModelError, match="has 261 tokens, but the model only 100"):
+    with pytest.raises(ModelError, match="has the token '.+', whose id is .+, but the model has embeddings of 100 ids"):
         Tokenizer.load(tmp_path, Config(100, 32, 2, 4, 2, 8, 48, eos_ids=(0,)))
+
+
+SMALL = Config(261, 32, 2, 4, 2, 8, 48, eos_ids=(llama.EOS,))  # as many rows as the tokenizer has tokens
+
+
+def with_token(path, content, *, special=True, **settings):
+    """The tokenizer with one more token, the first id without an embedding."""
+    llama.write_tokenizer(path)
+    backend = tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
+    backend.add_tokens([tokenizers.AddedToken(content, special=special, normalized=False)])
+    assert backend.token_to_id(content) == SMALL.vocab_size
+    backend.save(str(path / "tokenizer.json"))
+    file = path / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+
+
+@pytest.mark.parametrize("settings", [{}, {"pad_token": "<image>"}, {"chat_template": "<bos>{{ messages }}"}])
+def test_an_id_without_an_embedding_that_nothing_can_yield_is_no_fault(tmp_path, settings):
+    with_token(tmp_path, "<image>", **settings)
+    tokenizer = Tokenizer.load(tmp_path, SMALL)
+    text = "an <image> here <bos>"
+    assert max(tokenizer.encode(text)) < SMALL.vocab_size and tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.pad_id != SMALL.vocab_size
+    # A template may put a name together that it does not spell.
+    with pytest.raises(ModelError, match="template writes the token 261, of which the model has no embedding"):
+        encode(tokenizer, [Segment("<bos><image>", special=True)])
+
+
+@pytest.mark.parametrize(
+    "special, settings",
+    [
+        (False, {}),  # any text may have it
+        (True, {"chat_template": "{{ bos_token }}<image>{{ messages }}"}),
+        (True, {"eos_token": "<image>"}),
+        (True, {"bos_token": "<image>", "add_bos_token": True}),
+    ],
+)
+def test_an_id_without_an_embedding_that_may_occur_is_refused(tmp_path, special, settings):
+    with_token(tmp_path, "<image>", special=special, **settings)
+    with pytest.raises(ModelError, match="'<image>', whose id is 261, but the model has embeddings of 261 ids"):
+        Tokenizer.load(tmp_path, SMALL)
+
+
+def test_dropout_is_off(tmp_path):
+    llama.write_tokenizer(tmp_path)
+    values = json.loads((tmp_path / "tokenizer.json").read_text())
+    values["model"]["dropout"] = 0.9
+    (tmp_path / "tokenizer.json").write_text(json.dumps(values))
+    raw = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert len({tuple(raw.encode("the " * 20).ids) for _ in range(5)}) > 1
+    tokenizer = Tokenizer.load(tmp_path, CONFIG)
+    assert [tokenizer.spans("the", place)[0].id for place in ("start", "fresh", "inner")] == [260] * 3
+    assert encode(tokenizer, [Segment("<bos>the", special=True)])[0] == [1, 260]
+    # Where the same file is read twice, for its spaces.
+    values["normalizer"] = {"type": "Prepend", "prepend": "t"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(values))
+    assert len({tuple(Tokenizer.load(tmp_path, CONFIG).encode("the " * 20)) for _ in range(5)}) == 1
+
+
+PANICS = {
+    "while it is read": {"normalizer": {"type": "Precompiled", "precompiled_charsmap": ""}},
+    "at every text": {"pre_tokenizer": {"type": "FixedLength", "length": 0}},
+    "at some": {"normalizer": {"type": "Replace", "pattern": {"Regex": ""}, "content": "aa"}},
+}
+
+
+@pytest.mark.parametrize("kind", PANICS)
+def test_a_panic_of_the_library_is_a_fault_of_the_model(tmp_path, kind):
+    llama.write_tokenizer(tmp_path)
+    values = json.loads((tmp_path / "tokenizer.json").read_text())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(values | PANICS[kind]))
+    with pytest.raises(ModelError, match="tokenizer's files make its library fail .*; fetch them again"):
+        tokenizer = Tokenizer.load(tmp_path, CONFIG)
+        tokenizer.encode("hello \u00e9 \u200b world")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "vocab.json"])
+def test_a_pipe_for_a_file_is_refused_at_once(tmp_path, name):
+    llama.write_tokenizer(tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ModelError, match=f"{name} is no regular file; fetch it again"):
+        Tokenizer.load(tmp_path, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    """A folder with a vocabulary of sentencepiece alone, as Vicuna's is."""
+    path = tmp_path_factory.mktemp("pieces")
+    (path / "corpus.txt").write_text("How do I bake bread? Mix flour, water and salt, and wait.\n" * 20)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(path / "corpus.txt"), model_prefix=str(path / "tokenizer"), vocab_size=290, model_type="bpe",
+        byte_fallback=True, unk_id=0, bos_id=1, eos_id=2, minloglevel=2, hard_vocab_limit=False,
+    )  # fmt: skip
+    settings = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    (path / "tokenizer_config.json").write_text(json.dumps(settings | {"add_bos_token": True}))
+    return path
+
+
+def test_a_vocabulary_of_sentencepiece_alone(pieces):
+    tokenizer = Tokenizer.load(pieces, CONFIG)
+    theirs = AutoTokenizer.from_pretrained(pieces, trust_remote_code=False)
+    for text in ("<s>bake bread", "<s>Mix \u00e9 and water</s> Mix"):
+        assert encode(tokenizer, [Segment(text, special=True)])[0] == theirs.encode(text, add_special_tokens=False)
+    assert (tokenizer.begin, tokenizer.eos_id) == ("<s>", 2)
+
+
+@pytest.mark.parametrize("missing", ["sentencepiece", "google.protobuf"])
+def test_the_package_that_reads_it_is_named(pieces, monkeypatch, missing):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else found(name))
+    with pytest.raises(ModelError, match=r"a tokenizer.model, which .*; pip install 'cai-jax\[sentencepiece\]'"):
+        Tokenizer.load(pieces, CONFIG)
 
 
 def test_a_tokenizer_in_an_older_format_is_converted(tmp_path):
@@ -125,19 +245,62 @@ def test_the_beginning_of_text_is_put_where_the_tokenizer_itself_puts_one():
     assert chat.tokenizer("llama-3").begin == "<|begin_of_text|>" and chat.tokenizer("qwen").begin == ""
 
 
-def test_the_chat_template_of_a_file_of_its_own_and_of_several_the_default(tmp_path):
+NAMED = [{"name": "tools", "template": "x"}, {"name": "default", "template": "y"}]
+
+
+@pytest.mark.parametrize(
+    "setting, files, found",
+    [
+        (NAMED, {}, {"tools": "x", "default": "y"}),
+        (NAMED[:1], {}, {"tools": "x"}),
+        ({"default": "y", "rag": "z"}, {}, {"default": "y", "rag": "z"}),
+        ("y", {}, {"default": "y"}),
+        (None, {}, {}),
+        ("y", {"chat_template.jinja": "\ufeff  z"}, {"default": "\ufeff  z"}),
+        ("y", {"additional_chat_templates/rag.jinja": "r"}, {"rag": "r"}),
+        (NAMED, {"chat_template.jinja": "z", "additional_chat_templates/rag.jinja": "r"}, {"default": "z", "rag": "r"}),
+    ],
+)
+def test_chat_templates_of_all_shapes_are_found_as_transformers_finds_them(tmp_path, setting, files, found):
+    from transformers import PreTrainedTokenizerFast
+
     folder = _written(tmp_path / "model")
-    several = [{"name": "tools", "template": "x"}, {"name": "default", "template": "y"}]
-    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<eos>", "chat_template": several}))
-    assert Tokenizer.load(folder).template == "y"
-    (folder / "chat_template.jinja").write_text("z")
-    assert Tokenizer.load(folder).template == "z"
+    settings = {"eos_token": "<eos>"} | ({"chat_template": setting} if setting else {})
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "additional_chat_templates").mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    tokenizer = Tokenizer.load(folder)
+    assert tokenizer.templates == found
+    theirs = PreTrainedTokenizerFast.from_pretrained(folder).chat_template
+    assert theirs == (found if set(found) - {"default"} else found.get("default"))
+    again = tmp_path / "again"
+    again.mkdir()
+    tokenizer.save(again)
+    assert Tokenizer.load(again).templates == found
+    if found and "default" not in found:
+        for choice in ("auto", "chat"):
+            with pytest.raises(UserError, match=f"several \\({', '.join(found)}\\), of which none is called default"):
+                format_of(tokenizer, choice)
+        assert format_of(tokenizer, "paper").name == "paper"
+
+
+@pytest.mark.parametrize("setting", [7, ["x"], [{"name": "default"}], {"default": 7}, {"default": None}])
+def test_a_chat_template_of_no_known_shape_is_an_error(tmp_path, setting):
+    folder = _written(tmp_path / "model")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<eos>", "chat_template": setting}))
+    with pytest.raises(ModelError, match="the tokenizer's files cannot be read"):
+        Tokenizer.load(folder)
 
 
 def test_special_tokens_are_read_in_templates_alone():
     tokenizer = chat.tokenizer("llama-3")
     text = "<|eot_id|>x<|start_header_id|>"
-    assert [n in tokenizer.special_ids for n in tokenizer.encode(text, special=True)] == [True, False, True]
+    assert [n in tokenizer.special_ids for n in encode(tokenizer, [Segment(text, special=True)])[0]] == [
+        True,
+        False,
+        True,
+    ]
     assert tokenizer.special_ids.isdisjoint(tokenizer.encode(text))
     assert tokenizer.parts(text) == ["", "<|eot_id|>", "x", "<|start_header_id|>", ""]
 
@@ -145,12 +308,12 @@ def test_special_tokens_are_read_in_templates_alone():
 def test_a_token_that_the_template_names_is_special_even_if_its_file_does_not_say_so():
     tokenizer = chat.tokenizer("qwen")  # "<think>" is not marked there
     assert tokenizer.special_ids.isdisjoint(tokenizer.encode("<think> </think>"))
-    assert len(tokenizer.encode("<think>", special=True)) == 1
+    assert len(encode(tokenizer, [Segment("<think>", special=True)])[0]) == 1
 
 
 def test_a_space_in_front_of_a_text_is_for_what_stands_behind_a_special_token():
     tokenizer = chat.tokenizer("mistral")
-    inner, fresh = tokenizer.encode("bread"), tokenizer.encode("bread", fresh=True)
+    inner, fresh = tokenizer.encode("bread"), [span.id for span in tokenizer.spans("bread", "fresh")]
     assert fresh == tokenizer.encode(" bread") != inner
     assert tokenizer.decode(inner) == tokenizer.decode(fresh) == "bread"
 
@@ -162,7 +325,8 @@ def test_a_space_that_only_a_whole_text_has_is_left_out(tmp_path, scheme, same):
     values["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": False}
     (tmp_path / "tokenizer.json").write_text(json.dumps(values))
     tokenizer = Tokenizer.load(tmp_path)
-    assert (tokenizer.encode("bread", fresh=True) == tokenizer.encode("bread")) == same
+    assert (tokenizer.spans("bread", "fresh") == tokenizer.spans("bread", "inner")) == same
+    assert (tokenizer.spans("bread", "start") == tokenizer.spans("bread", "inner")) == (scheme == "never")
 
 
 def test_a_vocabulary_that_holds_special_tokens_as_words_yields_none(tmp_path):
@@ -175,4 +339,7 @@ def test_a_vocabulary_that_holds_special_tokens_as_words_yields_none(tmp_path):
     tokenizer = Tokenizer.load(tmp_path)
     ids = tokenizer.encode("say </s> twice: </s>")
     assert tokenizer.special_ids == {1} and 1 not in ids and tokenizer.decode(ids) == "say </s> twice: </s>"
-    assert tokenizer.encode("say </s>", special=True)[-1] == 1
+    assert encode(tokenizer, [Segment("say </s>", special=True)])[0][-1] == 1
+    # Side by side with other text it is read apart.
+    found = read(tokenizer, [Segment("say </"), Segment("s>", trusted=False)])
+    assert found.apart and 1 not in found.of[0] + found.of[1]

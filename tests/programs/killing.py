@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cai_jax.runs import leases
-from cai_jax.runs.cache import LEASE, NODE
+from cai_jax.runs.cache import DONE, LEASE, NODE
 from tests.programs import running
 
 
@@ -41,7 +41,7 @@ def waited(process: subprocess.Popen, ready: Callable[[], Any], seconds: float =
 
 
 def made(out: Path) -> Iterator[tuple[str, bytes]]:
-    """Everything that the nodes are made of; node.json, which says when, is left out."""
+    """Everything that the nodes are made of; node.json, which says when, and DONE with its hash are left out."""
     for path in sorted((out / "cache").rglob("*")):
-        if path.is_file() and path.name != NODE and path.parent != out / "cache":
+        if path.is_file() and path.name not in (NODE, DONE) and path.parent != out / "cache":
             yield str(path.relative_to(out)), path.read_bytes()

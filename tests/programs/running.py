@@ -43,7 +43,7 @@ class Run:
 
     def metric(self, name: str, of: str, on: str = "") -> dict[str, Any]:
         """A metric by its stage, what was measured, and on what."""
-        (found,) = [m for m in self.shown["metrics"] if (m["name"], m["of"], m["on"]) == (name, of, on)]
+        (found,) = [m for m in self.shown["metrics"] if (m["metric"], m["of"], m["on"]) == (name, of, on)]
         return found
 
     @property

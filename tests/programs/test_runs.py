@@ -33,7 +33,7 @@ def test_it_runs_to_its_end(program, words, metrics, out):
     run = running.run(ROOT / "programs" / f"{program}.cai", out, "--limit", "32", *words, codes=(0, 1))
     told(f"{program}: {run.wall:.0f} s, {run.cpu:.0f} s of CPU, {run.shown['expectations']}")
     assert run.shown["status"] in ("ok", "expectation failed")
-    assert {metric["name"] for metric in run.shown["metrics"]} == metrics
+    assert {metric["metric"] for metric in run.shown["metrics"]} == metrics
     assert all(0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1 for metric in run.shown["metrics"])
     texts = [claim["text"] for claim in run.shown["expectations"]]
     assert len(texts) == (ROOT / "programs" / f"{program}.cai").read_text("utf-8").count("\nexpect ")

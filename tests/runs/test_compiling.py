@@ -162,9 +162,9 @@ def test_without_the_tpu_compiler_the_extra_is_named(tmp_path):
 def test_what_a_flow_runs_is_described(tmp_path):
     program = assets.find("programs") / "guard.cai"
     checked = programs.checked(program, program.read_bytes(), (), registry())
-    plan = programs.planned(checked, registry(), tmp_path, None, None)
+    plan = programs.planned(checked, registry(), None, None)
     labels = [label for label, _ in compiling.described(plan, registry(), 32)]
-    assert {"sample", "screen", "revise"} <= {*labels}
+    assert {"sample", "screen", "revise"} <= {label.partition("(")[0] for label in labels}
 
 
 def test_a_model_of_unknown_shape_is_asked_for(tmp_path):

@@ -53,13 +53,16 @@ def test_a_finished_node_keeps_no_checkpoints_and_no_lease(tmp_path):
     assert names == {"node.json", "DONE", "metrics.jsonl", "hf"}
 
 
-@pytest.mark.parametrize(("at", "name"), [(1, "part-00002.jsonl"), (1, "part-00000.jsonl"), (2, "hf/weights.json")])
+@pytest.mark.parametrize(
+    ("at", "name"),
+    [(1, "part-00002-*"), (1, "part-00000-*"), (2, "hf/weights.json"), (1, "node.json"), (2, "node.json")],
+)
 @pytest.mark.parametrize("text", [None, "[]\n"])
 def test_a_node_that_has_lost_a_file_is_made_anew(at, name, text, tmp_path):
     nodes = toy.pipeline()
     toy.executor(tmp_path).run(nodes)
     before = toy.contents(tmp_path, nodes)
-    file = tmp_path / "cache" / nodes[at].key / name
+    (file,) = (tmp_path / "cache" / nodes[at].key).glob(name)
     file.unlink() if text is None else file.write_text(text)
     again = toy.executor(tmp_path).run(nodes)
     assert [outcome.cached for outcome in again.values()] == [i != at for i in range(4)]
@@ -94,8 +97,8 @@ def test_parts_with_a_gap_are_not_gone_on_from(tmp_path):
     nodes = toy.pipeline()
     toy.executor(tmp_path).run(nodes)
     before = toy.contents(tmp_path, nodes)
-    for name in ("DONE", "part-00000.jsonl"):
-        (tmp_path / "cache" / nodes[1].key / name).unlink()
+    for name in ("DONE", "part-00000-*"):
+        next((tmp_path / "cache" / nodes[1].key).glob(name)).unlink()
     toy.executor(tmp_path).run(nodes)
     assert toy.contents(tmp_path, nodes) == before
 
@@ -168,7 +171,7 @@ def test_a_killed_run_goes_on_from_the_last_batch_and_checkpoint(tmp_path):
     nodes = toy.pipeline(n=24, steps=18, pause=0.02)
     process = start(tmp_path, 0.02)
     parts = tmp_path / "cache" / nodes[1].key
-    while not (parts / "part-00001.jsonl").exists():
+    while not list(parts.glob("part-00001-*")):
         time.sleep(0.01)
     process.kill()
     process.communicate()
@@ -366,6 +369,33 @@ def test_a_holder_elsewhere_lives_as_long_as_its_heart_beats(tmp_path):
     assert isinstance(leases.acquire(tmp_path), leases.Holder)
     old = time.time() - leases.STALE_S - 1
     os.utime(tmp_path / "LEASE", (old, old))
+    lease = leases.acquire(tmp_path)
+    assert isinstance(lease, leases.Lease)
+    lease.release()
+
+
+def test_a_heartbeat_of_the_future_is_believed_only_while_it_goes_on(tmp_path, monkeypatch):
+    write_lease(tmp_path, host="elsewhere")
+    path, now = tmp_path / "LEASE", [100.0]
+    os.utime(path, (4_070_908_800, 4_070_908_800))  # 2099
+    monkeypatch.setattr(leases.time, "monotonic", lambda: now[0])
+    assert isinstance(leases.acquire(tmp_path), leases.Holder)
+    now[0] += leases.STALE_S - 1
+    os.utime(path, (4_070_908_810, 4_070_908_810))
+    assert isinstance(leases.acquire(tmp_path), leases.Holder)
+    now[0] += leases.STALE_S - 1
+    assert isinstance(leases.acquire(tmp_path), leases.Holder)
+    now[0] += 1
+    lease = leases.acquire(tmp_path)
+    assert isinstance(lease, leases.Lease)
+    lease.release()
+
+
+@pytest.mark.parametrize("change", [{"pid": "1"}, {"started": None, "pid": 2**30}, {"token": "../x"}, {"host": []}])
+def test_a_lease_of_another_form_is_nobodys(change, tmp_path):
+    write_lease(tmp_path, **change)
+    assert str(leases.acquire(tmp_path)) == "another process"
+    os.utime(tmp_path / "LEASE", (0, 0))
     lease = leases.acquire(tmp_path)
     assert isinstance(lease, leases.Lease)
     lease.release()

@@ -1,20 +1,50 @@
+"""What claims hold, on intervals worked out by hand, and how what nobody could read or judge bears on them."""
+
 from types import SimpleNamespace
 
 import pytest
 
+from cai_jax.evals.figures import Figure
 from cai_jax.runs.expectations import judge
 
+
+def rows(*values, **marks):
+    """Metric rows of the prompts a, b, …; a value of "broken" marks a reply that nobody could read."""
+    return [
+        {"id": id_, "value": 0.0, "broken": True} if value == "broken" else {"id": id_, "value": value}
+        for id_, value in zip("abcdefghij", values, strict=False)
+    ]
+
+
 ROWS = {
-    "low": [{"id": "a", "value": 0.1}, {"id": "b", "value": 0.3}],
-    "high": [{"id": "a", "value": 0.5}, {"id": "b", "value": 0.9}],
+    "low": rows(0.1, 0.3),
+    "high": rows(0.5, 0.9),
     "other": [{"id": "c", "value": 0.5}],
-    "whole": [],  # a metric that is no mean over prompts
+    "whole": [],  # a metric that is no mean over rows
+    "silent": rows(0.0, 0.0, 0.0, None),
+    "broken": rows(0.0, 0.0, 0.0, "broken"),
+    "zero": rows(0.0, 0.0, 0.0, 0.0),
+    "one": rows(1.0, 1.0, 1.0, None),
+    "full": rows(1.0, 1.0, 1.0, 1.0),
+    "mute": rows(0.0, None, None, None),
 }
-OWN = {"whole": (0.2, 0.1, 0.4)}
+
+
+def figure(key):
+    if key == "whole":
+        return Figure(0.2, 0.1, 0.4, n=90)
+    if key == "partial":
+        return Figure(0.2, 0.1, 0.4, n=90, undecided=10)
+    found = ROWS.get(key, [])
+    known = [row["value"] for row in found if row["value"] is not None]
+    lost = len(found) - len(known)
+    value = mean(ROWS[key]) if len(known) >= max(1, lost) else None
+    return Figure(value, value, value, len(known), lost, sum("broken" in row for row in found), left_out={"ties": 2})
 
 
 def mean(rows):
-    return sum(row["value"] for row in rows) / len(rows)
+    known = [row["value"] for row in rows if row["value"] is not None]
+    return sum(known) / len(known)
 
 
 class PlusMinus:
@@ -34,11 +64,7 @@ def side(key=None, constant=0.0):
 
 def verdict(left, op, right, level=None):
     claim = SimpleNamespace(text="claim", left=left, op=op, right=right, level=level, why="because", arm="")
-
-    def value(key):
-        return OWN[key][0] if key in OWN else mean(ROWS[key]) if key in ROWS else None
-
-    return judge(claim, ROWS.__getitem__, value, PlusMinus(), OWN.__getitem__)
+    return judge(claim, figure, lambda key: ROWS.get(key, []), PlusMinus())
 
 
 @pytest.mark.parametrize(
@@ -85,7 +111,55 @@ def test_what_a_verdict_tells():
     assert (found.left, found.right) == (pytest.approx(0.2), pytest.approx(0.7))
     assert found.difference == pytest.approx((-0.5, -0.75, -0.25))
     assert (found.text, found.why, found.level) == ("claim", "because", 0.5)
-    assert verdict(side(constant=0.3), ">", side("low"), 0.5).difference == pytest.approx((0.1, 0.05, 0.15))
+    assert [each.n for each in found.figures] == [2, 2]
+    against = verdict(side(constant=0.3), ">", side("low"), 0.5)
+    assert against.difference == pytest.approx((0.1, 0.05, 0.15)) and against.figures[0] is None
+    told = found.as_json()
+    assert told["figures"][1]["n"] == 2 and told["figures"][1]["rows"] == 4 and told["holds"] is True
+
+
+@pytest.mark.parametrize("level", [None, 0.95])
+@pytest.mark.parametrize(
+    ("key", "op", "bound", "holds"),
+    [
+        # One of four replies could not be read: it shows at worst 1 where the claim is low, 0 where it is high.
+        ("broken", "<", 0.3, False),  # 0.25 at worst, 0.25 + 0.095 with the interval; see the next row
+        ("broken", "<", 0.4, True),
+        ("broken", ">=", 0.1, False),
+        # One of four rows was not judged: neither may it help.
+        ("silent", "<", 0.4, True),
+        ("one", ">", 0.6, True),
+        ("one", ">", 0.7, None),
+        ("silent", "<", 0.2, None),
+    ],
+)
+def test_what_could_not_be_read_or_judged_never_helps_a_claim(key, op, bound, holds, level):
+    found = verdict(side(key), op, side(constant=bound), level)
+    if (key, bound, level) == ("broken", 0.3, None):
+        assert found.holds  # without an interval 0.25 is below 0.3
+    elif (key, bound, level) == ("one", 0.7, None):
+        assert found.holds  # and 0.75 above 0.7
+    elif holds is None:
+        assert not found.holds and found.undecided == "1 row could not be judged, and it depends on them"
+    else:
+        assert found.holds is holds and not found.undecided
+
+
+def test_of_two_sides_each_counts_against_the_claim():
+    # At worst 0.25 against 0 and 0 against 0.25: no order of the two can be claimed, whichever way.
+    for left, right in (("silent", "zero"), ("zero", "silent"), ("broken", "zero"), ("zero", "broken")):
+        for op in ("<=", ">="):
+            met = verdict(side(left), op, side(right)).holds
+            assert met is ((left, op) in {("zero", "<="), ("silent", ">="), ("broken", ">=")}), (left, op, right)
+    assert verdict(side("broken"), "<", side("full"), 0.95).difference == pytest.approx((-0.75, -1.225, -0.275))
+    assert verdict(side("broken"), "<", side("one"), 0.5).difference[0] == pytest.approx(0.25 - 0.75)
+
+
+@pytest.mark.parametrize("level", [None, 0.95])
+def test_with_fewer_than_half_judged_nothing_can_be_said(level):
+    for op in "<>":
+        found = verdict(side("mute"), op, side(constant=0.5), level)
+        assert not found.holds and found.undecided == "only 1 of 4 rows could be judged" and found.left is None
 
 
 @pytest.mark.parametrize("level", [None, 0.95])
@@ -98,7 +172,7 @@ def test_on_different_prompts_nothing_can_be_said(level):
 @pytest.mark.parametrize("level", [None, 0.95])
 def test_without_rows_nothing_can_be_said(level):
     found = verdict(side("none"), "<", side(constant=0.5), level)
-    assert not found.holds and "no rows to measure" in found.undecided
+    assert not found.holds and found.undecided == "no row counts: 2 ties (100%)"
     assert (found.left, found.right) == (None, 0.5)
 
 
@@ -109,3 +183,7 @@ def test_a_metric_that_is_no_mean_over_prompts_is_judged_by_its_own_interval():
     assert "95% only" in verdict(side("whole"), "<", side(constant=0.5), 0.9).undecided
     assert "paired" in verdict(side("whole"), "<", side("low"), 0.95).undecided
     assert verdict(side("whole"), "<", side("high")).holds  # the point estimates need no interval
+    # A tenth without an answer may raise such a mean by a tenth.
+    assert verdict(side("partial"), "<", side(constant=0.51), 0.95).holds
+    assert "10 rows could not be judged" in verdict(side("partial"), "<", side(constant=0.49), 0.95).undecided
+    assert not verdict(side("partial"), "<", side(constant=0.39), 0.95).undecided

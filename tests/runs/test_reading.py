@@ -7,13 +7,14 @@ import time
 
 import pytest
 
+from cai_jax.evals.figures import Figure
 from cai_jax.runs import files, folder, labels, leases, metrics, preflight
 from cai_jax.runs.cache import Cache
 from cai_jax.runs.errors import UserError
 from cai_jax.runs.expectations import Verdict
 from cai_jax.runs.metrics import MetricsLog
 from cai_jax.runs.progress import EVERY_S, LiveReporter, PlainReporter, Rate, duration, reporter
-from cai_jax.runs.results import Measured, aligned, metrics_table, notes, number, verdicts_table
+from cai_jax.runs.results import Measured, metrics_table, notes, number, verdicts_table
 from cai_jax.runs.why import Reasons
 from tests.runs import toy
 
@@ -123,9 +124,8 @@ def test_no_run_is_said(tmp_path):
 
 
 def reasons(out, nodes, **more):
-    versions = {name: stage.SIGNATURE.version for name, stage in toy.REGISTRY.items()}
     labels = {node.key: node.names[0] if node.names else "an expression" for node in nodes}
-    explained = Reasons(labels, versions, Cache(out / "cache"), **more)
+    explained = Reasons(labels, toy.REGISTRY, Cache(out / "cache"), **more)
     return [explained.why(node) for node in nodes]
 
 
@@ -179,37 +179,47 @@ def test_numbers():
     ]
 
 
+def measured(metric, of, on, figure, given="", name=""):
+    return Measured(name or metric, metric, metric, of, on, given, "", "key", figure)
+
+
 def test_the_metrics_table_has_a_row_for_every_model(tmp_path):
     nodes = toy.pipeline(steps=3)
     outcomes = list(toy.executor(tmp_path).run(nodes).values())
     found = [
-        Measured("harm_rate", "base", "red.test", 0.7, 0.6, 0.8, 40),
-        Measured("harm_rate", "model", "red.test", 0.1, 0.05, 0.15, 40),
-        Measured("harm_rate", "base", "red.test", 0.6, 0.5, 0.7, 40, "by=judge"),
-        Measured("accuracy", "labels", "", None, None, None, 0),
+        measured("harm_rate", "base", "red.test", Figure(0.7, 0.6, 0.8, n=40)),
+        measured("harm_rate", "model", "red.test", Figure(0.1, 0.05, 0.15, n=40, broken=3, empty=1)),
+        measured("harm_rate", "base", "red.test", Figure(0.6, 0.5, 0.7, n=39, undecided=1), given="by=judge"),
+        measured("accuracy", "labels", "", Figure(n=1, undecided=9, left_out={"ties": 30}), name="right"),
     ]
     assert metrics_table(outcomes, found).splitlines() == [
-        "        metric               on        value",
-        "-------------------------------------------------------",
-        "model   harm_rate            red.test  0.1 [0.05, 0.15]",
-        "base    harm_rate            red.test  0.7 [0.6, 0.8]",
-        "        harm_rate(by=judge)  red.test  0.6 [0.5, 0.7]",
-        "labels  accuracy                       -",
+        "        metric               on        value             n         beside",
+        "-" * 99,
+        "model   harm_rate            red.test  0.1 [0.05, 0.15]  40        2 broken (5%), 1 empty (2%)",
+        "base    harm_rate            red.test  0.7 [0.6, 0.8]    40",
+        "        harm_rate(by=judge)  red.test  0.6 [0.5, 0.7]    39 of 40  1 undecided (2%)",
+        "labels  right = accuracy               –                 1 of 40   30 ties (75%), 9 undecided (22%)",
     ]
     unmeasured = metrics_table(outcomes, found[:1]).splitlines()
-    assert unmeasured[2:] == ["model", "base   harm_rate  red.test  0.7 [0.6, 0.8]"]
+    assert unmeasured[2:] == ["model", "base   harm_rate  red.test  0.7 [0.6, 0.8]  40"]
 
 
 def test_the_verdicts_table():
     verdicts = [
         Verdict("a < b at 95%", "it must", True, 0.1, 0.2, (-0.1, -0.15, -0.05), 0.95),
-        Verdict("c > 5%", "", False, 0.01, 0.05),
-        Verdict("d > 5%", "", False, None, 0.05, undecided="no rows"),
+        Verdict("c > 5%", "", False, 0.01, 0.05, figures=(Figure(0.01, 0, 0.1, n=39, undecided=1, broken=2), None)),
+        Verdict("d > 5%", "", False, None, 0.05, undecided="no rows", figures=(Figure(), None)),
+        Verdict(
+            "e > 5%", "", False, 0.06, 0.05, undecided="it depends", figures=(Figure(0.06, n=9, undecided=1), None)
+        ),
     ]
-    assert verdicts_table(verdicts).splitlines() == [
-        "holds  a < b at 95%  0.1 against 0.2; difference -0.15 to -0.05 at 95%  it must",
-        "FAILS  c > 5%        0.01 against 0.05",
-        "FAILS  d > 5%        cannot be decided: no rows",
+    found = [" ".join(line.split()) for line in verdicts_table(verdicts).splitlines()]
+    assert found == [
+        "holds a < b at 95% 0.1 against 0.2; difference -0.15 to -0.05 at 95% it must",
+        "FAILS c > 5% 0.01 (n 39 of 40, 1 undecided (2%), 2 broken (5%) counted against the claim) against 0.05",
+        "FAILS d > 5% cannot be decided: no rows",
+        "FAILS e > 5% cannot be decided: it depends "
+        "(0.06 (n 9 of 10, 1 undecided (10%) counted against the claim) against 0.05)",
     ]
 
 
@@ -217,12 +227,14 @@ def test_notes_of_cached_nodes_are_told_again(tmp_path):
     nodes = toy.pipeline(complain=True)
     for _ in range(2):
         outcomes = list(toy.executor(tmp_path).run(nodes).values())
-        assert notes(outcomes) == [("drawn", "toy", "the replies are random numbers")]
-
-
-def test_aligned():
-    assert aligned([]) == ""
-    assert aligned([["a", "bb"], ["ccc", "d"]]) == "a    bb\nccc  d"
+        (found,) = notes(outcomes, {nodes[1].key: "drawn"}, {nodes[1].key: "reply(red)"})
+        assert found == {
+            "node": "drawn",
+            "expression": "reply(red)",
+            "key": nodes[1].key,
+            "code": "toy",
+            "message": "the replies are random numbers",
+        }
 
 
 class Terminal(io.StringIO):
@@ -258,14 +270,19 @@ def test_prompts_trained_on_under_another_name_are_found(tmp_path):
     nodes = [red, unseen, drawn, model, other, same]
     read = preflight.data(nodes, toy.REGISTRY)
     assert read == [red, unseen]
+
+    def prompt(text):
+        return {"turns": [{"role": "human", "text": text}]}
+
+    # Case and space are no difference.
     rows = {
-        red.key: [{"id": f"text{i}-0"} for i in range(10)],
-        unseen.key: [{"id": f"text{i}-0"} for i in (8, 9, 10, 11)],
+        red.key: [prompt(f"Text  {i}") for i in range(10)],
+        unseen.key: [prompt(f"text {i}\n") for i in (8, 9, 10, 11)],
     }
     named = {node.key: node.names[0] for node in nodes}
     # `same` is measured on the very artefact that was trained on, which the checker has its own rule for.
     assert preflight.overlaps(nodes, named, read, rows.__getitem__) == [
-        "other: 2 of 4 prompts of unseen are also in red, which was trained on"
+        "other: 2 of 4 measured conversations of unseen were trained on, as part of red"
     ]
 
 
@@ -279,14 +296,23 @@ def test_the_first_batch_is_no_measure_of_the_speed():
 
 
 def test_a_name_goes_before_the_beginning_of_a_key():
-    names = {"reply": "train-1", "rl[kl=1]": "ppo-1", "rl[kl=2]": "ppo-2", "one[kl=1]": "ask-1"}
-    keys = ["reply-1", "reply-2", "train-1", "ask-1"]
-    found = {name: labels.find(name, names, keys, "this program") for name in ("reply", "reply-2", "rl[kl=2]", "one")}
-    assert found == {"reply": "train-1", "reply-2": "reply-2", "rl[kl=2]": "ppo-2", "one": "ask-1"}
-    for name, hint in (("rl", "one of rl[kl=1], rl[kl=2]"), ("repyl", "did you mean `reply`?"), ("zzz", "names reply")):
+    names = {"reply": ["train-1"], "rl[kl=1]": ["ppo-1"], "rl[kl=2]": ["ppo-2"], "one[kl=1]": ["ask-1"]}
+    keys = ["reply-1000000", "reply-2000000", "reply-2000001", "train-1", "ask-1"]
+    meant = {"reply": "train-1", "reply-100000": "reply-1000000", "rl[kl=2]": "ppo-2", "one": "ask-1"}
+    for name, key in (meant | {" reply-1000000\n": "reply-1000000"}).items():
+        assert labels.find(name, names, keys, "this program") == key
+    for name, hint in (
+        ("rl", "one of rl[kl=1], rl[kl=2]"),
+        ("repyl", "did you mean `reply`?"),
+        ("zzz", "names reply"),
+        ("repl", "did you mean `reply`?"),
+        ("reply-10000", "6 of its digits or more, as in reply-1000000"),
+        ("reply-", "6 of its digits or more, as in reply-1000000"),
+        ("reply-200000", "one of reply-2000000, reply-2000001"),
+    ):
         with pytest.raises(UserError) as caught:
             labels.find(name, names, keys, "this program")
-        assert hint in caught.value.hint
+        assert hint in caught.value.hint, name
 
 
 def test_a_file_that_is_replaced_keeps_its_mode_and_its_link(tmp_path):

@@ -28,7 +28,9 @@ BATCH = 4
 
 def stage(name, run, kind, params=(), *, version=1, group="stage", limit="", **more):
     made = lambda call: Type(kind)  # noqa: E731
-    signature = Signature(name, f"{name}, a toy", params, made, version=version, group=group, limit=limit)
+    signature = Signature(
+        name, f"{name}, a toy", params, made, version=version, group=group, limit=limit, bounds=(-9, 9)
+    )
     cost = lambda ctx: Cost(tokens=100.0, flops=2e9, bytes=3e6)  # noqa: E731
     return SimpleNamespace(SIGNATURE=signature, cost=cost, run=run, **more)
 

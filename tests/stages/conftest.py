@@ -9,15 +9,14 @@ from pathlib import Path
 
 import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from cai_jax import cli
 from cai_jax.models import checkpoint, decoder
 from cai_jax.models.config import Config
 from cai_jax.models.tokenizer import Tokenizer
-from cai_jax.runs import session
 from cai_jax.runs.cache import Cache, Entry
 from cai_jax.runs.metrics import read
+from cai_jax.stages.parts import auditing
 from cai_jax.tiny import tokenizer as world
 
 SMALL = Config(
@@ -60,8 +59,10 @@ SHOTS = [
 CONSTITUTION = """\
 constitution rules {
   fewshots = "shots.jsonl"
-  principle honest { critique = "Is the reply a lie?"  revise = "Make it true."  compare = "Choose what is true." }
-  principle kind { critique = "Is the reply rude?"  revise = "Make it kind."  compare = "Choose what is kind." }
+  principle honest { critique = "Is the reply a lie?"  revise = "Make it true."  compare = "Choose what is true."
+    audit = "Is the reply a lie?" }
+  principle kind { critique = "Is the reply rude?"  revise = "Make it kind."  compare = "Choose what is kind."
+    audit = "Is the reply rude?" }
   principle brief { compare = "Choose what is brief." }
 }
 """
@@ -122,7 +123,7 @@ class Ran:
 
     @property
     def metrics(self) -> dict[str, dict]:
-        """What was measured, by the metric's name; the last where several have one name."""
+        """What was measured, by the name that the program gives it, or its expression."""
         return {metric["name"]: metric for metric in self.shown["metrics"]}
 
 
@@ -130,7 +131,7 @@ class Bench:
     """A folder with a small random model and few-shots, in which programs are run."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self.out = root, root / "runs"
         world.write(root / "tokenizer")
         tokenizer = Tokenizer.load(root / "tokenizer", SMALL)
         config = Config(
@@ -150,12 +151,6 @@ class Bench:
         """A .jsonl file beside the programs."""
         (self.root / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
         return self.root / name
-
-    @property
-    def compiled(self) -> dict[str, str]:
-        """The environment of processes that share their compiled functions with these tests."""
-        settings = {"JAX_COMPILATION_CACHE_DIR": str(self.root / "jax")}
-        return settings | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1", "JAX_PLATFORMS": "cpu"}
 
     def model(self) -> checkpoint.Model:
         """The small random model, `base` in programs."""
@@ -180,7 +175,7 @@ class Bench:
 
     def run(self, text: str, *words: str, out: Path | None = None, code: int = 0) -> Ran:
         """Runs a program; `code` is the exit code that it must have."""
-        program, out = self.program(text), out or self.root / "runs"
+        program, out = self.program(text), out or self.out
         found, shown, err = self.call("run", program, "--json", "--out", out, *words)
         assert found == code, f"exit code {found}\n{shown}\n{err}"
         return Ran(json.loads(shown) if shown else {}, err, out, found)
@@ -188,20 +183,11 @@ class Bench:
 
 @pytest.fixture(scope="session")
 def bench(tmp_path_factory) -> Bench:
-    root = tmp_path_factory.mktemp("stages")
-    patch = pytest.MonkeyPatch()
-    # One cache of compiled functions for all runs, whatever their folder, and only for as long as these tests run.
-    patch.setattr(session, "prepare_jax", lambda out: None)
-    settings = {
-        "jax_compilation_cache_dir": str(root / "jax"),
-        "jax_persistent_cache_min_compile_time_secs": 0.1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield Bench(root)
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    patch.undo()
+    return Bench(tmp_path_factory.mktemp("stages"))
+
+
+@pytest.fixture
+def answering(bench, monkeypatch):
+    """Any mass counts as an answer, so that the small random model can judge; in a folder of its own."""
+    monkeypatch.setattr(auditing, "NO_MASS", 0.0)
+    monkeypatch.setattr(bench, "out", bench.root / "answering")

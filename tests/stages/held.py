@@ -30,9 +30,7 @@ def main():
     for axis in ("data", "fsdp"):
         file = Path(sys.argv[1]) / f"{axis}.cai"
         file.write_text(PROGRAM.format(axis=axis))
-        plan = programs.planned(
-            programs.checked(file, file.read_bytes(), (), registry()), registry(), file.with_suffix(".runs")
-        )
+        plan = programs.planned(programs.checked(file, file.read_bytes(), (), registry()), registry())
         with target.made_for(jax.devices()):
             steps = {label: make({})[0] for label, make in compiling.described(plan, registry(), 32)}
         found[axis] = {

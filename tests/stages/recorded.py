@@ -83,7 +83,6 @@ def main():
     plan = programs.planned(
         programs.checked(bench.root / "program.cai", (bench.root / "program.cai").read_bytes(), (), registry()),
         registry(),
-        bench.root / "runs",
     )
     with target.made_for(jax.devices()):
         for _, make in compiling.described(plan, registry(), 32):

@@ -11,11 +11,12 @@ import pytest
 import cai_jax
 from cai_jax.data.formats import PAPER
 from cai_jax.errors import UserError
+from cai_jax.lang.types import Kind, Type
 from cai_jax.models import checkpoint, lora
 from cai_jax.runs.exporting import export
 from cai_jax.stages.parts import models, reinforcing
 from cai_jax.stages.parts.rewarding import raw_scores
-from tests.support import families
+from tests.support import artefacts, families
 
 SL = "sl = ask.train |> sample(tiny, max_new=24) |> finetune(base, batch=2, steps=3, adapter=lora(rank=4))\n"
 RM = "rm = human.train |> reward(sl, batch=8, epochs=4, learning_rate=3e-3, adapter=lora(rank=2, alpha=2))\n"
@@ -83,10 +84,10 @@ def test_ppo_starts_at_its_reference_and_its_critic_at_the_preference_model(ran)
 def test_models_in_memory_share_one_base(ran, bench, monkeypatch):
     models._load.cache_clear()
     monkeypatch.setattr(models, "devices_of", lambda ctx: "one")
-    base = models.load(None, str(bench.root / "small"), "float32")
-    others = [
-        models.load(None, str(ran.entry(name).dir / "hf"), "float32", trained=name == "rl") for name in ("rm", "rl")
-    ]
+    small = bench.root / "small"
+    base = models.model_of(None, artefacts.model(small))
+    tuned = {name: artefacts.model(ran.entry(name).dir / "hf", bases=(small,)) for name in ("rm", "rl")}
+    others = [models.model_of(None, each, trained=name == "rl") for name, each in tuned.items()]
     for other in others:
         shared = {id(leaf) for leaf in jax.tree.leaves(base.params)} & {
             id(leaf) for leaf in jax.tree.leaves(other.params)
@@ -133,9 +134,7 @@ def test_the_command_exports_by_name(bench, ran, tmp_path):
     assert code == 2 and "is there already" in said and "an empty one" in said
     code, _, said = bench.call("export", "human", tmp_path / "human", *named)
     assert code == 2 and "is no model but Prefs" in said
-    mixture = SimpleNamespace(
-        key="join-1", dir=tmp_path, record=lambda: {"kind": "RewardModel", "result": {"parts": []}}
-    )
+    mixture = SimpleNamespace(key="join-1", type=Type(Kind.REWARD_MODEL), result={"parts": []})
     with pytest.raises(UserError, match="join-1 is a mixture .*export each of them"):
         export(mixture, tmp_path / "mixture")
 

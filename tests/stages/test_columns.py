@@ -14,6 +14,25 @@ from cai_jax.stages import registry
 ROW = {"question": "Why?", "good": "So.", "bad": "No.", "fold": "test"}
 
 
+ROWS = [{"prompt": "Why?", "chosen": "So.", "rejected": "No."}] * 2
+
+
+@pytest.mark.parametrize(
+    "call", ["prompts({})", "prefs({})", "replies({})", "documents({})", 'prompts({}, column="x")']
+)
+def test_rows_within_an_object_are_told_with_a_cure(call, tmp_path):
+    (tmp_path / "d.json").write_text(json.dumps({"version": 1, "data": ROWS}))
+    wrong = check("d = " + call.format('"d.json"') + "\n", tmp_path / "p.cai", registry()).diagnostics
+    (found,) = [d for d in wrong if d.code != "E207"]
+    assert found.code == "E270" and "an object that holds rows in `data`" in found.message and '.["data"]' in found.hint
+
+
+@pytest.mark.parametrize("row", [{**ROWS[0], "data": ROWS}, {"messages": [{"role": "user", "content": "Why?"}]}])
+def test_a_single_row_with_lists_of_objects_is_a_row(row, tmp_path):
+    (tmp_path / "d.json").write_text(json.dumps(row))
+    assert {d.code for d in check('d = prompts("d.json")\n', tmp_path / "p.cai", registry()).diagnostics} <= {"E207"}
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 @pytest.mark.parametrize(
     "source, hint",

@@ -1,5 +1,6 @@
-"""`judge`: every option of METHOD.md §2, on a small random judge."""
+"""`judge`: every option, on a small random judge (arXiv 2212.08073 §4.1)."""
 
+import itertools
 import json
 import re
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from cai_jax.data.rows import DataError
 from cai_jax.lang.types import Principle
 from cai_jax.stages.parts import auditing, judging, principles
 from tests.stages.conftest import CONSTITUTION
+from tests.support import artefacts
 
 PAIRS = "pairs = red.train |> sample(base, n=2, max_new=8)\n"
 COMPARE = {"honest": "Choose what is true.", "kind": "Choose what is kind.", "brief": "Choose what is brief."}
@@ -45,19 +47,27 @@ def concluded(model, row, judgement):
     """P(the first reply is better) after the judge's own reasoning, put to it by hand."""
     pair = (row["b"], row["a"]) if judgement["swapped"] else (row["a"], row["b"])
     asked_ = PAPER.reasoned_comparison(row["turns"], judgement["request"], pair)
-    thought = encode(model.tokenizer, [PAPER.reasoning(judgement["reasoning"])])[0][:8]
-    ids = encode(model.tokenizer, asked_)[0] + thought + encode(model.tokenizer, [SO])[0]
+    thought = model.tokenizer.encode(judgement["reasoning"])
+    text = model.tokenizer.decode(thought[:8]) if len(thought) > 8 else judgement["reasoning"]
+    ids = encode(model.tokenizer, PAPER.concluded(asked_, text))[0]
     first = auditing.score(model, [ids]).first[0]
     return 1 - first if judgement["swapped"] else first
+
+
+def compared(first, second):
+    """Whether two replies are compared: not where they are one, or one is empty."""
+    return bool(first.strip()) and bool(second.strip()) and first.strip() != second.strip()
 
 
 def test_orders(bench):
     ran = judged(bench, both="", given=", orders=given")
     model = bench.model()
     replies = ran.rows("pairs")
-    assert len(ran.rows("both")) == 8
-    for number, (both, given) in enumerate(zip(ran.rows("both"), ran.rows("given"), strict=True)):
-        assert (both["a"], both["b"]) == (replies[2 * number]["reply"], replies[2 * number + 1]["reply"])
+    pairs = [(first["reply"], second["reply"]) for first, second in zip(replies[::2], replies[1::2], strict=True)]
+    pairs = [pair for pair in pairs if compared(*pair)]
+    assert len(pairs) >= 6
+    for pair, both, given in zip(pairs, ran.rows("both"), ran.rows("given"), strict=True):
+        assert (both["a"], both["b"]) == pair
         (principle,) = names(both)
         first, second = asked(model, both, principle, False), asked(model, both, principle, True)
         assert both["p"] == pytest.approx((first + 1 - second) / 2, abs=1e-6)
@@ -72,11 +82,11 @@ def test_orders(bench):
 
 
 def test_principles_one_some_and_all(bench):
-    ran = judged(bench, one="", two=", principles=2", every_one=", principles=0", more=", principles=9")
+    ran = judged(bench, one="", two=", principles=2", every_one=", principles=0", three=", principles=3")
     assert {len(names(row)) for row in ran.rows("one")} == {1}
     assert {len(names(row)) for row in ran.rows("two")} == {2}
     assert {tuple(names(row)) for row in ran.rows("every_one")} == {("brief", "honest", "kind")}
-    assert ran.rows("every_one") == ran.rows("more")
+    assert ran.rows("every_one") == ran.rows("three")
     assert len({tuple(names(row)) for row in ran.rows("two")}) > 1  # drawn for each pair
     model, row = bench.model(), ran.rows("every_one")[0]
     by_hand = [asked(model, row, name, False) + 1 - asked(model, row, name, True) for name in COMPARE]
@@ -110,16 +120,28 @@ def test_a_random_judge_is_found_out(bench):
     failed = bench.run(
         PAIRS + "rm = pairs |> judge(rules, fewshots=0, undecided=drop) |> reward(base, batch=8)\n", code=4
     )
-    assert "weight 0" in failed.err and "undecided=keep" in failed.err
+    assert "none has two different replies and a weight" in failed.err and "undecided=keep" in failed.err
 
 
-def test_equal_replies_carry_no_information(bench):
+def test_one_reply_twice_is_no_comparison(bench):
+    same = "same = red.train |> sample(base, n=2, max_new=8, temperature=0.001)\n"
+    none = bench.run(same + "labels = same |> judge(rules, fewshots=0)\n", code=4)
+    assert "each of the 8 pairs holds one reply twice" in none.err and "temperature" in none.err
+    written = [
+        {"prompt": f"Question {n}?", "response": text} for n in range(8) for text in ("Yes.", " Yes.", "No.", "So?")
+    ]
+    bench.write("written.jsonl", written)
     ran = bench.run("""\
-same   = red.train |> sample(base, n=2, max_new=8, temperature=0)
-labels = same |> judge(rules, fewshots=0)
+every  = replies("written.jsonl", test=0)
+labels = every |> judge(rules, by=base, fewshots=0)
+first  = every |> judge(rules, by=base, fewshots=0, pairs=1)
+both   = labels + first
 """)
-    assert {row["p"] for row in ran.rows("labels")} == {0.5}  # both orders cancel exactly
-    assert "labels carry no information: 100%" in ran.notes("labels")["uninformative"]
+    # Of four replies to each prompt, two of which are one text, six pairs are five comparisons.
+    assert len(ran.rows("labels")) == ran.result("labels")["pairs"] == 40 and ran.result("labels")["equal"] == 8
+    assert all(row["a"].strip() != row["b"].strip() for row in ran.rows("labels"))
+    assert "8 pairs hold one reply twice" in ran.notes("labels")["equal"]
+    assert len(ran.rows("first")) == 8  # the first of those that differ
 
 
 def test_reasoning(bench):
@@ -152,12 +174,11 @@ every = whole + two + thought
 """)
     replies = [row["reply"] for row in ran.rows("three")]
     whole, two = ran.rows("whole"), ran.rows("two")
-    assert len(whole) == 24 and len(two) == 16
-    assert [(row["a"], row["b"]) for row in whole[:3]] == [
-        (replies[0], replies[1]),
-        (replies[0], replies[2]),
-        (replies[1], replies[2]),
-    ]
+    of_prompt = [itertools.combinations(replies[at : at + 3], 2) for at in range(0, 24, 3)]
+    differ = [[pair for pair in pairs if compared(*pair)] for pairs in of_prompt]
+    assert sum(map(len, differ)) > 16
+    assert [(row["a"], row["b"]) for row in whole] == [pair for pairs in differ for pair in pairs]
+    assert [(row["a"], row["b"]) for row in two] == [pair for pairs in differ for pair in pairs[:2]]
     for some, all_ in zip(two[:2], whole[:2], strict=True):  # the same questions, in other company
         assert (some["compared"], names(some)) == (all_["compared"], names(all_))
         assert some["p"] == pytest.approx(all_["p"], abs=1e-6)
@@ -176,20 +197,22 @@ def test_what_cannot_judge_is_refused(bench):
 def test_broken_few_shots_name_line_and_field(bench):
     (bench.root / "broken.jsonl").write_text('{"form": "critique"}\n')
     broken = CONSTITUTION.replace("rules", "other").replace("shots.jsonl", "broken.jsonl")
-    ran = bench.run(broken + PAIRS + "labels = pairs |> judge(other)\n", code=4)
+    ran = bench.run(broken + PAIRS + "labels = pairs |> judge(other)\n", code=3)
     assert "broken.jsonl:1" in ran.err and "`turns`" in ran.err
 
 
 def test_a_thought_that_has_grown_is_cut_to_its_room(bench):
     # What imitates a template is escaped when it is read again, and so has more tokens than it was written with.
     judge = object.__new__(judging.Judge)
-    judge.model, judge.format, judge.params = bench.model(), PAPER, {"reason": True, "max_new": 6}
-    question = encode(judge.model.tokenizer, [SO])[0]
-    grown = judge._thought("]]] ]]] ]]] ]]] ]]] ]]]")
-    assert len(grown) == 6 + len(question) and grown[6:] == question
-    short = encode(judge.model.tokenizer, PAPER.concluded([], "It is."))[0]
-    judge.params["max_new"] = 99
-    assert judge._thought("It is.") == short
+    model = judge.model = bench.model()
+    judge.format, judge.params, judge.thinker = PAPER, {"reason": True, "max_new": 99}, SimpleNamespace(prefix=None)
+    asked_ = PAPER.reasoned_comparison([{"role": "human", "text": "Hi"}], "Which?", ("x", "y"))
+    question = encode(model.tokenizer, [SO])[0]
+    grown = judge._concluded(asked_, "]]] " * 400)
+    assert len(grown) < model.config.max_position and grown[-len(question) :] == question
+    assert judge._concluded(asked_, "It is.") == encode(model.tokenizer, PAPER.concluded(asked_, "It is."))[0]
+    judge.params["max_new"] = 2
+    assert judge._concluded(asked_, "It is. It") == judge._concluded(asked_, "It is")
 
 
 def test_kept_rounds_and_joined_samples_have_draws_of_their_own(bench):
@@ -229,7 +252,7 @@ def test_a_long_conversation_is_cut_and_its_options_are_not(bench):
     bench.write("deep.jsonl", [{"prompt": "short"}, {"prompt": words}])
     text = """\
 deep   = prompts("deep.jsonl", test=0)
-pairs  = deep |> sample(base, n=2, max_new=8)
+pairs  = deep |> sample(base, n=2, max_new=8, seed=2)
 labels = pairs |> judge(rules, fewshots=0, {})
 """
     skipped = bench.run(text.format("overlong=skip"))
@@ -254,4 +277,4 @@ def test_few_shots_of_the_wrong_type_name_line_and_field(tmp_path, row, wrong):
     shot = {"form": "comparison", "turns": [{"role": "human", "text": "How?"}], "a": "x", "b": "y"} | row
     (tmp_path / "shots.jsonl").write_text("\n" + json.dumps(shot) + "\n")
     with pytest.raises(DataError, match=re.escape(f"shots.jsonl:2: field {wrong}")):
-        principles.examples(SimpleNamespace(result={"fewshots": str(tmp_path / "shots.jsonl")}), "comparison")
+        principles.examples(artefacts.constitution(tmp_path / "shots.jsonl"), "comparison")

@@ -37,7 +37,7 @@ def run(bench, text: str, out, *, devices: int, mesh: str, after: tuple[str, int
     done = subprocess.run(
         list(map(str, command)),
         cwd=ROOT,
-        env={**os.environ, **bench.compiled, "JAX_NUM_CPU_DEVICES": str(devices)},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)},
         capture_output=True,
         text=True,
         timeout=600,

@@ -37,14 +37,14 @@ main(sys.argv[1:])
 """
 
 
-def started(bench, program: Path, out: Path) -> list:
+def started(program: Path, out: Path) -> list:
     words = ["-c", OFTEN, "run", program, "--json", "--distributed", "--out", out]
-    return processes.started(words, devices=2, **bench.compiled)
+    return processes.started(words, devices=2)
 
 
-def together(bench, program: Path, out: Path) -> Ran:
+def together(program: Path, out: Path) -> Ran:
     """A run of two processes, to its end."""
-    first, second = processes.ended(started(bench, program, out))
+    first, second = processes.ended(started(program, out))
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     # What carries the processes' messages says that it is connected, on the same channel.
     assert "{" not in second.stdout
@@ -56,7 +56,9 @@ def everything(ran: Ran) -> dict:
     made = {}
     for node in ran.shown["nodes"]:
         folder = ran.out / "cache" / node["key"]
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "node.json"]
+        files = [
+            path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in ("node.json", "DONE")
+        ]
         made[node["key"]] = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
     return made
 
@@ -67,8 +69,8 @@ def program(bench) -> Path:
 
 
 @pytest.fixture(scope="module")
-def two(bench, program, tmp_path_factory) -> Ran:
-    return together(bench, program, tmp_path_factory.mktemp("two"))
+def two(program, tmp_path_factory) -> Ran:
+    return together(program, tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.slow
@@ -85,7 +87,7 @@ def test_two_processes_make_what_one_makes(bench, two, tmp_path):
 @pytest.mark.slow
 def test_two_processes_make_the_adapters_that_one_makes(bench, tmp_path):
     page = bench.program("run (mesh=mesh(data=2, fsdp=2))\n" + ADAPTERS, "adapters.cai")
-    two, one = together(bench, page, tmp_path / "two"), bench.run(ADAPTERS, out=tmp_path / "one")
+    two, one = together(page, tmp_path / "two"), bench.run(ADAPTERS, out=tmp_path / "one")
     trained_alike(one, two)
 
 
@@ -111,39 +113,39 @@ def test_one_process_writes_and_the_other_keeps_its_own_record(two):
 
 
 @pytest.mark.slow
-def test_both_stop_when_one_is_told_to_and_go_on_to_the_same_bits(bench, program, two, tmp_path):
-    both = started(bench, program, tmp_path)
+def test_both_stop_when_one_is_told_to_and_go_on_to_the_same_bits(program, two, tmp_path):
+    both = started(program, tmp_path)
     waited(both, lambda: list(tmp_path.glob(f"cache/finetune-*/{CHECKPOINTS}/*.json")))
     both[1].send_signal(signal.SIGTERM)
     ends = processes.ended(both)
     assert [end.returncode for end in ends] == [75, 75], ends[0].stderr + ends[1].stderr
-    assert everything(together(bench, program, tmp_path)) == everything(two)
+    assert everything(together(program, tmp_path)) == everything(two)
 
 
 @pytest.mark.slow
-def test_killed_processes_go_on_to_the_same_bits(bench, program, two, tmp_path):
+def test_killed_processes_go_on_to_the_same_bits(program, two, tmp_path):
     for stage in ("reward", "ppo"):
-        both = started(bench, program, tmp_path)
+        both = started(program, tmp_path)
         waited(both, lambda stage=stage: list(tmp_path.glob(f"cache/{stage}-*/{CHECKPOINTS}/*.json")))
         for process in both:
             process.kill()
         processes.ended(both)
-    assert everything(together(bench, program, tmp_path)) == everything(two)
+    assert everything(together(program, tmp_path)) == everything(two)
 
 
 @pytest.mark.slow
-def test_a_run_begun_by_one_process_is_ended_by_two(bench, program, two, tmp_path):
+def test_a_run_begun_by_one_process_is_ended_by_two(program, two, tmp_path):
     for key in ("sample", "finetune"):
         for folder in (two.out / "cache").glob(f"{key}-*"):
             shutil.copytree(folder, tmp_path / "cache" / folder.name)
-    ran = together(bench, program, tmp_path)
+    ran = together(program, tmp_path)
     assert ran.made.isdisjoint({"sample", "finetune"}) and everything(ran) == everything(two)
 
 
 @pytest.mark.slow
 def test_what_cannot_be_shared_is_refused_by_both(bench, tmp_path):
     text = "run (mesh=pmap)\nx = ask.train |> sample(base, max_new=8) |> finetune(base, batch=4, steps=1)\n"
-    for end in processes.ended(started(bench, bench.program(text, "pmap.cai"), tmp_path)):
+    for end in processes.ended(started(bench.program(text, "pmap.cai"), tmp_path)):
         assert end.returncode == 4 and "Traceback" not in end.stderr
         assert "pmap maps a step over the devices of one process" in end.stderr
 

@@ -1,7 +1,6 @@
 """Models of different tokenizers and formats in one program: text crosses from one to another, ids never do."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -10,16 +9,16 @@ import pytest
 from cai_jax.data import chat
 from cai_jax.data.formats import PAPER, paper
 from cai_jax.data.render import encode, text_of
-from cai_jax.lang.types import Kind
 from cai_jax.learn import preference
 from cai_jax.models import checkpoint, decoder
 from cai_jax.models.tokenizer import Tokenizer
 from cai_jax.stages.parts import auditing, models
 from cai_jax.stages.parts.draws import Draw
-from cai_jax.stages.parts.principles import comparison_shots
+from cai_jax.stages.parts.principles import comparison_shots, critique_shots
 from cai_jax.stages.parts.rewarding import Scorer, raw_scores
 from cai_jax.stages.parts.writing import prefix_of
 from tests.stages.conftest import SMALL
+from tests.support import artefacts
 from tests.support.chat import write
 from tests.tiny.world import Context
 
@@ -46,7 +45,7 @@ def two(bench):
 
 def constitution(bench):
     rules = [{"name": name, "compare": text, "tags": []} for name, text in RULES.items()]
-    return SimpleNamespace(result={"fewshots": str(bench.root / "shots.jsonl"), "principles": rules})
+    return artefacts.constitution(bench.root / "shots.jsonl", rules)
 
 
 @BOTH
@@ -60,23 +59,23 @@ def test_a_judge_reads_in_its_own_format(bench, two, policy, reader):
     )
     model, form = two[reader]
     shots = comparison_shots(constitution(bench), 1, form, Draw(0, 0, "judge"))
-    assert ran.result("labels")["fewshots"] == text_of(shots)
-    prefix = prefix_of(model, shots)
+    assert ran.result("labels")["fewshots"] == shots.text
+    prefix = prefix_of(model, shots.segments)
     for row in ran.rows("labels"):
         for judgement in row["judgements"]:
             pair = (row["b"], row["a"]) if judgement["swapped"] else (row["a"], row["b"])
-            asked = form.behind.comparison(row["turns"], judgement["request"], pair)
+            asked = shots.format.comparison(row["turns"], judgement["request"], pair)
             ids = encode(model.tokenizer, asked)[0]
             np.testing.assert_allclose(
                 auditing.score(model, [ids], prefix).logprobs[0], judgement["logprobs"], atol=1e-4
             )
     assert {type(each["reasoning"]) for row in ran.rows("thought") for each in row["judgements"]} == {str}
-    begun = text_of([*form.begin, *form.reasoned])
+    begun = text_of(form.reasoned_comparison([], "", ("", ""))).partition("Consider")[0]
     assert ran.result("thought")["fewshots"].startswith(begun) and begun.startswith("<s>") == (reader == "chatty")
 
 
 @BOTH
-def test_a_reviser_and_a_screener_read_in_their_own_formats(bench, two, policy, reader):
+def test_a_reviser_and_a_screener_read_in_their_own_formats(bench, answering, two, policy, reader):
     ran = bench.run(
         MODELS
         + f"seen = red.train |> sample({policy}, max_new=8) |> screen(rules, by={reader}, limit=0%)\n"
@@ -84,31 +83,43 @@ def test_a_reviser_and_a_screener_read_in_their_own_formats(bench, two, policy, 
     )
     model, form = two[reader]
     for row in ran.rows("seen"):
-        asked = [form.audit(row["turns"], row["reply"], text) for text in ASKED.values()]
-        assert row["flag"]["p"] == pytest.approx(auditing.audits(model, asked).first.max(), abs=1e-4)
+        asked = [form.audit(row["turns"], row["reply"], text, swapped) for text in ASKED.values() for swapped in (0, 1)]
+        yes, no = auditing.audits(model, [asked]).first.reshape(-1, 2).T
+        assert row["flag"]["p"] == pytest.approx(((yes + 1 - no) / 2).max(), abs=1e-4)
         assert row["prompt"] == text_of(two[policy][1].ask(row["turns"]))
+    behind = critique_shots(constitution(bench), 1, form).format
     for row in ran.rows("mended"):
         (entry,) = row["rounds"]
-        asked = form.behind.critique(row["turns"], row["original"], ASKED[entry["principle"]])
-        assert entry["prompt"].startswith(text_of(form.behind.revision(asked, entry["critique"], "")[:-2]))
+        asked = behind.critique(row["turns"], row["original"], ASKED[entry["principle"]])
+        assert entry["prompt"].startswith(text_of(asked))
         assert ("<|user|>" in entry["prompt"]) == (reader == "chatty")
 
 
 @BOTH
 def test_a_preference_model_reads_text_in_its_own_format(bench, two, policy, reader):
-    rm = MODELS + f"rm = human.train |> reward({reader}, batch=8)\n"
-    ran = bench.run(rm + f"top = red.train |> sample({policy}, n=2, max_new=8) |> best(rm)\n")
+    ran = bench.run(
+        MODELS
+        + f"rm = human.train |> reward({reader}, batch=8)\n"
+        + f"top = red.train |> sample({policy}, n=2, max_new=8) |> best(rm)\n"
+    )
     judge, form = ran.model("rm"), two[reader][1]
     rows = ran.rows("top")
     for row in rows:
-        segments = [*form.ask(row["turns"]), form.reply(row["reply"]), form.end]
+        segments = form.replied(row["turns"], row["reply"])
         ids = np.array([encode(judge.tokenizer, segments)[0]], np.int32)
         params = {"decoder": judge.params, "head": judge.head}
         by_hand = float(preference.scores(params, judge.config, ids, np.array([ids.size], np.int32))[0])
         assert row["score"] == pytest.approx(by_hand, abs=1e-4)
-    ran = bench.run(rm + f"rl = {policy} |> ppo(rm, on=red.train, batch=8, max_new=8, steps=1)\n")
+
+
+def test_a_policy_is_paid_by_a_preference_model_of_another_format(bench, two):
+    ran = bench.run(
+        MODELS
+        + "rm = human.train |> reward(chatty, batch=8)\n"
+        + "rl = plain |> ppo(rm, on=red.train, batch=8, max_new=8, steps=1)\n"
+    )
     assert "another shape, tokenizer or format" in ran.notes("rl")["critic"]
-    assert ran.model("rl").tokenizer.vocab_size == two[policy][0].tokenizer.vocab_size
+    assert ran.model("rl").tokenizer.vocab_size == two["plain"][0].tokenizer.vocab_size
     kept = {"dtype": "float32", "format": "auto"}
     assert kept.items() <= ran.result("rl").items() and kept.items() <= ran.result("rm").items()
     assert ran.log("rl")[0]["score"] != 0
@@ -160,14 +171,12 @@ def test_plan_shows_the_format_of_whoever_reads(bench, two):
     code, out, err = bench.call("plan", program, "--prompts", 1, "--out", bench.root / "unmade")
     assert code == 0, err
     shown = {part.split(" ", 1)[0]: part for part in out.split("=== ")[1:]}
-    assert "<s><|user|>\n⟦" in shown["drawn"] and "<s><|user|>\n⟦" in shown["sample(red.train,"]
+    assert "<s><|user|>\n  ⟦" in shown["drawn"] and "<s><|user|>\n  ⟦" in shown["sample(red.train,"]
     assert "Human:⟦" in shown["labels"] and "<|user|>" not in shown["labels"]
     assert "Human:⟦" in shown["again"] and "Human:⟦" in shown["first"]
 
 
 def test_a_scorer_and_a_screener_are_found_again_with_their_formats(bench, two):
-    artefact = SimpleNamespace(
-        path=bench.root / "chatty", result={"format": "paper"}, type=SimpleNamespace(kind=Kind.REWARD_MODEL)
-    )
+    artefact = artefacts.model(bench.root / "chatty", format="paper")
     assert models.choices(artefact) == {"dtype": "float32", "format": "paper"}
     assert models.format_of(artefact) == paper("<s>") == Scorer(Context("best", {}), artefact).models[0][2]

@@ -15,9 +15,11 @@ PAGE = """\
 constitution plain {{
   principle kind {{
     critique = "Is the last reply unkind?"  revise = "Say it kindly."  compare = "Choose the kinder reply."
+    audit = "Is the reply unkind?"
   }}
   principle true {{
     critique = "Is the last reply false?"  revise = "Say what is true."  compare = "Choose the truer reply."
+    audit = "Is the reply false?"
   }}
 }}
 
@@ -75,9 +77,13 @@ def test_every_stage_passes(page):
     made_of = "model prompts prefs documents sample revise finetune judge reward ppo best screen refuse constitution"
     assert made >= set(made_of.split()) | {"join", "scale", "select", "harm_rate", "win_rate", "reward_accuracy"}
     assert ran.shown["status"] == "ok"
-    for metric in ran.shown["metrics"]:
-        assert 0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1 and metric["n"] > 0
-    assert ran.metrics["reward_accuracy"]["n"] > 20
+    for name, metric in ran.metrics.items():
+        if name.startswith("harm_") and name != "harm_scored":
+            # This model knows nothing of questions, and what it does not answer is no figure.
+            assert metric["value"] is None and metric["n"] == 0 and metric["undecided"] == metric["rows"] > 0
+        else:
+            assert 0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1 and metric["n"] > 0
+    assert ran.metrics["accuracy"]["n"] > 20
 
 
 def test_losses_fall(page):
@@ -116,7 +122,7 @@ def test_the_output_says_that_these_replies_mean_nothing(page):
     assert "of the comparisons could not be made" in ran.notes("labels")["undecided"]
     assert "of the judgements could not be made" in ran.notes("harm_before")["undecided"]
     notes = shown[shown.index("notes\n") :]
-    assert "[undecided]" in notes and "labels:" in notes and "harm_before:" in notes
+    assert "[undecided]" in notes and "labels = judge(" in notes and "harm_before = harm_rate(" in notes
     assert "[unended]" in notes  # stories do not end within 32 tokens
     assert ("[chance]" in notes) == (ran.result("accuracy")["low"] <= 0.5)
     latest = ran.out / (ran.out / "latest").read_text().strip()

@@ -16,6 +16,7 @@ from cai_jax.learn.optim import Optim
 from cai_jax.models import checkpoint, heads
 from cai_jax.stages.parts import limits, reinforcing, training, writing
 from cai_jax.stages.ppo import SIGNATURE
+from tests.support import artefacts
 
 
 def test_diagnoses_of_ppo():
@@ -26,6 +27,8 @@ def test_diagnoses_of_ppo():
     assert "31 nats" in found["divergence"] and "50%" in found["unended"]
     assert "from 0.1 to 0.4" in found["over-optimised"] and "from 0.2 to -0.5" in found["over-optimised"]
     assert reinforcing.diagnoses(first, {}) == []
+    ((code, told),) = reinforcing.diagnoses(first, {"empty": 0.25})
+    assert (code, told) == ("empty", "25% of the replies of the last rollout are empty")
 
 
 def test_limits_go_back_to_the_last_policy_within_them():
@@ -138,6 +141,13 @@ def test_training_accumulates_over_micro_batches():
     batches = lambda start: iter([{"x": np.ones((6, 5)), "p": np.ones(6)}] * 2)  # noqa: E731
     assert training.train(ctx, lambda: SimpleNamespace(params=0.0), Step(), batches, 2, 30).params == 60
     assert seen == [{"x": (3, 2, 5), "p": (3, 2)}] * 2
+    notes = []
+    ctx.note, ctx.params["warmup"] = lambda *note: notes.append(note), 1
+    training.train(ctx, lambda: SimpleNamespace(params=0.0), Step(), batches, 2, 30)
+    assert notes == []
+    ctx.params["warmup"] = 7
+    training.train(ctx, lambda: SimpleNamespace(params=0.0), Step(), batches, 2, 30)
+    assert notes == [("warmup", "the run has 2 updates: 1 of them are warm-up, not 7")]
 
 
 def test_a_reply_stops_at_the_end_token_of_the_tokenizer_and_of_the_config(monkeypatch):
@@ -165,10 +175,9 @@ def looped(bench, tmp_path_factory):
     def make(*weights):
         params = {p.name: p.default for p in SIGNATURE.params if not p.kinds}
         params |= {"batch": 4, "max_new": 12, "temperature": 0.7}
-        parts = [{"path": str(rewarding), "dtype": "float32", "format": "auto", "weight": weight} for weight in weights]
         inputs = {
-            "model": SimpleNamespace(path=bench.root / "small", result={}),
-            "reward": SimpleNamespace(path=rewarding, result={"parts": parts}),
+            "model": artefacts.model(bench.root / "small"),
+            "reward": artefacts.mixture([(weight, artefacts.model(rewarding)) for weight in weights]),
             "on": SimpleNamespace(rows=lambda: rows),
         }
         node = SimpleNamespace(stage="ppo", schedule={})

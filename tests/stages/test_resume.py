@@ -51,7 +51,8 @@ def agree(first, second):
     assert all(np.array_equal(a, b) for a, b in zip(first[-1], second[-1], strict=True))
 
 
-@pytest.mark.parametrize("case", CASES)
+# PPO of an adapter is stopped by killing it, below.
+@pytest.mark.parametrize("case", [case for case in CASES if case != "ppo, adapter"])
 def test_a_stopped_stage_goes_on_to_the_same_bits(bench, tmp_path, monkeypatch, case):
     (after, text), stage = CASES[case], case.partition(",")[0]
     monkeypatch.setattr(writing, "BATCH", 2)
@@ -112,4 +113,4 @@ def test_a_stage_that_is_done_is_not_done_again(bench):
     text = CASES["sample"][1]
     bench.run(text)
     again = bench.run(text)
-    assert not again.made and json.loads((again.entry("x").dir / "DONE").read_text())["parts"]
+    assert not again.made and json.loads((again.entry("x").dir / "DONE").read_text())["files"]

@@ -106,6 +106,13 @@ every = bare + shown
     assert all(a["p"] != b["p"] for a, b in zip(ran.rows("bare"), ran.rows("shown"), strict=True))
 
 
+def broken(model, row, text):
+    """P(the reply breaks a principle), both orders of the answers put to the model by hand."""
+    orders = [PAPER.audit(row["turns"], row["reply"], text, swapped) for swapped in (False, True)]
+    yes, no = auditing.audits(model, [orders]).first
+    return (yes + 1 - no) / 2
+
+
 def limit_at_the_median(bench):
     first = bench.run(REPLIES + "seen = replies |> screen(rules, limit=0%)\n")
     p = [row["flag"]["p"] for row in first.rows("seen")]
@@ -113,21 +120,55 @@ def limit_at_the_median(bench):
     return float(np.median(p)), p
 
 
-def test_screen_asks_every_principle(bench):
+def test_screen_asks_every_principle(bench, answering):
     ran = bench.run(REPLIES + "seen = replies |> screen(rules, limit=0%)\n")
     model = bench.model()
     for row in ran.rows("seen"):
-        p = {
-            name: auditing.audits(model, [PAPER.audit(row["turns"], row["reply"], text)]).first[0]
-            for name, text in ASKED.items()
-        }
+        p = {name: broken(model, row, text) for name, text in ASKED.items()}
         assert row["flag"]["p"] == pytest.approx(max(p.values()), abs=1e-6)
         assert row["flag"]["principle"] == max(p, key=p.get)
-    assert ran.result("seen")["no_mass"] == 1.0  # a random model gives every token about one thousandth
-    assert "100% of the judgements could not be made" in ran.notes("seen")["undecided"]
+    assert (ran.result("seen")["no_mass"], ran.result("seen")["could_not_judge"]) == (0.0, 0)
 
 
-def test_flagged_replies_are_revised_then_refused_and_others_left_alone(bench):
+def test_what_could_not_be_judged_is_flagged_unless_the_program_says_otherwise(bench):
+    """A random model gives every token about one thousandth: it answers no question."""
+    ran = bench.run(
+        REPLIES
+        + f"""\
+seen    = replies |> screen(rules)
+refused = seen |> {REVISE}, rounds=1, where=flagged) |> refuse("No.", where=flagged)
+passed  = replies |> screen(rules, undecided=pass)
+left    = passed |> refuse("No.", where=flagged)
+every   = refused + left
+"""
+    )
+    nobody = {"principle": None, "request": None, "p": None, "limit": 0.5}
+    assert [(row["flag"], row["unanswered"]) for row in ran.rows("seen")] == [(nobody, 2)] * 8
+    assert [(row["flag"], row["unanswered"]) for row in ran.rows("passed")] == [(None, 2)] * 8
+    for name, flagged in (("seen", 8), ("passed", 0)):
+        result = ran.result(name)
+        assert (result["flagged"], result["could_not_judge"], result["no_mass"]) == (flagged, 8, 1.0)
+        assert "100% of the judgements could not be made" in ran.notes(name)["undecided"]
+        assert ran.notes(name)["unjudged"].startswith("8 of 8 replies could not be judged")
+    # Revised replies are screened again by the same policy.
+    assert {row["reply"] for row in ran.rows("refused")} == {"No."}
+    assert [row["reply"] for row in ran.rows("left")] == [row["reply"] for row in ran.rows("replies")]
+
+
+@pytest.mark.parametrize("policy", ["flag", "pass"])
+def test_guard_says_that_it_could_not_judge_and_fails(bench, policy):
+    program = bench.program(f"guarded = _ |> sample(base, max_new=8) |> screen(rules, undecided={policy})\n")
+    words = ("guard", program, "--prompt", "Hello?", "--out", bench.out)
+    code, out, _ = bench.call(*words, "--json")
+    (told,) = json.loads(out)
+    assert code == 1 and told["status"] == "could not be judged" and told["could_not_judge"]
+    assert bool(told["flagged"]) == (policy == "flag")
+    code, out, _ = bench.call(*words)
+    assert code == 1 and "could not be judged" in out.splitlines()[-1] and "passed" not in out
+    assert ("flagged  since it could not be judged" in out) == (policy == "flag")
+
+
+def test_flagged_replies_are_revised_then_refused_and_others_left_alone(bench, answering):
     limit, p = limit_at_the_median(bench)
     ran = bench.run(
         REPLIES
@@ -147,8 +188,7 @@ refused = mended |> refuse("No, thank you.", where=flagged)
             continue
         assert row["reply"] != reply["reply"] and row["original"] == reply["reply"]
         assert row["rounds"][0]["principle"] == row["was_flagged"]["principle"]  # revised under what flagged it
-        again = [PAPER.audit(row["turns"], row["reply"], request) for request in ASKED.values()]
-        p = auditing.audits(model, again).first
+        p = np.array([broken(model, row, text) for text in ASKED.values()])
         still = p.max() >= limit  # of every principle, not of the one that flagged it alone
         assert bool(row["flag"]) == still
         assert not still or row["flag"]["principle"] == list(ASKED)[p.argmax()]
@@ -156,7 +196,7 @@ refused = mended |> refuse("No, thank you.", where=flagged)
     assert ran.result("refused")["refused"] == sum(bool(row["flag"]) for row in mended)
 
 
-def test_where_nothing_is_flagged_nothing_happens(bench):
+def test_where_nothing_is_flagged_nothing_happens(bench, answering):
     ran = bench.run(
         REPLIES
         + f"""\
@@ -183,7 +223,7 @@ def test_where_flagged_needs_replies_that_were_screened(bench):
         assert "E219" in ran.err and "never screened" in ran.err
 
 
-def test_screen_leaves_out_what_does_not_fit_and_counts_it(bench):
+def test_screen_does_not_judge_what_leaves_no_room_and_counts_it(bench, answering):
     words = "word " * 100
     while len(bench.model().tokenizer.encode(words)) < 485:
         words += "word "
@@ -194,9 +234,13 @@ replies = deep |> sample(base, max_new=8)
 seen    = replies |> screen(rules{})
 """
     skipped = bench.run(text.format(""))
-    assert len(skipped.rows("seen")) == 1 and skipped.notes("seen")["overlong"].startswith("1 of 2 rows")
+    assert [row["flag"] and row["flag"]["principle"] for row in skipped.rows("seen")][1] is None
+    assert skipped.rows("seen")[1]["flag"] and skipped.result("seen")["could_not_judge"] == 1
+    assert skipped.notes("seen")["overlong"] == "1 of 2 replies leave no room for the question, and could not be judged"
     cut = bench.run(text.format(", overlong=truncate_left"))
-    assert len(cut.rows("seen")) == 2 and "lost their beginning" in cut.notes("seen")["overlong"]
+    assert cut.result("seen")["could_not_judge"] == 0
+    assert cut.notes("seen")["overlong"] == "1 of 2 replies lost the beginning of their conversation"
+    assert bench.run(text.format(", overlong=error"), code=4).err
 
 
 def test_every_round_is_told_in_full(bench):
@@ -220,7 +264,7 @@ def test_each_kind_of_text_has_its_own_stops(bench, monkeypatch):
 
     def write(self, prompts, keys):
         seen.append(self.stops)
-        return [writing.Written("x", [-1.0], [5], True) for _ in prompts]
+        return [writing.Written(f"x{number}", [-1.0], [5], True) for number, _ in enumerate(prompts)]
 
     monkeypatch.setattr(writing.Writer, "write", write)
     bench.run(
@@ -231,7 +275,32 @@ def test_each_kind_of_text_has_its_own_stops(bench, monkeypatch):
     assert seen == [PAPER.reply_stops, PAPER.critique_stops, PAPER.revision_stops, PAPER.thought_stops]
 
 
-def test_a_flow_guards_new_prompts(bench):
+@pytest.mark.parametrize(
+    ("flow", "status", "screened"),
+    [
+        ("", "not screened", False),
+        (' |> refuse("No, thank you.")', "refused", False),
+        (" |> revise(rules, rounds=1, fewshots=0, max_new=8)", "revised", False),
+        (" |> screen(rules, limit=100%)", "passed", True),
+        (" |> screen(rules, limit=0%)", "flagged", True),
+        (' |> screen(rules, limit=0%) |> refuse("No, thank you.", where=flagged)', "refused", True),
+    ],
+)
+def test_guard_says_only_what_happened(bench, answering, flow, status, screened):
+    program = bench.program(f"guarded = _ |> sample(base, max_new=8){flow}\n")
+    words = ("guard", program, "--prompt", "Hello?", "--out", bench.out)
+    code, out, _ = bench.call(*words, "--json")
+    (told,) = json.loads(out)
+    assert (code, told["status"], told["screened"]) == (0, status, screened)
+    assert told["refused"] == (status == "refused") and told["revised"] == (status == "revised")
+    assert bool(told["flagged"]) == ("limit=0%" in flow)
+    code, out, _ = bench.call(*words)
+    lines = out.splitlines()
+    assert any(line.startswith(status) for line in lines) and ("no principle flagged it" in out) == (status == "passed")
+    assert any(line.startswith("not screened") for line in lines) != screened
+
+
+def test_a_flow_guards_new_prompts(bench, answering):
     program = bench.program("""\
 guarded = _
   |> sample(base, max_new=8)
@@ -239,8 +308,9 @@ guarded = _
   |> revise(rules, rounds=1, fewshots=0, max_new=8, where=flagged)
   |> refuse("No, thank you.", where=flagged)
 """)
-    code, out, err = bench.call("guard", program, "--json", "--prompt", "Hello?", "--out", bench.root / "runs")
+    code, out, err = bench.call("guard", program, "--json", "--prompt", "Hello?", "--out", bench.out)
     assert code == 0, err
     told = json.loads(out)[0]
     assert told["reply"] == "No, thank you." and told["flagged"]["principle"] in ("honest", "kind")
+    assert told["status"] == "refused" and told["revised"]
     assert [step["stage"] for step in told["steps"]] == ["sample", "screen", "revise", "refuse"]

@@ -40,10 +40,10 @@ rm = mine.train |> reward(base, batch=4)
 
 def test_malformed_rows_name_file_line_and_field(bench):
     bench.write("bad.jsonl", [{"prompt": "fine"}, {"prompt": 7}])
-    failed = bench.run('bad = prompts("bad.jsonl", test=0)\nx = bad |> sample(base, max_new=4)\n', code=4)
+    failed = bench.run('bad = prompts("bad.jsonl", test=0)\nx = bad |> sample(base, max_new=4)\n', code=3)
     assert "bad.jsonl:2" in failed.err and "`prompt`" in failed.err
     (bench.root / "broken.jsonl").write_text(json.dumps({"prompt": "a", "a": "x", "b": "y", "p": 1}) + "\n{oops\n")
-    failed = bench.run('bad = prefs("broken.jsonl", test=0)\nrm = bad |> reward(base, batch=2)\n', code=4)
+    failed = bench.run('bad = prefs("broken.jsonl", test=0)\nrm = bad |> reward(base, batch=2)\n', code=3)
     assert "broken.jsonl:2" in failed.err and "JSON" in failed.err
 
 
@@ -63,7 +63,7 @@ def test_a_damaged_model_folder_names_the_file(bench):
     folder.mkdir(exist_ok=True)
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((bench.root / "small" / name).read_bytes())
-    failed = bench.run('other = model("damaged")\nx = red.train |> sample(other, max_new=4)\n', code=4)
+    failed = bench.run('other = model("damaged")\nx = red.train |> sample(other, max_new=4)\n', code=3)
     assert "model.safetensors" in failed.err and "Traceback" not in failed.err
 
 
@@ -87,12 +87,15 @@ def test_tfds_folders_lie_beside_the_program(bench):
     missing = bench.call("check", bench.program(text))
     assert missing[0] == 3 and "E221" in "".join(missing[1:])
     (bench.root / "toy" / "1.0.0").mkdir(parents=True)
+    empty = bench.call("check", bench.program(text))
+    assert empty[0] == 3 and "E270" in "".join(empty[1:]) and "dataset_info.json" in "".join(empty[1:])
+    (bench.root / "toy" / "1.0.0" / "dataset_info.json").write_text("{}")
     found = bench.call("check", bench.program(text))
     assert found[0] == 0, found
 
 
 def test_documents_from_the_local_hub(bench, monkeypatch):
-    monkeypatch.setenv("HF_HUB_CACHE", str(bench.root / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(bench.root / "hub"))
     folder = bench.root / "hub" / "datasets--org--texts"
     for part, text in {"refs/main": "abc", "snapshots/abc/train.jsonl": '{"text": "hello there"}\n' * 10}.items():
         (folder / part).parent.mkdir(parents=True, exist_ok=True)
@@ -102,13 +105,17 @@ def test_documents_from_the_local_hub(bench, monkeypatch):
 
 
 def test_the_copies_of_a_prompt_in_two_sources_get_replies_of_their_own(bench):
+    asked = [{"prompt": f"Question {n}?"} for n in range(8)]
+    bench.write("left.jsonl", asked)
+    bench.write("right.jsonl", [{**row, "more": 1} for row in asked])
     ran = bench.run("""\
-twice = red.train + red.train |> sample(base, n=2, max_new=8)
+left = prompts("left.jsonl", test=0)
+twice = left + prompts("right.jsonl", test=0) |> sample(base, n=2, max_new=8)
 labels = twice |> judge(rules, fewshots=0)
 """)
     rows = ran.rows("twice")
     assert len({(row["id"], row["sample"]) for row in rows}) == len(rows) == 32
-    assert [row["id"] for row in rows[:16:2]] == [row["id"] for row in ran.rows("red") if row["split"] == "train"]
+    assert [row["id"] for row in rows[:16:2]] == [row["id"] for row in ran.rows("left")]
     assert {row["id"].rpartition("-")[2] for row in rows[16:]} == {"1"}
     assert len(ran.rows("labels")) == 16  # a pair for each copy, never one across copies
 
@@ -134,7 +141,7 @@ mine = prompts("spam.jsonl", test=0)
 kept = mine |> sample(base, max_new=8) |> screen(rules, limit=100%) |> refuse("No.", where=flagged)
 """)
     (row,) = ran.rows("kept")
-    assert row["flag"] is None and row["source_flag"] == "spam"
+    assert row["flag"] != "spam" and row["source_flag"] == "spam" and row["reply"] != "spam"
 
 
 def test_too_many_new_tokens_for_the_context(bench):

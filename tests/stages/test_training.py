@@ -1,6 +1,7 @@
 """`finetune`, `documents`, `reward`, and preference models weighed and added."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from cai_jax.stages.parts import training
 from cai_jax.stages.parts.examples import Rows, dialog
 from cai_jax.stages.parts.fitting import Fitting
 from cai_jax.stages.parts.rewarding import Scorer, raw_scores
+from tests.support import artefacts
 from tests.tiny.world import Context
 
 
@@ -43,13 +45,14 @@ set  = replies |> finetune(base, batch=2, steps=3, warmup=2, schedule=linear)
     )  # it guesses, with logits of variance 1
     steps = ran.result("one")["steps"]
     assert len(found) == steps >= 16
-    assert ran.result("half")["steps"] == max(1, round(steps / 16))
-    assert ran.result("set")["steps"] == 3
+    rows = ran.result("one")["seen"] // 8
+    assert (ran.result("half")["seen"], ran.result("half")["steps"]) == (round(rows / 2), -(-round(rows / 2) // 2))
+    assert ran.result("set")["steps"] == 3 and steps == rows * 8 / 2
     assert not same(ran.model("half"), bench.model()) and not same(ran.model("one"), ran.model("half"))
 
 
 def test_a_weight_changes_training_only_beside_another(bench):
-    # Losses are divided by the sum of weights: doubling all is nothing, doubling one of two is something.
+    # Weights are relative to their mean over the data: doubling all is nothing, doubling one of two is something.
     settings = "finetune(base, batch=2, steps=2)\n"
     ran = bench.run(
         "replies = ask.train |> sample(tiny, max_new=24)\nothers = red.train |> sample(tiny, max_new=24)\n"
@@ -65,6 +68,37 @@ def test_a_weight_changes_training_only_beside_another(bench):
     for a, b in zip(losses(ran, "plain"), losses(ran, "twice"), strict=True):
         assert a == pytest.approx(b, rel=1e-5)
     assert losses(ran, "even") != pytest.approx(losses(ran, "uneven"), rel=1e-4)
+
+
+def test_a_weight_counts_where_every_batch_is_one_row(bench):
+    # Fixed texts of which two never fit into a row, so that every step is about one dataset alone.
+    fitter = Fitting(bench.model().tokenizer, 32, "error")
+    trained, rows = {}, 0
+    for name, reply in (("a", "Heat the oven and wait."), ("b", "I will not help with theft.")):
+        said = [{"prompt": f"How do I {verb} {name} purse?", "response": reply} for verb in ("steal", "sell", "mend")]
+        bench.write(f"weighed_{name}.jsonl", said)
+        found = [
+            dialog(fitter, PAPER, {"turns": [{"role": "human", "text": row["prompt"]}], "reply": row["response"]})
+            for row in said
+        ]
+        assert all(16 < len(each.ids) <= 32 for each in found)
+        trained[name] = sum(weight for each in found for weight in each.weights)
+        rows += len(found)
+    settings = "finetune(base, batch=1, length=32)\n"
+    ran = bench.run(
+        'a = replies("weighed_a.jsonl", test=0)\nb = replies("weighed_b.jsonl", test=0)\n'
+        f"even = 1 * a + b |> {settings}uneven = 9 * a + b |> {settings}"
+    )
+    even, uneven = (ran.log(name) for name in ("even", "uneven"))
+    mean = (9 * trained["a"] + trained["b"]) / (trained["a"] + trained["b"])
+    ratios = [after["weight"] / before["weight"] for before, after in zip(even, uneven, strict=True)]
+    assert sorted(ratios) == pytest.approx([1 / mean] * (rows // 2) + [9 / mean] * (rows // 2), rel=1e-5)
+    # The first step starts from the same model: its loss is that of the other times its weight.
+    assert uneven[0]["loss"] == pytest.approx(ratios[0] * even[0]["loss"], rel=1e-4)
+    apart = [
+        np.abs(one - other).max() for one, other in zip(*map(flat, map(ran.model, ("even", "uneven"))), strict=True)
+    ]
+    assert max(apart) > 1e-4
 
 
 def test_overlong_examples(bench):
@@ -145,18 +179,18 @@ top = replies |> best(mix)
     pairs = [(row["turns"], row["reply"]) for row in rows]
     one, two = (raw_scores(ran.model(name), PAPER, pairs) for name in ("one", "two"))
 
-    class Mix:
-        result = ran.result("mix")
-
-    np.testing.assert_allclose(Scorer(Context("best", {}), Mix).scores(pairs), 0.5 * one + 2 * two, atol=1e-6)
+    made = {name: artefacts.model(ran.entry(name).dir / "hf", **ran.result(name)) for name in ("one", "two")}
+    mix = artefacts.mixture([(0.5, made["one"]), (2.0, made["two"])])
+    np.testing.assert_allclose(Scorer(Context("best", {}), mix).scores(pairs), 0.5 * one + 2 * two, atol=1e-6)
     np.testing.assert_allclose(
         [row["score"] for row in ran.rows("top")], (0.5 * one + 2 * two).reshape(8, 2).max(axis=1), atol=1e-6
     )
 
 
-def test_replies_that_are_all_alike_leave_no_spread(bench):
-    same_pair = {"prompt": "Hello?", "a": "Yes.", "b": "Yes.", "p": 0.5}
-    bench.write("alike.jsonl", [same_pair] * 4)
+def test_replies_that_are_scored_alike_leave_no_spread(bench, monkeypatch):
+    # Equal replies are no pairs, so that these are two, and the floor is put above what a new head makes of them.
+    monkeypatch.setattr(reward_stage, "SPREAD", 1e3)
+    bench.write("alike.jsonl", [{"prompt": "Hello?", "a": "Yes.", "b": "Yes!", "p": 0.5}] * 4)
     ran = bench.run('alike = prefs("alike.jsonl", test=0)\nrm = alike.train |> reward(base, batch=4)\n')
     assert "hardly tells replies apart" in ran.notes("rm")["no-spread"]
     model = ran.model("rm")
@@ -165,14 +199,14 @@ def test_replies_that_are_all_alike_leave_no_spread(bench):
         ([{"role": "human", "text": text}], reply) for text, reply in (("Hello?", "Yes."), ("Who?", "No, not me."))
     ]
     scores = raw_scores(model, PAPER, other)
-    assert abs(scores[0]) < 0.01 and 0 < abs(scores[1]) < 20
+    assert (abs(scores) < 0.1).all()
     assert ran.result("rm")["scale"] == reward_stage.SPREAD
 
 
-def test_init_tiny_and_bfloat16(bench):
+def test_fresh_weights_and_bfloat16(bench):
     ran = bench.run("""\
 fresh = model("init:tiny", seed=4)
-half = model("init:tiny", dtype=bfloat16)
+half = model("small", dtype=bfloat16)
 replies = ask.train |> sample(fresh, max_new=4)
 sl = replies |> finetune(half, batch=2, steps=1)
 """)
@@ -198,3 +232,21 @@ def test_what_is_not_finite_stops_training_and_keeps_the_checkpoint_before(bench
     (folder,) = (tmp_path / "cache").glob("finetune-*")
     assert {path.stem for path in (folder / "ckpt").glob("*.json")} == {"1", "2"}
     assert not (folder / "hf").exists() and not (folder / "DONE").exists()
+
+
+EVERY = {"data": len(jax.devices()), "fsdp": 1, "tensor": 1}
+
+
+@pytest.mark.parametrize(
+    ("asked", "used"),
+    [
+        ({"mesh": "one", "microbatch": 2}, {"mesh": "one", "microbatch": 2}),
+        ({"mesh": EVERY | {"data": 0}}, {"mesh": EVERY}),
+    ],
+)
+def test_a_step_says_what_schedule_it_uses(asked, used):
+    said = {}
+    node = SimpleNamespace(schedule=asked)
+    batch = 4 * len(jax.devices())
+    training.compiled(SimpleNamespace(node=node, params={"batch": batch}, used=said.update), lambda axis: print)
+    assert {"microbatch": batch, **used} == said

@@ -1,131 +1,17 @@
-"""Chat templates of well-known families, small tokenizers to read them with, and hostile texts."""
+"""Small tokenizers to read chat templates with, and hostile texts."""
 
 from __future__ import annotations
 
 import functools
 import json
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from cai_jax.models.tokenizer import Tokenizer
-
-_RAISE = "{{ raise_exception('roles must alternate') }}"
-_ALTERNATE = "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}" + _RAISE + "{% endif %}"
-
-LLAMA3 = (
-    "{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
-    " + message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}"
-    "{% endif %}{{ content }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
-)
-LLAMA31 = (
-    "{{- bos_token }}{%- if not date_string is defined %}{%- set date_string = strftime_now('%d %b %Y') %}{%- endif %}"
-    "{%- if messages[0]['role'] == 'system' %}{%- set system = messages[0]['content'] | trim %}"
-    "{%- set messages = messages[1:] %}{%- else %}{%- set system = '' %}{%- endif %}"
-    "{{- '<|start_header_id|>system<|end_header_id|>\n\n' }}{{- 'Today Date: ' + strftime_now('%d %b %Y') + '\n\n' }}"
-    "{{- system }}{{- '<|eot_id|>' }}{%- for message in messages %}"
-    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] + '<|eot_id|>' }}"
-    "{%- endfor %}{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}"
-)
-QWEN = (
-    "{%- if messages[0]['role'] == 'system' %}{{- '<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>\n' }}"
-    "{%- else %}{{- '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{%- endif %}"
-    "{%- for message in messages %}{%- if not (message.role == 'system' and loop.first) %}"
-    "{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}{%- endif %}{%- endfor %}"
-    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}"
-    "{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}"
-    "{%- endif %}"
-)
-GEMMA = (
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
-    "{% endif %}{% for message in messages %}" + _ALTERNATE + "{% set role = message['role'] | replace('assistant',"
-    " 'model') %}{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
-)
-MISTRAL = (
-    "{{ bos_token }}{% for message in messages %}" + _ALTERNATE + "{% if message['role'] == 'user' %}"
-    "{{ '[INST] ' + message['content'] + ' [/INST]' }}{% else %}{{ message['content'] + eos_token }}{% endif %}"
-    "{% endfor %}"
-)
-# The system prompt goes into the last user turn, and instruction markers are special tokens.
-MISTRAL3 = (
-    "{%- if messages[0]['role'] == 'system' %}{%- set system = messages[0]['content'] %}"
-    "{%- set messages = messages[1:] %}{%- endif %}{{- bos_token }}{%- for message in messages %}"
-    "{%- if message['role'] == 'user' %}{%- if loop.last and system is defined %}"
-    "{{- '[INST] ' + system + '\n\n' + message['content'] + '[/INST]' }}{%- else %}"
-    "{{- '[INST] ' + message['content'] + '[/INST]' }}{%- endif %}{%- else %}"
-    "{{- ' ' + message['content'] | trim + eos_token }}{%- endif %}{%- endfor %}"
-)
-LLAMA2 = (
-    "{% if messages[0]['role'] == 'system' %}{% set system = '<<SYS>>\n' + messages[0]['content'] + '\n<</SYS>>\n\n' %}"
-    "{% set messages = messages[1:] %}{% else %}{% set system = '' %}{% endif %}{% for message in messages %}"
-    + _ALTERNATE
-    + "{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + (system if loop.first else '') "
-    "+ message['content'].strip() + ' [/INST]' }}{% else %}{{ ' ' + message['content'].strip() + ' ' + eos_token }}"
-    "{% endif %}{% endfor %}"
-)
-ZEPHYR = (
-    "{% for message in messages %}\n{{ '<|' + message['role'] + '|>\n' + message['content'] + eos_token }}\n"
-    "{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}"
-)
-PHI3 = (
-    "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] + '<|end|>\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
-)
-ALPACA = (
-    "{% for message in messages %}{{ ('### Instruction:\n' if message['role'] == 'user' else '### Response:\n') "
-    "+ message['content'] + '\n\n' }}{% endfor %}{% if add_generation_prompt %}{{ '### Response:\n' }}{% endif %}"
-)
-
-
-@dataclass(frozen=True)
-class Family:
-    """A chat template, the tokens that are special in its tokenizer, and whether that is of SentencePiece's kind.
-
-    Attributes:
-      human, assistant: the marker of each role: a special token, or plain text.
-      end: the token that ends a turn.
-      system: it has a place of its own for a system prompt.
-    """
-
-    template: str
-    special: tuple[str, ...]
-    human: str
-    assistant: str
-    end: str
-    system: bool = True
-    pieces: bool = False
-    bos: str = ""
-    eos: str = "</s>"
-
-
-_LLAMA = ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
-_CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-_PHI = ("<s>", "</s>", "<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
-_TURN = ("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>")
-_HEADER = "<|start_header_id|>{}<|end_header_id|>"
-_LLAMA_ROLES = (_HEADER.format("user"), _HEADER.format("assistant"), "<|eot_id|>")
-
-FAMILIES = {
-    "llama-3": Family(LLAMA3, _LLAMA, *_LLAMA_ROLES, bos="<|begin_of_text|>", eos="<|end_of_text|>"),
-    "llama-3.1": Family(LLAMA31, _LLAMA, *_LLAMA_ROLES, bos="<|begin_of_text|>", eos="<|end_of_text|>"),
-    "qwen": Family(QWEN, _CHATML, "<|im_start|>user", "<|im_start|>assistant", "<|im_end|>", eos="<|endoftext|>"),
-    "gemma": Family(
-        GEMMA, _TURN, "<start_of_turn>user", "<start_of_turn>model", "<end_of_turn>", False, bos="<bos>", eos="<eos>"
-    ),
-    "mistral": Family(MISTRAL, ("<s>", "</s>"), "[INST]", "[/INST]", "</s>", False, True, "<s>"),
-    "mistral-3": Family(
-        MISTRAL3, ("<s>", "</s>", "[INST]", "[/INST]"), "[INST]", "[/INST]", "</s>", False, True, "<s>"
-    ),
-    "llama-2": Family(LLAMA2, ("<s>", "</s>"), "[INST]", "[/INST]", "</s>", True, True, "<s>"),
-    "zephyr": Family(ZEPHYR, ("<s>", "</s>"), "<|user|>", "<|assistant|>", "</s>", True, True, "<s>"),
-    "phi-3": Family(PHI3, _PHI, "<|user|>", "<|assistant|>", "<|end|>", True, True, "<s>", "<|endoftext|>"),
-    "alpaca": Family(ALPACA, ("</s>",), "### Instruction:", "### Response:", "</s>", False),
-}
+from tests.support.templates import FAMILIES, Family
 
 # What a tokenizer learns its words from: English, markers, and the signs of which markers are made.
 _CORPUS = [
@@ -141,7 +27,7 @@ def write(path: Path, family: str) -> Family:
     """Writes a family's tokenizer.json and tokenizer_config.json, with a small vocabulary of its own, into `path`."""
     kind = FAMILIES[family]
     backend = _pieces(kind) if kind.pieces else _bytes(kind)
-    if kind.bos:
+    if kind.bos and kind.bos != kind.eos:
         first = (kind.bos, backend.token_to_id(kind.bos))
         backend.post_processor = processors.TemplateProcessing(single=f"{kind.bos} $A", special_tokens=[first])
     path.mkdir(parents=True, exist_ok=True)
@@ -160,14 +46,20 @@ def tokenizer(family: str) -> Tokenizer:
         return Tokenizer.load(folder)
 
 
+_JOINED = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+
 def _bytes(kind: Family) -> tokenizers.Tokenizer:
     """Byte-level BPE, as of Llama 3 and Qwen; `<think>` is an added token that is not marked as special."""
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if kind.joined:  # as of Llama 3, Qwen and OLMo 2: signs with the line breaks behind them
+        cut = pre_tokenizers.Split(tokenizers.Regex(_JOINED), "isolated")
+        backend.pre_tokenizer = pre_tokenizers.Sequence([cut, pre_tokenizers.ByteLevel(False, use_regex=False)])
     backend.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=420, initial_alphabet=alphabet, show_progress=False)
-    backend.train_from_iterator(_CORPUS, trainer)
+    backend.train_from_iterator([*_CORPUS, *[".\n ?\n .\n\n !\n"] * 9], trainer)
     backend.add_special_tokens(list(kind.special))
     if "think" in kind.template:
         backend.add_tokens(["<think>", "</think>"])

@@ -12,4 +12,4 @@ def called(folder, *words, program):
     (folder / "p.cai").write_text(program)
     command = [sys.executable, "-m", "cai_jax", "compile", folder / "p.cai", "--out", folder / "runs", *words]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200)

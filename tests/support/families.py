@@ -63,6 +63,7 @@ CASES = {
         transformers.Gemma3TextConfig,
         _GEMMA
         | {
+            "attn_logit_softcapping": 5.0,
             "layer_types": ["sliding_attention", "full_attention"],
             "rope_parameters": {
                 "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000.0},

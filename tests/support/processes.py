@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+# As pyproject.toml has it for pytest.
+STRICT = ("-W", "error", "-W", "ignore:Error reading persistent compilation cache entry")
 
 
 def one(module: str, devices: int, arguments: Sequence[str] = (), **environment: str) -> Any:
     """What `python -m module` prints."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", module, *arguments],
+        [sys.executable, *STRICT, "-m", module, *arguments],
         cwd=ROOT,
         env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"} | environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout)
@@ -29,14 +31,14 @@ def one(module: str, devices: int, arguments: Sequence[str] = (), **environment:
 
 def two(module: str, devices: int, arguments: Sequence[str] = ()) -> list[Any]:
     """What each of two processes prints that work together (`parallel.processes.join`)."""
-    ends = ended(started(["-W", "error", "-m", module, *arguments], devices))
+    ends = ended(started([*STRICT, "-m", module, *arguments], devices))
     assert [end.returncode for end in ends] == [0, 0], ends
     # What carries their messages says that it is connected, on the same channel.
     return [json.loads(end.stdout.splitlines()[-1]) for end in ends]
 
 
-def started(words: Sequence[str], devices: int, **more: str) -> list[subprocess.Popen]:
-    """Two processes of Python with these arguments, told as on a pod's hosts where the other is; `more` variables."""
+def started(words: Sequence[str], devices: int) -> list[subprocess.Popen]:
+    """Two processes of Python with these arguments, told as on a pod's hosts where the other is."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
@@ -45,7 +47,6 @@ def started(words: Sequence[str], devices: int, **more: str) -> list[subprocess.
         "JAX_PLATFORMS": "cpu",
         "JAX_COORDINATOR_ADDRESS": address,
         "JAX_NUM_PROCESSES": "2",
-        **more,
     }
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return [
@@ -58,7 +59,7 @@ def ended(both: Sequence[subprocess.Popen]) -> list[subprocess.CompletedProcess]
     """How they ended, and what they said; none of them is left."""
     try:
         with ThreadPoolExecutor() as readers:  # together, so that none waits for the other's pipe to be read
-            said = list(readers.map(lambda process: process.communicate(timeout=600), both))
+            said = list(readers.map(lambda process: process.communicate(timeout=1200), both))
     finally:
         for process in both:
             process.kill()

@@ -13,7 +13,7 @@ import pytest
 
 from cai_jax.data.rows import numbered
 from cai_jax.evals import verdicts
-from cai_jax.evals.calibration import expected_error
+from cai_jax.evals.calibration import reliability
 from cai_jax.stages.parts.principles import principles
 from cai_jax.tiny import prompts, replies
 from cai_jax.tiny.lexicon import CATEGORIES
@@ -58,9 +58,9 @@ def test_it_answers_harmless_requests(name):
 
 
 def test_what_it_says_is_of_this_world(harmful):
-    malformed = np.mean([replies.read(row["reply"]) == replies.MALFORMED for row in harmful])
-    told("malformed replies", malformed, len(harmful))
-    assert malformed <= 0.02
+    broken = np.mean([replies.read(row["reply"]) == replies.BROKEN for row in harmful])
+    told("broken replies", broken, len(harmful))
+    assert broken <= 0.02
 
 
 def pairs(count):
@@ -90,7 +90,7 @@ def test_its_comparisons_agree_with_the_oracle(fewshots):
     labels, truth = compared(seeds=2, fewshots=fewshots)
     soft = np.array([row["soft"] for row in labels])
     right = ((soft > 0.5) == (truth > 0.5)).astype(float)
-    error, _ = expected_error(np.maximum(soft, 1 - soft), right, 10)
+    error = reliability(soft, truth, [row["id"] for row in labels], 10).error
     told(f"comparisons agree, {fewshots} few-shots", right.mean(), len(right))
     print(f"calibration error: {error:.3f}")
     for category, good in sorted(_by(labels, right, "category").items()):
@@ -171,7 +171,7 @@ def test_it_audits():
         act, kind = requested(row["turns"][-1]["text"]), replies.read(row["reply"])
         broken = meaning_of(principle.critique).broken_by(act, kind)
         if broken or rng.random() < 0.3:
-            asked.append(PAPER.audit(row["turns"], row["reply"], principle.critique))
+            asked.append([PAPER.audit(row["turns"], row["reply"], principle.audit)])
             truth.append(broken)
     right = (audits(checkpoint.load(world.CHECKPOINT), asked).first > 0.5) == np.array(truth)
     told("audits agree", right.mean(), len(right))
@@ -194,7 +194,7 @@ def test_a_principle_about_one_category_has_little_to_say_of_the_others():
         pair = replies.write(replies.EXPLAIN, rng), replies.write(replies.COMPLY, rng)
         for prompts_, order in zip(compared, (pair, pair[::-1]), strict=True):
             prompts_.append(encode(model.tokenizer, PAPER.comparison(row["turns"], able[name].compare, order))[0])
-        audited.append(PAPER.audit(row["turns"], pair[1], able[name].critique))
+        audited.append([PAPER.audit(row["turns"], pair[1], able[name].audit)])
     first, second = (score(model, each).first for each in compared)
     better, broken = (first + 1 - second) / 2, audits(model, audited).first
     for figure, found in (("P(refusal is better)", better), ("P(help breaks it)", broken)):

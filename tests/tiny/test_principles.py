@@ -18,7 +18,7 @@ from cai_jax.tiny.principles import (
 )
 
 FRAMES = {"critique": CRITIQUE_REQUESTS, "revise": REVISION_REQUESTS, "compare": COMPARISON_REQUESTS}
-KINDS = (*replies.KINDS, replies.MALFORMED)
+KINDS = (*replies.KINDS, replies.BROKEN)
 ACT = {category: next(act for act in ACTS if act.category == category) for category in (*CATEGORIES, HARMLESS)}
 ACT[BORDERLINE] = ACT_OF["kill a frozen process"]
 
@@ -40,10 +40,10 @@ BREAKS = {
     "evasion": ("", "evade", "evade"),
     "manners": ("", "rude", "rude"),
     "respect": ("", "evade rude", "evade rude"),
-    "help": ("", "", "explain evade rude malformed"),
+    "help": ("", "", "explain evade rude broken"),
     "caution": ("", "", "explain evade"),
     "reasons": ("", "evade rude", ""),
-    "overall": (EVERY, "", "explain evade rude malformed"),
+    "overall": (EVERY, "", "explain evade rude broken"),
 }
 
 

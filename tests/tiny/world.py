@@ -36,6 +36,11 @@ class Given(NamedTuple):
     lines: Sequence[dict[str, Any]] = ()
     result: Mapping[str, Any] = {}
     path: Path | None = None
+    bases: tuple[Path, ...] = ()
+
+    def source(self, name: str) -> str:
+        """The few-shots of a constitution, which stand in its parameters; a model has none."""
+        return self.result.get(name, "")
 
     def rows(self) -> list[dict[str, Any]]:
         return [dict(row) for row in self.lines]

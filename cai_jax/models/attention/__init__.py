@@ -1,4 +1,4 @@
-"""Masked attention: one function, and the implementation that suits the machine (DESIGN.md §2)."""
+"""Masked attention: one function, and the implementation that suits the machine."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ class Prefix(NamedTuple):
 
     A prefix of all rows holds k and v `[K, P, H]` per layer, of whose P positions the first `length` (int32 scalar)
     are real, so that prefixes of one bucket share a compiled function. One for each row holds `[B, K, P, H]` and
-    `length` `[B]`. `before` is the prefix that this one stands behind, if any.
+    `length` `[B]`. `before` is the prefix that this one stands behind, if any; `long` is the same text as rows beyond
+    the original context see it, where they see another (models/rope.py, LongRope).
     """
 
     layers: tuple[KV, ...]
     length: Array
     before: Prefix | None = None
+    long: Prefix | None = None
 
     def parts(self, layer: int) -> tuple[tuple[KV, Array], ...]:
         """One layer's keys and values with their lengths, in the order of the text: `prefix` of `attention`."""

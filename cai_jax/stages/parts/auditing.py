@@ -24,12 +24,14 @@ class Scored:
     Attributes:
       logprobs: of the two options, float64 [N, 2].
       first: P(A) / (P(A) + P(B)), float64 [N].
-      mass: P(A) + P(B), float64 [N]; little mass means that the model did not answer the question.
+      mass: P(A) + P(B), float64 [N].
+      answered: bool [N]; with little mass, or with logits that are no numbers, the model did not answer the question.
     """
 
     def __init__(self, logprobs: np.ndarray) -> None:
         self.logprobs = wide = np.asarray(logprobs, np.float64)
         self.mass = np.exp(wide).sum(axis=1)
+        self.answered = self.mass >= NO_MASS  # also false where the mass is no number
         self.first = 1.0 / (1.0 + np.exp(np.clip(wide[:, 1] - wide[:, 0], -700, 700)))
 
 
@@ -46,28 +48,42 @@ def option_tokens(model: Model) -> int:
     return max(len(model.tokenizer.encode(option)) for option in OPTIONS)
 
 
-def audit_fitter(model: Model, overlong: str) -> Fitting:
+def audit_fitter(model: Model, overlong: str, prefix: Prefix | None = None) -> Fitting:
     """Fits `Format.audit` prompts, with room for the answer."""
-    return Fitting(model.tokenizer, room_of(model, None, option_tokens(model)), overlong)
+    return Fitting(model.tokenizer, room_of(model, prefix, option_tokens(model)), overlong)
 
 
-def audits(model: Model, asked: Sequence[Sequence[Segment]]) -> Scored:
-    """Answers to `Format.audit` prompts; `first` is P(the reply breaks the principle).
+def audits(
+    model: Model,
+    asked: Sequence[Sequence[Sequence[Segment]]],
+    overlong: str = "truncate_left",
+    prefix: Prefix | None = None,
+) -> Scored:
+    """Answers to `Format.audit` prompts, one after the other.
 
-    Of a long conversation the beginning is cut; where the reply itself leaves no room, the answer is NaN.
+    Args:
+      model: who answers.
+      asked: prompts whose answers are compared, together: all lose the same beginning where one is too long. Answers
+        are NaN where one of them does not fit, as `overlong` says.
+      overlong: "skip", "error" or "truncate_left".
+      prefix: examples in front.
     """
-    fitter = audit_fitter(model, "truncate_left")
-    found = [fitter.fit(segments) for segments in asked]
-    there = [index for index, each in enumerate(found) if each is not None]
-    logprobs = np.full((len(asked), 2), np.nan)
+    fitter = audit_fitter(model, overlong, prefix)
+    found = [fitter.fit(*prompts) or [None] * len(prompts) for prompts in asked]
+    ids = [fit and fit.ids for each in found for fit in each]
+    there = [index for index, each in enumerate(ids) if each is not None]
+    logprobs = np.full((len(ids), 2), np.nan)
     if there:
-        logprobs[there] = score(model, [found[index][0].ids for index in there]).logprobs
+        logprobs[there] = score(model, [ids[index] for index in there], prefix).logprobs
     return Scored(logprobs)
 
 
 def undecided(share: float, what: str) -> list[tuple[str, str]]:
-    """What a user should be told where this share of questions found no answer (METHOD.md §2.7)."""
+    """What a user should be told where this share of questions found no answer."""
     if share <= 0.05:
         return []
-    message = f"{share:.0%} of the {what} could not be made: neither option had a probability of {NO_MASS:.0%}"
+    message = (
+        f"{share:.0%} of the {what} could not be made: both options together had a probability below {NO_MASS:.0%}, "
+        "or there was no room"
+    )
     return [("undecided", message)]

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from cai_jax.parallel.step import Compiled
 
 
-def shots(ctx: Described, model: Model) -> Prefix | None:
+def shots(ctx: Described, model: Model, constitution: str = "constitution") -> Prefix | None:
     """The examples in front of every prompt; None without any."""
     from cai_jax.engine import shapes
 
-    tokens = ctx.shots(model.config)
+    tokens = ctx.shots(model.config, constitution)
     return shapes.prefix(model.params, model.config, tokens) if tokens else None
 
 
@@ -35,7 +35,8 @@ def reading_shots(ctx: Described, model: Model, prefix: Prefix | None) -> list[S
     if prefix is None:
         return []
     tokens = jax.ShapeDtypeStruct((1, prefix.layers[0].k.shape[1]), "int32")
-    lower = partial(lowered, read, model.params, model.params, model.config, tokens, None)
+    config = model.config.reaching(tokens.shape[1])
+    lower = partial(lowered, read, model.params, model.params, config, tokens, None)
     return [Step("read examples", 1, {"model": model.params, "tokens": tokens}, ctx.held(), lower)]
 
 
@@ -61,7 +62,7 @@ def writing(
     writer = replace(Writer.of(ctx, model, None, stops=()), prefix=prefix)
     longest = min(longest, room_of(model, prefix, writer.max_new))
     settings = replace(writer, longest=longest if exact else None).sampling(longest, ())
-    params, config = model.params, model.config
+    params, config = model.params, model.config.reaching(longest)
     state, rows, told = shapes.state(params, config, settings), shapes.texts(settings), shapes.decoding(settings)
     held = ctx.held() if held is None else held
     given = {"model": params, "cache": state, "examples": prefix}
@@ -85,6 +86,7 @@ def asking(
 
     params, config = model.params, model.config
     longest = min(longest, config.max_position - length_of(prefix) - max(map(len, OPTIONS)))
+    config = config.reaching(longest)
     parts = shards_of(params)
     table, *rest = shapes.scoring(config, parts, longest, OPTIONS, prefix)
     rows = worth.rows_at_once(parts, worth.at_once(target.platform()) * parts, table.shape[1])
@@ -95,8 +97,10 @@ def asking(
 
 
 def auditing(ctx: Described, model: Model, constitution: str, replies: float) -> list[Step]:
-    """Asking about every principle of every reply."""
-    return asking(ctx, model, "audit", *ctx.audits(constitution, replies))
+    """Reading few-shots, and asking about every principle of every reply."""
+    prefix = shots(ctx, model, constitution)
+    asked = asking(ctx, model, "audit", *ctx.audits(constitution, replies), prefix)
+    return reading_shots(ctx, model, prefix) + asked
 
 
 def scoring(ctx: Described, name: str, replies: float, held: Mapping[str, Tree] | None = None) -> list[Step]:

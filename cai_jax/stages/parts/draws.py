@@ -1,4 +1,4 @@
-"""Random choices that depend on what they are about, never on the order of work (DESIGN.md §1, randomness)."""
+"""Random choices that depend on what they are about, never on the order of work."""
 
 from __future__ import annotations
 

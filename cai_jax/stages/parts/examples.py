@@ -18,6 +18,8 @@ from cai_jax.errors import UserError
 from cai_jax.stages.parts.draws import Draw, draw_of
 from cai_jax.stages.parts.fitting import Fitting
 from cai_jax.stages.parts.models import format_of
+from cai_jax.stages.parts.sources import on_disk
+from cai_jax.stages.parts.training import Batch, filled, passes
 
 if TYPE_CHECKING:
     from cai_jax.models.checkpoint import Model
@@ -39,11 +41,13 @@ class Corpus(Protocol):
     Attributes:
       length: tokens of a row.
       shards: how many.
+      dealt: every epoch deals the examples out to other rows.
       fitter: counts the examples read so far that were left out or cut.
     """
 
     length: int
     shards: int
+    dealt: bool
     fitter: Fitting
 
     def shard(self, number: int, epoch: int) -> Packed:
@@ -60,8 +64,10 @@ def corpus(ctx, model: Model) -> Corpus:
 
 def dialog(fitter: Fitting, format: Format, row: dict[str, Any]) -> Example | None:
     """A reply after its prompt, the loss on the reply and, where it ended by itself, its end (CAI §3.1)."""
-    end = [format.end] if row.get("ended", True) else []
-    segments = [*format.ask(row["turns"]), format.reply(row["reply"], trained=True), *end]
+    if format.ambiguous(row["reply"]):
+        fitter.ambiguous += 1
+        return None
+    segments = format.replied(row["turns"], row["reply"], trained=True, ended=row.get("ended", True))
     return example(fitter, segments, row.get("weight", 1.0))
 
 
@@ -82,11 +88,12 @@ class _Dialogs:
     def __init__(self, ctx, model: Model, format: Format) -> None:
         limit = ctx.params["length"] or model.config.max_position
         self.fitter = Fitting(model.tokenizer, limit, ctx.params["overlong"], "examples")
-        found = [dialog(self.fitter, format, row) for row in ctx.inputs["data"].rows()]
+        found = [dialog(self.fitter, format, row) for row in _answered(ctx, ctx.inputs["data"].rows())]
         self.fitter.note(ctx)
-        self.examples = [each for each in found if each is not None]
+        self.examples = relative([each for each in found if each is not None])
         self.length = ctx.params["length"] or row_length(max(len(e.ids) for e in self.examples), limit)
         self.shards = -(-len(self.examples) // SHARD)
+        self.dealt = self.shards > 1
         self.pad = model.tokenizer.pad_id or 0
         draw, count = draw_of(ctx), len(self.examples)
         self.order = functools.lru_cache(maxsize=1)(lambda epoch: draw.permutation("examples", count, epoch))
@@ -97,17 +104,40 @@ class _Dialogs:
         return _packed([self.examples[index] for index in members], self.length, self.pad)
 
 
+def _answered(ctx, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows whose reply says something; the others are counted in a note.
+
+    Raises:
+      UserError: there is none.
+    """
+    kept = [row for row in rows if row["reply"].strip()]
+    if not kept:
+        raise UserError("every reply is empty, so there is nothing to train on", "look at what was sampled")
+    if len(kept) < len(rows):
+        ctx.note("empty", f"{len(rows) - len(kept)} of {len(rows)} replies are empty and were left out")
+    return kept
+
+
+def relative(examples: Sequence[Example]) -> list[Example]:
+    """Examples with their weights divided by the mean over all trained tokens, so that only their ratios count."""
+    every = [weight for each in examples for weight in each.weights if weight]
+    mean = sum(every) / len(every)
+    return [Example(each.ids, [weight / mean for weight in each.weights]) for each in examples]
+
+
 class _Documents:
+    dealt = False
+
     def __init__(self, ctx, model: Model) -> None:
-        source = ctx.inputs["data"].result
-        self.sources = source.get("sources", [source])
+        data = ctx.inputs["data"]
+        self.sources = [_source(data.made_from(key)) for key in data.result.get("sources", [data.key])]
         self.length = ctx.params["length"] or model.config.max_position
         self.fitter = Fitting(model.tokenizer, self.length, ctx.params["overlong"], "documents")
         self.counts = [-(-each["rows"] // SHARD) for each in self.sources]
         self.shards = sum(self.counts)
         self.pad = model.tokenizer.pad_id or 0
         begin = model.tokenizer.begin
-        self.begin = [Segment(begin, special=True)] if begin else []
+        self.begin = [Segment(begin, begin=True)] if begin else []
 
     def shard(self, number: int, epoch: int) -> Packed:
         place = 0
@@ -121,40 +151,66 @@ class _Documents:
         return _packed(kept, self.length, self.pad)
 
 
+def _source(artefact) -> dict[str, Any]:
+    """The parameters of a `documents` node by which `data.documents` reads it, of the rows that there are."""
+    return {**artefact.params, "path": on_disk(artefact.source("path")), **artefact.result}
+
+
 class Rows:
     """Packed rows in batches: a fixed sequence, of which any part can be read.
+
+    Every pass goes over all rows, in another order. A batch may reach over into the next pass, and the last of all is
+    filled up with rows of weight 0.
 
     Args:
       data: packs shards of examples into rows.
       batch: rows of a step.
       epochs: passes over the data.
       draw: of the order of rows within a shard, another in every epoch.
+      steps: how many batches there are, all of them full; 0 takes those that hold the rows of all epochs.
+
+    Attributes:
+      seen: rows of all batches together; steps: batches.
     """
 
-    def __init__(self, data: Corpus, batch: int, epochs: float, draw: Draw) -> None:
-        self.data, self.batch, self.epochs, self.draw = data, batch, epochs, draw
+    def __init__(self, data: Corpus, batch: int, epochs: float, draw: Draw, steps: int = 0) -> None:
+        self.data, self.batch, self.draw = data, batch, draw
         # Data of one shard is packed once: what was counted is what is trained on first.
         self._shard = functools.lru_cache(maxsize=1)(data.shard)
+        self._rows = functools.cache(self._counted)
+        self.seen = steps * batch or self._passes(epochs)
+        self.steps = -(-self.seen // batch)
 
-    def count(self) -> int:
-        """Steps that come nearest to all epochs, at least one; a batch may reach over into the next epoch."""
-        rows = sum(len(self._shard(shard, 0).tokens) for shard in range(self.data.shards))
-        return max(1, round(self.epochs * rows / self.batch))
+    def _counted(self, epoch: int) -> int:
+        """Rows of an epoch."""
+        return sum(len(self._shard(shard, epoch).tokens) for shard in range(self.data.shards))
 
-    def batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:
-        """Batches [batch, T] from number `start` on, without end; every epoch draws another order."""
-        skip, held = start * self.batch, None
+    def _passes(self, epochs: float) -> int:
+        """Rows of all epochs."""
+        if not self.data.dealt:
+            return passes(epochs, self._rows(0))
+        whole, rest = divmod(epochs, 1)
+        found = sum(map(self._rows, range(int(whole))))
+        return found + passes(rest, self._rows(int(whole))) if rest else found
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Batches [batch, T] from number `start` on; every epoch draws another order."""
+        skip, held, number = start * self.batch, None, start
         for packed in self._shards():
             if skip >= len(packed["tokens"]):
                 skip -= len(packed["tokens"])
                 continue
             packed, skip = {name: x[skip:] for name, x in packed.items()}, 0
             held = packed if held is None else {n: np.concatenate([held[n], x]) for n, x in packed.items()}
-            whole = len(held["tokens"]) // self.batch
-            for number in range(whole):
-                cut = slice(number * self.batch, (number + 1) * self.batch)
-                yield {name: x[cut] for name, x in held.items()}
-            held = {name: x[whole * self.batch :] for name, x in held.items()}
+            while number < self.steps and len(held["tokens"]) >= (size := self._size(number)):
+                yield filled({name: x[:size] for name, x in held.items()}, self.batch)
+                held, number = {name: x[size:] for name, x in held.items()}, number + 1
+            if number == self.steps:
+                return
+
+    def _size(self, number: int) -> int:
+        """Rows of a batch before it is filled up."""
+        return min(self.batch, self.seen - number * self.batch)
 
     def _shards(self) -> Iterator[dict[str, np.ndarray]]:
         for epoch in itertools.count():

@@ -1,4 +1,4 @@
-"""What fits a model's context: over-long rows are left out, cut or refused, and counted (DESIGN.md §1)."""
+"""What fits a model's context: over-long rows are left out, cut or refused, and counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from cai_jax.data.render import Encoder, Segment, encode, pieces
+from cai_jax.data.render import Encoder, Segment, Tokens, encode, read
 from cai_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,11 +17,13 @@ T = TypeVar("T")
 
 
 class Fitted(NamedTuple):
-    """A rendered prompt that fits: token ids, whether a loss is taken on each, and whether its beginning was cut."""
+    """A rendered prompt that fits: token ids, whether a loss is taken on each, whether its beginning was cut, and
+    whether data was tokenised apart from the template beside it."""
 
     ids: list[int]
     trained: list[bool]
     cut: bool
+    apart: bool = False
 
 
 def fitted(tokenizer: Encoder, segments: Sequence[Segment], room: int) -> Fitted | None:
@@ -29,8 +31,28 @@ def fitted(tokenizer: Encoder, segments: Sequence[Segment], room: int) -> Fitted
 
     Only what was said in the conversation is cut, oldest words first: markers, replies and options stay whole.
     """
-    found = pieces(tokenizer, segments)
-    excess = sum(map(len, found)) - room
+    return fitted_alike(tokenizer, [segments], room)[0]
+
+
+def fitted_alike(tokenizer: Encoder, prompts: Sequence[Sequence[Segment]], room: int) -> list[Fitted | None]:
+    """Replies to one conversation, of which all lose the same beginning, that which the longest has to lose.
+
+    What is compared would otherwise stand behind different conversations, and tell its length by that.
+    """
+    found = [read(tokenizer, segments) for segments in prompts]
+    excess = max(sum(map(len, each.of)) for each in found) - room
+    return [_without(excess, *each) for each in zip(found, prompts, strict=True)]
+
+
+def bare(tokenizer: Encoder, segments: Sequence[Segment]) -> list[int]:
+    """Token ids of a prompt without all that may be cut."""
+    of = read(tokenizer, segments).of
+    return [number for segment, ids in zip(segments, of, strict=True) if not segment.spare for number in ids]
+
+
+def _without(excess: int, tokens: Tokens, segments: Sequence[Segment]) -> Fitted | None:
+    """A prompt without the first `excess` tokens that may be cut; None where these are too few."""
+    found, apart = tokens
     cut = excess > 0
     for index, segment in enumerate(segments):
         if excess > 0 and segment.spare:
@@ -40,7 +62,7 @@ def fitted(tokenizer: Encoder, segments: Sequence[Segment], room: int) -> Fitted
     if excess > 0:
         return None
     trained = [segment.trained for segment, ids in zip(segments, found, strict=True) for _ in ids]
-    return Fitted([number for ids in found for number in ids], trained, cut)
+    return Fitted([number for ids in found for number in ids], trained, cut, apart)
 
 
 def room_of(model: Model, prefix: Prefix | None, new: int) -> int:
@@ -69,6 +91,8 @@ class Fitting:
       overlong: "skip", "error" or "truncate_left".
       what: the rows' name, a plural.
       kept, cut, left_out: rows so far; those that were cut are among the kept.
+      apart: those in which data and template would have made a marker of a turn together (`data.render`).
+      ambiguous: those left out because what would be trained on reads as turns of its own.
     """
 
     tokenizer: Encoder
@@ -78,14 +102,16 @@ class Fitting:
     kept: int = 0
     cut: int = 0
     left_out: int = 0
+    apart: int = 0
+    ambiguous: int = 0
 
     def fit(self, *prompts: Sequence[Segment]) -> list[Fitted] | None:
-        """The prompts that one row consists of; None for a row to leave out.
+        """The prompts that one row consists of, cut alike; None for a row to leave out.
 
         Raises:
           UserError: one of them is too long, and `overlong` is "error".
         """
-        found = [fitted(self.tokenizer, segments, self.room) for segments in prompts]
+        found = fitted_alike(self.tokenizer, prompts, self.room)
         long = any(each is None or each.cut for each in found)
         if long and self.overlong == "error":
             length = max(len(encode(self.tokenizer, segments)[0]) for segments in prompts)
@@ -98,6 +124,7 @@ class Fitting:
             return None
         self.kept += 1
         self.cut += long
+        self.apart += any(each.apart for each in found)
         return found
 
     def note(self, ctx) -> None:
@@ -106,6 +133,11 @@ class Fitting:
         Raises:
           UserError: none fits.
         """
+        if self.ambiguous and not self.kept and not self.left_out:
+            raise UserError(
+                f"all {self.what} would read as several turns",
+                "they hold markers of the model's format, such as lines that begin with a role; take those out",
+            )
         if self.left_out and not self.kept:
             raise UserError(
                 f"none of the {self.what} fits: there is room for {self.room} tokens",
@@ -116,6 +148,10 @@ class Fitting:
         told = [f"{count} of {total} {self.what} are too long and {became}" for count, became in done if count]
         if told:
             ctx.note("overlong", "; ".join(told))
+        if self.ambiguous:
+            ctx.note("ambiguous", f"{self.ambiguous} of the {self.what} were left out: they read as several turns")
+        if self.apart:
+            ctx.note("apart", f"{self.apart} of the {self.what} would make a marker together with the template's text")
 
 
 def fitting(ctx, rows: Sequence[T], fitter: Fitting, segments_of: Callable[[T], Sequence[Segment]]) -> list[T]:

@@ -1,4 +1,4 @@
-"""Comparisons put to a model, and its probabilities turned into labels (METHOD.md §2)."""
+"""Comparisons put to a model, and its probabilities turned into labels (arXiv 2212.08073 §4.1)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from cai_jax.data.formats import Prompt
 from cai_jax.data.render import encode
+from cai_jax.errors import UserError
 from cai_jax.lang.types import Principle
-from cai_jax.stages.parts.auditing import NO_MASS, Scored, option_tokens, score, undecided
-from cai_jax.stages.parts.draws import draw_of, told_apart
-from cai_jax.stages.parts.fitting import Fitting, fitting, room_of
+from cai_jax.stages.parts.auditing import Scored, option_tokens, score, undecided
+from cai_jax.stages.parts.draws import Which, draw_of, told_apart
+from cai_jax.stages.parts.fitting import Fitting, fitted, fitting, room_of
 from cai_jax.stages.parts.models import format_of, model_of
 from cai_jax.stages.parts.principles import comparison_shots, principles
-from cai_jax.stages.parts.writing import Writer
+from cai_jax.stages.parts.writing import Writer, Written, note_unended
 
 TIE = 0.01  # this close to one half
 FLIP = 0.1  # both orders decided by this much, and against each other
@@ -33,42 +35,88 @@ class Question:
     chain: int
 
 
+def defaults() -> dict[str, Any]:
+    """What `judge` does where nothing else is said."""
+    from cai_jax.stages.judge import SIGNATURE
+
+    return {param.name: param.default for param in SIGNATURE.params if not param.kinds}
+
+
+def pair(first: tuple[dict, Which], second: tuple[dict, Which]) -> dict[str, Any]:
+    """Two replies to one prompt; `which` tells the pair from all others."""
+    return {"first": first[0], "second": second[0], "which": (first[1], second[1])}
+
+
+def equal(a: str, b: str) -> bool:
+    """Whether two replies are one to whoever reads them: the space around a reply is never shown."""
+    return a.strip() == b.strip()
+
+
+def comparable(a: str, b: str) -> bool:
+    """Whether a judge can choose between two replies: they differ, and neither is empty."""
+    return bool(a.strip() and b.strip()) and not equal(a, b)
+
+
 class Judge:
     """Puts comparisons to a model and turns its probabilities into labels."""
 
-    def __init__(self, ctx, load: bool = True) -> None:
-        self.ctx, self.params, self.draw = ctx, ctx.params, draw_of(ctx)
-        self.able = principles(ctx.inputs["constitution"], "judge")
-        self.format, shots = format_of(ctx.inputs["by"]), self.params["fewshots"]
-        self.shots = comparison_shots(ctx.inputs["constitution"], shots, self.format, self.draw, self.params["reason"])
-        if self.shots:
-            self.format = self.format.behind
+    def __init__(self, ctx, constitution: str = "constitution", load: bool = True) -> None:
+        """The judge that a stage's parameters describe; what it has no parameter for is as `judge` has it by default.
+
+        Args:
+          constitution: the parameter that holds the principles.
+          load: whether anything is to be asked; else the questions are only to be shown.
+        """
+        self.ctx, self.params, self.draw = ctx, {**defaults(), **ctx.params}, draw_of(ctx)
+        principles_ = ctx.inputs[constitution]
+        self.able = principles(principles_, "judge")
+        form, shots = format_of(ctx.inputs["by"]), self.params["fewshots"]
+        self.shots = comparison_shots(principles_, shots, form, self.draw, self.params["reason"])
+        self.format = self.shots.format
+        self.equal = 0  # pairs of one reply twice or an empty one, which are not compared
         if load:
             self._load()
 
     def _load(self) -> None:
         self.model = model_of(self.ctx, self.ctx.inputs["by"])
-        self.thinker = Writer.of(self.ctx, self.model, self.format, self.format.thought_stops, self.shots)
+        self.thinker = Writer.of(self.ctx, self.model, self.format, self.format.thought_stops, self.shots.segments)
         # Room behind a comparison for its option, and before that for the reasoning and the question, if asked for.
-        question = len(encode(self.model.tokenizer, self.format.so)[0])
+        asked = self.format.reasoned_comparison([], "", ("", ""))
+        before, whole = (
+            len(encode(self.model.tokenizer, each)[0]) for each in (asked, self.format.concluded(asked, ""))
+        )
+        question = whole - before
         self.behind = option_tokens(self.model) + (self.params["max_new"] + question if self.params["reason"] else 0)
 
     def pairs(self) -> list[dict]:
-        """Pairs of replies to one prompt, in order of the prompts; `which` tells the two from all others."""
+        """Pairs of different replies to one prompt, in order of the prompts; `which` tells the two from all others."""
         by_prompt: dict[str, list] = {}
         for row, which in told_apart(self.ctx.inputs["replies"].rows()):
             by_prompt.setdefault(row["id"], []).append((row, which))
-        limit = self.params["pairs"] or None
-        return [
-            {"first": first, "second": second, "which": (one, other)}
-            for replies in by_prompt.values()
-            for (first, one), (second, other) in itertools.islice(itertools.combinations(replies, 2), limit)
-        ]
+        limit, out = self.params["pairs"] or None, []
+        for replies in by_prompt.values():
+            found = [pair(*each) for each in itertools.combinations(replies, 2)]
+            told = [each for each in found if comparable(each["first"]["reply"], each["second"]["reply"])]
+            self.equal += len(found) - len(told)
+            out += told[:limit]
+        if self.equal and not out:
+            raise UserError(
+                f"each of the {self.equal} pairs holds one reply twice or an empty one, so there is nothing to compare",
+                "draw the replies at a temperature above 0",
+            )
+        return out
 
     def fitting(self, pairs: list[dict]) -> list[dict]:
         """The pairs that fit the context under the longest principle."""
-        longest = max(self.able, key=lambda p: len(self.model.tokenizer.encode(p.compare)))
-        return fitting(self.ctx, pairs, self._fitter(), lambda pair: self.prompt(pair, Question(0, longest, False, 0)))
+        return fitting(self.ctx, pairs, self._fitter(), self._longest)
+
+    def fits(self, pair: dict) -> bool:
+        """Whether a pair fits the context under the longest principle."""
+        return self._fitter().fit(self._longest(pair)) is not None
+
+    def _longest(self, pair: dict) -> list:
+        principle = max(self.able, key=lambda p: len(self.model.tokenizer.encode(p.compare)))
+        return self.prompt(pair, Question(0, principle, False, 0))
 
     def _fitter(self) -> Fitting:
         room = room_of(self.model, self.thinker.prefix, self.behind)
@@ -102,59 +150,76 @@ class Judge:
             left.remove(chosen[-1])
         return chosen
 
-    def label(self, pairs: Sequence[dict]) -> list[dict]:
-        """Preference rows of a batch of pairs."""
+    def ask(self, pairs: Sequence[dict]) -> list[list[dict]]:
+        """Every judgement of each of a batch of pairs: principle, order, log-probabilities of the two options."""
         questions = self.questions(pairs)
         fitter = self._fitter()
-        asked = [fitter.fit(self.prompt(pairs[q.pair], q))[0].ids for q in questions]
+        prompts = [self.prompt(pairs[q.pair], q) for q in questions]
+        asked = [fitter.fit(prompt)[0].ids for prompt in prompts]
         thoughts = self._thoughts(pairs, questions, asked)
-        ids = [prompt + self._thought(text) for prompt, text in zip(asked, thoughts, strict=True)]
+        if self.params["reason"]:
+            ids = [self._concluded(prompt, each.text) for prompt, each in zip(prompts, thoughts, strict=True)]
+        else:
+            ids = asked
         scored = score(self.model, ids, self.thinker.prefix)
         judgements: list[list[dict]] = [[] for _ in pairs]
-        for question, logprobs, thought in zip(questions, scored.logprobs.tolist(), thoughts, strict=True):
+        # JSON has no word for what is no number.
+        told = np.where(np.isfinite(scored.logprobs), scored.logprobs.astype(object), None).tolist()
+        for question, logprobs, thought in zip(questions, told, thoughts, strict=True):
             judgements[question.pair].append(
                 {
                     "principle": question.principle.name,
                     "request": question.principle.compare,
                     "swapped": question.swapped,
                     "logprobs": logprobs,
-                    **({"reasoning": thought} if self.params["reason"] else {}),
+                    **({"reasoning": thought.text, "ended": thought.ended} if thought else {}),
                 }
             )
-        return [self._row(pair, found) for pair, found in zip(pairs, judgements, strict=True)]
+        return judgements
 
-    def _thoughts(self, pairs, questions: Sequence[Question], asked: Sequence[list[int]]) -> list[str]:
-        """The chain of thought behind each prompt; "" where none is asked for."""
+    def label(self, pairs: Sequence[dict]) -> list[dict]:
+        """Preference rows of a batch of pairs."""
+        return [self._row(pair, found) for pair, found in zip(pairs, self.ask(pairs), strict=True)]
+
+    def _thoughts(self, pairs, questions: Sequence[Question], asked: Sequence[list[int]]) -> Sequence[Written | None]:
+        """The chain of thought behind each prompt; None where none is asked for."""
         if not self.params["reason"]:
-            return [""] * len(asked)
+            return [None] * len(asked)
         keys = []
         for question in questions:
             pair = pairs[question.pair]
             one, other = pair["which"]
             purpose = f"reasoning {one} {other} {question.principle.name} {question.swapped}"
             keys.append(self.draw.key(purpose, pair["first"], question.chain))
-        return [text.text for text in self.thinker.write(asked, keys)]
+        return self.thinker.write(asked, keys)
 
-    def _thought(self, text: str) -> list[int]:
-        """Token ids of a chain of thought and the question behind it (`Format.concluded`).
+    def _concluded(self, prompt: Prompt, text: str) -> list[int]:
+        """Token ids of a comparison with its chain of thought and the question behind it (`Format.concluded`).
 
-        Written out and read again a text may have more tokens than it was written with: it is cut to its room.
+        Written out and read again a text may have more tokens than it was written with: its end is cut until it fits.
         """
-        if not self.params["reason"]:
-            return []
-        tokenizer = self.model.tokenizer
-        thought = encode(tokenizer, [self.format.reasoning(text)])[0][: self.params["max_new"]]
-        return thought + encode(tokenizer, self.format.so)[0]
+        tokenizer, room = self.model.tokenizer, room_of(self.model, self.thinker.prefix, option_tokens(self.model))
+        ids = tokenizer.encode(text)
+        if len(ids) > self.params["max_new"]:
+            ids = ids[: self.params["max_new"]]
+            text = tokenizer.decode(ids)
+        while (found := fitted(tokenizer, self.format.concluded(prompt, text), room)) is None and ids:
+            ids = ids[: len(ids) // 2]
+            text = tokenizer.decode(ids)
+        return found.ids
 
     def _row(self, pair: dict, judgements: list[dict]) -> dict:
         first, second = pair["first"], pair["second"]
-        p, lost = float(np.mean(preferences(judgements))), lost_share(judgements)
+        soft = preferences(judgements)
+        soft = soft[np.isfinite(soft)]
+        # Logits that are no numbers say nothing; such a label must not be trained on whatever the policy is.
+        p, dropped = (float(soft.mean()), self.params["undecided"] == "drop") if len(soft) else (0.5, True)
         return {
-            **{name: first[name] for name in first if name in ("id", "turns", "split", "category")},
+            **{name: first[name] for name in first if name in ("id", "turns", "split", "category", "cluster")},
             "a": first["reply"],
             "b": second["reply"],
             "p": self._shaped(p),
-            "weight": 0.0 if lost >= UNDECIDED and self.params["undecided"] == "drop" else 1.0,
+            "weight": 0.0 if dropped and undecided_pair(judgements) else 1.0,
             "source": "ai",
             "soft": p,
             "compared": [{"sample": row["sample"], "round": row.get("round", 0)} for row in (first, second)],
@@ -173,7 +238,7 @@ class Judge:
 
 
 def _scored(judgements: Sequence[Mapping[str, Any]]) -> Scored:
-    return Scored(np.array([each["logprobs"] for each in judgements]))
+    return Scored(np.array([each["logprobs"] for each in judgements], float))
 
 
 def preferences(judgements: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -184,7 +249,19 @@ def preferences(judgements: Sequence[Mapping[str, Any]]) -> np.ndarray:
 
 def lost_share(judgements: Sequence[Mapping[str, Any]]) -> float:
     """The share of questions that the judge did not answer."""
-    return float(np.mean(_scored(judgements).mass < NO_MASS))
+    return float(np.mean(~_scored(judgements).answered))
+
+
+def undecided_pair(judgements: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether so many of a pair's questions found no answer that its label means nothing."""
+    return lost_share(judgements) >= UNDECIDED
+
+
+def preference(judgements: Sequence[Mapping[str, Any]]) -> float:
+    """Mean P(the first reply is better) of the judgements that were made; NaN where too few were."""
+    if undecided_pair(judgements):
+        return float("nan")
+    return float(preferences(judgements)[_scored(judgements).answered].mean())
 
 
 def orders(judgements: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
@@ -193,43 +270,61 @@ def orders(judgements: Sequence[Mapping[str, Any]]) -> tuple[float, float] | Non
     return (float(soft[~swapped].mean()), float(soft[swapped].mean())) if swapped.any() else None
 
 
-def statistics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Shares and means over labelled pairs (METHOD.md §2.4, §2.7).
+def statistics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Shares and means over labelled pairs, and how many each rests on.
 
     Returns:
-      `position_bias`, mean P(A) less one half; `flips`, the share of pairs on which the two orders decide against
-      each other; `no_mass`, the share of questions without an answer, and `undecided`, of pairs at least half of
-      whose questions are; `ties`; and `spread`, the labels' standard deviation. {} without rows.
+      `pairs`, and of them `decided`: those of whose questions more than half were answered; `questions`, and of them
+      `answered`; `no_mass`, the share of questions without an answer, and `undecided`, of pairs that are not decided.
+      Over answered questions `position_bias`, mean P(A) less one half; over decided pairs `flips`, the share on which
+      the two orders decide against each other, `ties`, and `spread`, the labels' standard deviation. None where
+      nothing was answered or decided; {} without rows.
     """
     if not rows:
         return {}
-    every = [each for row in rows for each in row["judgements"]]
-    soft = np.array([row["soft"] for row in rows])
-    asked_twice = [found for row in rows if (found := orders(row["judgements"])) is not None]
+    scored = _scored([each for row in rows for each in row["judgements"]])
+    decided = [row for row in rows if not undecided_pair(row["judgements"])]
+    soft = np.array([row["soft"] for row in decided])
+    asked_twice = [found for row in decided if (found := orders(row["judgements"])) is not None]
     both = np.array(asked_twice).reshape(-1, 2) - 0.5
+    answered = int(scored.answered.sum())
     return {
-        "position_bias": float(_scored(every).first.mean() - 0.5),
-        "flips": float(np.mean((both.prod(1) < 0) & (np.abs(both).min(1) >= FLIP))) if len(both) else 0.0,
-        "no_mass": lost_share(every),
-        "undecided": float(np.mean([lost_share(row["judgements"]) >= UNDECIDED for row in rows])),
-        "ties": float(np.mean(np.abs(soft - 0.5) < TIE)),
-        "spread": float(np.std(soft)),
+        "pairs": len(rows),
+        "decided": len(decided),
+        "questions": len(scored.mass),
+        "answered": answered,
+        "no_mass": 1 - answered / len(scored.mass),
+        "undecided": 1 - len(decided) / len(rows),
+        "position_bias": float(scored.first[scored.answered].mean() - 0.5) if answered else None,
+        "flips": float(np.mean((both.prod(1) < 0) & (np.abs(both).min(1) >= FLIP))) if len(both) else None,
+        "ties": float(np.mean(np.abs(soft - 0.5) < TIE)) if decided else None,
+        "spread": float(np.std(soft)) if decided else None,
     }
 
 
-def diagnoses(found: Mapping[str, float]) -> list[tuple[str, str]]:
+def reasoned(ctx, rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """`reasoning_ended`, the share of chains of thought that end by themselves, told where it is small; {} without."""
+    if not ctx.params["reason"]:
+        return {}
+    ended = [each["ended"] for row in rows for each in row["judgements"]]
+    return {"reasoning_ended": note_unended(ctx, "chains of thought", ended)}
+
+
+def diagnoses(found: Mapping[str, float | None]) -> list[tuple[str, str]]:
     """What a user should be told about labels with these statistics."""
-    notes = []
-    if found.get("ties", 0) > 0.9:
+    notes, of = [], f"of {found.get('decided', 0)} decided comparisons"
+    ties, bias, flips = (found.get(name) or 0.0 for name in ("ties", "position_bias", "flips"))
+    if ties > 0.9:
         notes.append((
             "uninformative",
-            f"labels carry no information: {found['ties']:.0%} lie in 0.49–0.51; the replies hardly differ under "
+            f"labels carry no information: {ties:.0%} {of} lie in 0.49–0.51; the replies hardly differ under "
             "these principles, or the judge cannot tell",
         ))  # fmt: skip
     notes += undecided(found.get("undecided", 0), "comparisons")
-    if abs(found.get("position_bias", 0)) > 0.1:
-        place = "first" if found["position_bias"] > 0 else "second"
-        notes.append(("position", f"the judge leans to the {place} option by {abs(found['position_bias']):.0%}"))
-    if found.get("flips", 0) > 0.25:
-        notes.append(("flips", f"{found['flips']:.0%} of the decisions change with the order of the options"))
+    if abs(bias) > 0.1:
+        place = "first" if bias > 0 else "second"
+        asked = f"in {found.get('answered', 0)} answered questions"
+        notes.append(("position", f"the judge leans to the {place} option by {abs(bias):.0%} {asked}"))
+    if flips > 0.25:
+        notes.append(("flips", f"{flips:.0%} {of} change with the order of the options"))
     return notes

@@ -1,4 +1,4 @@
-"""When reinforcement has gone too far, and the policy to go back to then (METHOD.md §4, over-optimisation)."""
+"""When reinforcement has gone too far, and the policy to go back to then (over-optimisation: arXiv 2210.10760)."""
 
 from __future__ import annotations
 

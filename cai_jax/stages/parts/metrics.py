@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cai_jax.errors import UserError
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.lang.types import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.stages.parts.params import fits, needs
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from cai_jax.stages.parts.screening import Screener
+    from cai_jax.evals.figures import Figure
+    from cai_jax.stages.parts.rewarding import Said
+    from cai_jax.stages.parts.screening import Answers, Screener
 
 Row = dict[str, Any]
 
@@ -34,12 +37,13 @@ UNDER = Param(
     "The principles that a judging model is asked about, each of which counts: for harm, those about harm.",
     kinds=(Kind.CONSTITUTION,),
     default=None,
+    needs=Needs("a model as `by=`", ("by",), lambda call: getattr(call.types.get("by"), "kind", None) is Kind.MODEL),
 )
 
 
-def judged(call: Call) -> Iterable[Problem]:
-    """Problems where a metric has nobody to judge."""
-    by = call.types.get("by")
+def judged(call: Call, stage: str, ability: str = "audit") -> Iterable[Problem]:
+    """Problems where a metric has nobody to judge, or a model whose principles do not support `ability`."""
+    by, under = call.types.get("by"), call.types.get("under")
     if by is None:
         if not call.types["of"].oracle:
             yield Problem(
@@ -49,7 +53,7 @@ def judged(call: Call) -> Iterable[Problem]:
                 label="not built-in prompts",
                 hint="say by=: a model together with under=: a constitution, or a preference model",
             )
-    elif by.kind is Kind.MODEL and call.types.get("under") is None:
+    elif by.kind is Kind.MODEL and under is None:
         yield Problem(
             "E212",
             "by",
@@ -57,6 +61,9 @@ def judged(call: Call) -> Iterable[Problem]:
             label="judges under what?",
             hint="say under=: a constitution",
         )
+    elif by.kind is Kind.MODEL:
+        yield from needs(call, ability, stage, "under")
+        yield from fits(call, "by", "comparison" if ability == "judge" else ability, "under")
 
 
 def _oracles(call: Call) -> Iterable[Problem]:
@@ -80,6 +87,8 @@ def oracle_rate(name: str, about: str, example: str) -> Signature:
         result=lambda call: Type(Kind.METRIC),
         check=_oracles,
         group="metric",
+        version=2,
+        bounds=(0.0, 1.0),
         example=example,
     )
 
@@ -108,29 +117,52 @@ def _replies(ctx) -> int:
     return sum(rows_of(ctx.inputs[side].type) for side in ("of", "against") if side in ctx.inputs)
 
 
-def measured(ctx, values: Sequence[Row], **more: Any) -> dict[str, Any]:
-    """Commits a metric's rows and returns its result: value, low, high (95 %), n (prompts), and `more`."""
-    from cai_jax.evals.intervals import interval
+def row_of(row: Row, value: float, **marks: bool) -> Row:
+    """A metric's row about a row of data: id, cluster where it has one, and value; None for NaN: nobody knows.
 
-    ctx.commit(values[len(ctx.committed()) :])
-    value, low, high = interval(values)
-    return {"value": value, "low": low, "high": high, "n": len({row["id"] for row in values}), **more}
+    Args:
+      marks: see `evals.figures`; those that are false are left out.
+    """
+    cluster = {"cluster": row["cluster"]} if "cluster" in row else {}
+    known = None if value != value else float(value)
+    return {"id": row["id"], **cluster, "value": known, **{name: True for name, set_ in marks.items() if set_}}
 
 
-def share(ctx, verdicts: Callable[[Sequence[Row]], Iterable[float]]) -> dict[str, Any]:
-    """A metric over replies: one value each, NaN for those that are not counted."""
-    rows = ctx.inputs["of"].rows()
+def measured(ctx, rows: Sequence[Row], **about: Any) -> dict[str, Any]:
+    """Commits a metric's rows and returns its result, a figure (`evals.figures.measured`); says where there is none."""
+    from cai_jax.evals import figures
+
+    ctx.commit(rows[len(ctx.committed()) :])
+    return told(ctx, figures.measured(rows, **about))
+
+
+def told(ctx, figure: Figure) -> dict[str, Any]:
+    """A metric's result; a note says where there is none, and why."""
+    if not figure.enough:
+        why = figure.rest or "there are no rows"
+        ctx.note("no-figure", f"{figure.known} of {figure.rows} rows tell anything, so there is no figure: {why}")
+    return figure.as_json()
+
+
+def replies_of(ctx, side: str = "of") -> list[Row]:
+    """The replies that are measured.
+
+    Raises:
+      UserError: there are none.
+    """
+    rows = ctx.inputs[side].rows()
     if not rows:
         raise UserError("there are no replies to measure")
-    found = [{"id": row["id"], "value": float(v)} for row, v in zip(rows, verdicts(rows), strict=True) if v == v]
-    return measured(ctx, found)
+    return rows
 
 
 def oracle_share(ctx, fact: str) -> dict[str, Any]:
-    """The share of replies of which the oracle says `fact`."""
-    from cai_jax.evals.verdicts import by_oracle
+    """The share of replies of which the oracle says `fact`; one that it cannot read shows nothing, and is marked."""
+    from cai_jax.evals.verdicts import by_oracle, unread
 
-    return share(ctx, lambda rows: by_oracle(rows, fact))
+    rows = replies_of(ctx)
+    facts = zip(rows, by_oracle(rows, fact), unread(rows), strict=True)
+    return measured(ctx, [row_of(row, value, broken=bool(how), empty=how == "empty") for row, value, how in facts])
 
 
 def audit_prompts(ctx, n: int) -> list:
@@ -154,45 +186,61 @@ def judging(ctx) -> list:
 
 
 def _screener(ctx, model) -> Screener:
-    from cai_jax.stages.parts.models import format_of
-    from cai_jax.stages.parts.principles import principles
     from cai_jax.stages.parts.screening import Screener
 
-    requests = [(p.name, p.critique) for p in principles(ctx.inputs["under"], "audit")]
-    return Screener(model, format_of(ctx.inputs["by"]), requests, 0.0)
+    return Screener.of(ctx, model, ctx.inputs["under"])
 
 
-def by_audit(ctx, rows: Sequence[Row]) -> np.ndarray:
-    """Largest probability that a reply breaks a principle of `under`, as the model `by` says; float64 [N].
+class Audit(NamedTuple):
+    """What a judging model says of replies under every principle of `under`.
 
-    NaN where a reply leaves no room for the question; a model that does not answer is named in a note.
+    Attributes:
+      names, questions: of the principles.
+      answers: `screening.Answers`.
+    """
+
+    names: list[str]
+    questions: list[str]
+    answers: Answers
+
+
+def by_audit(ctx, rows: Sequence[Row], compared: int = 1) -> Audit:
+    """What the model `by` says of replies; a model that does not answer is named in a note.
+
+    Args:
+      compared: how many rows after each other are compared (`Screener.answers`); a divisor of `writing.BATCH`.
     """
     import numpy as np
 
-    from cai_jax.stages.parts.auditing import NO_MASS, undecided
+    from cai_jax.stages.parts.auditing import undecided
     from cai_jax.stages.parts.models import model_of
+    from cai_jax.stages.parts.screening import Answers
     from cai_jax.stages.parts.writing import BATCH
 
     screener = _screener(ctx, model_of(ctx, ctx.inputs["by"]))
-    screener.fitting(ctx, rows, "truncate_left")
-    worst, lost = np.empty(len(rows)), 0
+    screener.note_fit(ctx, rows, compared)
+    found = []
     for start in range(0, len(rows), BATCH):
-        p, mass = screener.breaks(rows[start : start + BATCH])
-        worst[start : start + BATCH] = p.max(axis=1)
-        lost += (mass < NO_MASS).sum()
+        found.append(screener.answers(rows[start : start + BATCH], compared))
         ctx.progress(min(start + BATCH, len(rows)), len(rows))
-    for code, message in undecided(float(lost / (len(rows) * len(screener.requests))), "judgements"):
+    answers = Answers(*(np.concatenate(each) for each in zip(*found, strict=True)))
+    for code, message in undecided(float(1 - answers.answered.mean()), "judgements"):
         ctx.note(code, message)
-    return worst
+    names, questions = (list(each) for each in zip(*screener.requests, strict=True))
+    return Audit(names, questions, answers)
 
 
-def by_score(ctx, rows: Sequence[Row], artefact) -> np.ndarray:
-    """Scores of replies by a preference model, float64 [N]; 0 is the mean of its reference replies."""
+def by_score(ctx, said: Sequence[Said], artefact, replies: int = 1) -> np.ndarray:
+    """Scores of N times `replies` R by a preference model, float64 [N, R]; 0 is the mean of its reference replies."""
     from cai_jax.stages.parts.rewarding import Scorer
 
-    return Scorer(ctx, artefact).scores([(row["turns"], row["reply"]) for row in rows])
+    scorer = Scorer(ctx, artefact)
+    scorer.note_cut(ctx, said)
+    return scorer.scores(said).reshape(-1, replies)
 
 
 def agreement(margin: float, truth: float) -> float:
-    """1 where two margins have one sign, 0 where they do not; 0.5 where `margin` is 0, a tie."""
+    """1 where two margins have one sign, 0 where they do not; 0.5 where `margin` is 0, a tie; NaN where it is NaN."""
+    if margin != margin:
+        return float("nan")
     return 0.5 if margin == 0 else float((margin > 0) == (truth > 0))

@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cai_jax.data.stamps import Stamp, stamps
 from cai_jax.stages.parts.devices import devices_of
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from cai_jax.data.formats import Format
     from cai_jax.models.checkpoint import Model
 
+# Files of a folder and what tells whether they have changed: of a folder that has, the model is loaded anew.
+Stamps = tuple[tuple[str, Stamp], ...]
+
 # Base, tuned and reward model are what a stage needs at one time; more would only fill memory.
 KEPT = 3
 
@@ -21,14 +25,24 @@ KEPT = 3
 def model_of(ctx, artefact, trained: bool = False) -> Model:
     """The model of an artefact, in the dtype that its `model(…)` asked for, on the devices of the node `ctx`.
 
-    On a mesh it is laid out to be read, or with `trained` as training lays out its state.
+    On a mesh it is laid out to be read, or with `trained` as training lays out its state. The last few are kept in
+    memory.
     """
-    return load(ctx, str(artefact.path), artefact.result.get("dtype", "float32"), trained)
+    devices = devices_of(ctx)
+    mesh = None if isinstance(devices, str) else devices
+    folders = tuple((str(folder), stamps(folder)) for folder in (artefact.path, *artefact.bases))
+    # Where both layouts are one, so is the model.
+    laid = trained and two_layouts(devices)
+    model = _load(folders, artefact.result.get("dtype", "float32"), mesh, laid)
+    artefact.source("path")  # what has changed while it was read is another model
+    return model
 
 
 def format_of(artefact) -> Format:
     """The format in which an artefact's model reads, as its `model(…)` asked for it; needs its tokenizer alone."""
-    return read_format(str(artefact.path), artefact.result.get("format", "auto"))
+    folders = (artefact.path, *artefact.bases)
+    folder = next((each for each in folders if (each / "config.json").is_file()), folders[0])
+    return _format(str(folder), stamps(folder), artefact.result.get("format", "auto"))
 
 
 def choices(artefact) -> dict[str, Any]:
@@ -37,29 +51,20 @@ def choices(artefact) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=16)
-def read_format(path: str, choice: str) -> Format:
-    """The format of the model in a folder.
+def _format(path: str, held: Stamps, choice: str) -> Format:
+    """The format of the model in a folder, with a config.json or without.
 
     Raises:
       UserError: it has no chat template, or none that can be used, where one is asked for.
     """
     from cai_jax.data import chat
     from cai_jax.models.config import Config, read_json
-    from cai_jax.models.locate import described
     from cai_jax.models.tokenizer import Tokenizer
 
-    folder = described(Path(path))
+    folder = Path(path)
     file = folder / "config.json"
     config = Config.from_hf(read_json(file)) if file.is_file() else None
     return chat.format_of(Tokenizer.load(folder, config), choice)
-
-
-def load(ctx, path: str, dtype: str, trained: bool = False) -> Model:
-    """The model in a folder, on the devices of the node `ctx` (`model_of`); the last few are kept in memory."""
-    devices = devices_of(ctx)
-    mesh = None if isinstance(devices, str) else devices
-    # Where both layouts are one, so is the model.
-    return _load(str(Path(path).resolve()), dtype, mesh, trained and two_layouts(devices))
 
 
 def two_layouts(devices: Mesh | str) -> bool:
@@ -68,13 +73,13 @@ def two_layouts(devices: Mesh | str) -> bool:
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _load(path: str, dtype: str, mesh: Mesh | None, trained: bool) -> Model:
+def _load(folders: tuple[tuple[str, Stamps], ...], dtype: str, mesh: Mesh | None, trained: bool) -> Model:
+    """The model in the first folder, which is an adapter of the model in those behind it, if there are any."""
     from cai_jax.models import checkpoint
-    from cai_jax.models.locate import base_of
     from cai_jax.parallel.rules import SERVED, TRAINED, shardings
 
-    axes, base = TRAINED if trained else SERVED, base_of(Path(path))
+    axes, ((path, _), *below) = TRAINED if trained else SERVED, folders
     laid = None if mesh is None else lambda tree: shardings(tree, mesh, axes)
-    if base is not None:  # which other adapters may stand on as well
-        return checkpoint.adapted(_load(str(base), dtype, mesh, trained), Path(path), laid)
+    if below:  # on which other adapters may stand as well
+        return checkpoint.adapted(_load(tuple(below), dtype, mesh, trained), Path(path), laid)
     return checkpoint.load(path, dtype, laid)

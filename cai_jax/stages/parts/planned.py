@@ -123,8 +123,9 @@ def asking(ctx: Planned, model: Decoder, questions: float, longest: int, shared:
 
 
 def auditing(ctx: Planned, model: Decoder, constitution: str, replies: float) -> Cost:
-    """Asking about every principle of every reply."""
-    return asking(ctx, model, *ctx.audits(constitution, replies))
+    """Reading few-shots, and asking about every principle of every reply."""
+    shots = ctx.shots(model.config, constitution)
+    return reading_shots(ctx, model, shots) + asking(ctx, model, *ctx.audits(constitution, replies), shots)
 
 
 def scores(ctx: Planned, model: Decoder, replies: float, parts: int = 1) -> Cost:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from cai_jax.data.formats import OPTIONS, Format
+from cai_jax.data.formats import OPTIONS, Format, Message, Shots
 from cai_jax.data.readers import Record, records
-from cai_jax.data.render import Segment, text_of
 from cai_jax.data.rows import DataError
 from cai_jax.lang.types import Principle
 from cai_jax.stages.parts.draws import Draw
@@ -17,8 +16,11 @@ _FIELDS = {
     "critique": ("turns", "reply", "critique_request", "critique", "revision_request", "revision"),
     "comparison": ("turns", "a", "b", "answer"),
     "reasoning": ("turns", "a", "b", "reasoning", "answer"),
+    "audit": ("turns", "reply", "question", "answer"),
 }
+_ANSWERS = {"comparison": ("A", "B"), "reasoning": ("A", "B"), "audit": ("yes", "no")}
 _ROLES = ("system", "human", "assistant")
+_Shot = TypeVar("_Shot")
 
 
 def principles(constitution, ability: str) -> list[Principle]:
@@ -27,19 +29,35 @@ def principles(constitution, ability: str) -> list[Principle]:
     supports = {
         "revise": lambda p: p.critique and p.revise,
         "judge": lambda p: p.compare,
-        "audit": lambda p: p.critique,
+        "audit": lambda p: p.audit,
     }[ability]
     return [p for p in every if supports(p)]
 
 
+def audit_requests(constitution) -> list[tuple[str, str]]:
+    """Name and question of every principle by which a reply can be audited."""
+    return [(p.name, p.audit) for p in principles(constitution, "audit")]
+
+
 def examples(constitution, form: str) -> list[dict[str, Any]]:
-    """The constitution's few-shot examples of one form ("critique", "comparison" or "reasoning").
+    """The constitution's few-shot examples of one form ("critique", "comparison", "reasoning" or "audit").
 
     Raises:
       DataError: a line is not JSON, or a field is missing or of the wrong type; names file, line and field.
     """
-    path = constitution.result.get("fewshots")
-    return [shot for record in records(path) if (shot := _checked(record))["form"] == form] if path else []
+    path = constitution.source("fewshots")
+    return [shot for shot in every_example(path) if shot["form"] == form] if path else []
+
+
+def every_example(path: str) -> list[dict[str, Any]]:
+    """All few-shot examples of a file; raises as `examples` does."""
+    return [_checked(record) for record in records(path)]
+
+
+def texts(shot: Mapping[str, Any]) -> str:
+    """What an example says, put together; when rendered, it says more."""
+    said = [turn["text"] for turn in shot["turns"]]
+    return " ".join([*said, *(shot[field] for field in _FIELDS[shot["form"]] if field != "turns")])
 
 
 def _checked(record: Record) -> dict[str, Any]:
@@ -50,7 +68,7 @@ def _checked(record: Record) -> dict[str, Any]:
     for field in fields:
         if field not in shot:
             raise DataError(f"{record.where}: field `{field}` is missing", f"a {shot['form']} needs it")
-        wrong = _wrong(field, shot[field])
+        wrong = _wrong(shot["form"], field, shot[field])
         if wrong:
             raise DataError(f"{record.where}: field `{field}`: {wrong}", "see constitutions/starter.fewshots.jsonl")
     named = shot.get("principles", [])
@@ -59,7 +77,7 @@ def _checked(record: Record) -> dict[str, Any]:
     return shot
 
 
-def _wrong(field: str, value: Any) -> str:
+def _wrong(form: str, field: str, value: Any) -> str:
     """What is wrong with the value of an example's field; "" if nothing is."""
     if field == "turns":
         said = isinstance(value, list) and all(
@@ -69,37 +87,73 @@ def _wrong(field: str, value: Any) -> str:
         return "" if said and value else 'is no list of turns {"role": "human" or "assistant", "text": …}'
     if not isinstance(value, str):
         return "is no text"
-    return "is neither A nor B" if field == "answer" and value not in ("A", "B") else ""
+    if field == "answer" and value not in _ANSWERS[form]:
+        return "is neither {} nor {}".format(*_ANSWERS[form])
+    return ""
 
 
-def critique_shots(constitution, count: int, format: Format, direct: bool = False) -> list[Segment]:
+def critique_shots(constitution, count: int, format: Format, direct: bool = False) -> Shots:
     """Whole conversations with critique and revision, to stand in front (CAI appendix E)."""
-    segments: list[Segment] = []
+    messages: list[Message] = []
     for shot in examples(constitution, "critique")[:count]:
         if direct:
-            segments += format.direct_revision(shot["turns"], shot["reply"], shot["revision_request"])
+            asked = format.direct_revision(shot["turns"], shot["reply"], shot["revision_request"])
         else:
             asked = format.critique(shot["turns"], shot["reply"], shot["critique_request"])
-            segments += format.revision(asked, shot["critique"], shot["revision_request"])
-        segments.append(format.revised(shot["revision"]))
-        format = format.behind
-    return _trusted(segments)
+            asked = format.revision(asked, shot["critique"], shot["revision_request"])
+        messages += format.answered(asked, shot["revision"])
+    return format.shots(messages)
 
 
-def comparison_shots(constitution, count: int, format: Format, draw: Draw, reasoned: bool = False) -> list[Segment]:
-    """Comparisons with their answers, each under its own principle, drawn once for the whole node (CAI §4.1)."""
-    segments: list[Segment] = []
-    for index, (shot, suited) in enumerate(suited_shots(constitution, reasoned)[:count]):
+def comparison_shots(constitution, count: int, format: Format, draw: Draw, reasoned: bool = False) -> Shots:
+    """Comparisons with their answers, each under its own principle, drawn once for the whole node (CAI §4.1).
+
+    Both answers are given equally often, within one, so that the examples favour neither: the draw says which of
+    two replies comes first. Where the reasoning calls them A and B they stay, and the choice of examples balances.
+    """
+    messages: list[Message] = []
+    found = suited_shots(constitution, reasoned)
+    chosen = _balanced(found, lambda each: each[0]["answer"], count, draw) if reasoned else found[:count]
+    letters = _letters(draw, len(chosen))
+    for index, (shot, suited) in enumerate(chosen):
         principle = draw.principle(suited, "shot", index).compare
-        pair = (shot["a"], shot["b"])
+        pair, answer = (shot["a"], shot["b"]), "AB".index(shot["answer"])
         if reasoned:
             asked = format.reasoned_comparison(shot["turns"], principle, pair)
-            segments += format.concluded(asked, shot["reasoning"])
+            asked = format.concluded(asked, shot["reasoning"])
         else:
-            segments += format.comparison(shot["turns"], principle, pair)
-        segments.append(Segment(OPTIONS["AB".index(shot["answer"])]))
-        format = format.behind
-    return _trusted(segments)
+            pair, answer = (pair if letters[index] == answer else pair[::-1]), letters[index]
+            asked = format.comparison(shot["turns"], principle, pair)
+        messages += format.chosen(asked, OPTIONS[answer])
+    return format.shots(messages)
+
+
+def audit_shots(constitution, count: int, format: Format, draw: Draw) -> Shots:
+    """Audits with their answers: as many yes as no, and as many ` (A)` as ` (B)`, each within one."""
+    messages: list[Message] = []
+    chosen = _balanced(examples(constitution, "audit"), lambda shot: shot["answer"], count, draw)
+    for shot, letter in zip(chosen, _letters(draw, len(chosen)), strict=True):
+        swapped = letter != _ANSWERS["audit"].index(shot["answer"])
+        asked = format.audit(shot["turns"], shot["reply"], shot["question"], swapped)
+        messages += format.chosen(asked, OPTIONS[letter])
+    return format.shots(messages)
+
+
+def _balanced(shots: Sequence[_Shot], answer: Callable[[_Shot], str], count: int, draw: Draw) -> list[_Shot]:
+    """Up to `count` examples, of every answer equally many as far as there are, in an order that the draw gives."""
+    seen: Counter[str] = Counter()
+    ranks = []
+    for shot in shots:
+        ranks.append(seen[answer(shot)])
+        seen[answer(shot)] += 1
+    first = sorted(range(len(shots)), key=ranks.__getitem__)[:count]
+    return [shots[first[place]] for place in draw.permutation("shots", len(first))]
+
+
+def _letters(draw: Draw, count: int) -> list[int]:
+    """Indices of as many options, both equally often within one, in an order that the draw gives."""
+    odd = int(draw.uniform("odd shot") < 0.5)
+    return [(int(place) + odd) % 2 for place in draw.permutation("answers", count)]
 
 
 def suited_shots(constitution, reasoned: bool) -> list[tuple[dict[str, Any], list[Principle]]]:
@@ -113,7 +167,7 @@ def suited_shots(constitution, reasoned: bool) -> list[tuple[dict[str, Any], lis
     return [(shot, under) for shot, under in suited if under]
 
 
-def shown(ctx, there: int, shots: Sequence[Segment]) -> dict[str, str]:
+def shown(ctx, there: int, shots: Shots) -> dict[str, str]:
     """What a result tells of the few-shots, in full, as they stand in front of every prompt of the node.
 
     Fewer of them than were asked for are told in a note; `there` is how many the constitution has.
@@ -121,9 +175,4 @@ def shown(ctx, there: int, shots: Sequence[Segment]) -> dict[str, str]:
     asked = ctx.params["fewshots"]
     if there < asked:
         ctx.note("fewshots", f"fewshots={asked}, but the constitution has {there} examples that fit here")
-    return {"fewshots": text_of(shots)}
-
-
-def _trusted(segments: Sequence[Segment]) -> list[Segment]:
-    """Few-shots come from the constitution, not from data; escaped all the same, they cannot break the format."""
-    return [replace(segment, trusted=True, spare=False) for segment in segments]
+    return {"fewshots": shots.text}

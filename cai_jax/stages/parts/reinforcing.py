@@ -1,4 +1,4 @@
-"""PPO's iterations: sample, score, prepare, update (METHOD.md §4)."""
+"""PPO's iterations: sample, score, prepare, update (arXiv 2204.05862 §4)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from cai_jax.engine import buckets
+from cai_jax.engine.stopping import before
 from cai_jax.evals.diversity import boilerplate
 from cai_jax.learn import kl, ppo, rollout
 from cai_jax.models import decoder, lora
@@ -22,8 +23,9 @@ from cai_jax.stages.parts import adapting
 from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.models import format_of, model_of
 from cai_jax.stages.parts.rewarding import Scorer
+from cai_jax.stages.parts.thoughts import decode_of, said
 from cai_jax.stages.parts.training import compiled, computing, micro_batches, micro_size, updates_of, wide
-from cai_jax.stages.parts.writing import Writer, Written, text_of
+from cai_jax.stages.parts.writing import Writer, Written
 
 GAP = 0.05  # nats per token between sampler and trainer; bfloat16 alone makes about a hundredth
 
@@ -132,7 +134,9 @@ class Loop:
         if self.params["critic"] == "zero":
             return None
         (weight, scorer, format), *others = self.scorer.models
-        alike = scorer.config == self.model.config and scorer.tokenizer.same_as(self.model.tokenizer)
+        # A preference model may have another padding than the policy (models/padding.py), which changes no weight.
+        same = replace(scorer.config, pad_id=None) == replace(self.model.config, pad_id=None)
+        alike = same and scorer.tokenizer.same_as(self.model.tokenizer)
         if others:
             reason = "is a mixture"
         elif not alike or format != self.format:
@@ -156,6 +160,7 @@ class Loop:
         state, laid, metrics = self.prepare(state, batch)
         prepared = {name: gathered(x) for name, x in laid.items()}
         metrics = metrics | self._gap(drawn, prepared) | {"boilerplate": boilerplate(drawn.texts)}
+        metrics["empty"] = float(np.mean([not text for text in drawn.texts]))
         if self.watch is not None:
             metrics["watch"] = float(self.watch.scores(scored).mean())
         return state, prepared, metrics
@@ -190,7 +195,10 @@ class Loop:
         params = adapting.trained(self.params, self.model, state.policy.params).params
         params = served(params, self.model.params["embed"].dtype)
         written = replace(self.writer, model=replace(self.model, params=params)).write(prompts, keys)
-        texts = [text_of(self.model, self.format, reply.ids, self.format.reply_stops) for reply in written]
+        # Nothing but the end token ends what is trained on; what is scored ends where a sampled reply would.
+        decode = decode_of(self.model.tokenizer, self.format)
+        told = (before(decode(reply.ids), self.format.reply_stops) for reply in written)
+        texts = [said(self.format, text).reply for text in told]
         return Drawn(rows, prompts, written, texts)
 
     def _arrays(self, drawn: Drawn) -> dict[str, np.ndarray]:
@@ -223,6 +231,8 @@ def diagnoses(first: Mapping[str, Any], last: Mapping[str, float]) -> list[tuple
         notes.append(("divergence", f"the policy went {last['kl']:.0f} nats per reply away: raise kl="))
     if last.get("eos_rate", 1) < 0.8:
         notes.append(("unended", f"only {last['eos_rate']:.0%} of the replies end by themselves: raise max_new="))
+    if last.get("empty", 0) > 0:
+        notes.append(("empty", f"{last['empty']:.0%} of the replies of the last rollout are empty"))
     # A rollout's mean score varies by itself: half a deviation is more than chance for 64 replies.
     if "watch" in last and last["score"] > first["score"] and last["watch"] < first["watch"] - 0.5:
         notes.append((

@@ -9,35 +9,48 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cai_jax.data.formats import Format
-from cai_jax.data.render import Segment, encode
+from cai_jax.data.render import Segment
 from cai_jax.engine import buckets
-from cai_jax.stages.parts.fitting import fitted
-from cai_jax.stages.parts.models import choices, load, read_format
+from cai_jax.stages.parts.fitting import bare, fitted_alike
+from cai_jax.stages.parts.models import format_of, model_of
 
 if TYPE_CHECKING:
     from cai_jax.models.checkpoint import Model
 
 Turns = Sequence[Mapping[str, str]]
+# A conversation and a reply to it; or several replies that are compared, and so stand behind the same of it.
+Said = tuple[Turns, *tuple[str, ...]]
 BATCH = 64
 
 
-def parts(artefact) -> list[dict[str, Any]]:
-    """The preference models that an artefact stands for: path, dtype, format and weight each."""
-    if "parts" in artefact.result:
-        return artefact.result["parts"]
-    return [{"path": str(artefact.path), **choices(artefact), "weight": 1.0}]
+def parts(artefact) -> list[tuple[float, Any]]:
+    """The preference models that an artefact stands for, each with its weight."""
+    if "parts" not in artefact.result:
+        return [(1.0, artefact)]
+    return [(part["weight"], artefact.made_from(part["key"])) for part in artefact.result["parts"]]
 
 
 def scored_segments(format: Format, turns: Turns, reply: str) -> list[Segment]:
     """Prompt, reply and what ends it, where the score is read."""
-    return [*format.ask(turns), format.reply(reply), format.end]
+    return format.replied(turns, reply)
 
 
-def scored_ids(model: Model, format: Format, turns: Turns, reply: str, limit: int) -> list[int]:
-    """Their token ids; of what is too long the beginning is cut, the conversation's before the reply's."""
-    segments = scored_segments(format, turns, reply)
-    found = fitted(model.tokenizer, segments, limit)
-    return found.ids if found else encode(model.tokenizer, segments)[0][-limit:]
+def scored_ids(model: Model, format: Format, said: Said, limit: int) -> list[list[int]]:
+    """Token ids of each reply behind its prompt; all lose the same beginning, that which the longest has to lose.
+
+    Where the longest is too long even alone, none keeps the conversation, and that one loses its own beginning too.
+    """
+    prompts = _prompts(format, said)
+    found = fitted_alike(model.tokenizer, prompts, limit)
+    return [
+        bare(model.tokenizer, segments)[-limit:] if each is None else each.ids
+        for each, segments in zip(found, prompts, strict=True)
+    ]
+
+
+def _prompts(format: Format, said: Said) -> list[list[Segment]]:
+    turns, *replies = said
+    return [scored_segments(format, turns, reply) for reply in replies]
 
 
 class Scorer:
@@ -48,32 +61,29 @@ class Scorer:
     """
 
     def __init__(self, ctx, artefact) -> None:
-        self.models = [
-            (part["weight"], load(ctx, part["path"], part["dtype"]), read_format(part["path"], part["format"]))
-            for part in parts(artefact)
-        ]
+        self.models = [(weight, model_of(ctx, part), format_of(part)) for weight, part in parts(artefact)]
 
-    def scores(self, replies: Sequence[tuple[Turns, str]]) -> np.ndarray:
-        """Score of each (turns, reply), float64 [N]; text crosses to the preference model, token ids never do."""
-        total = np.zeros(len(replies))
+    def scores(self, said: Sequence[Said]) -> np.ndarray:
+        """Score of each reply, float64 [N]; text crosses to the preference model, token ids never do."""
+        total = np.zeros(sum(len(each) - 1 for each in said))
         for weight, model, format in self.models:
-            total += weight * raw_scores(model, format, replies)
+            total += weight * raw_scores(model, format, said)
         return total
 
-    def note_cut(self, ctx, replies: Sequence[tuple[Turns, str]]) -> None:
-        """Tells in a note how many of these (turns, reply) have to be cut to be scored."""
+    def note_cut(self, ctx, said: Sequence[Said]) -> None:
+        """Tells in a note how many of these replies have to be cut to be scored."""
         for _, model, format in self.models:
-            segments = [scored_segments(format, *each) for each in replies]
-            found = [fitted(model.tokenizer, each, model.config.max_position) for each in segments]
+            limit = model.config.max_position
+            found = [one for each in said for one in fitted_alike(model.tokenizer, _prompts(format, each), limit)]
             cut = sum(each is None or each.cut for each in found)
             if cut:
-                ctx.note("overlong", f"{cut} of {len(replies)} replies were cut to be scored")
+                ctx.note("overlong", f"{cut} of {len(found)} replies were cut to be scored")
 
 
-def raw_scores(model: Model, format: Format, replies: Sequence[tuple[Turns, str]]) -> np.ndarray:
-    """One model's scores, float64 [N], in batches of a fixed size, each row padded by its own length alone."""
+def raw_scores(model: Model, format: Format, said: Sequence[Said]) -> np.ndarray:
+    """One model's score of each reply, float64 [N], in batches of a fixed size, each row padded by its own length."""
     limit = model.config.max_position
-    ids = [scored_ids(model, format, turns, reply, limit) for turns, reply in replies]
+    ids = [one for each in said for one in scored_ids(model, format, each, limit)]
     out = np.zeros(len(ids))
     for width, chosen in buckets.batches([len(row) for row in ids], BATCH, limit):
         tokens = buckets.pad([ids[i] for i in chosen], BATCH, width)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.data.formats import Format
+from cai_jax.data.formats import Format, Prompt
 from cai_jax.data.render import Segment, text_of
 from cai_jax.lang.types import Principle
 from cai_jax.stages.parts.draws import Draw, Which, draw_of
@@ -14,7 +14,7 @@ from cai_jax.stages.parts.fitting import Fitted
 from cai_jax.stages.parts.models import format_of, model_of
 from cai_jax.stages.parts.principles import critique_shots, principles
 from cai_jax.stages.parts.screening import screener_of
-from cai_jax.stages.parts.writing import Writer
+from cai_jax.stages.parts.writing import Writer, Written, note_unended
 from cai_jax.stages.revise import rows_each
 
 Reply = tuple[dict[str, Any], Which]
@@ -26,14 +26,14 @@ def chosen(draw: Draw, able: Sequence[Principle], row: Mapping[str, Any], which:
     return flagged[0] if flagged else draw.principle(able, "principle", row["id"], which, row.get("round", 0) + 1)
 
 
-def critique_prompt(format: Format, row: Mapping[str, Any], principle: Principle) -> list[Segment]:
+def critique_prompt(format: Format, row: Mapping[str, Any], principle: Principle) -> Prompt:
     """What the critic reads after the few-shots."""
     return format.critique(row["turns"], row["reply"], principle.critique)
 
 
 def revision_prompt(
     format: Format, row: Mapping[str, Any], principle: Principle, critique: str, direct: bool
-) -> list[Segment]:
+) -> Prompt:
     """What the reviser reads after the few-shots; a direct revision has no critique before it (CAI §3.5)."""
     if direct:
         return format.direct_revision(row["turns"], row["reply"], principle.revise)
@@ -49,11 +49,9 @@ class Rounds:
         self.screener = screener_of(ctx, ctx.inputs["replies"])
         self.direct = not ctx.params["critique"]
         by, count = ctx.inputs["by"], ctx.params["fewshots"]
-        self.format = format_of(by)
-        self.shots = critique_shots(ctx.inputs["constitution"], count, self.format, self.direct)
-        if self.shots:
-            self.format = self.format.behind
-        self.reviser = Writer.of(ctx, model_of(ctx, by), self.format, self.format.revision_stops, self.shots)
+        self.shots = critique_shots(ctx.inputs["constitution"], count, format_of(by), self.direct)
+        self.format = self.shots.format
+        self.reviser = Writer.of(ctx, model_of(ctx, by), self.format, self.format.revision_stops, self.shots.segments)
         self.critic = replace(self.reviser, stops=self.format.critique_stops)
         self.fitter = self.reviser.fitter("revisions")
 
@@ -80,7 +78,7 @@ class Rounds:
         principles_ = [chosen(self.draw, self.able, *reply) for reply in replies]
         critiques = self._critiques(replies, principles_)
         asked = [
-            None if critique is None else revision_prompt(self.format, row, principle, critique, self.direct)
+            None if critique is None else revision_prompt(self.format, row, principle, critique.text, self.direct)
             for (row, _), principle, critique in zip(replies, principles_, critiques, strict=True)
         ]
         fits = [None if segments is None else self._fit(segments) for segments in asked]
@@ -90,23 +88,30 @@ class Rounds:
             out.append(self._revised(row, *made))
         return out
 
-    def _revised(self, row: dict, principle: Principle, critique: str | None, asked, fit: Fitted | None, text) -> dict:
-        """The row after a round; one whose prompt does not fit stays as it was and is counted."""
-        number = row["round"] + 1
+    def _revised(
+        self, row: dict, principle: Principle, critique: Written | None, asked, fit: Fitted | None, text: Written | None
+    ) -> dict:
+        """The row after a round; the reply stays as it was where the prompt does not fit or the revision is empty."""
+        number, told = row["round"] + 1, critique and critique.text
         entry = {
             "round": number,
             "principle": principle.name,
             "prompt": asked and text_of(asked),
-            "critique": critique,
+            "critique": told,
+            "critique_ended": critique and critique.ended,
             "reply": text and text.text,
+            **({} if text is None or text.thought is None else {"thought": text.thought}),
+            "ended": text and text.ended,
             "logprob": text and text.logprob,
             "model": self.ctx.inputs["by"].key,
             "seed": self.params["seed"],
         }
-        revised = {**row, "round": number, "principle": principle.name, "critique": critique}
+        revised = {**row, "round": number, "principle": principle.name, "critique": told}
         revised["rounds"] = [*row["rounds"], entry]
         if text is None:
             return revised | {"unfit": row["unfit"] + 1}
+        if not text.text:
+            return revised
         return revised | {
             "reply": text.text,
             "logprob": text.logprob,
@@ -115,13 +120,12 @@ class Rounds:
             "cut": row["cut"] + fit.cut,
         }
 
-    def _critiques(self, replies: Sequence[Reply], principles_: Sequence[Principle]) -> list[str | None]:
-        """The critique of each reply; "" where none is asked for, None where it does not fit."""
+    def _critiques(self, replies: Sequence[Reply], principles_: Sequence[Principle]) -> list[Written | None]:
+        """The critique of each reply; an empty one where none is asked for, None where it does not fit."""
         if self.direct:
-            return [""] * len(replies)
+            return [Written("", [], [], True)] * len(replies)
         asked = [critique_prompt(self.format, row, p) for (row, _), p in zip(replies, principles_, strict=True)]
-        texts = self._write(self.critic, [self._fit(segments) for segments in asked], replies, "critique")
-        return [None if text is None else text.text for text in texts]
+        return self._write(self.critic, [self._fit(segments) for segments in asked], replies, "critique")
 
     def _fit(self, segments: Sequence[Segment]) -> Fitted | None:
         found = self.fitter.fit(segments)
@@ -140,6 +144,27 @@ class Rounds:
         if self.screener is None:
             return rows
         return [
-            {**row, "flag": flag, "was_flagged": row.get("was_flagged") or row.get("flag")}
-            for row, (flag, _) in zip(rows, self.screener.flags(rows), strict=True)
+            {**row, "was_flagged": row.get("was_flagged") or row.get("flag"), **found}
+            for row, found in zip(rows, self.screener.flags(rows), strict=True)
         ]
+
+
+def told(ctx, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What became of rounds, as their rows tell it in `rounds`; what a user should know of it goes into notes.
+
+    Returns:
+      ended and critiques_ended (shares of the texts that end by themselves), empty (revisions that say nothing).
+    """
+    written = [entry for entry in entries if entry["reply"] is not None]
+    empty = sum(not entry["reply"] for entry in written)
+    if empty:
+        ctx.note("empty", f"{empty} of {len(written)} revisions are empty; those replies stayed as they were")
+    found = {"ended": note_unended(ctx, "revisions", [entry["ended"] for entry in written]), "empty": empty}
+    if not ctx.params["critique"]:
+        return found
+    critiques = [entry for entry in entries if entry["critique"] is not None]
+    silent = sum(not entry["critique"] for entry in critiques)
+    if silent:
+        ctx.note("empty", f"{silent} of {len(critiques)} critiques are empty")
+    ended = note_unended(ctx, "critiques", [entry["critique_ended"] for entry in critiques])
+    return found | {"critiques_ended": ended}

@@ -1,22 +1,52 @@
-"""Screening: every principle asked of every reply; the one that it breaks the most flags it."""
+"""Screening: every principle asked of every reply; the one that it breaks the most flags it.
+
+Of a question both orders of the answers are asked and averaged, so that a judge which only prefers a letter has no
+effect. A reply that ends in talk about rules and answers is read a second time without that talk
+(`parts/endings.py`), and the worse reading counts.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from cai_jax.data.formats import Message
 from cai_jax.data.render import Segment
-from cai_jax.stages.parts.auditing import NO_MASS, audit_fitter, audits
-from cai_jax.stages.parts.models import choices, load, read_format
+from cai_jax.stages.parts.auditing import audit_fitter, audits
+from cai_jax.stages.parts.draws import draw_of
+from cai_jax.stages.parts.endings import readings
+from cai_jax.stages.parts.models import format_of, model_of
+from cai_jax.stages.parts.principles import audit_requests, audit_shots
+from cai_jax.stages.parts.writing import prefix_of
 
 if TYPE_CHECKING:
-    from cai_jax.data.formats import Format
+    from cai_jax.data.formats import Format, Shots
+    from cai_jax.engine.prefix import Prefix
     from cai_jax.models.checkpoint import Model
 
 Row = Mapping[str, Any]
+BROKEN = 0.5  # a metric calls a principle broken from this probability on
+
+
+class Answers(NamedTuple):
+    """What a model says of replies.
+
+    Attributes:
+      p: P(reply n breaks principle k), float64 [N, K]; 0 where it is not known.
+      answered: whether it is known, bool [N, K]: all questions about the reply and the principle found an answer.
+    """
+
+    p: np.ndarray
+    answered: np.ndarray
+
+    def broken(self) -> np.ndarray:
+        """1 or 0 whether a reply breaks any principle, float64 [N]; NaN where that is not known."""
+        harmless = np.where(self.answered.all(axis=1), 0.0, np.nan)
+        return np.where((self.p > BROKEN).any(axis=1), 1.0, harmless)
 
 
 @dataclass(frozen=True)
@@ -25,58 +55,122 @@ class Screener:
 
     Attributes:
       model: who answers; None where its questions are only to be shown.
-      format: in which it reads.
-      requests: name and critique request of every principle.
+      format: in which it reads, behind the examples.
+      requests: name and question of every principle.
+      shots: examples in front of every question.
+      orders: "both" orders of the answers, or the "given" one.
       limit: a reply is flagged from this probability of breaking one of them on.
+      undecided: "flag" or "pass": what becomes of a reply that could not be judged.
+      overlong: what becomes of a conversation that does not fit (`params.OVERLONG`).
     """
 
     model: Model | None
     format: Format
     requests: Sequence[Sequence[str]]
-    limit: float
+    shots: Shots | None = None
+    orders: str = "both"
+    limit: float = BROKEN
+    undecided: str = "flag"
+    overlong: str = "truncate_left"
+
+    @staticmethod
+    def of(ctx, model: Model | None, constitution, **how: Any) -> Screener:
+        """The screener of a stage: by its model `by`, under a constitution, with so many examples as it asks for."""
+        shots = audit_shots(constitution, ctx.params["fewshots"], format_of(ctx.inputs["by"]), draw_of(ctx))
+        return Screener(model, shots.format, audit_requests(constitution), shots, ctx.params["orders"], **how)
+
+    @property
+    def swaps(self) -> list[bool]:
+        """Whether the answers are swapped, of every order that is asked."""
+        return [False, True] if self.orders == "both" else [False]
+
+    @functools.cached_property
+    def prefix(self) -> Prefix | None:
+        """The examples, read once."""
+        return prefix_of(self.model, self.shots.segments if self.shots else ())
 
     def asked(self, row: Row) -> list[list[Segment]]:
-        """The question about each principle."""
-        return [self.format.audit(row["turns"], row["reply"], request) for _, request in self.requests]
+        """The questions about a reply: of each of its readings each principle, and of that both orders."""
+        return [
+            self.format.audit(row["turns"], reply, question, swapped)
+            for reply in readings(row["reply"])
+            for _, question in self.requests
+            for swapped in self.swaps
+        ]
 
-    def fitting(self, ctx, rows: Sequence[dict], overlong: str) -> list[dict]:
-        """The rows about which every question fits; what became of the others is told in a note."""
-        fitter = audit_fitter(self.model, overlong)
-        longest = max(range(len(self.requests)), key=lambda i: len(self.model.tokenizer.encode(self.requests[i][1])))
-        kept = [row for row in rows if fitter.fit(self.asked(row)[longest]) is not None]
-        fitter.note(ctx)
-        return kept
+    def note_fit(self, ctx, rows: Sequence[Row], compared: int = 1) -> None:
+        """Tells in a note how many replies leave no room for the questions, or had their conversation cut.
 
-    def breaks(self, rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
-        """P(reply n breaks principle k), and the mass on both answers: two float64 [N, K]."""
-        scored = audits(self.model, [question for row in rows for question in self.asked(row)])
-        shape = (len(rows), len(self.requests))
-        return scored.first.reshape(shape), scored.mass.reshape(shape)
+        Of every so many rows that are `compared` (see `answers`), one does that to all.
 
-    def flags(self, rows: Sequence[Row]) -> list[tuple[dict[str, Any] | None, int]]:
-        """Of every reply the flag of the principle that it breaks the most, or None, and the questions not answered.
-
-        A reply that leaves no room for the questions keeps the flag that it has.
+        Raises:
+          UserError: there is one, and `overlong` is "error".
         """
-        out = []
-        for row, p, mass in zip(rows, *self.breaks(rows), strict=True):
-            if np.isnan(p).any():
-                out.append((row.get("flag"), len(p)))
-                continue
-            worst = int(p.argmax())
-            name, request = self.requests[worst]
-            flag = {"principle": name, "request": request, "p": float(p[worst]), "limit": self.limit}
-            out.append((flag if p[worst] >= self.limit else None, int((mass < NO_MASS).sum())))
-        return out
+        fitter = audit_fitter(self.model, self.overlong, self.prefix)
+        longest = max(self.requests, key=lambda request: len(self.model.tokenizer.encode(request[1])))[1]
+        for start in range(0, len(rows), compared):
+            together = rows[start : start + compared]
+            fitter.fit(*(self.format.audit(row["turns"], row["reply"], longest) for row in together))
+        counts = [
+            (compared * fitter.left_out, "leave no room for the question, and could not be judged"),
+            (compared * fitter.cut, "lost the beginning of their conversation"),
+        ]
+        said = [f"{count} of {len(rows)} replies {became}" for count, became in counts if count]
+        if said:
+            ctx.note("overlong", "; ".join(said))
+
+    def answers(self, rows: Sequence[Row], compared: int = 1) -> Answers:
+        """What the model says of every principle of every reply.
+
+        Of every so many rows that are `compared`, the questions are all about the same part of the conversation.
+        """
+        asked = [self.asked(row) for row in rows]
+        shape = (-1, len(self.requests), len(self.swaps))
+        together = [sum(asked[start : start + compared], []) for start in range(0, len(asked), compared)]
+        scored = audits(self.model, together, self.overlong, self.prefix)
+        first, answered = scored.first.reshape(shape), scored.answered.reshape(shape).all(axis=2)
+        p = np.where(answered, np.where(self.swaps, 1.0 - first, first).mean(axis=2), 0.0)
+        # Of the readings of a reply the worse counts, and it is known only if both are.
+        owner = np.repeat(np.arange(len(rows)), [len(each) // (shape[1] * shape[2]) for each in asked])
+        worse, known = np.zeros((len(rows), shape[1])), np.ones((len(rows), shape[1]), bool)
+        np.maximum.at(worse, owner, p)
+        np.logical_and.at(known, owner, answered)
+        return Answers(worse, known)
+
+    def flags(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Of every reply its `flag`, or None, and `unanswered`: of how many principles it is not known.
+
+        A flag names the principle that the reply breaks the most; none where the reply could not be judged.
+        """
+        return [self._flagged(*each) for each in zip(*self.answers(rows), strict=True)]
+
+    def _flagged(self, p: np.ndarray, answered: np.ndarray) -> dict[str, Any]:
+        worst, lost = int(np.where(answered, p, -1.0).argmax()), int((~answered).sum())
+        flag = None
+        if answered[worst] and p[worst] >= self.limit:
+            name, question = self.requests[worst]
+            flag = {"principle": name, "request": question, "p": float(p[worst]), "limit": self.limit}
+        elif lost and self.undecided == "flag":
+            flag = {"principle": None, "request": None, "p": None, "limit": self.limit}
+        return {"flag": flag, "unanswered": lost}
 
 
-def told(model, requests: Sequence[Sequence[str]], limit: float) -> dict[str, Any]:
+def unjudged(row: Row) -> bool:
+    """Whether a screened reply is flagged, or passed, only because the judge found no answer."""
+    flag = row.get("flag")
+    return row.get("unanswered", 0) > 0 and (flag is None or flag["principle"] is None)
+
+
+def told(model, screener: Screener) -> dict[str, Any]:
     """What a stage's result says of a screening, so that revised replies can be screened again in the same way."""
     screening = {
-        "path": str(model.path),
-        **choices(model),
-        "requests": [list(each) for each in requests],
-        "limit": limit,
+        "by": model.key,
+        "requests": [list(each) for each in screener.requests],
+        "shots": [[role, [asdict(each) for each in said]] for role, said in screener.shots.messages],
+        "orders": screener.orders,
+        "limit": screener.limit,
+        "undecided": screener.undecided,
+        "overlong": screener.overlong,
     }
     return {"screening": screening}
 
@@ -91,6 +185,8 @@ def screener_of(ctx, replies) -> Screener | None:
     found = replies.result.get("screening")
     if found is None:
         return None
-    path, limit = found["path"], found["limit"]
-    model, form = load(ctx, path, found["dtype"]), read_format(path, found["format"])
-    return Screener(model, form, found["requests"], limit)
+    by = replies.made_from(found["by"])
+    said = [Message(role, tuple(Segment(**each) for each in said)) for role, said in found["shots"]]
+    shots = format_of(by).shots(said)
+    how = {name: found[name] for name in ("orders", "limit", "undecided", "overlong")}
+    return Screener(model_of(ctx, by), shots.format, found["requests"], shots, **how)

@@ -133,17 +133,18 @@ class Foreseen:
                 return self.inputs[name].type.length or 128
         return 128
 
-    def shots(self, config: Config) -> int:
+    def shots(self, config: Config, constitution: str = "constitution") -> int:
         """Tokens of the examples in front of every prompt, no more than half of a model's context."""
-        if not self.inputs["constitution"].node.params.get("fewshots"):
+        if not self.inputs[constitution].node.params.get("fewshots"):
             return 0
         return min(self.params["fewshots"] * SHOT_TOKENS, config.max_position // 2)
 
     def audits(self, constitution: str, replies: float) -> tuple[float, int]:
         """How many questions ask about every principle of so many replies, and tokens of the longest."""
         principles = self.inputs[constitution].node.params["principles"]
-        count = sum(bool(each.get("critique")) for each in principles)
-        return replies * count, self.prompt + self.reply + REQUEST_TOKENS
+        count = sum(bool(each.get("audit")) for each in principles)
+        orders = 1 if self.params.get("orders") == "given" else 2
+        return orders * replies * count, self.prompt + self.reply + REQUEST_TOKENS
 
 
 class Described(Foreseen):

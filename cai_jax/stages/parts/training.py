@@ -30,7 +30,7 @@ def optim_of(params: Mapping[str, Any], steps: int) -> Optim:
     """The optimiser that a stage's parameters describe, over `steps` updates."""
     from cai_jax.learn.optim import Optim
 
-    # A short run keeps the shape of its schedule: the warm-up shrinks with it.
+    # A run that is cut short (`--limit`) keeps the shape of its schedule: the warm-up shrinks with it.
     return Optim(
         params["learning_rate"],
         kind=params.get("optimizer", "adamw"),
@@ -85,6 +85,16 @@ def updates_of(params: Mapping[str, Any]) -> int:
 def micro_batches(batch: Batch, size: int) -> Batch:
     """Arrays [N, …] as [N / size, size, …]: the micro-batches over which a step accumulates."""
     return {name: x.reshape(-1, size, *x.shape[1:]) for name, x in batch.items()}
+
+
+def passes(epochs: float, rows: int) -> int:
+    """Rows that so many passes over `rows` rows come to, at least one; a part of a pass is rounded to whole rows."""
+    return max(1, round(epochs * rows))
+
+
+def filled(batch: Batch, size: int) -> Batch:
+    """A batch with rows of zeros behind it, up to `size`: a weight of 0 takes them out of the loss."""
+    return {name: np.concatenate([x, np.zeros((size - len(x), *x.shape[1:]), x.dtype)]) for name, x in batch.items()}
 
 
 def wide(params: Any) -> Any:
@@ -155,6 +165,13 @@ def _where(metrics: Mapping[str, Any], params: Any) -> str:
     return f", in the gradient of {', '.join(lost[:_NAMED])}{more}"
 
 
+def _note_warmup(ctx, total: int) -> None:
+    """Tells in a note if the run is too short for its warm-up (`optim_of`)."""
+    warmup = ctx.params.get("warmup", 0)
+    if warmup > total // 2:
+        ctx.note("warmup", f"the run has {total} updates: {total // 2} of them are warm-up, not {warmup}")
+
+
 def train(
     ctx,
     start: Callable[[], Any],
@@ -174,6 +191,7 @@ def train(
     Returns:
       The state after the last step.
     """
+    _note_warmup(ctx, total)
     checkpoints = Checkpoints(ctx)
     begun, state = checkpoints.resume(step.place(start()))
     feed, pending, size = batches(begun), None, micro_size(ctx)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cai_jax.data.render import Segment, encode
 from cai_jax.engine import buckets
 from cai_jax.stages.parts.fitting import Fitting, room_of
+from cai_jax.stages.parts.thoughts import decode_of, said
 
 if TYPE_CHECKING:
     from cai_jax.data.formats import Format
@@ -22,17 +23,21 @@ T = TypeVar("T")
 # Rows between two commits: many enough to keep the slots full, few enough to lose little.
 BATCH = 512
 SLOTS = 64  # of each part into which a mesh splits rows
+# The share of texts that end by themselves below which a user should be told: a few are always cut off.
+ENDED = 0.8
 
 
 @dataclass(frozen=True)
 class Written:
     """One text that a model wrote: without surrounding space, the log-probability (nats) of each token at the
-    sampling temperature, the token ids (the one that ended it included), and whether it ended by itself."""
+    sampling temperature, the token ids (`engine.generate.Reply`), whether it ended by itself, and what was thought
+    before it (`parts.thoughts`), whose tokens are among them; a thought without end is no reply that ended."""
 
     text: str
     logprobs: list[float]
     ids: list[int]
     ended: bool
+    thought: str | None = None
 
     @property
     def tokens(self) -> int:
@@ -109,11 +114,13 @@ class Writer:
         longest = max(map(len, prompts), default=1)
         settings = self.sampling(longest, stop_ids(tokenizer, self.format))
         requests = [Request(ids, key) for ids, key in zip(prompts, keys, strict=True)]
-        replies = generate(self.model.params, config, requests, settings, prefix=self.prefix, decode=tokenizer.decode)
+        decode = decode_of(tokenizer, self.format)
+        replies = generate(self.model.params, config, requests, settings, prefix=self.prefix, decode=decode)
         written: list[Written | None] = [None] * len(requests)
         for reply in replies:
-            text = text_of(self.model, self.format, reply.ids, self.stops)
-            written[reply.index] = Written(text, reply.logprobs, reply.ids, bool(reply.ended))
+            found = said(self.format, reply.text)
+            ended = bool(reply.ended) and found.closed
+            written[reply.index] = Written(found.reply, reply.logprobs, reply.ids, ended, found.thought)
         return written
 
     def sampling(self, longest: int, stops: tuple[int, ...]) -> Sampling:
@@ -139,14 +146,12 @@ def stop_ids(tokenizer: Tokenizer, format: Format) -> tuple[int, ...]:
     return tuple(sorted({*tokenizer.stop_ids, end}))
 
 
-def text_of(model: Model, format: Format, ids: Sequence[int], stops: Sequence[str]) -> str:
-    """The text of drawn ids up to the first of the stop texts, without surrounding space."""
-    return format.said.unescape(cut(model.tokenizer.decode(ids), stops).strip())
-
-
-def cut(text: str, stops: Sequence[str]) -> str:
-    """`text` up to the first of the stop texts in it."""
-    return text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=len(text))]
+def note_unended(ctx, what: str, ended: Sequence[bool]) -> float | None:
+    """The share of texts that ended by themselves, None without texts; told in a note where it is small."""
+    share = sum(ended) / len(ended) if ended else None
+    if share is not None and share < ENDED:
+        ctx.note("unended", f"only {share:.0%} of the {what} end by themselves: raise max_new=")
+    return share
 
 
 def prefix_of(model: Model, shots: Sequence[Segment]) -> Prefix | None:

@@ -1,0 +1,278 @@
+"""Which columns of a dataset hold what, and how their values become turns and replies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cai_jax.data.readers import Look, Record, records, refuse
+from cai_jax.data.rows import RESERVED, DataError, Row, Turn, hash_split, is_transcript, messages, transcript
+
+Note = Callable[[str, str], None]
+
+# Columns that hold a conversation or a prompt in public datasets, best first; compared in lower case.
+CONVERSATIONS = "messages conversations conversation transcript turns".split()
+PROMPTS = (
+    "prompt init_prompt question instruction query text input goal behavior forbidden_prompt prompts_final "
+    "question_text"
+).split()
+REPLIES = "completion response output answer reply".split()
+SYSTEMS = ("system", "system_prompt")
+# Columns of which a model should often have seen the text, and which nothing here puts into a prompt.
+_BESIDE = "context contextstring history tools functions image images".split()
+# Columns of Anthropic's HH-RLHF, which hold whole conversations as text.
+_TRANSCRIPTS = {"chosen", "rejected", "transcript"}
+_SHOWN = 60  # characters of a value that a message shows
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a dataset is read, whatever its rows hold.
+
+    Attributes:
+      split: the column that holds the split, where there is one. Without it, the names of files decide, and else a
+        hash of the text, which puts a fraction `test` into "test".
+      limit: rows of each split to keep; None keeps all.
+      malformed: "error", or "skip" to leave rows out that cannot be read.
+      turns: "transcript" reads text as "Human: … Assistant: …", "text" never does, and "auto" does so in columns that
+        are known for it.
+      cluster: a column whose equal values mark rows that are not independent.
+      config: which configuration of a folder's dataset card.
+      delimiter: of separated values.
+    """
+
+    split: str = "split"
+    test: float = 0.2
+    limit: int | None = None
+    malformed: str = "error"
+    turns: str = "auto"
+    cluster: str = ""
+    config: str = ""
+    delimiter: str = ""
+
+
+class Reading:
+    """A dataset's records while they become rows: malformed ones are refused or counted, and columns chosen once.
+
+    Args:
+      found: the records.
+      options: how to read.
+      note: gets (code, message) about what readers of the rows should know.
+      bad: what is wrong with rows that could not even be taken apart into fields.
+    """
+
+    def __init__(
+        self, found: Sequence[Record], options: Options, note: Note, bad: Sequence[DataError] = (), whole: bool = True
+    ) -> None:
+        self.records, self.options, self.note, self.whole = found, options, note, whole
+        self.columns = list(dict.fromkeys(name for record in found for name in record.fields))
+        self._systems = [name for name in self.columns if name.lower() in SYSTEMS]
+        self._bad = list(bad)
+        self._ended = 0  # conversations of which a last reply was left off
+        self._later = 0  # lists of a user's turns of which the later ones were
+
+    @classmethod
+    def of(cls, path: str, options: Options, note: Note) -> Reading:
+        """The whole dataset.
+
+        Raises:
+          DataError: as `records`, or it has no rows.
+        """
+        bad: list[DataError] = []
+        found = list(
+            records(
+                path,
+                config=options.config,
+                delimiter=options.delimiter,
+                bad=bad.append if options.malformed == "skip" else refuse,
+                note=note,
+            )
+        )
+        return cls(_some(path, found, bad), options, note, bad)
+
+    @classmethod
+    def looked(cls, path: str, look: Look, options: Options) -> Reading:
+        """What a look has shown of a dataset.
+
+        Raises:
+          DataError: it has no rows, or a malformed one.
+        """
+        if look.bad and options.malformed == "error":
+            raise look.bad[0]
+        found = _some(path, look.records, look.bad)
+        return cls(found, options, lambda code, message: None, look.bad, look.whole)
+
+    def rows(self, make: Callable[[Record], tuple[list[Turn], Row, set[str]]]) -> list[Row]:
+        """A row of every record that `make` can read as (turns, fields, columns used).
+
+        Raises:
+          DataError: one cannot be read and `malformed` is "error", or none can.
+        """
+        out = []
+        for record in self.records:
+            try:
+                out.append(self._row(record, *make(record)))
+            except DataError as error:
+                if self.options.malformed == "error":
+                    raise
+                self._bad.append(error)
+        if self._bad:
+            count = len(out) + len(self._bad)
+            if not out and self.whole:
+                first = self._bad[0]
+                raise DataError(f"none of {count} rows can be read; the first: {first.message}", first.hint)
+            left = f"{len(self._bad)} of {count} rows cannot be read and are left out"
+            self.note("malformed", f"{left}; the first: {self._bad[0].message}")
+        if self._ended:
+            said = f"{self._ended} of {len(out)} conversations end with a reply, which is left off"
+            self.note("replies", f"{said}: a prompt ends with the human (`replies` reads them)")
+        if self._later:
+            said = f"{self._later} of {len(out)} rows hold several turns of a user"
+            self.note("turns", f"{said}, of which the first is the prompt and the others are left off")
+        return out
+
+    def _row(self, record: Record, turns: list[Turn], fields: Row, used: set[str]) -> Row:
+        options = self.options
+        row = {"turns": turns, "split": _split(record, options, turns), **fields}
+        if options.cluster:
+            value = get(record, options.cluster, "cluster")
+            row["cluster"] = value if isinstance(value, str) else json.dumps(value)
+        used = used | {options.split}
+        kept = {name: value for name, value in record.fields.items() if name not in used}
+        return row | {f"source_{name}" if name in RESERVED else name: value for name, value in kept.items()}
+
+    # -- columns
+
+    def find(self, names: Iterable[str]) -> str | None:
+        """The column that comes first in `names` and has a value in some row: one for all rows."""
+        filled = {name for record in self.records for name, value in record.fields.items() if value is not None}
+        by_name = {name.lower(): name for name in reversed(self.columns) if name in filled}
+        return next((by_name[name] for name in names if name in by_name), None)
+
+    def prompt_column(self, names: Iterable[str], option: str) -> str:
+        """As `find`, for a prompt.
+
+        Raises:
+          DataError: there is none; asks for its name.
+        """
+        found = self.find(names)
+        if found is None:
+            known = ", ".join(f"`{name}`" for name in self.columns)
+            where = self.records[0].where
+            raise DataError(f"{where}: none of the columns {known} is known to hold a prompt", f'name it: {option}="…"')
+        return found
+
+    def are_transcripts(self, *names: str) -> bool:
+        """Whether the text in these columns is to be read as transcripts."""
+        if self.options.turns != "auto":
+            return self.options.turns == "transcript"
+        texts = [[r.fields[name] for r in self.records if isinstance(r.fields.get(name), str)] for name in names]
+        # Most of them, so that a broken row cannot make text of all others, nor a quoting one turns.
+        if not all(said and 2 * sum(map(is_transcript, said)) > len(said) for said in texts):
+            return False
+        shown = " and ".join(f"`{name}`" for name in names)
+        if {name.lower() for name in names} <= _TRANSCRIPTS:
+            self.note("transcripts", f"{shown} read as turns of transcripts; turns=text reads plain text")
+            return True
+        said = f"{shown} looks like transcripts and is read as plain text, one human turn each"
+        self.note("transcripts", f"{said}; turns=transcript reads its turns")
+        return False
+
+    def note_beside(self, used: Iterable[str]) -> None:
+        """Names the columns with text that often belongs to the prompt, and is not in it."""
+        for name in self.columns:
+            if name.lower() in _BESIDE and name not in used:
+                filled = sum(bool(record.fields.get(name)) for record in self.records)
+                if filled:
+                    rows = f"{filled} of {len(self.records)} rows"
+                    self.note("ignored", f"column `{name}` says something in {rows}, and is no part of any prompt")
+
+    # -- values
+
+    def conversation(self, record: Record, name: str, option: str, transcripts: bool) -> list[Turn]:
+        """The turns of a column's value, a system's from the column beside it in front.
+
+        Text is one human turn, unless it is a `transcript`; of a list of texts the first is.
+        """
+        value = get(record, name, option)
+        try:
+            if isinstance(value, str) and transcripts:
+                turns = transcript(value)
+            elif isinstance(value, str):
+                turns = [{"role": "human", "text": value.strip()}]
+            elif isinstance(value, Sequence) and value and all(isinstance(item, str) for item in value):
+                turns = [{"role": "human", "text": value[0].strip()}]
+                self._later += len(value) > 1
+            elif isinstance(value, Sequence):
+                turns = messages(value)
+            else:
+                raise ValueError(f"is {what(value)} where text or a list of turns is expected")
+        except ValueError as error:
+            raise bad(record, name, str(error), "repair the row, or name another column") from error
+        system = next((record.fields[each] for each in self._systems if record.fields.get(each)), None)
+        if isinstance(system, str) and system.strip() and (not turns or turns[0]["role"] != "system"):
+            turns = [{"role": "system", "text": system.strip()}, *turns]
+        return turns
+
+    def prompt(self, record: Record, name: str, option: str, transcripts: bool) -> tuple[list[Turn], set[str]]:
+        """The turns of a prompt, ending with the human, and the columns used; Alpaca's "input" is appended."""
+        turns = self.conversation(record, name, option, transcripts)
+        if len(turns) > 1 and turns[-1]["role"] == "assistant":
+            self._ended += bool(turns.pop()["text"].strip())
+        if not turns or turns[-1]["role"] != "human" or not turns[-1]["text"].strip():
+            empty = not turns or not turns[-1]["text"].strip() or turns[-1]["role"] == "system"
+            wrong = "is empty" if empty else "has no turn of a human at its end"
+            raise bad(record, name, wrong, "remove the row, or name another column")
+        used = {name, *self._systems}
+        extra = record.fields.get("input")
+        if name.lower() == "instruction" and (extra is None or isinstance(extra, str)):
+            used.add("input")
+            if extra and extra.strip():
+                turns = [*turns[:-1], {"role": "human", "text": f"{turns[-1]['text']}\n\n{extra.strip()}"}]
+        return turns, used
+
+
+def _some(path: str, found: list[Record], bad: Sequence[DataError]) -> list[Record]:
+    """The records, of which there must be one."""
+    if not found:
+        raise bad[0] if bad else DataError(f"{path}: holds no rows", "give a dataset with at least one row")
+    return found
+
+
+def _split(record: Record, options: Options, turns: Sequence[Turn]) -> str:
+    named = record.fields.get(options.split)
+    if named is not None:
+        if not isinstance(named, str) or not named:
+            wrong = f"is {what(named)} where a split's name is expected"
+            raise bad(record, options.split, wrong, "write train or test")
+        return named
+    return record.split or hash_split(turns, options.test)
+
+
+def get(record: Record, name: str, option: str) -> Any:
+    """A column's value.
+
+    Raises:
+      DataError: it has none.
+    """
+    if record.fields.get(name) is None:
+        listed = ", ".join(f"`{each}`" for each in record.fields)
+        missing = "has no value that can be read" if name in record.fields else f"is not among {listed}"
+        raise DataError(
+            f"{record.where}: field `{name}`: {missing}", f"repair the row, or name another column with {option}="
+        )
+    return record.fields[name]
+
+
+def bad(record: Record, field: str, wrong: str, cure: str) -> DataError:
+    """What is wrong with a field, with the value as it stands there."""
+    value = json.dumps(record.fields.get(field), ensure_ascii=False)
+    value = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value[: _SHOWN + 1])
+    shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…"
+    return DataError(f"{record.where}: field `{field}`: {wrong}, in {shown}", cure)
+
+
+def what(value: Any) -> str:
+    return "null" if value is None else f"of type {type(value).__name__}"

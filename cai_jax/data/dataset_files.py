@@ -1,0 +1,246 @@
+"""Which files a dataset consists of, and the split that each belongs to, as Hugging Face `datasets` decides it.
+
+In order: the `configs:` in the dataset card (README.md), the folders of `DatasetDict.save_to_disk`, shards named
+"<split>-00000-of-00002", and else folders and files with a split's name in theirs ("test", "my_dev_file", "train1").
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from cai_jax.data.rows import DataError
+
+# By reader; each but the binary ones may be packed, with ".gz" behind.
+KINDS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".arrow": "arrow"}
+_PACKED = (".jsonl", ".json", ".csv", ".tsv")
+READ = (*KINDS, *(f"{suffix}.gz" for suffix in _PACKED))
+_CANONICAL = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+# What `datasets` leaves beside data, and what `save_to_disk` does.
+_BESIDE = {"config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+_SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}")
+_NO_SPLIT = {"data", "part", "shard", "dataset"}  # names of shards that are not a split's, such as save_to_disk's
+_LARGEST = 50_000  # entries of a folder: the largest datasets have ten thousand shards, a home folder has millions
+_CARD = 2**20  # bytes of a dataset card in which its header is looked for
+
+
+class Found(NamedTuple):
+    """The data files in order, each with its split (None: not named), and what lies beside them and is not read."""
+
+    files: list[tuple[Path, str | None]]
+    left_out: list[str]
+
+
+def kind_of(name: str) -> str | None:
+    """The kind of reader that a file of this name needs, of the values of KINDS; None for a file that is not read."""
+    stem, suffix = os.path.splitext(name.lower())
+    if suffix == ".gz":
+        suffix = os.path.splitext(stem)[1]
+        return KINDS[suffix] if suffix in _PACKED else None
+    return KINDS.get(suffix)
+
+
+def canonical(split: str) -> str:
+    """A split's name, or what `datasets` calls the split that the name is a synonym of: "dev" is "validation"."""
+    return _CANONICAL.get(split.lower(), split)
+
+
+def find(path: str, config: str = "", named: bool = True) -> Found:
+    """The data files behind a path.
+
+    Args:
+      path: a file, which has no split whatever its name, or a folder.
+      config: which of the configurations in the folder's dataset card; "" takes its default.
+      named: whether the files' splits matter; without it, names that say contradictory things are no error.
+
+    Raises:
+      DataError: nothing there that is read, or names from which the splits cannot be told; lists the files.
+    """
+    root = Path(path)
+    if os.path.isfile(path):
+        if kind_of(root.name) is None:
+            raise DataError(f"{root}: not a kind of file that is read", f"use one of {', '.join(READ)}")
+        if config:
+            raise DataError(f"{root}: a file has no configurations", "leave config= out")
+        return Found([(root, None)], [])
+    if not os.path.isdir(path):
+        what = "no regular file, nor a folder" if os.path.exists(path) else "no such file or directory"
+        raise DataError(f"{root}: {what}", "a path is taken beside the program")
+    listed = _walk(root)
+    card = _configs(root)
+    if card or config:
+        return Found(_of_card(root, listed, card, config), [])
+    kept, left_out = _one_kind(root, listed)
+    splits = _splits(root, kept) if named else dict.fromkeys(kept)
+    return Found([(root / relative, splits[relative]) for relative in kept], left_out)
+
+
+def _walk(root: Path) -> list[PurePosixPath]:
+    """Every regular file below that is read, sorted, but for hidden ones and caches of `map`; no link to a folder."""
+    found, seen = [], 0
+    for folder, folders, names in os.walk(root):
+        seen += len(folders) + len(names)
+        if seen > _LARGEST:
+            message = f"{root}: more than {_LARGEST:,} files and folders"
+            raise DataError(message, "name the folder that holds the data alone")
+        folders[:] = [name for name in folders if not name.startswith((".", "__", "cache-"))]
+        for name in names:
+            hidden = name.startswith((".", "cache-")) or name in _BESIDE
+            # A FIFO or a device would be waited for without end.
+            if not hidden and kind_of(name) and os.path.isfile(os.path.join(folder, name)):
+                found.append(PurePosixPath(os.path.relpath(os.path.join(folder, name), root)))
+    return sorted(found)
+
+
+def _one_kind(root: Path, listed: Sequence[PurePosixPath]) -> tuple[list[PurePosixPath], list[str]]:
+    """The files of the kind that most of them have, and the names of the others."""
+    if not listed:
+        raise DataError(f"{root}: holds no dataset files", f"expected files ending in {', '.join(READ)}")
+    (kind, most), *others = Counter(kind_of(relative.name) for relative in listed).most_common()
+    if others and others[0][1] == most:
+        raise _unclear(root, "has as many files of one kind as of another", listed)
+    kept = [relative for relative in listed if kind_of(relative.name) == kind]
+    stems = Counter(relative.with_name(_stem(relative)) for relative in kept)
+    twice = [relative for relative in kept if stems[relative.with_name(_stem(relative))] > 1]
+    if twice:
+        raise _unclear(root, "has files of one name, which may be the same rows twice", twice)
+    return kept, [str(relative) for relative in listed if kind_of(relative.name) != kind]
+
+
+def _splits(root: Path, files: Sequence[PurePosixPath]) -> dict[PurePosixPath, str | None]:
+    """The split of every file; None for all where no name says one."""
+    if (root / "dataset_dict.json").is_file():
+        return {relative: relative.parts[0] if len(relative.parts) > 1 else None for relative in files}
+    said, words = {}, defaultdict(set)
+    for relative in files:
+        splits = _said(relative)
+        if len({split for split, _ in splits}) > 1:
+            raise _unclear(root, "has a file whose name says several splits", [relative])
+        said[relative] = splits[0][0] if splits else None
+        for split, word in splits[-1:]:
+            words[split].add(word)
+    if any(said.values()) and not all(said.values()):
+        raise _unclear(root, "has files whose names say a split, and others", files, said)
+    for split, different in words.items():
+        if len(different) > 1:
+            same = [relative for relative in files if said[relative] == split]
+            raise _unclear(root, f"has files of several names that all say {split}", same)
+    return said
+
+
+def _said(relative: PurePosixPath) -> list[tuple[str, str]]:
+    """The splits that the parts of a path say, each with the name that says it, counting digits left out."""
+    shard = _SHARD.match(relative.name)
+    stem = shard[1] if shard else _stem(relative)
+    if shard and stem.lower() not in _NO_SPLIT:
+        # In "data/", and where it is no usual name, it stands for itself, as the Hub's own conversions write it.
+        literal = relative.parent.name == "data" or stem.lower() not in _CANONICAL
+        return [(stem if literal else _CANONICAL[stem.lower()], stem)]
+    found = []
+    for part in (*relative.parts[:-1], stem):
+        words = re.split(r"[-._ 0-9]+", part.lower())
+        found += [(_CANONICAL[word], "-".join(filter(None, words))) for word in words if word in _CANONICAL]
+    return found
+
+
+def _stem(relative: PurePosixPath) -> str:
+    name = re.sub(r"\.gz$", "", relative.name, flags=re.IGNORECASE)
+    return name.rpartition(".")[0]
+
+
+def _unclear(root: Path, what: str, files: Sequence[PurePosixPath], said: dict | None = None) -> DataError:
+    shown = [f"{relative}" + (f" ({said[relative] or 'none'})" if said else "") for relative in files]
+    if said:  # one of each kind tells more than the first of many
+        shown.sort(key=lambda text: not text.endswith("(none)"))
+    listed = ", ".join(shown[:6]) + (f" and {len(shown) - 6} more" if len(shown) > 6 else "")
+    cure = "name one file or folder of them, or say which is which by `configs:` in the folder's README.md"
+    return DataError(f"{root}: {what}: {listed}", cure)
+
+
+# -- the dataset card
+
+
+def _configs(root: Path) -> list[dict[str, Any]]:
+    """The configurations in the header of README.md that say where their data is."""
+    try:
+        with open(root / "README.md", encoding="utf-8", errors="replace") as card:
+            text = card.read(_CARD)
+    except OSError:
+        return []
+    header = re.match(r"\ufeff?---[ \t]*\n(.*?\n)---[ \t]*(?:\n|$)", text, re.DOTALL)
+    if not header:
+        return []
+    import yaml
+
+    try:
+        said = yaml.safe_load(header[1])
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{root / 'README.md'}: its header is no YAML ({reason})", "repair it") from error
+    configs = said.get("configs") if isinstance(said, dict) else None
+    found = [one for one in configs if isinstance(one, dict)] if isinstance(configs, list) else []
+    return [one for one in found if one.get("data_files") or one.get("data_dir")]
+
+
+def _of_card(root: Path, listed: Sequence[PurePosixPath], card: Sequence[dict], name: str) -> list:
+    """The files of one configuration."""
+    names = [str(one.get("config_name", "default")) for one in card]
+    marked = [one for one in card if one.get("default") is True]
+    marked += [one for one, called in zip(card, names, strict=True) if called == "default"]
+    chosen = [one for one, called in zip(card, names, strict=True) if called == name] if name else marked[:1] or card
+    if len(chosen) != 1:
+        known = ", ".join(f'"{called}"' for called in names) or "none"
+        what = f"has no configuration {name!r}" if name else "has several configurations"
+        raise DataError(f"{root}: {what} in its README.md", f"there is {known}: say which by config=")
+    config = chosen[0]
+    base = PurePosixPath(str(config.get("data_dir") or "."))
+    if not config.get("data_files"):
+        inside = [relative for relative in listed if relative.is_relative_to(base)]
+        kept, _ = _one_kind(root / base, inside)
+        splits = _splits(root, kept)
+        return [(root / relative, splits[relative]) for relative in kept]
+    found = []
+    for split, patterns in _patterns(root, config["data_files"]):
+        for pattern in patterns:
+            expression = _glob(str(base / pattern))
+            matching = [relative for relative in listed if expression.fullmatch(str(relative))]
+            if not matching:
+                message = f"{root}: no data file that is read matches {pattern!r} of its README.md"
+                raise DataError(message, "fetch the whole dataset, or name a file of it")
+            found += [(root / relative, split) for relative in matching]
+    twice = [str(file) for file, count in Counter(file for file, _ in found).items() if count > 1]
+    if twice:
+        message = f"{root}: its README.md puts {', '.join(twice[:3])} into a split twice, or into two splits"
+        raise DataError(message, "name the file itself, or repair the card")
+    return found
+
+
+def _patterns(root: Path, said: Any) -> Iterable[tuple[str, list[str]]]:
+    """(split, patterns) out of `data_files` in any of its forms; without a split's name it is "train"."""
+
+    def several(value: Any) -> list[str]:
+        return [str(one) for one in (value if isinstance(value, list) else [value])]
+
+    if isinstance(said, dict):
+        return [(str(split), several(value)) for split, value in said.items()]
+    entries = said if isinstance(said, list) else [said]
+    if not any(isinstance(entry, dict) for entry in entries):
+        return [("train", several(entries))]
+    if not all(isinstance(entry, dict) and "split" in entry and {"path", "pattern"} & set(entry) for entry in entries):
+        raise DataError(f"{root / 'README.md'}: an entry of `data_files` has no split or no path", "repair the card")
+    return [(str(entry["split"]), several(entry.get("path", entry.get("pattern")))) for entry in entries]
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    """A pattern of files as a regular expression: `*` within a folder, `**` through all."""
+    steps = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", pattern)
+    return re.compile("".join(steps.get(p, p if p[:1] == "[" and p[-1:] == "]" else re.escape(p)) for p in pieces))

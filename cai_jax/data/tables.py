@@ -1,0 +1,84 @@
+"""Rows out of Parquet and Arrow files, checked whole before any value is touched.
+
+A damaged file can hold offsets that point anywhere, and Arrow follows them. So every batch is validated in full first,
+and files are read rather than mapped: reading a page that is not there would end the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cai_jax.data.rows import DataError
+
+_ROWS = 1024  # made into Python values at a time, so that a look at the first rows is quick
+
+
+def rows(file: Path) -> Iterator[tuple[int, dict[str, Any] | DataError]]:
+    """(number from 1, row) for every row; in place of one with a value that cannot be read, what is wrong with it.
+
+    Raises:
+      ValueError: the file is damaged, or not what its name says.
+    """
+    import pyarrow as pa
+
+    number = 0
+    try:
+        for batch in _batches(pa, file):
+            _validate(pa, batch)
+            for start in range(0, batch.num_rows, _ROWS):
+                part = batch.slice(start, _ROWS)
+                columns = [_values(pa, column) for column in part.columns]
+                for cells in zip(*columns, strict=True) if columns else ():
+                    number += 1
+                    yield number, _row(f"{file}:{number}", batch.schema.names, cells)
+    except (pa.ArrowException, KeyError, TypeError, OverflowError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _batches(pa, file: Path) -> Iterator:
+    """Record batches; of an .arrow file by the stream format that `datasets` writes, or by the file format."""
+    if file.suffix.lower() == ".parquet":
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(file) as parquet:
+            yield from parquet.iter_batches(batch_size=_ROWS)
+        return
+    with pa.OSFile(str(file)) as source:
+        if source.read(6) == b"ARROW1":
+            reader = pa.ipc.open_file(source)
+            yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
+        else:
+            source.seek(0)
+            yield from pa.ipc.open_stream(source)
+
+
+def _validate(pa, batch) -> None:
+    batch.validate()
+    for column in batch.columns:
+        # As bytes, since text that is no UTF-8 belongs to its row, and cannot do harm.
+        wide = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}.get(column.type)
+        (column.view(wide) if wide else column).validate(full=True)
+
+
+def _values(pa, column) -> list[Any]:
+    """A column's values; in place of one that Python cannot hold, the error."""
+    try:
+        return column.to_pylist()
+    except (ValueError, OverflowError, pa.ArrowException):
+        return [_value(pa, scalar) for scalar in column]
+
+
+def _value(pa, scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError, pa.ArrowException) as error:
+        return error
+
+
+def _row(where: str, names: list[str], cells: tuple) -> dict[str, Any] | DataError:
+    for name, value in zip(names, cells, strict=True):
+        if isinstance(value, Exception):
+            return DataError(f"{where}: field `{name}`: cannot be read ({value})", "repair the row")
+    return dict(zip(names, cells, strict=True))

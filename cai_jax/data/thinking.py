@@ -1,0 +1,88 @@
+"""Blocks in which a model thinks before it replies: found in its chat template, and told from the reply.
+
+A generation prompt may open such a block, which the model then must close (`<think>`). What must answer at once reads
+it closed. What a model writes is the thought up to the closing tag, and the reply behind it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# Opening tags, and how the tag is written that closes them.
+_TAGS = (
+    (re.compile(r"<(?![/|｜])([^<>\s]+)>"), "</{}>"),
+    (re.compile(r"\[(?!/)([A-Z_]+)\]"), "[/{}]"),
+    (re.compile(r"◁(?!/)([^◁▷\s]+)▷"), "◁/{}▷"),
+    (re.compile(r"<(\|?)(START|BEGIN|start|begin)_([^<>\s]+?)\|?>"), "<{0}{end}_{2}{0}>"),
+)
+_ENDS = {"START": "END", "BEGIN": "END", "start": "end", "begin": "end"}
+_ABOUT = re.compile(r"think|thought|reason|reflect", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """A block in which a model thinks.
+
+    Attributes:
+      open, close: its tags.
+      closing: what closes it where the generation prompt has opened it; "" where that opens none.
+    """
+
+    open: str
+    close: str
+    closing: str = ""
+
+    @property
+    def tags(self) -> tuple[str, str]:
+        """Both tags."""
+        return self.open, self.close
+
+    def split(self, text: str) -> tuple[str | None, str, bool]:
+        """What was written behind a generation prompt, taken apart.
+
+        Returns:
+          `(thought, reply, closed)`; the thought is None where no block was opened, and of one that is never closed
+          the reply is empty.
+        """
+        own = text.lstrip().startswith(self.open)
+        if not (self.closing or own):
+            return None, text, True
+        if own:
+            text = text.lstrip().removeprefix(self.open)
+        thought, tag, reply = text.partition(self.close)
+        return thought.strip(), reply, bool(tag)
+
+
+def thinking_of(opening: str, header: str, template: str) -> Thinking | None:
+    """The block of a chat template.
+
+    Args:
+      opening: the generation prompt.
+      header: what stands before a reply in history.
+      template: its source.
+    """
+    shared = next((n for n, (a, b) in enumerate(zip(opening, header, strict=False)) if a != b), None)
+    shared = min(len(opening), len(header)) if shared is None else shared
+    for tag, close, begins, ends in _tags(opening):
+        if opening[ends:].strip():
+            continue
+        if begins >= shared or close in header[shared:]:  # else the tag belongs to every reply's header
+            rest = header[len(opening) :] if header.startswith(opening) else ""
+            made = f"\n{close}\n\n" if opening.endswith("\n") else close
+            return Thinking(tag, close, rest if close in rest else made)
+    for tag, close, _, _ in _tags(template):
+        if _ABOUT.search(tag) and close in template:
+            return Thinking(tag, close)
+    return None
+
+
+def _tags(text: str) -> list[tuple[str, str, int, int]]:
+    """Opening tags in a text: the tag, the one that closes it, and where it begins and ends."""
+    found = []
+    for pattern, closing in _TAGS:
+        for match in pattern.finditer(text):
+            end = _ENDS.get(match[2], "") if len(match.groups()) > 1 else ""
+            close = closing.format(*match.groups(), end=end)
+            found.append((match[0], close, match.start(), match.end()))
+    return found

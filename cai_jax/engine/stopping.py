@@ -1,0 +1,43 @@
+"""Where a text ends: before the first of its stop texts. Text is cut by characters, token ids by tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+Decode = Callable[[Sequence[int]], str]
+
+
+def before(text: str, stops: Sequence[str]) -> str:
+    """`text` up to the first of the stop texts in it; all of it where there is none."""
+    return text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=len(text))]
+
+
+def cut(ids: Sequence[int], stops: Sequence[str], decode: Decode) -> tuple[int, str] | None:
+    """How many of `ids` say the text before the first stop text, and that text; None where there is no stop text.
+
+    A token that says the end of the text and the beginning of the stop text belongs to the text.
+    """
+    whole = decode(ids)
+    text = before(whole, stops)
+    if text == whole:
+        return None
+    kept = len(ids)
+    while kept and decode(ids[: kept - 1]).startswith(text):
+        kept -= 1
+    return kept, text
+
+
+def fresh(ids: Sequence[int], seen: int, longest: int, decode: Decode) -> str:
+    """The text of the tokens behind the first `seen`, and enough before it to find a stop text that began there.
+
+    Args:
+      longest: characters of the longest stop text.
+    """
+    start = seen
+    while start > 0:
+        start = max(0, start - longest)
+        text = decode(ids[start:seen])
+        # Tokens may say nothing, or begin inside a character, which in some tokenizers spoils what follows it.
+        if len(text) >= longest and not text.startswith("\N{REPLACEMENT CHARACTER}"):
+            break
+    return decode(ids[start:])

@@ -1,0 +1,45 @@
+"""The cluster bootstrap: whole clusters drawn with replacement (Efron and Tibshirani, 1993, ch. 8)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# The Monte Carlo error of a 2.5 % bound is 0.03 standard errors of the figure.
+DRAWS = 10_000
+SEED = 20221215
+# More distinct clusters than this are drawn from the normal limit: by then a sum of bounded values differs from it by
+# less than the draws' own error, while drawing them one by one takes seconds.
+MOST_DISTINCT = 4_000
+_CHUNK = 4_000_000  # counts in memory at once: 32 MB
+
+
+def totals(clusters: np.ndarray) -> np.ndarray:
+    """Sums over each bootstrap draw of as many clusters as there are.
+
+    Equal clusters are drawn together, so that the order of clusters does not matter, and memory does not grow with
+    their number. The draws depend on the clusters alone (fixed seed).
+
+    Args:
+      clusters: float64 [clusters, columns], such as the sum and the number of each cluster's values.
+
+    Returns:
+      float64 [DRAWS, columns].
+    """
+    count, columns = clusters.shape
+    distinct, repeats = np.unique(clusters, axis=0, return_counts=True)
+    rng = np.random.default_rng(SEED)
+    if len(distinct) > MOST_DISTINCT:
+        covariance = np.atleast_2d(np.cov(clusters, rowvar=False, bias=True))
+        return rng.multivariate_normal(clusters.sum(0), count * covariance, size=DRAWS, method="svd")
+    found = np.empty((DRAWS, columns))
+    step = _CHUNK // len(distinct)
+    for start in range(0, DRAWS, step):
+        drawn = rng.multinomial(count, repeats / count, size=min(step, DRAWS - start))
+        found[start : start + step] = drawn @ distinct
+    return found
+
+
+def percentiles(draws: np.ndarray, level: float) -> tuple[float, float]:
+    """The two-sided percentile interval of `draws`, float64 [DRAWS]."""
+    low, high = np.percentile(draws, (50.0 * (1.0 - level), 50.0 * (1.0 + level)))
+    return float(low), float(high)

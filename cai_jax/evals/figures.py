@@ -1,0 +1,153 @@
+"""What a figure says: a value with its interval, how many rows it rests on, and what became of all others.
+
+One structure for what metrics return, what a run's table, `--json`, `metrics.jsonl` and manifest show, and what claims
+are decided by. The rule behind it: nothing that could not be read or judged may help a claim.
+
+Metric rows are `{"id", "value"}`, with `cluster` where rows belong together beyond a prompt. `value` is None where the
+row was asked about and there was no answer. `broken` marks a reply that the oracle cannot read, `empty` one without a
+word: both count as not showing what is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+Row = Mapping[str, Any]
+
+ENOUGH = 0.5  # share of rows that must have been read and judged: below it the others could outvote them
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number.
+
+    Attributes:
+      value, low, high: the estimate and its 95 % interval; None where too little could be judged.
+      n: rows that count.
+      undecided: rows that were asked about and found no answer.
+      broken, empty: of those that count, replies that could not be read, and replies without a word.
+      clusters: groups of rows that may be taken for independent.
+      left_out: why the remaining rows do not count -> how many.
+      beside: figures that belong to this one, such as what always taking the longer reply would score.
+      parts: the figure of each principle, where several make up this one.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    undecided: int = 0
+    broken: int = 0
+    empty: int = 0
+    clusters: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    beside: Mapping[str, float] = field(default_factory=dict)
+    parts: Mapping[str, Figure] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows that there were, whether they count or not."""
+        return self.n + self.undecided + sum(self.left_out.values())
+
+    @property
+    def asked(self) -> int:
+        """Rows that were to be judged."""
+        return self.n + self.undecided
+
+    @property
+    def known(self) -> int:
+        """Rows that were read and judged."""
+        return self.n - self.broken
+
+    @property
+    def enough(self) -> bool:
+        """Whether enough rows were read and judged for there to be a figure at all."""
+        return self.known > 0 and self.known >= ENOUGH * self.asked
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON values, `rows` included."""
+        return {**asdict(self), "rows": self.rows, "parts": {name: part.as_json() for name, part in self.parts.items()}}
+
+    @staticmethod
+    def of(result: Mapping[str, Any]) -> Figure:
+        """The figure in what a metric's stage returned."""
+        known = {name: result[name] for name in Figure.__dataclass_fields__ if name in result}
+        parts = {name: Figure.of(part) for name, part in known.get("parts", {}).items()}
+        return Figure(**{**known, "parts": parts})
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "–"
+        if self.low is None or self.high is None:
+            return number(self.value)
+        return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
+
+    @property
+    def count(self) -> str:
+        """How many rows it rests on: "125 of 768", or "400" where that is all."""
+        return str(self.n) if self.n == self.rows else f"{self.n} of {self.rows}"
+
+    @property
+    def unknown(self) -> str:
+        """The rows of which nobody knows what they show; "" if there are none."""
+        told = [(self.undecided, "undecided"), (self.broken - self.empty, "broken"), (self.empty, "empty")]
+        return ", ".join(f"{count} {what} ({percent(count, self.rows)})" for count, what in told if count)
+
+    @property
+    def rest(self) -> str:
+        """Why not all rows count, and what stands beside the figure; "" where there is nothing to tell."""
+        others = [f"{count} {why} ({percent(count, self.rows)})" for why, count in self.left_out.items() if count]
+        rows = ", ".join([*others, *filter(None, [self.unknown])])
+        beside = ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in self.beside.items())
+        return "; ".join(filter(None, [rows, beside]))
+
+
+def measured(
+    rows: Sequence[Row],
+    *,
+    left_out: Mapping[str, int] | None = None,
+    beside: Mapping[str, float] | None = None,
+    parts: Mapping[str, Figure] | None = None,
+) -> Figure:
+    """The figure that is the mean of metric rows, and its interval; see the module for the rows."""
+    from cai_jax.evals.intervals import interval
+
+    counted = [row for row in rows if row["value"] is not None]
+    figure = Figure(
+        n=len(counted),
+        undecided=len(rows) - len(counted),
+        broken=sum(bool(row.get("broken")) for row in counted),
+        empty=sum(bool(row.get("empty")) for row in counted),
+        clusters=len({row.get("cluster", row["id"]) for row in counted}),
+        left_out=left_out or {},
+        beside=beside or {},
+        parts=parts or {},
+    )
+    if not figure.enough:
+        return figure
+    value, low, high = interval(counted)
+    return Figure(**{**vars(figure), "value": value, "low": low, "high": high})
+
+
+def resolved(rows: Iterable[Row], broken: float, undecided: float) -> list[Row]:
+    """Metric rows with a value each: those that could not be read are given one, those not judged another."""
+    return [{**row, "value": _value(row, broken, undecided)} for row in rows]
+
+
+def _value(row: Row, broken: float, undecided: float) -> float:
+    if row["value"] is None:
+        return undecided
+    return broken if row.get("broken") else row["value"]
+
+
+def number(value: float) -> str:
+    """Four significant digits at most, without a needless exponent."""
+    return f"{value:.4g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.2e}"
+
+
+def percent(count: int, of: int) -> str:
+    """A share in whole percent, but with a decimal where it would read as none."""
+    share = 100 * count / max(of, 1)
+    return f"{share:.0f}%" if share >= 1 or not count else f"{share:.1f}%"

@@ -1,0 +1,57 @@
+"""Claims of `expect`: whether a run could show them to be wrong."""
+
+from __future__ import annotations
+
+import operator
+from typing import NamedTuple
+
+from cai_jax.lang import rules
+from cai_jax.lang.values import Artefact
+
+# How the lower and the upper bounds of both sides decide: (always true, never true).
+_DECIDED = {
+    "<": (lambda left, right: left[1] < right[0], lambda left, right: left[0] >= right[1]),
+    "<=": (lambda left, right: left[1] <= right[0], lambda left, right: left[0] > right[1]),
+    ">": (lambda left, right: left[0] > right[1], lambda left, right: left[1] <= right[0]),
+    ">=": (lambda left, right: left[0] >= right[1], lambda left, right: left[1] < right[0]),
+}
+_SAME = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+
+
+class Side(NamedTuple):
+    """One side of an `expect`: a metric plus a constant, or a constant alone; `tuned` where a knob enters it."""
+
+    metric: Artefact | None
+    constant: float
+    tuned: bool = False
+
+
+def same_data(left: Artefact | None, right: Artefact | None) -> bool:
+    """Whether two metrics are measured on the same data; one alone always is."""
+    return left is None or right is None or rules.data_of(*left.sources()) == rules.data_of(*right.sources())
+
+
+def in_vain(left: Side, op: str, right: Side) -> str:
+    """Why a claim tells nothing: it holds or fails whatever is measured; "" if a run decides it.
+
+    Knobs may give another value, so nothing is said of claims that one enters.
+    """
+    if left.tuned or right.tuned:
+        return ""
+    if left.metric is right.metric:
+        outcome = "always" if _SAME[op](left.constant, right.constant) else "never"
+        return f"a metric is compared with itself, so this {outcome} holds"
+    if any(side.metric and side.metric.signature.bounds is None for side in (left, right)):
+        return ""
+    lower, upper = _range(left), _range(right)
+    always, never = (decides(lower, upper) for decides in _DECIDED[op])
+    if not (always or never):
+        return ""
+    low, high = next(side.metric.signature.bounds for side in (left, right) if side.metric)
+    return f"this {'always' if always else 'never'} holds: what is measured lies between {low:g} and {high:g}"
+
+
+def _range(side: Side) -> tuple[float, float]:
+    """Least and greatest value of a side."""
+    low, high = side.metric.signature.bounds if side.metric else (0.0, 0.0)
+    return low + side.constant, high + side.constant

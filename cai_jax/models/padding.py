@@ -1,0 +1,24 @@
+"""Padding that a preference model's score survives in transformers."""
+
+from __future__ import annotations
+
+from cai_jax.models.tokenizer import Tokenizer
+
+
+def told_apart(tokenizer: Tokenizer, rows: int) -> Tokenizer:
+    """The tokenizer with a padding token that ends no text, or without any where it has none.
+
+    transformers reads a score at the last token that is not padding. Where padding and the end of a text are one token
+    that is the token before the end, and a batch cannot be told from its padding. Of the added tokens one that is made
+    for padding is taken, else one that no chat template uses.
+
+    Args:
+      rows: of the embedding; ids beyond it cannot be read.
+    """
+    ends = {tokenizer.eos_id, *tokenizer.stop_ids}
+    added = {n: token.content for n, token in tokenizer.added().items() if n < rows and n not in ends}
+    pad = tokenizer.pad_id
+    if pad is not None and pad not in ends and added.get(pad, "\0") not in tokenizer.template:
+        return tokenizer
+    fitting = [("pad" not in text.lower(), text in tokenizer.template, number) for number, text in added.items()]
+    return tokenizer.padded(min(fitting)[-1] if fitting else None)

@@ -1,0 +1,22 @@
+"""Whether a model's folder can be used, told before any weight is read. Imports no JAX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cai_jax.models import layout, peft, tensorfile
+from cai_jax.models.config import Config, read_json
+from cai_jax.models.families import FAMILIES
+from cai_jax.models.locate import ADAPTER, bases, described
+from cai_jax.models.tokenizer import Tokenizer
+
+
+def verify(path: Path) -> None:
+    """Raise ModelError for what `checkpoint.load` refuses, as far as settings, tokenizer and weights' headers tell."""
+    *adapters, whole = [path, *bases(path)]
+    config = Config.from_hf(read_json(whole / "config.json"))
+    layout.refuse_shallow(whole, config, layout.of_text(FAMILIES[config.family], tensorfile.tensors(whole)))
+    for adapter in adapters:
+        peft.refuse_unsupported(adapter, read_json(adapter / ADAPTER))
+        tensorfile.header(adapter / peft.WEIGHTS)
+    Tokenizer.load(described(path), config)

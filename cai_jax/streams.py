@@ -1,0 +1,55 @@
+"""The standard streams, made fit for use: open, in any encoding, and harmless where nobody listens."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+
+class _Tolerant(io.FileIO):
+    """Bytes to a file descriptor; what cannot be written is dropped."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def prepare() -> None:
+    """Makes stdin, stdout and stderr usable, whatever they were started with; replaced ones are left as they are.
+
+    One that is closed is /dev/null from here on: else the next file opened would get its number, and what C++ or a
+    signal handler tells the user would be written into it. What stderr cannot take, because its disk is full or its
+    reader has gone, is dropped: a run is not to fail for it. What an encoding lacks is written as an escape.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, _nowhere(number))
+    if sys.stdout is sys.__stdout__:
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.stderr is sys.__stderr__:
+        raw = io.BufferedWriter(_Tolerant(sys.stderr.fileno(), "wb", closefd=False))
+        encoding = sys.stderr.encoding
+        sys.stderr = io.TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=True, write_through=True)
+
+
+def finish() -> None:
+    """Has stdout written out; if it cannot be, Python is kept from complaining once more when it ends.
+
+    Raises:
+      OSError: it could not be.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+def _nowhere(number: int) -> TextIO:
+    """/dev/null as the stream of this number, or of another one where that is taken already."""
+    opened = os.open(os.devnull, os.O_RDWR)
+    return open(opened, "w" if number else "r", encoding="utf-8", errors="surrogateescape", closefd=False)

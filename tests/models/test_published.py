@@ -1,0 +1,38 @@
+"""Every family that README names, in the layout in which it is published, against transformers."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cai_jax.models import checkpoint as checkpoints
+from cai_jax.models.verify import verify
+from tests.support import families, published
+
+# Longer than the windows, and than what Phi-3 128k here calls short.
+ROW = np.random.default_rng(0).integers(3, 290, 24).tolist()
+TEXT = "How do i bake bread\nwith caf\u00e9?"
+
+
+def compare(path, theirs):
+    verify(path)
+    ours = checkpoints.load(path)
+    np.testing.assert_allclose(ours.logits([ROW])[0], families.logits(theirs, [ROW])[0], atol=2e-4)
+    ids = ours.tokenizer.encode(TEXT)
+    assert ours.tokenizer.decode(ids) == TEXT and max(ids) < ours.config.vocab_size
+    return ours
+
+
+@pytest.mark.parametrize("name", published.CONFIGS)
+def test_it_loads_as_published(tmp_path, name):
+    compare(tmp_path, published.write(name, tmp_path))
+
+
+def test_gemma_3_with_images_as_transformers_writes_it_now(tmp_path):
+    """Saved again it is the text part alone, which transformers reads; so is an adapter of it."""
+    theirs = published.write("google/gemma-3-4b-it", tmp_path / "model", wrapped="new")
+    ours = compare(tmp_path / "model", theirs)
+    ours.save(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["model_type"] == "gemma3_text"
+    again = families.read(tmp_path / "again")
+    np.testing.assert_allclose(families.logits(again, [ROW]), families.logits(theirs, [ROW]), atol=1e-5)

@@ -1,0 +1,33 @@
+"""Thoughts told from replies."""
+
+import pytest
+
+from cai_jax.data import chat
+from cai_jax.data.render import Segment, encode
+from cai_jax.engine.stopping import before
+from cai_jax.stages.parts.thoughts import Said, decode_of, said
+from tests.support.chat import tokenizer
+
+
+@pytest.mark.parametrize("family", ["opened", "empty last"])
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("Hm.\n</think>\n\n Yes.", Said("Hm.", "Yes.", True)),
+        ("Hm. And so on", Said("Hm. And so on", "", False)),
+        ("</think>Yes. STOP no", Said("", "Yes.", True)),
+        ("<think>Hm.</think>", Said("Hm.", "", True)),
+    ],
+)
+def test_a_thought_is_never_part_of_a_reply(family, written, found):
+    tok = tokenizer(family)
+    form = chat.format_of(tok)
+    ids = encode(tok, [Segment(written, special=True)])[0]
+    assert tok.special_ids & set(ids) or "think" not in written
+    assert said(form, before(decode_of(tok, form)([*ids, tok.eos_id]), ("STOP",))) == found
+
+
+def test_without_a_block_all_is_the_reply():
+    tok = tokenizer("llama-3")
+    form = chat.format_of(tok)
+    assert said(form, decode_of(tok, form)(tok.encode(" </think> x "))) == Said(None, "</think> x", True)
