@@ -18,8 +18,7 @@ def test_every_way_of_running_a_step_agrees_with_one_device(found, case):
 
 @pytest.fixture(scope="module")
 def rest():
-    # The tests are about reductions and layouts, and compiling is nearly all of their time.
-    return processes.one("tests.parallel.meshes", devices=8, XLA_FLAGS=processes.CHEAP)
+    return processes.one("tests.parallel.meshes", devices=8)
 
 
 @pytest.mark.slow
