@@ -5,12 +5,18 @@ import tempfile
 
 from hypothesis import settings
 
+from tests.support.processes import CHEAP
+
 settings.register_profile("patient", deadline=None)  # a busy machine takes as long as it takes
 settings.load_profile("patient")
 
 
 def pytest_configure(config):
-    """Workers of -n, and the processes that tests start, compile nothing that another has compiled."""
+    """Workers of -n, and the processes that tests start, compile cheaply, and nothing that another has compiled.
+
+    Programs that are run as users run them (tests/programs) are compiled as users' are.
+    """
+    os.environ["XLA_FLAGS"] = f"{CHEAP} {os.environ.get('XLA_FLAGS', '')}"
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="cai-jax-tests-")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name

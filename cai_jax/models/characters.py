@@ -52,4 +52,6 @@ def _begun(tail: bytes) -> int:
     """How many of the last bytes begin a character that they do not finish."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     decoder.decode(tail)
-    return len(decoder.getstate()[0])
+    left = decoder.getstate()[0]
+    # Half of a surrogate waits for a third byte as well, but no byte makes a character of it.
+    return len(left) if len(left.decode("utf-8", "replace")) == 1 else 0

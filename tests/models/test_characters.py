@@ -1,10 +1,11 @@
 """Characters that are not finished, cut at every token, in both kinds of tokenizers that spell in bytes."""
 
 import codecs
+import re
 
 import pytest
 import tokenizers
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers
 from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -60,8 +61,14 @@ def test_a_token_that_says_a_letter_and_the_beginning_of_another():
 
 
 @given(st.binary(max_size=12))
+@example(b"a\xed\xa0")
+@example(b"\xed\xbf")
+@example(b"\xed\x9f")
 def test_any_bytes_are_read_as_python_reads_a_stream(data):
-    assert finished(byte_level(), list(data)) == codecs.getincrementaldecoder("utf-8")("replace").decode(data)
+    expected = codecs.getincrementaldecoder("utf-8")("replace").decode(data)
+    if re.search(rb"\xed[\xa0-\xbf]\Z", data):  # Python waits for the third byte of a surrogate, and refuses it then
+        expected += 2 * "\N{REPLACEMENT CHARACTER}"
+    assert finished(byte_level(), list(data)) == expected
 
 
 def test_a_tokenizer_without_bytes_keeps_what_it_says():

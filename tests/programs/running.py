@@ -19,6 +19,8 @@ PAGES = Path(__file__).parent / "pages"
 PROGRAMS = sorted((ROOT / "programs").glob("*.cai"))
 QUICKSTART = ROOT / "programs" / "quickstart.cai"
 CAI_JAX = ("-m", "cai_jax")
+# Where tests keep what is compiled (tests/conftest.py).
+SHARED = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,9 @@ def command(program: Path, out: Path, *words: str, python: tuple[str, ...] = CAI
 
 
 def clean() -> dict[str, str]:
-    """An environment in which a run finds this package, and nothing of the tests' own settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CAI_JAX", "JAX_", "XLA_"))}
+    """An environment in which a run finds this package, and of the tests' own settings only what they share."""
+    own = ("CAI_JAX", "JAX_", "XLA_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(own) or name in SHARED}
     return {**kept, "PYTHONPATH": str(ROOT)}
 
 

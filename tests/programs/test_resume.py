@@ -1,7 +1,7 @@
 """What is left of a run that was killed, stopped, or is run again: nothing is lost, and nothing is made twice.
 
-The page runs every stage. It is killed with SIGKILL thirty times, while it compiles, behind some batch or step, and
-while it writes a checkpoint, and interrupted once; what it has left on disk in the end must be what an undisturbed run
+The page runs every stage. It is killed with SIGKILL thirty times, at any moment, behind some batch or step, and while
+it writes a checkpoint, and interrupted once; what it has left on disk in the end must be what an undisturbed run
 leaves, to the byte.
 """
 
@@ -98,7 +98,7 @@ def killed(page: Path, out: Path, draw: random.Random, way: int, sought: str = "
         waited(process, lambda: len(there(out, *KEPT) - kept) >= count)
         time.sleep(draw.uniform(0.0, 1.0))
     else:
-        waited(process, lambda: there(out, BEING_WRITTEN) - written, seconds=8.0)
+        waited(process, lambda: there(out, BEING_WRITTEN) - written, seconds=60.0)
     folder = at_work(out, process.pid)
     process.send_signal(signal.SIGKILL)
     process.communicate()

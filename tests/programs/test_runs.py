@@ -23,8 +23,8 @@ def out(tmp_path_factory):
     "program, words, metrics",
     [
         ("sl", ("--set", "rounds=2"), {"harm_rate", "refusal_rate"}),
-        ("rl", ("--set", "steps=4"), {"harm_rate", "refusal_rate", "label_accuracy"}),
-        ("rlhf", (), {"harm_rate", "helpful_rate", "reward_accuracy"}),
+        ("rl", ("--set", "steps=11"), {"harm_rate", "refusal_rate", "label_accuracy"}),
+        ("rlhf", ("--set", "steps=11"), {"harm_rate", "helpful_rate", "reward_accuracy"}),
         ("guard", (), {"harm_rate"}),
     ],
 )
