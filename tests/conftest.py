@@ -12,11 +12,10 @@ settings.load_profile("patient")
 
 
 def pytest_configure(config):
-    """Workers of -n, and the processes that tests start, compile cheaply, and nothing that another has compiled.
-
-    Programs that are run as users run them (tests/programs) are compiled as users' are.
-    """
-    os.environ["XLA_FLAGS"] = f"{CHEAP} {os.environ.get('XLA_FLAGS', '')}"
+    """Workers of -n, and the processes that tests start, compile nothing that another has compiled."""
+    # Slow tests run long enough to be worth XLA's dear passes.
+    if config.option.markexpr == "not slow":
+        os.environ["XLA_FLAGS"] = f"{CHEAP} {os.environ.get('XLA_FLAGS', '')}"
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="cai-jax-tests-")
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name

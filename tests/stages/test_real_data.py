@@ -105,7 +105,7 @@ def test_labels_and_preferences_are_sane(page):
     assert abs(p.mean() - 0.5) < 0.2  # both orders are asked: a preference for a position cancels
     judgements = [each for row in labels for each in row["judgements"]]
     # No comparison could be made, so that none could flip.
-    assert len(judgements) == 2 * len(labels) and result["undecided"] == len(labels) and result["flips"] is None
+    assert len(judgements) == 2 * len(labels) and result["decided"] == 0 and result["flips"] is None
     assert all(np.exp(each["logprobs"]).sum() <= 1 + 1e-4 for each in judgements)
     assert {row["p"] for row in ran.rows("human")} == {1.0}  # chosen is named first
     assert {row["p"] for row in ran.rows("votes")} == {0.0, 1.0}

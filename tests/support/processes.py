@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-# XLA_FLAGS where compiling is most of the work (tests/conftest.py): with cheap passes alone, tests/learn/test_ppo.py
-# takes 40 s of a processor instead of 68.
+# XLA_FLAGS where compiling is most of the work, as it is here and in fast tests (tests/conftest.py): with cheap passes
+# alone, tests/learn/test_ppo.py takes 40 s of a processor instead of 68.
 CHEAP = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 # As pyproject.toml has it for pytest.
 STRICT = ("-W", "error", "-W", "ignore:Error reading persistent compilation cache entry")
 
 
-def one(module: str, devices: int, arguments: Sequence[str] = (), **environment: str) -> Any:
+def one(module: str, devices: int, arguments: Sequence[str] = ()) -> Any:
     """What `python -m module` prints."""
     done = subprocess.run(
         [sys.executable, *STRICT, "-m", module, *arguments],
         cwd=ROOT,
-        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"} | environment,
+        env=_devices(devices),
         capture_output=True,
         text=True,
         timeout=1200,
@@ -45,17 +45,17 @@ def started(words: Sequence[str], devices: int) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    environment = os.environ | {
-        "JAX_NUM_CPU_DEVICES": str(devices),
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COORDINATOR_ADDRESS": address,
-        "JAX_NUM_PROCESSES": "2",
-    }
+    environment = _devices(devices) | {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return [
         subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment | {"JAX_PROCESS_ID": number}, **pipes)
         for number in "01"
     ]
+
+
+def _devices(count: int) -> dict[str, str]:
+    """An environment with so many virtual CPU devices."""
+    return os.environ | {"JAX_NUM_CPU_DEVICES": str(count), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": CHEAP}
 
 
 def ended(both: Sequence[subprocess.Popen]) -> list[subprocess.CompletedProcess]:
