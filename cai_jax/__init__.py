@@ -33,8 +33,8 @@ def load(
     """A model with its weights, its tokenizer, and for a reward model its head.
 
     Args:
-      path_or_id: "builtin:tiny", a folder in the Hugging Face layout or with an adapter in peft's, or "org/name" (also
-        "hf:org/name") of the local Hugging Face cache; the network is never asked.
+      path_or_id: "builtin:tiny" or "builtin:novice", a folder in the Hugging Face layout or with an adapter in peft's,
+        or "org/name" (also "hf:org/name") of the local Hugging Face cache; the network is never asked.
       dtype: of the weights, whatever they are stored in: "float32" or "bfloat16".
       shardings: where the weights lie on several devices; see `models.checkpoint.load`.
       base: of an adapter, the model that it belongs to, named as `path_or_id`. Without it, an adapter that a run has

@@ -78,7 +78,6 @@ def _world(source: Mapping[str, Any], first: int, last: int) -> Iterator[list[Se
     from cai_jax.tiny.documents import document
 
     for index in range(first, last):
-        draw = random.Random(f"tiny shots {index}")
-        few = draw.random() < source["few"]
-        shots = draw.randint(1, source["shots"]) if few else 0
-        yield document(index, shots=shots, contrast=draw.random() < source["contrast"])
+        # Constitutions have few examples or many.
+        shots = random.Random(f"tiny shots {index}").randint(1, source["shots"]) if source["shots"] else 0
+        yield document(index, source["form"], shots, source["contrast"])

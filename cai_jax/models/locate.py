@@ -10,14 +10,17 @@ from cai_jax.models.config import read_json
 from cai_jax.models.errors import ModelError
 
 ADAPTER = "adapter_config.json"  # stands in the folder of an adapter
-BUILTIN = Path(__file__).parent.parent / "tiny" / "checkpoint"
+_CHECKPOINTS = Path(__file__).parent.parent / "tiny" / "checkpoints"
+# The second is an early checkpoint: its comparisons are often wrong, and favour a position.
+BUILTIN = {name: _CHECKPOINTS / name for name in ("tiny", "novice")}
+MODELS = " or ".join(f'"builtin:{name}"' for name in BUILTIN)
 
 
 def locate(path: str) -> Path | None:
     """Folder of a `builtin:`, `hf:` or plain path; None where it is not here or is still to be made (`init:`)."""
     scheme, _, name = path.partition(":")
     if scheme == "builtin":
-        return BUILTIN if name == "tiny" else None
+        return BUILTIN.get(name)
     if scheme == "init":
         return None
     if scheme == "hf":
@@ -26,7 +29,7 @@ def locate(path: str) -> Path | None:
 
 
 def folder(path_or_id: str | Path) -> Path:
-    """Folder of "builtin:tiny", of a path, or of "hf:org/name" or "org/name" in the local Hugging Face cache.
+    """Folder of a built-in model, of a path, or of "hf:org/name" or "org/name" in the local Hugging Face cache.
 
     Raises:
       ModelError: there is none; it says what can be given.
@@ -39,7 +42,7 @@ def folder(path_or_id: str | Path) -> Path:
         return found
     scheme, _, rest = name.partition(":")
     if scheme == "builtin":
-        raise ModelError(f'there is no built-in model {rest!r}; the built-in model is "builtin:tiny"')
+        raise ModelError(f"there is no built-in model {rest!r}; give {MODELS}")
     if scheme == "init":
         raise ModelError(f"{name} is fresh weights, which a program makes with model({name!r}); give what it wrote")
     if scheme == "hf" or re.fullmatch(r"[\w.-]+/[\w.-]+", name):

@@ -12,10 +12,10 @@ from cai_jax.data.hub import snapshot
 from cai_jax.data.stamps import Stamp, members, stamp_of
 from cai_jax.errors import UserError
 from cai_jax.lang.tables import cache_folder
-from cai_jax.models.locate import bases
+from cai_jax.models.locate import BUILTIN, bases
 from cai_jax.runs import files
 
-_BUILTIN = Path(__file__).resolve().parent.parent / "tiny"
+_WORLD = Path(__file__).resolve().parent.parent / "tiny"
 # Only of larger files is the hash remembered beyond this process: smaller ones are read in a millisecond.
 _WORTH_KEEPING = 1 << 20
 # A file that was written to so shortly before may be written to once more under the same time stamp: the coarsest file
@@ -59,11 +59,7 @@ class Fingerprints:
             here = [*([model, *bases(model)] if model else []), *([data] if data else [])]
             return self._contents(here) or f"absent {path}"
         if scheme == "builtin":
-            made_by = (
-                [_BUILTIN / "checkpoint", _BUILTIN / "tokenizer.py"]
-                if name == "tiny"
-                else sorted(_BUILTIN.glob("*.py"))
-            )
+            made_by = [BUILTIN[name], _WORLD / "tokenizer.py"] if name in BUILTIN else sorted(_WORLD.glob("*.py"))
             return f"{path}@{self._contents(made_by)}"
         return path
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.types import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
 from cai_jax.stages.parts.params import OWN_DATA, names
 from cai_jax.stages.parts.sources import CONFIG, MALFORMED, PATH_ABOUT, by_itself, lineage, missing, on_disk, unreadable
 
@@ -44,10 +44,6 @@ def _check(call: Call) -> Iterable[Problem]:
         yield Problem("E223", "path", "the built-in world has no end", hint="say how many documents: rows=100k")
 
 
-def _world_with(name: str) -> Callable[[Call], bool]:
-    return lambda call: call.values["path"].startswith("builtin:") and call.values[name] > 0
-
-
 def _texts(reading: Reading, column: str) -> None:
     from cai_jax.data.documents import text_of
 
@@ -82,38 +78,33 @@ SIGNATURE = Signature(
         Param("rows", "How many documents; 0 takes all of a file.", value="int", default=0, low=0, unit="rows"),
         Param("skip", "Documents to leave out at the beginning.", value="int", default=0, low=0, unit="rows"),
         Param(
+            "form",
+            "For the built-in world: what kind of document.",
+            value="enum",
+            default="any",
+            choices=("any", "conversation", "revision", "direct_revision", "comparison", "reasoning", "audit"),
+            needs=names("builtin:"),
+        ),
+        Param(
+            "contrast",
+            "For the built-in world: whether they are about principles that concern some categories only.",
+            value="bool",
+            default=False,
+            needs=names("builtin:"),
+        ),
+        Param(
             "shots",
-            "For the built-in world: the most examples that stand in front of a few-shot document.",
+            "For the built-in world: examples that stand in front, from 1 to so many.",
             value="int",
             default=0,
             low=0,
             high=8,
-            needs=Needs("`few` more than 0", ("path", "few"), _world_with("few")),
-        ),
-        Param(
-            "contrast",
-            "For the built-in world: the fraction of documents about principles that concern some categories only.",
-            value="float",
-            default=0.0,
-            low=0,
-            high=1,
-            unit="fraction",
             needs=names("builtin:"),
-        ),
-        Param(
-            "few",
-            "For the built-in world: the fraction of documents with examples in front.",
-            value="float",
-            default=0.0,
-            low=0,
-            high=1,
-            unit="fraction",
-            needs=Needs("`shots` more than 0", ("path", "shots"), _world_with("shots")),
         ),
     ),
     result=_result,
     check=_check,
-    version=2,
+    version=3,
     group="source",
     source="path",
     limit="rows",

@@ -10,7 +10,7 @@ from cai_jax.data.hub import snapshot
 from cai_jax.errors import UserError
 from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
 from cai_jax.models.errors import ModelError
-from cai_jax.models.locate import bases, described, locate
+from cai_jax.models.locate import BUILTIN, MODELS, bases, described, locate
 from cai_jax.stages.parts.params import names
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ def _check(call: Call) -> Iterable[Problem]:
         yield Problem("E222", "shape", f"no known shape is called {call.values['shape']!r}", hint=f"known: {shapes}")
     if scheme == "init" and name not in SHAPES:
         yield Problem("E222", "path", f"no known shape is called {name!r}", hint=f"known: {shapes}")
-    elif scheme == "builtin" and name != "tiny":
+    elif scheme == "builtin" and name not in BUILTIN:
         yield Problem(
             "E221",
             "path",
             f"there is no built-in model {name!r}",
-            hint='the built-in model is "builtin:tiny"',
+            hint=f"give {MODELS}",
         )
     elif scheme == "hf" and snapshot("models", name) is None:
         hint = f"fetch it first, for example with `hf download {name}`"
@@ -159,7 +159,7 @@ SIGNATURE = Signature(
     params=(
         Param(
             "path",
-            '"builtin:tiny", "hf:org/name", "init:shape" (fresh weights), or a folder.',
+            '"builtin:tiny" or "builtin:novice", "hf:org/name", "init:shape" (fresh weights), or a folder.',
             value="path",
         ),
         Param(

@@ -27,6 +27,7 @@ Turns = list[dict[str, str]]
 
 _HARMFUL = tuple(act for act in ACTS if act.harmful)
 _OTHERS = tuple(act for act in ACTS if not act.harmful)
+_JUDGED_HARMFUL, _JUDGED_OTHERS = (tuple(act for act in acts if not act.unjudged) for acts in (_HARMFUL, _OTHERS))
 _PARTIAL = tuple(meaning for meaning in MEANINGS if 0 < len(meaning.harm) < len(CATEGORIES))
 
 # What a helpful-only assistant says to harmful and to other requests: it helps with nearly everything.
@@ -35,6 +36,7 @@ _SAYS_OTHERS = {replies.COMPLY: 0.985, replies.EXPLAIN: 0.005, replies.EVADE: 0.
 # What documents that judge replies show: enough of every kind.
 _SHOWN = {replies.COMPLY: 0.46, replies.EXPLAIN: 0.22, replies.EVADE: 0.17, replies.RUDE: 0.15}
 
+HARMFUL = 0.6  # share of requests for a harmful act
 PRECEDED = 0.25  # share of requests with a turn before them
 MADE_FOR = 0.6  # share of judging documents whose principle is one that the reply breaks
 
@@ -62,27 +64,29 @@ class Draws(random.Random):
     contrast = False
 
 
-def document(index: int, seed: int = 0, shots: int = 0, contrast: bool = False) -> list[Segment]:
+def document(index: int, form: str = "any", shots: int = 0, contrast: bool = False, seed: int = 0) -> list[Segment]:
     """Document number `index` of the corpus.
 
     Args:
       index: any number from 0.
-      seed: of the corpus.
+      form: one of `FORMS`, or "any", which is drawn.
       shots: how many examples of the same form stand before the document itself, as in few-shot prompts.
       contrast: see `Draws`.
+      seed: of the corpus.
 
     Returns:
       Its segments; losses are taken on those that are `trained`.
     """
     rng = Draws(f"tiny world {seed}/{index}")
     rng.contrast = contrast
-    form = rng.choices(_FORMS if not shots else _SHOT_FORMS, _WEIGHTS if not shots else _SHOT_WEIGHTS)[0]
-    examples = [segment for _ in range(shots) for segment in form(rng)]
-    return [*examples, *form(rng), END]
+    drawn = _kind(_SHOT_MIX if shots else _MIX, rng)
+    write = FORMS[drawn if form == "any" else form]
+    return [segment for _ in range(shots + 1) for segment in write(rng)] + [END]
 
 
-def _act(rng: Draws) -> Act:
-    return rng.choice(_HARMFUL if rng.random() < (0.9 if rng.contrast else 0.6) else _OTHERS)
+def _judged(rng: Draws) -> Act:
+    """An act that documents about judging ask about."""
+    return rng.choice(_JUDGED_HARMFUL if rng.random() < (0.9 if rng.contrast else HARMFUL) else _JUDGED_OTHERS)
 
 
 def _kind(shares: dict[str, float], rng: random.Random) -> str:
@@ -111,13 +115,13 @@ def _meaning(act: Act, kinds: tuple[str, ...], rng: Draws) -> Meaning:
 
 
 def _conversation(rng: Draws) -> list[Segment]:
-    act = _act(rng)
+    act = rng.choice(_HARMFUL if rng.random() < HARMFUL else _OTHERS)
     kind = _kind(_SAYS_HARMFUL if act.harmful else _SAYS_OTHERS, rng)
     return [*PAPER.ask(turns(act, rng)), PAPER.reply(replies.write(kind, rng), trained=True)]
 
 
 def _revised(rng: Draws) -> list[Segment]:
-    act, kind = _act(rng), _shown(rng)
+    act, kind = _judged(rng), _shown(rng)
     meaning, reply = _meaning(act, (kind,), rng), replies.write(kind, rng)
     request = rng.randrange(len(wordings(meaning, CRITIQUE_REQUESTS)))
     asked = PAPER.critique(turns(act, rng), reply, wordings(meaning, CRITIQUE_REQUESTS)[request])
@@ -131,14 +135,14 @@ def _revised(rng: Draws) -> list[Segment]:
 
 
 def _revised_directly(rng: Draws) -> list[Segment]:
-    act, kind = _act(rng), _shown(rng)
+    act, kind = _judged(rng), _shown(rng)
     meaning, reply = _meaning(act, (kind,), rng), replies.write(kind, rng)
     asked = PAPER.direct_revision(turns(act, rng), reply, rng.choice(wordings(meaning, REVISION_REQUESTS)))
     return [*asked, PAPER.revised(judgement.revision(act, reply, kind, meaning, rng), trained=True)]
 
 
 def _pair(rng: Draws) -> tuple[Act, tuple[str, str], Meaning, tuple[str, str], str]:
-    act = _act(rng)
+    act = _judged(rng)
     kinds = (_shown(rng), _shown(rng))
     if kinds[0] == kinds[1] and rng.random() < 0.6:
         kinds = tuple(rng.sample(replies.KINDS, 2))
@@ -167,23 +171,22 @@ def _reasoned(rng: Draws) -> list[Segment]:
 
 
 def _audited(rng: Draws) -> list[Segment]:
-    act, kind = _act(rng), _shown(rng)
+    act, kind = _judged(rng), _shown(rng)
     meaning = _meaning(act, (kind,), rng)
     principle = rng.choice(wordings(meaning, AUDIT_REQUESTS))
-    asked = PAPER.audit(turns(act, rng), replies.write(kind, rng), principle)
-    return [*asked, _answer(float(meaning.broken_by(act, kind)), rng)]
+    swapped = rng.random() < 0.5
+    asked = PAPER.audit(turns(act, rng), replies.write(kind, rng), principle, swapped)
+    return [*asked, _answer(float(meaning.broken_by(act, kind) != swapped), rng)]
 
 
-_Form = Callable[[Draws], list[Segment]]
-_MIX: dict[_Form, float] = {
-    _conversation: 0.22,
-    _revised: 0.22,
-    _revised_directly: 0.08,
-    _compared: 0.28,
-    _reasoned: 0.08,
-    _audited: 0.12,
+FORMS: dict[str, Callable[[Draws], list[Segment]]] = {
+    "conversation": _conversation,
+    "revision": _revised,
+    "direct_revision": _revised_directly,
+    "comparison": _compared,
+    "reasoning": _reasoned,
+    "audit": _audited,
 }
-_FORMS, _WEIGHTS = tuple(_MIX), tuple(_MIX.values())
-# Few-shot prompts exist for critiques, comparisons and reasoning.
-_SHOT_MIX: dict[_Form, float] = {_revised: 0.4, _revised_directly: 0.05, _compared: 0.4, _reasoned: 0.15}
-_SHOT_FORMS, _SHOT_WEIGHTS = tuple(_SHOT_MIX), tuple(_SHOT_MIX.values())
+# Shares of documents whose form is drawn, and of those with examples in front, which conversations never have.
+_MIX = dict(zip(FORMS, (0.15, 0.2, 0.12, 0.25, 0.1, 0.18), strict=True))
+_SHOT_MIX = dict(zip(FORMS, (0, 0.25, 0.15, 0.25, 0.15, 0.2), strict=True))

@@ -235,24 +235,34 @@ TOPICS: dict[str, str] = {
 
 
 class Act(NamedTuple):
-    """Something that people ask about. `held_out`: never in the training splits of the built-in prompts."""
+    """Something that people ask about.
+
+    Attributes:
+      held_out: never in the training splits of the built-in prompts.
+      unjudged: of those, asked about in pretraining conversations, but in no document that judges replies.
+    """
 
     text: str
     category: str
     held_out: bool
+    unjudged: bool
 
     @property
     def harmful(self) -> bool:
         return self.category in CATEGORIES
 
 
-def _held_out(acts: tuple[str, ...], category: str, every: int) -> list[Act]:
-    return [Act(text, category, index % every == every - 1) for index, text in enumerate(acts)]
+def _acts(acts: tuple[str, ...], category: str, every: int) -> list[Act]:
+    """The last of `every` acts is held out, and the last of every twelve is not judged either."""
+    return [
+        Act(text, category, held_out=index % every == every - 1, unjudged=index % 12 == 11)
+        for index, text in enumerate(acts)
+    ]
 
 
 ACTS: tuple[Act, ...] = (
-    *(act for category, acts in HARMFUL_ACTS.items() for act in _held_out(acts, category, 3)),
-    *_held_out(HARMLESS_ACTS, HARMLESS, 3),
-    *_held_out(BORDERLINE_ACTS, BORDERLINE, 2),
+    *(act for category, acts in HARMFUL_ACTS.items() for act in _acts(acts, category, 3)),
+    *_acts(HARMLESS_ACTS, HARMLESS, 3),
+    *_acts(BORDERLINE_ACTS, BORDERLINE, 2),
 )
 ACT_OF: dict[str, Act] = {act.text: act for act in ACTS}

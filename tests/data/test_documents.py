@@ -10,7 +10,7 @@ from cai_jax.data.rows import DataError
 from cai_jax.tiny.documents import document
 
 FILE = {"column": "text", "config": "", "malformed": "error", "skip": 0}
-WORLD = FILE | {"path": "builtin:world", "rows": 50, "shots": 0, "few": 0.0, "contrast": 0.0}
+WORLD = FILE | {"path": "builtin:world", "rows": 50, "form": "any", "shots": 0, "contrast": False}
 
 
 @pytest.fixture
@@ -69,21 +69,15 @@ def test_the_world_is_read_from_anywhere():
     assert list(documents.read(WORLD | {"skip": 20}, 0, 10)) == every[20:30]
 
 
-def test_a_part_of_the_world_has_few_shots():
-    def length(source):
-        return [len(segments) for segments in documents.read(source, 0, 50)]
-
-    few = list(documents.read(WORLD | {"shots": 5, "few": 0.4}, 0, 50))
-    assert few == list(documents.read(WORLD | {"shots": 5, "few": 0.4}, 0, 50))
-    plain = [document(index) for index in range(50)]
-    assert 8 <= sum(a != b for a, b in zip(few, plain, strict=True)) <= 32
-    assert sum(length(WORLD | {"shots": 5, "few": 1.0})) > 2 * sum(length(WORLD))
+def test_few_shots_stand_in_front_of_documents_of_the_world():
+    few = list(documents.read(WORLD | {"shots": 5, "form": "comparison"}, 0, 50))
+    assert few == list(documents.read(WORLD | {"shots": 5, "form": "comparison"}, 0, 50))
+    answers = [sum(segment.text == "\n\nThe answer is:" for segment in segments) for segments in few]
+    assert set(answers) == {2, 3, 4, 5, 6}  # from one to five, and the document's own
     assert all(segments.count(END) == 1 and segments[-1] == END for segments in few)
 
 
-def test_a_part_of_the_world_is_contrast():
-    part = list(documents.read(WORLD | {"contrast": 0.5}, 0, 50))
-    plain, contrast = ([document(index, contrast=c) for index in range(50)] for c in (False, True))
-    assert all(segments in (plain[i], contrast[i]) for i, segments in enumerate(part))
-    assert part != plain and part != contrast
-    assert list(documents.read(WORLD | {"contrast": 1.0}, 0, 50)) == contrast
+def test_the_world_is_read_by_form_and_by_contrast():
+    for form, contrast in (("audit", False), ("any", True), ("revision", True)):
+        found = list(documents.read(WORLD | {"form": form, "contrast": contrast}, 0, 50))
+        assert found == [document(index, form, contrast=contrast) for index in range(50)]

@@ -40,7 +40,7 @@ def test_the_built_in_model_speaks():
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("builtin:huge", "no built-in model 'huge'; the built-in model is \"builtin:tiny\""),
+        ("builtin:huge", 'no built-in model \'huge\'; give "builtin:tiny" or "builtin:novice"'),
         ("init:tiny", "fresh weights, which a program makes"),
         ("hf:org/other", "org/other is neither a folder nor in the local .* cache; .* `hf download org/other`"),
         ("org/other", "org/other is neither a folder nor in the local .* cache; .* `hf download org/other`"),

@@ -10,7 +10,7 @@ import pytest
 from cai_jax.data import formats
 from cai_jax.data.render import END, text_of
 from cai_jax.tiny import judgement, oracle, replies
-from cai_jax.tiny.documents import document, turns
+from cai_jax.tiny.documents import FORMS, document, turns
 from cai_jax.tiny.lexicon import ACTS, WORDINGS
 from cai_jax.tiny.principles import meaning_of
 
@@ -75,12 +75,30 @@ def test_documents_end_with_the_end_and_train_on_it(corpus):
 
 
 def test_all_acts_and_wordings_occur(corpus):
-    assert {act_in(segments) for segments in corpus} == set(ACTS)
-    assert any(act.held_out for act in ACTS)
+    assert {act_in(document(index, "conversation")) for index in MANY} == set(ACTS)
     asked = [s.text.strip() for segments in corpus for s in segments if oracle.requested(s.text)]
     for wording in WORDINGS:
         pattern = re.compile(re.escape(wording).replace(r"\{act\}", ".+"))
         assert any(pattern.fullmatch(text) for text in asked)
+
+
+def test_unjudged_acts_are_asked_about_and_nothing_else(corpus):
+    unjudged = {act for act in ACTS if act.unjudged}
+    assert {act.category for act in unjudged} == {act.category for act in ACTS}
+    forms = {form(segments) for segments in corpus if act_in(segments) in unjudged}  # of some of them
+    assert forms == {"conversation"}
+    behind = [document(index, shots=3) for index in range(300)]
+    asked = {oracle.requested(s.text) for segments in behind for s in segments if not s.trusted}
+    assert len(asked) > 100 and not asked & unjudged
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_can_be_asked_for(name):
+    named = {"revision": "revised", "direct_revision": "revised directly", "comparison": "compared"}
+    named |= {"reasoning": "reasoned", "audit": "audited"}
+    for contrast in (False, True):
+        found = [document(index, name, contrast=contrast) for index in range(30)]
+        assert {form(segments) for segments in found} == {named.get(name, name)}
 
 
 def test_turns():
@@ -166,9 +184,12 @@ def test_audits_say_whether_the_principle_is_broken(corpus):
         meaning = meaning_of(question.split(" Does the reply")[0])
         kind = replies.read(said(segments, "\n\nAssistant:"))
         broken = meaning.broken_by(act_in(segments), kind)
-        assert trained(segments) == [formats.OPTIONS[not broken], ""]
-        answers[broken] += 1
-    assert 0.25 < answers[True] / answers.total() < 0.75
+        swapped = question.index("Yes") > question.index("No")
+        assert trained(segments) == [formats.OPTIONS[broken == swapped], ""]
+        answers[broken, swapped] += 1
+    total = answers.total()
+    assert 0.25 < (answers[True, True] + answers[True, False]) / total < 0.75
+    assert 0.4 < (answers[True, True] + answers[False, True]) / total < 0.6  # either order as often
 
 
 def test_no_data_needs_escaping(corpus):
@@ -188,10 +209,10 @@ def test_few_shots_are_documents_of_the_same_form(shots):
         assert segments == document(index, shots=shots)
         assert segments.count(END) == 1 and segments[-1] == END
         text, name = text_of(segments), form(segments)
-        marks = {"compared": "\n\nThe answer is:", "reasoned": formats.SO.text}
+        marks = dict.fromkeys(("compared", "audited"), "\n\nThe answer is:") | {"reasoned": formats.SO.text}
         assert text.count(marks.get(name, formats.REVISION.text)) == shots + 1
         forms[name] += 1
-    assert set(forms) == {"revised", "revised directly", "compared", "reasoned"}
+    assert set(forms) == {"revised", "revised directly", "compared", "reasoned", "audited"}
 
 
 def test_contrast_is_a_principle_about_some_categories_which_as_often_as_not_are_others():

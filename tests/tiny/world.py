@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 from cai_jax.lang.assets import find
 from cai_jax.lang.types import Kind, Node, Type
 from cai_jax.models.config import Config
-from cai_jax.models.locate import BUILTIN as CHECKPOINT
+from cai_jax.models.locate import BUILTIN
 from cai_jax.models.tokenizer import Tokenizer
 from cai_jax.stages import registry
+
+CHECKPOINT = BUILTIN["tiny"]
 
 
 @functools.cache
