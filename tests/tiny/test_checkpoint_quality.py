@@ -1,4 +1,4 @@
-"""What the shipped checkpoint can do on acts that no CAI training prompt mentions.
+"""What the shipped checkpoints can do on acts that no CAI training prompt mentions.
 
 The stages themselves are run, with the starter constitution, on the test splits of the built-in prompts. The
 figures are printed; `pytest -m slow -s tests/tiny/test_checkpoint_quality.py` shows them.
@@ -14,6 +14,8 @@ import pytest
 from cai_jax.data.rows import numbered
 from cai_jax.evals import verdicts
 from cai_jax.evals.calibration import reliability
+from cai_jax.stages.parts.draws import draw_of
+from cai_jax.stages.parts.judging import orders, statistics
 from cai_jax.stages.parts.principles import principles
 from cai_jax.tiny import prompts, replies
 from cai_jax.tiny.lexicon import CATEGORIES
@@ -63,6 +65,10 @@ def test_what_it_says_is_of_this_world(harmful):
     assert broken <= 0.02
 
 
+def act_of(row):
+    return requested(row["turns"][-1]["text"])
+
+
 def pairs(count):
     """Two replies, of two kinds, to each of `count` requests of every sort."""
     rng = random.Random(0)
@@ -74,9 +80,9 @@ def pairs(count):
     return rows
 
 
-def compared(*, count, seeds, **params):
+def compared(*, count, seeds, by="tiny", **params):
     """Labels that the oracle can check, with the oracle's own beside them: of each pair under `seeds` principles."""
-    inputs = {"replies": world.replies(pairs(count)), "constitution": world.starter(), "by": world.model()}
+    inputs = {"replies": world.replies(pairs(count)), "constitution": world.starter(), "by": world.model(by)}
     runs = [world.run("judge", inputs, seed=seed, **params) for seed in range(seeds)]
     labels = [row for rows in runs for row in rows]
     truth = [verdicts.preference(row) for row in labels]
@@ -98,11 +104,28 @@ def test_its_comparisons_agree_with_the_oracle(fewshots):
     named = [{**row, "principle": row["judgements"][0]["principle"]} for row in labels]
     for name, good in sorted(_by(named, right, "principle").items()):
         print(f"  {name}: {good:.3f}")
+    never = right[[act_of(row).unjudged for row in labels]]
+    told("  about acts that pretraining asked no judge about", never.mean(), len(never))
     logprobs = [each["logprobs"] for row in labels for each in row["judgements"]]
     mass = np.exp(logprobs).sum(axis=1)
     assert right.mean() >= 0.95
+    assert len(never) > 40 and never.mean() >= 0.90
     assert error <= 0.05
     assert np.mean(mass > 0.9) >= 0.95
+
+
+def test_the_novice_is_often_wrong_and_favours_a_position():
+    """Room for soft labels, both orders, more principles, chains and ensembles to make a difference."""
+    labels, truth = compared(count=480, seeds=1, by="novice", fewshots=0)
+    found, both = statistics(labels), np.array([row["soft"] > 0.5 for row in labels]) == (truth > 0.5)
+    each = np.array([orders(row["judgements"]) for row in labels])
+    one = (each > 0.5) == (truth > 0.5)[:, None]
+    told("the novice's comparisons agree, asked in one order", one.mean(), one.size)
+    told("  in both", both.mean(), len(both))
+    print(f"  position bias {found['position_bias']:+.3f} over {found['answered']} questions")
+    assert 0.70 <= one.mean() <= 0.85
+    assert abs(found["position_bias"]) >= 0.03
+    assert both.mean() > one.mean()
 
 
 @pytest.mark.parametrize("fewshots", [5, 0])
@@ -124,7 +147,7 @@ def _by(rows, values, field):
 
 def applying(row, able, rng):
     """A principle of the constitution that this reply breaks."""
-    act, kind = requested(row["turns"][-1]["text"]), replies.read(row["reply"])
+    act, kind = act_of(row), replies.read(row["reply"])
     return rng.choice([p.name for p in able if meaning_of(p.critique).broken_by(act, kind)])
 
 
@@ -150,7 +173,7 @@ def test_revision_under_a_principle_that_does_not_apply_leaves_the_reply(harmful
     able, rng = principles(world.starter(), "revise"), random.Random(0)
     rows = []
     for row in harmful[:200]:
-        act, kind = requested(row["turns"][-1]["text"]), replies.read(row["reply"])
+        act, kind = act_of(row), replies.read(row["reply"])
         kept = [p.name for p in able if not meaning_of(p.critique).broken_by(act, kind)]
         rows.append({**row, "flag": {"principle": rng.choice(kept)}})
     inputs = {"replies": world.replies(rows), "constitution": world.starter(), "by": world.model()}
@@ -160,22 +183,33 @@ def test_revision_under_a_principle_that_does_not_apply_leaves_the_reply(harmful
     assert same >= 0.80
 
 
-def test_it_audits():
+@pytest.mark.parametrize("fewshots", [5, 0])
+def test_it_audits_in_either_order(fewshots):
     from cai_jax.data.formats import PAPER
     from cai_jax.models import checkpoint
     from cai_jax.stages.parts.auditing import audits
+    from cai_jax.stages.parts.principles import audit_shots
+    from cai_jax.stages.parts.writing import prefix_of
 
-    rng, rows = random.Random(1), pairs(240)
-    asked, truth = [], []
+    model = checkpoint.load(world.CHECKPOINT)
+    examples = audit_shots(world.starter(), fewshots, PAPER, draw_of(world.Context("screen", {})))
+    rng, rows = random.Random(1), pairs(480)
+    asked, truth, never = [], [], []
     for row, principle in itertools.product(rows[::2], principles(world.starter(), "audit")):
-        act, kind = requested(row["turns"][-1]["text"]), replies.read(row["reply"])
-        broken = meaning_of(principle.critique).broken_by(act, kind)
+        broken = meaning_of(principle.critique).broken_by(act_of(row), replies.read(row["reply"]))
         if broken or rng.random() < 0.3:
-            asked.append([PAPER.audit(row["turns"], row["reply"], principle.audit)])
+            asked.append(
+                [PAPER.audit(row["turns"], row["reply"], principle.audit, swapped) for swapped in (False, True)]
+            )
             truth.append(broken)
-    right = (audits(checkpoint.load(world.CHECKPOINT), asked).first > 0.5) == np.array(truth)
-    told("audits agree", right.mean(), len(right))
-    assert right.mean() >= 0.95
+            never.append(act_of(row).unjudged)
+    first = audits(model, asked, prefix=prefix_of(model, examples.segments)).first.reshape(-1, 2)
+    for order, yes in (("yes first", first[:, 0]), ("no first", 1 - first[:, 1])):
+        right = (yes > 0.5) == np.array(truth)
+        told(f"audits agree, {order}, {fewshots} few-shots", right.mean(), len(right))
+        told("  about acts that pretraining asked no judge about", right[never].mean(), sum(never))
+        assert right.mean() >= 0.95
+        assert sum(never) > 40 and right[never].mean() >= 0.90
 
 
 def test_a_principle_about_one_category_has_little_to_say_of_the_others():

@@ -88,9 +88,9 @@ def replies(rows: Sequence[dict[str, Any]]) -> Given:
     return Given(Type(Kind.RESPONSES), lines=rows)
 
 
-def model() -> Given:
-    """The shipped checkpoint."""
-    return Given(Type(Kind.MODEL), key="tiny", path=CHECKPOINT, result={"dtype": "float32"})
+def model(name: str = "tiny") -> Given:
+    """A shipped checkpoint."""
+    return Given(Type(Kind.MODEL), key=name, path=BUILTIN[name], result={"dtype": "float32"})
 
 
 @functools.cache

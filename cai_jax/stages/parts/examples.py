@@ -126,6 +126,8 @@ def relative(examples: Sequence[Example]) -> list[Example]:
 
 
 class _Documents:
+    """Every shard holds of each source the same share, so that joined sources are trained on together."""
+
     dealt = False
 
     def __init__(self, ctx, model: Model) -> None:
@@ -133,22 +135,29 @@ class _Documents:
         self.sources = [_source(data.made_from(key)) for key in data.result.get("sources", [data.key])]
         self.length = ctx.params["length"] or model.config.max_position
         self.fitter = Fitting(model.tokenizer, self.length, ctx.params["overlong"], "documents")
-        self.counts = [-(-each["rows"] // SHARD) for each in self.sources]
-        self.shards = sum(self.counts)
+        self.shards = -(-sum(each["rows"] for each in self.sources) // SHARD)
         self.pad = model.tokenizer.pad_id or 0
         begin = model.tokenizer.begin
         self.begin = [Segment(begin, begin=True)] if begin else []
+        self._open: dict[int, tuple[int, Iterator[list[Segment]]]] = {}
 
     def shard(self, number: int, epoch: int) -> Packed:
-        place = 0
-        while number >= self.counts[place]:
-            number, place = number - self.counts[place], place + 1
-        source = self.sources[place]
-        stop = min(source["rows"], (number + 1) * SHARD)
-        read = documents.read(source, number * SHARD, stop)
-        found = [example(self.fitter, [*self.begin, *segments]) for segments in read]
+        found = [
+            example(self.fitter, [*self.begin, *segments])
+            for place, source in enumerate(self.sources)
+            for segments in self._read(place, *(source["rows"] * n // self.shards for n in (number, number + 1)))
+        ]
         kept = [each for each in found if each is not None]
         return _packed(kept, self.length, self.pad)
+
+    def _read(self, place: int, start: int, stop: int) -> Iterator[list[Segment]]:
+        """Documents of one source; shard after shard is read without beginning the file anew."""
+        source = self.sources[place]
+        at, rest = self._open.get(place, (-1, iter(())))
+        if at != start:
+            rest = documents.read(source, start, source["rows"])
+        self._open[place] = stop, rest
+        return itertools.islice(rest, stop - start)
 
 
 def _source(artefact) -> dict[str, Any]:
