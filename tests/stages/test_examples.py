@@ -9,7 +9,7 @@ import pytest
 from cai_jax.data.formats import PAPER
 from cai_jax.data.packing import pack
 from cai_jax.errors import UserError
-from cai_jax.stages.parts.examples import Example, Rows, dialog, relative
+from cai_jax.stages.parts.examples import SHARD, Example, Rows, corpus, dialog, relative
 from tests.stages.toy import DRAW, Words, letters
 
 
@@ -73,6 +73,37 @@ def test_a_corpus_in_which_nothing_fits_is_an_error_and_no_endless_loop():
     empty = SimpleNamespace(length=4, shards=2, dealt=False, shard=lambda number, epoch: pack([], 4))
     with pytest.raises(UserError, match="short enough"):
         next(Rows(empty, 2, 1, DRAW).batches(0))
+
+
+def test_every_shard_of_joined_documents_holds_its_share_of_each(tmp_path):
+    sizes = {"a": 3 * SHARD + 5, "b": SHARD // 2, "c": 7}
+    sources = {}
+    for letter, size in sizes.items():
+        path = tmp_path / f"{letter}.jsonl"
+        path.write_text("".join(f'{{"text": "{letter}{n}"}}\n' for n in range(size)))
+        params = {"column": "text", "config": "", "malformed": "error", "skip": 0}
+        sources[letter] = SimpleNamespace(params=params, source=lambda _, path=path: str(path), result={"rows": size})
+    joined = SimpleNamespace(
+        key="", type=SimpleNamespace(kind="Documents"), result={"sources": [*sizes]}, made_from=sources.__getitem__
+    )
+    found = corpus(SimpleNamespace(inputs={"data": joined}, params={"length": 8, "overlong": "error"}), Words)
+    assert found.shards == 4
+
+    def documents(number):
+        packed = found.shard(number, 0)
+        ids, segments = packed.tokens, packed.segments
+        return [
+            "".join(map(chr, row[(at == segment) & (row > 1)]))
+            for row, at in zip(ids, segments, strict=True)
+            for segment in range(1, at.max() + 1)
+        ]
+
+    shards = [documents(number) for number in range(4)]
+    assert sorted(sum(shards, [])) == sorted(f"{letter}{n}" for letter, size in sizes.items() for n in range(size))
+    for shard in shards:
+        for letter, size in sizes.items():
+            assert abs(sum(text.startswith(letter) for text in shard) - size / 4) < 1
+    assert [documents(number) for number in (2, 0, 1)] == [shards[2], shards[0], shards[1]]  # from anywhere
 
 
 def test_the_weights_of_examples_are_relative_to_the_mean_over_their_tokens():
