@@ -1,7 +1,8 @@
 """Which files a dataset consists of, and the split that each belongs to, as Hugging Face `datasets` decides it.
 
 In order: the `configs:` in the dataset card (README.md), the folders of `DatasetDict.save_to_disk`, shards named
-"<split>-00000-of-00002", and else folders and files with a split's name in theirs ("test", "my_dev_file", "train1").
+"data/<split>-00000-of-00002", and else folders and files with a split's name in theirs ("test", "my_dev_file",
+"train1").
 """
 
 from __future__ import annotations
@@ -140,14 +141,16 @@ def _said(relative: PurePosixPath) -> list[tuple[str, str]]:
     """The splits that the parts of a path say, each with the name that says it, counting digits left out."""
     shard = _SHARD.match(relative.name)
     stem = shard[1] if shard else _stem(relative)
-    if shard and stem.lower() not in _NO_SPLIT:
-        # In "data/", and where it is no usual name, it stands for itself, as the Hub's own conversions write it.
-        literal = relative.parent.name == "data" or stem.lower() not in _CANONICAL
-        return [(stem if literal else _CANONICAL[stem.lower()], stem)]
-    found = []
+    if shard and relative.parts[:-1] == ("data",) and stem.lower() not in _NO_SPLIT:
+        return [(stem, stem)]  # it stands for itself, as the Hub's own conversions write it
+    found: list[tuple[str, str]] = []
+    words: list[str] = []
     for part in (*relative.parts[:-1], stem):
         words = re.split(r"[-._ 0-9]+", part.lower())
         found += [(_CANONICAL[word], "-".join(filter(None, words))) for word in words if word in _CANONICAL]
+    own = len(found) == 1 and not _CANONICAL.keys().isdisjoint(words) and stem.lower() not in _CANONICAL
+    if shard and own:  # so that "train_sft" and "train_prefs" are never put together
+        return [(stem, stem)]
     return found
 
 

@@ -163,6 +163,17 @@ def splits(folder, names, **options):
         {"data/dev-00000-of-00001.parquet": "dev", "data/train-00000-of-00001.parquet": "train"},
         {"default/train/0000.parquet": "train", "default/test/0000.parquet": "test"},
         {"data-00000-of-00001.arrow": None},
+        # Shards under another name are told apart by their folders; it is a split's only in "data/" itself.
+        {
+            "train/examples-00000-of-00002.jsonl": "train",
+            "train/examples-00001-of-00002.jsonl": "train",
+            "test/examples-00000-of-00001.jsonl": "test",
+        },
+        {"data/train/c4-00000-of-00001.jsonl": "train", "data/validation/c4-00000-of-00001.jsonl": "validation"},
+        {"train/train_sft-00000-of-00001.jsonl": "train", "test/test_sft-00000-of-00001.jsonl": "test"},
+        {"alpaca-00000-of-00002.jsonl": None, "alpaca-00001-of-00002.jsonl": None},
+        {"x/data/random-00000-of-00001.jsonl": None, "x/data/more-00000-of-00001.jsonl": None},
+        {"x/data/dev-00000-of-00001.jsonl": "validation", "x/data/train-00000-of-00001.jsonl": "train"},
         {"helpful/train.jsonl.gz": "train", "harmless/train.jsonl.gz": "train", "harmless/test.jsonl.gz": "test"},
     ],
 )
@@ -178,6 +189,7 @@ def test_splits_are_those_of_datasets(expected, tmp_path):
         (["train_sft.jsonl", "train_prefs.jsonl"], "several names that all say train: train_prefs.jsonl, train_sft"),
         (["train_sft/a.jsonl", "train_gen/a.jsonl"], "several names that all say train"),
         (["test/train.jsonl"], "says several splits: test/train.jsonl"),
+        (["test/train-00000-of-00001.jsonl"], "says several splits: test/train-00000-of-00001.jsonl"),
         (["dev-train.jsonl"], "says several splits"),
         (["train.jsonl", "train.jsonl.gz"], "the same rows twice: train.jsonl, train.jsonl.gz"),
         (["a.json", "b.csv"], "as many files of one kind as of another: a.json, b.csv"),
