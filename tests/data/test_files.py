@@ -248,6 +248,48 @@ def test_the_dataset_card_decides_where_there_is_one(config, expected, tmp_path)
 
 
 @pytest.mark.parametrize(
+    ("pattern", "matching"),
+    [
+        ("part[0-3].jsonl", ["part1"]),
+        ("part[!0-3].jsonl", ["part7", "part^", "part]"]),
+        ("part[^7].jsonl", ["part7", "part^"]),
+        ("part[]17].jsonl", ["part1", "part7", "part]"]),
+        ("part[7-1].jsonl", []),
+        ("part[7.jsonl", []),
+        ("**/[!p]art[!0-3].jsonl", ["Part8"]),
+    ],
+)
+def test_patterns_of_a_card_are_those_of_the_shell(pattern, matching, tmp_path):
+    """As fsspec reads them for `datasets`: only "!" turns brackets around."""
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n- data_files: '{pattern}'\n---\n")
+    names = [f"{name}.jsonl" for name in ("part1", "part7", "part^", "part]", "Part8")]
+    if matching:
+        assert set(splits(tmp_path, names)) == {f"{name}.jsonl" for name in matching}
+    else:
+        with pytest.raises(DataError, match="no data file that is read matches"):
+            splits(tmp_path, names)
+
+
+SETTINGS = "---\nconfigs:\n- config_name: x\n  sep: ';'\n---\n"
+
+
+@pytest.mark.parametrize(
+    ("card", "config", "expected"),
+    [
+        (SETTINGS, "x", {"train.csv": "train", "dev.csv": "validation"}),
+        (SETTINGS, "", {"train.csv": "train", "dev.csv": "validation"}),
+        ("", "default", {"train.csv": "train", "dev.csv": "validation"}),
+        # The folder's own name says no split.
+        (SETTINGS.replace("sep: ';'", "data_dir: dev"), "x", {"dev/train.csv": "train", "dev/test.csv": "test"}),
+        (SETTINGS.replace("sep: ';'", "data_dir: dev"), "x", {"dev/a.csv": None}),
+    ],
+)
+def test_a_configuration_that_names_no_files_has_those_of_its_folder(card, config, expected, tmp_path):
+    (tmp_path / "README.md").write_text(card)
+    assert splits(tmp_path, expected, config=config) == expected
+
+
+@pytest.mark.parametrize(
     ("card", "config", "message"),
     [
         (CARD, "none", "has no configuration 'none'"),
