@@ -1,11 +1,13 @@
 """Which files a dataset consists of, and the split that each belongs to, as Hugging Face `datasets` decides it.
 
 In order: the `configs:` in the dataset card (README.md), the folders of `DatasetDict.save_to_disk`, shards named
-"<split>-00000-of-00002", and else folders and files with a split's name in theirs ("test", "my_dev_file", "train1").
+"data/<split>-00000-of-00002", and else folders and files with a split's name in theirs ("test", "my_dev_file",
+"train1").
 """
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 from collections import Counter, defaultdict
@@ -74,13 +76,14 @@ def find(path: str, config: str = "", named: bool = True) -> Found:
     if not os.path.isdir(path):
         what = "no regular file, nor a folder" if os.path.exists(path) else "no such file or directory"
         raise DataError(f"{root}: {what}", "a path is taken beside the program")
-    listed = _walk(root)
-    card = _configs(root)
-    if card or config:
-        return Found(_of_card(root, listed, card, config), [])
-    kept, left_out = _one_kind(root, listed)
-    splits = _splits(root, kept) if named else dict.fromkeys(kept)
-    return Found([(root / relative, splits[relative]) for relative in kept], left_out)
+    listed, chosen = _walk(root), _configuration(root, config)
+    folder = PurePosixPath(str(chosen.get("data_dir") or "."))
+    if chosen.get("data_files"):
+        return Found(_of_patterns(root, listed, folder, chosen["data_files"]), [])
+    base = root / folder
+    kept, left_out = _one_kind(base, [each.relative_to(folder) for each in listed if each.is_relative_to(folder)])
+    splits = _splits(base, kept) if named else dict.fromkeys(kept)
+    return Found([(base / relative, splits[relative]) for relative in kept], left_out)
 
 
 def _walk(root: Path) -> list[PurePosixPath]:
@@ -140,14 +143,16 @@ def _said(relative: PurePosixPath) -> list[tuple[str, str]]:
     """The splits that the parts of a path say, each with the name that says it, counting digits left out."""
     shard = _SHARD.match(relative.name)
     stem = shard[1] if shard else _stem(relative)
-    if shard and stem.lower() not in _NO_SPLIT:
-        # In "data/", and where it is no usual name, it stands for itself, as the Hub's own conversions write it.
-        literal = relative.parent.name == "data" or stem.lower() not in _CANONICAL
-        return [(stem if literal else _CANONICAL[stem.lower()], stem)]
-    found = []
+    if shard and relative.parts[:-1] == ("data",) and stem.lower() not in _NO_SPLIT:
+        return [(stem, stem)]  # it stands for itself, as the Hub's own conversions write it
+    found: list[tuple[str, str]] = []
+    words: list[str] = []
     for part in (*relative.parts[:-1], stem):
         words = re.split(r"[-._ 0-9]+", part.lower())
         found += [(_CANONICAL[word], "-".join(filter(None, words))) for word in words if word in _CANONICAL]
+    own = len(found) == 1 and not _CANONICAL.keys().isdisjoint(words) and stem.lower() not in _CANONICAL
+    if shard and own:  # so that "train_sft" and "train_prefs" are never put together
+        return [(stem, stem)]
     return found
 
 
@@ -169,7 +174,7 @@ def _unclear(root: Path, what: str, files: Sequence[PurePosixPath], said: dict |
 
 
 def _configs(root: Path) -> list[dict[str, Any]]:
-    """The configurations in the header of README.md that say where their data is."""
+    """The configurations in the header of README.md."""
     try:
         with open(root / "README.md", encoding="utf-8", errors="replace") as card:
             text = card.read(_CARD)
@@ -186,31 +191,29 @@ def _configs(root: Path) -> list[dict[str, Any]]:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{root / 'README.md'}: its header is no YAML ({reason})", "repair it") from error
     configs = said.get("configs") if isinstance(said, dict) else None
-    found = [one for one in configs if isinstance(one, dict)] if isinstance(configs, list) else []
-    return [one for one in found if one.get("data_files") or one.get("data_dir")]
+    return [one for one in configs if isinstance(one, dict)] if isinstance(configs, list) else []
 
 
-def _of_card(root: Path, listed: Sequence[PurePosixPath], card: Sequence[dict], name: str) -> list:
-    """The files of one configuration."""
+def _configuration(root: Path, name: str) -> dict[str, Any]:
+    """The configuration of this name, "" for the default one; without any in README.md, all is "default"."""
+    card = _configs(root) or [{}]
     names = [str(one.get("config_name", "default")) for one in card]
     marked = [one for one in card if one.get("default") is True]
     marked += [one for one, called in zip(card, names, strict=True) if called == "default"]
     chosen = [one for one, called in zip(card, names, strict=True) if called == name] if name else marked[:1] or card
     if len(chosen) != 1:
-        known = ", ".join(f'"{called}"' for called in names) or "none"
+        known = ", ".join(f'"{called}"' for called in names)
         what = f"has no configuration {name!r}" if name else "has several configurations"
         raise DataError(f"{root}: {what} in its README.md", f"there is {known}: say which by config=")
-    config = chosen[0]
-    base = PurePosixPath(str(config.get("data_dir") or "."))
-    if not config.get("data_files"):
-        inside = [relative for relative in listed if relative.is_relative_to(base)]
-        kept, _ = _one_kind(root / base, inside)
-        splits = _splits(root, kept)
-        return [(root / relative, splits[relative]) for relative in kept]
+    return chosen[0]
+
+
+def _of_patterns(root: Path, listed: Sequence[PurePosixPath], folder: PurePosixPath, said: Any) -> list:
+    """The files that `data_files` of a configuration names by patterns, which start from its folder."""
     found = []
-    for split, patterns in _patterns(root, config["data_files"]):
+    for split, patterns in _patterns(root, said):
         for pattern in patterns:
-            expression = _glob(str(base / pattern))
+            expression = _glob(str(folder / pattern))
             matching = [relative for relative in listed if expression.fullmatch(str(relative))]
             if not matching:
                 message = f"{root}: no data file that is read matches {pattern!r} of its README.md"
@@ -242,5 +245,6 @@ def _patterns(root: Path, said: Any) -> Iterable[tuple[str, list[str]]]:
 def _glob(pattern: str) -> re.Pattern[str]:
     """A pattern of files as a regular expression: `*` within a folder, `**` through all."""
     steps = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", pattern)
-    return re.compile("".join(steps.get(p, p if p[:1] == "[" and p[-1:] == "]" else re.escape(p)) for p in pieces))
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^]]*\])", pattern)
+    # What stands in brackets, and text, is as the shell has it; `translate` puts it between "(?s:" and ")\Z".
+    return re.compile("".join(steps.get(piece) or fnmatch.translate(piece)[4:-3] for piece in pieces))

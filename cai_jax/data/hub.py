@@ -8,17 +8,20 @@ from huggingface_hub import constants
 
 
 def snapshot(kind: str, name: str) -> Path | None:
-    """Folder of the cached snapshot of `org/name`, or a dataset's file in it, where `hf download` puts it; else None.
+    """Folder of a repository's cached snapshot, or a folder or file in it, where `hf download` puts it; else None.
 
     Args:
       kind: "models" or "datasets".
-      name: of the repository; a dataset's may go on with a folder or a file in it, as in "org/name/folder".
+      name: "org/name", or an old repository's "name" alone; it may go on inside, as in "org/name/folder".
     """
-    organisation, _, rest = name.partition("/")
-    repository, _, inside = rest.partition("/")
-    folder = Path(constants.HF_HUB_CACHE) / f"{kind}--{organisation}--{repository}"
-    try:
-        found = folder / "snapshots" / (folder / "refs" / "main").read_text(encoding="utf-8").strip() / inside
-    except (OSError, ValueError):
-        return None
-    return found if found.is_dir() or (inside and found.is_file()) else None
+    parts = name.split("/")
+    for named in (2, 1):
+        folder = Path(constants.HF_HUB_CACHE) / "--".join([kind, *parts[:named]])
+        inside = "/".join(parts[named:])
+        try:
+            found = folder / "snapshots" / (folder / "refs" / "main").read_text(encoding="utf-8").strip() / inside
+        except (OSError, ValueError):
+            continue
+        if found.is_dir() or (inside and found.is_file()):
+            return found
+    return None

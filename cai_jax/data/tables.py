@@ -13,6 +13,7 @@ from typing import Any
 from cai_jax.data.rows import DataError
 
 _ROWS = 1024  # made into Python values at a time, so that a look at the first rows is quick
+_UNHELD = (ValueError, OverflowError, NotImplementedError)  # what pyarrow raises of a value that Python cannot hold
 
 
 def rows(file: Path) -> Iterator[tuple[int, dict[str, Any] | DataError]]:
@@ -66,15 +67,48 @@ def _values(pa, column) -> list[Any]:
     """A column's values; in place of one that Python cannot hold, the error."""
     try:
         return column.to_pylist()
-    except (ValueError, OverflowError, pa.ArrowException):
-        return [_value(pa, scalar) for scalar in column]
+    except _UNHELD:
+        return [_value_or_error(pa, scalar) for scalar in column]
+
+
+def _value_or_error(pa, scalar) -> Any:
+    try:
+        return _value(pa, scalar)
+    except _UNHELD as error:
+        return error
 
 
 def _value(pa, scalar) -> Any:
+    """A value, taken apart where Python cannot hold a time in it."""
     try:
         return scalar.as_py()
-    except (ValueError, OverflowError, pa.ArrowException) as error:
-        return error
+    except _UNHELD:
+        if isinstance(scalar, pa.StructScalar) and len(set(scalar)) == len(scalar):
+            return {name: _value(pa, scalar[name]) for name in scalar}
+        if isinstance(getattr(scalar, "values", None), pa.Array):  # of a list of any kind
+            items = [_value(pa, each) for each in scalar.values]
+            return [tuple(each.values()) for each in items] if isinstance(scalar, pa.MapScalar) else items
+        if isinstance(getattr(scalar, "value", None), pa.Scalar):  # of a dictionary, a union and the like
+            return _value(pa, scalar.value)
+        if not pa.types.is_temporal(scalar.type):
+            raise
+        return _time(pa, scalar)
+
+
+def _time(pa, scalar) -> Any:
+    """A time without its nanoseconds; in UTC if its own zone cannot be had; as text if Python's years end before."""
+    tries, finest = [], getattr(scalar.type, "unit", "") == "ns"
+    if pa.types.is_timestamp(scalar.type):
+        unit = "us" if finest else scalar.type.unit
+        tries = [pa.timestamp(unit, scalar.type.tz), pa.timestamp(unit, scalar.type.tz and "UTC")]
+    elif finest:
+        tries = [pa.duration("us") if pa.types.is_duration(scalar.type) else pa.time64("us")]
+    for each in tries:
+        try:
+            return scalar.cast(each, safe=False).as_py()
+        except _UNHELD:
+            continue
+    return scalar.cast(pa.string()).as_py()
 
 
 def _row(where: str, names: list[str], cells: tuple) -> dict[str, Any] | DataError:

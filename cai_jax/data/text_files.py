@@ -206,6 +206,8 @@ def _separated(file: Path, stream: TextIO, delimiter: str) -> Read:
 
 
 def _header(file: Path, line: int, cells: list[str]) -> list[str]:
+    if _undecoded(cells):
+        raise DataError(f"{file}:{line}: not UTF-8", _AS_UTF8)
     names = [cell.strip() or f"Unnamed: {index}" for index, cell in enumerate(cells)]
     if len(names) == 1 and (other := re.search(r"[;\t|,]", names[0])):
         message = f"{file}:{line}: the header has one column, {names[0][:60]!r}"
@@ -221,6 +223,10 @@ def _cells(where: str, header: list[str], cells: list[str]) -> dict[str, Any] | 
         many = f"{len(cells)} cell{'s' * (len(cells) != 1)}"
         message = f"{where}: the row has {many}, where the header names {len(header)}"
         return DataError(message, 'quote a cell that holds the delimiter or a line break, "…"')
-    if any(not cell.isascii() and _UNDECODED.search(cell) for cell in cells):
+    if _undecoded(cells):
         return DataError(f"{where}: not UTF-8", _AS_UTF8)
     return {name: cell or None for name, cell in zip(header, cells, strict=True)}
+
+
+def _undecoded(cells: list[str]) -> bool:
+    return any(not cell.isascii() and _UNDECODED.search(cell) for cell in cells)

@@ -303,7 +303,7 @@ WRAPPERS: Mapping[str, str] = {"gemma3": "gemma3_text"}
 
 
 def of_text(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """config.json of a wrapper's text part, with what the wrapper says about the end of texts; any other as it is.
+    """config.json of a wrapper's text part, with what the wrapper says about the whole; any other as it is.
 
     Raises:
       ModelError: a wrapper has no text part.
@@ -318,6 +318,9 @@ def of_text(values: Mapping[str, Any]) -> Mapping[str, Any]:
         )
     ids = ("bos_token_id", "eos_token_id", "pad_token_id", "quantization_config", "score_offset")
     above = {key: values[key] for key in ids if values.get(key) is not None}
+    tied = "tie_word_embeddings"
+    if values.get(tied, True) not in (True, None):  # transformers 5 says there alone that they are apart, 4 below
+        above[tied] = values[tied]
     return {**text, **above, "model_type": WRAPPERS[kind], "architectures": None}
 
 

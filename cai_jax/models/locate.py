@@ -31,12 +31,15 @@ def locate(path: str) -> Path | None:
 def folder(path_or_id: str | Path) -> Path:
     """Folder of a built-in model, of a path, or of "hf:org/name" or "org/name" in the local Hugging Face cache.
 
+    Some old repositories have no organisation, and are called "hf:name" or "name".
+
     Raises:
       ModelError: there is none; it says what can be given.
     """
     name = str(path_or_id)
     found = locate(name)
-    if found is None and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    repository = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)
+    if found is None and repository:
         found = snapshot("models", name)
     if found is not None:
         return found
@@ -45,7 +48,7 @@ def folder(path_or_id: str | Path) -> Path:
         raise ModelError(f"there is no built-in model {rest!r}; give {MODELS}")
     if scheme == "init":
         raise ModelError(f"{name} is fresh weights, which a program makes with model({name!r}); give what it wrote")
-    if scheme == "hf" or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if scheme == "hf" or (repository and repository[1]):
         asked = name.removeprefix("hf:")
         raise ModelError(
             f"{asked} is neither a folder nor in the local Hugging Face cache; fetch it first, for example with "

@@ -72,6 +72,9 @@ def test_a_json_document_longer_than_what_is_read_at_a_time(tmp_path):
         ("x.csv", 'prompt,n\n"a\nb",1\nx,1,2\n', 4, "the row has 3 cells, where the header names 2"),
         ("x.csv", "prompt,n\nx\n", 2, "the row has 1 cell, where the header names 2"),
         ("x.csv", b"prompt,n\nfine,1\ncaf\xe9,2\n", 3, "not UTF-8"),
+        ("x.csv", b"prompt,cat\xe9gorie\nfine,1\n", 1, "not UTF-8"),
+        ("x.csv", b"prompt;cat\xe9gorie\nfine;1\n", 1, "not UTF-8"),
+        ("x.jsonl", b'{"cat\xe9gorie": "a"}\n', 1, "not UTF-8"),
         ("x.csv", "prompt,n\na,1\n".encode("utf-16-le"), 1, "holds NUL characters"),
         ("x.csv", "prompt;n\na;1\n", 1, "the header has one column"),
         ("x.csv", "prompt,prompt\na,1\n", 1, "the header names prompt twice"),
@@ -163,6 +166,17 @@ def splits(folder, names, **options):
         {"data/dev-00000-of-00001.parquet": "dev", "data/train-00000-of-00001.parquet": "train"},
         {"default/train/0000.parquet": "train", "default/test/0000.parquet": "test"},
         {"data-00000-of-00001.arrow": None},
+        # Shards under another name are told apart by their folders; it is a split's only in "data/" itself.
+        {
+            "train/examples-00000-of-00002.jsonl": "train",
+            "train/examples-00001-of-00002.jsonl": "train",
+            "test/examples-00000-of-00001.jsonl": "test",
+        },
+        {"data/train/c4-00000-of-00001.jsonl": "train", "data/validation/c4-00000-of-00001.jsonl": "validation"},
+        {"train/train_sft-00000-of-00001.jsonl": "train", "test/test_sft-00000-of-00001.jsonl": "test"},
+        {"alpaca-00000-of-00002.jsonl": None, "alpaca-00001-of-00002.jsonl": None},
+        {"x/data/random-00000-of-00001.jsonl": None, "x/data/more-00000-of-00001.jsonl": None},
+        {"x/data/dev-00000-of-00001.jsonl": "validation", "x/data/train-00000-of-00001.jsonl": "train"},
         {"helpful/train.jsonl.gz": "train", "harmless/train.jsonl.gz": "train", "harmless/test.jsonl.gz": "test"},
     ],
 )
@@ -178,6 +192,7 @@ def test_splits_are_those_of_datasets(expected, tmp_path):
         (["train_sft.jsonl", "train_prefs.jsonl"], "several names that all say train: train_prefs.jsonl, train_sft"),
         (["train_sft/a.jsonl", "train_gen/a.jsonl"], "several names that all say train"),
         (["test/train.jsonl"], "says several splits: test/train.jsonl"),
+        (["test/train-00000-of-00001.jsonl"], "says several splits: test/train-00000-of-00001.jsonl"),
         (["dev-train.jsonl"], "says several splits"),
         (["train.jsonl", "train.jsonl.gz"], "the same rows twice: train.jsonl, train.jsonl.gz"),
         (["a.json", "b.csv"], "as many files of one kind as of another: a.json, b.csv"),
@@ -233,6 +248,48 @@ def test_the_dataset_card_decides_where_there_is_one(config, expected, tmp_path)
     assert '"plain", "mapped", "bare": say which by config=' in caught.value.hint
     (tmp_path / "README.md").write_text(CARD.replace(f"name: {config}", f"name: {config}\n  default: true"))
     assert splits(tmp_path, FILES) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matching"),
+    [
+        ("part[0-3].jsonl", ["part1"]),
+        ("part[!0-3].jsonl", ["part7", "part^", "part]"]),
+        ("part[^7].jsonl", ["part7", "part^"]),
+        ("part[]17].jsonl", ["part1", "part7", "part]"]),
+        ("part[7-1].jsonl", []),
+        ("part[7.jsonl", []),
+        ("**/[!p]art[!0-3].jsonl", ["Part8"]),
+    ],
+)
+def test_patterns_of_a_card_are_those_of_the_shell(pattern, matching, tmp_path):
+    """As fsspec reads them for `datasets`: only "!" turns brackets around."""
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n- data_files: '{pattern}'\n---\n")
+    names = [f"{name}.jsonl" for name in ("part1", "part7", "part^", "part]", "Part8")]
+    if matching:
+        assert set(splits(tmp_path, names)) == {f"{name}.jsonl" for name in matching}
+    else:
+        with pytest.raises(DataError, match="no data file that is read matches"):
+            splits(tmp_path, names)
+
+
+SETTINGS = "---\nconfigs:\n- config_name: x\n  sep: ';'\n---\n"
+
+
+@pytest.mark.parametrize(
+    ("card", "config", "expected"),
+    [
+        (SETTINGS, "x", {"train.csv": "train", "dev.csv": "validation"}),
+        (SETTINGS, "", {"train.csv": "train", "dev.csv": "validation"}),
+        ("", "default", {"train.csv": "train", "dev.csv": "validation"}),
+        # The folder's own name says no split.
+        (SETTINGS.replace("sep: ';'", "data_dir: dev"), "x", {"dev/train.csv": "train", "dev/test.csv": "test"}),
+        (SETTINGS.replace("sep: ';'", "data_dir: dev"), "x", {"dev/a.csv": None}),
+    ],
+)
+def test_a_configuration_that_names_no_files_has_those_of_its_folder(card, config, expected, tmp_path):
+    (tmp_path / "README.md").write_text(card)
+    assert splits(tmp_path, expected, config=config) == expected
 
 
 @pytest.mark.parametrize(

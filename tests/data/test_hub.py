@@ -5,8 +5,11 @@ import subprocess
 import sys
 
 import pytest
+from huggingface_hub import try_to_load_from_cache
 
 from cai_jax.data.hub import snapshot
+from cai_jax.models.locate import base_of, locate
+from cai_jax.models.locate import folder as find
 
 COMMIT = "0123456789abcdef"
 
@@ -39,6 +42,23 @@ def test_a_folder_or_a_file_inside_a_dataset(hub):
     assert snapshot("datasets", "org/name/harmless-base/train.jsonl") == folder / "train.jsonl"
     assert snapshot("datasets", "org/name") == folder.parent
     assert snapshot("datasets", "org/name/helpful-base") is None
+
+
+def test_old_repositories_have_no_organisation(hub):
+    folder = cached(hub, "models--gpt2")
+    (folder / "config.json").write_text("{}")
+    (hub / "models--gpt2" / "refs" / "main").write_text(COMMIT)  # as its tools write it
+    assert try_to_load_from_cache("gpt2", "config.json", hub) == str(folder / "config.json")
+    assert snapshot("models", "gpt2") == locate("hf:gpt2") == find("gpt2") == find("hf:gpt2") == folder
+    (hub / "adapter_config.json").write_text('{"base_model_name_or_path": "gpt2"}')
+    assert base_of(hub) == folder.resolve()
+    folder = cached(hub, "datasets--imdb", "plain_text")
+    assert snapshot("datasets", "imdb") == folder.parent
+    assert snapshot("datasets", "imdb/plain_text") == folder
+    assert snapshot("datasets", "plain_text") is None
+    assert snapshot("datasets", "imdb/other") is None
+    other = cached(hub, "datasets--imdb--plain_text")
+    assert snapshot("datasets", "imdb/plain_text") == other
 
 
 def test_what_is_not_there_is_none(hub):

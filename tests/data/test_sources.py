@@ -295,6 +295,30 @@ def test_whatever_a_column_holds_becomes_json(tmp_path):
     }  # fmt: skip
 
 
+def test_times_that_python_cannot_hold_refuse_no_row(tmp_path):
+    """2024-05-06 07:08:00.000001999 and the like; a whole microsecond is read as ever."""
+    import pyarrow as pa
+
+    at, second = 1_714_979_280_000_001_999, 1_000_000_000
+    ns, text = pa.timestamp("ns"), "2024-05-06T07:08:00.000001"
+    columns = {
+        "when": (pa.array([at, at - 999], ns), [text, text]),
+        "there": (pa.array([at, None], pa.timestamp("ns", "+02:00")), ["2024-05-06T09:08:00.000001+02:00", None]),
+        "zone": (pa.array([1000, None], pa.timestamp("ms", "No/Such")), ["1970-01-01T00:00:01+00:00", None]),
+        "took": (pa.array([second + 1, second], pa.duration("ns")), ["0:00:01", "0:00:01"]),
+        "hour": (pa.array([second + 1, second], pa.time64("ns")), ["00:00:01", "00:00:01"]),
+        "far": (pa.array([253_402_300_800_000, None], pa.timestamp("ms")), ["10000-01-01 00:00:00.000", None]),
+        "list": (pa.array([[at, None], None], pa.list_(ns)), [[text, None], None]),
+        "map": (pa.array([[("a", at)], []], pa.map_(pa.string(), ns)), [[["a", text]], []]),
+        "struct": (pa.array([{"a": at, "b": 1}, None], pa.struct({"a": ns, "b": "int8"})), [{"a": text, "b": 1}, None]),
+        "word": (pa.array([at, at], ns).dictionary_encode(), [text, text]),
+    }  # fmt: skip
+    made = {name: array for name, (array, _) in columns.items()}
+    rows = read_prompts(table(tmp_path / "x.parquet", prompt=["a", "b"], **made))
+    for name, (_, expected) in columns.items():
+        assert [row[name] for row in rows] == expected, name
+
+
 def test_a_parquet_text_that_is_no_text_names_row_and_field(tmp_path):
     import pyarrow as pa
 

@@ -1,5 +1,6 @@
 """Shapes in and out of config.json."""
 
+import copy
 import math
 import os
 import random
@@ -8,10 +9,11 @@ import sys
 import time
 
 import pytest
+import transformers
 
 from cai_jax.models.config import Config, ModelError, parameters, read_json
 from cai_jax.models.shapes import SHAPES
-from tests.support import published
+from tests.support import families, published
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -132,6 +134,22 @@ def test_a_stretch_that_would_be_another_is_refused(changes, message):
     values = published.CONFIGS["microsoft/Phi-3-mini-128k-instruct"]
     with pytest.raises(ModelError, match=message):
         Config.from_hf({**values, "rope_scaling": {**values["rope_scaling"], **changes}})
+
+
+@pytest.mark.parametrize("case", ["phi3-long", "llama-llama3"])
+@pytest.mark.parametrize("above, within", [(32, 64), (64, 32), (32, None), (None, 32)])
+def test_the_original_context_is_the_one_that_transformers_takes(case, above, within):
+    """One beside the stretch goes before its own; Phi-3's class has one there where config.json has none."""
+    key = "original_max_position_embeddings"
+    values = families.configuration(case).to_dict()
+    values["rope_parameters"][key], values[key] = within, above
+    for held in (values, values["rope_parameters"]):
+        if held[key] is None:
+            del held[key]
+    theirs = transformers.AutoConfig.for_model(**copy.deepcopy(values))
+    theirs.standardize_rope_params()  # as each of their models does again
+    ours = Config.from_hf(values).rope_scaling.original_max_position_embeddings
+    assert ours == theirs.rope_parameters[key] == (above or (4096 if case == "phi3-long" else within))
 
 
 def test_a_part_of_rotary_channels_is_refused_where_a_family_has_none():

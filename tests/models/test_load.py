@@ -44,6 +44,8 @@ def test_the_built_in_model_speaks():
         ("init:tiny", "fresh weights, which a program makes"),
         ("hf:org/other", "org/other is neither a folder nor in the local .* cache; .* `hf download org/other`"),
         ("org/other", "org/other is neither a folder nor in the local .* cache; .* `hf download org/other`"),
+        ("hf:gpt3", "gpt3 is neither a folder nor in the local .* cache; .* `hf download gpt3`"),
+        ("gpt3", "no model folder gpt3; give a folder"),
         ("/no/such/folder", "no model folder /no/such/folder; give a folder"),
     ],
 )

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from cai_jax.models import checkpoint as checkpoints
 from cai_jax.models.verify import verify
@@ -36,3 +37,17 @@ def test_gemma_3_with_images_as_transformers_writes_it_now(tmp_path):
     assert json.loads((tmp_path / "again" / "config.json").read_text())["model_type"] == "gemma3_text"
     again = families.read(tmp_path / "again")
     np.testing.assert_allclose(families.logits(again, [ROW]), families.logits(theirs, [ROW]), atol=1e-5)
+
+
+@pytest.mark.parametrize("above, below", [(False, True), (False, None), (None, False), (True, False)])
+def test_gemma_3_with_images_and_an_unembedding_of_its_own(tmp_path, above, below):
+    """The whole says so, as transformers 5 writes it, or the text part."""
+    theirs = published.write("google/gemma-3-4b-it", tmp_path, wrapped="new")
+    theirs.config.tie_word_embeddings = False
+    theirs.lm_head.weight = torch.nn.Parameter(0.2 * torch.randn_like(theirs.lm_head.weight))
+    theirs.save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    for held, said in ((values, above), (values["text_config"], below)):
+        held["tie_word_embeddings"] = said
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    compare(tmp_path, theirs)
