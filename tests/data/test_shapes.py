@@ -138,6 +138,17 @@ def test_a_column_is_chosen_once_for_all_rows(tmp_path):
     assert said(read_prompts(write(tmp_path, empty))) == human("fine", "too")
 
 
+@pytest.mark.parametrize("asked", [{"ask": "How tall is it?"}, {"prompt": None}])
+@pytest.mark.parametrize("turns", ["auto", "text"])
+def test_a_chosen_reply_is_no_prompt(asked, turns, tmp_path):
+    path = write(tmp_path, [{**asked, "chosen": "Here is my answer.", "rejected": "No"}] * 2)
+    with pytest.raises(DataError, match="is known to hold a prompt") as caught:
+        read_prompts(path, turns=turns)
+    assert caught.value.hint == 'name it: column="…"'
+    whole = [user("Q"), assistant("A")]
+    assert said(read_prompts(write(tmp_path, [{**asked, "chosen": whole, "rejected": whole}]))) == human("Q")
+
+
 def test_a_cluster_is_the_text_of_its_column(tmp_path):
     rows = [{"prompt": "a", "family": "x"}, {"prompt": "b", "family": 7}]
     found = read_prompts(write(tmp_path, rows), cluster="family")
