@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cai_jax.data.readers import Look, Record, records, refuse
-from cai_jax.data.rows import RESERVED, DataError, Row, Turn, hash_split, is_transcript, messages, transcript
+from cai_jax.data.rows import RESERVED, ROLES, DataError, Row, Turn, hash_split, is_transcript, messages, transcript
 
 Note = Callable[[str, str], None]
 
@@ -24,6 +25,11 @@ SYSTEMS = ("system", "system_prompt")
 _BESIDE = "context contextstring history tools functions image images".split()
 # Columns of Anthropic's HH-RLHF, which hold whole conversations as text.
 _TRANSCRIPTS = {"chosen", "rejected", "transcript"}
+# How a message, or a list of messages, begins as JSON or Python writes it, with somebody's role in it.
+_WRITTEN = re.compile(
+    rf"""\s*+\[?\s*+\{{\s*+(?=["'])(?=.*["'](?:role|from)["']\s*:\s*["'](?:{"|".join(ROLES)})["'])""",
+    re.DOTALL | re.IGNORECASE,
+)
 _SHOWN = 60  # characters of a value that a message shows
 
 
@@ -66,12 +72,17 @@ class Reading:
     def __init__(
         self, found: Sequence[Record], options: Options, note: Note, bad: Sequence[DataError] = (), whole: bool = True
     ) -> None:
-        self.records, self.options, self.note, self.whole = found, options, note, whole
+        self.options, self.note, self.whole = options, note, whole
         self.columns = list(dict.fromkeys(name for record in found for name in record.fields))
+        self._written = {name for name in self.columns if options.turns != "text" and _hold_written(found, name)}
+        self.records = [self._decoded(record) for record in found] if self._written else found
         self._systems = [name for name in self.columns if name.lower() in SYSTEMS]
         self._bad = list(bad)
         self._ended = 0  # conversations of which a last reply was left off
         self._later = 0  # lists of a user's turns of which the later ones were
+        for name in sorted(self._written):
+            said = f"`{name}` holds messages as JSON text, and is read as messages"
+            note("messages", f"{said}; turns=text reads plain text")
 
     @classmethod
     def of(cls, path: str, options: Options, note: Note) -> Reading:
@@ -191,12 +202,29 @@ class Reading:
 
     # -- values
 
+    def _decoded(self, record: Record) -> Record:
+        """A record with messages in place of the JSON text that they are written as."""
+        fields = {name: _read(value) if name in self._written else value for name, value in record.fields.items()}
+        return record._replace(fields=fields)
+
+    def value(self, record: Record, name: str, option: str) -> Any:
+        """A column's value, where turns or replies are expected.
+
+        Raises:
+          DataError: it has none, or messages written as text that is no JSON.
+        """
+        value = get(record, name, option)
+        if name in self._written and isinstance(value, str) and _WRITTEN.match(value):
+            cure = "write the messages as JSON, as json.dumps does, or as a list; turns=text reads plain text"
+            raise bad(record, name, "holds messages as text that is no JSON of them", cure)
+        return value
+
     def conversation(self, record: Record, name: str, option: str, transcripts: bool) -> list[Turn]:
         """The turns of a column's value, a system's from the column beside it in front.
 
         Text is one human turn, unless it is a `transcript`; of a list of texts the first is.
         """
-        value = get(record, name, option)
+        value = self.value(record, name, option)
         try:
             if isinstance(value, str) and transcripts:
                 turns = transcript(value)
@@ -205,7 +233,7 @@ class Reading:
             elif isinstance(value, Sequence) and value and all(isinstance(item, str) for item in value):
                 turns = [{"role": "human", "text": value[0].strip()}]
                 self._later += len(value) > 1
-            elif isinstance(value, Sequence):
+            elif isinstance(value, (Sequence, Mapping)):
                 turns = messages(value)
             else:
                 raise ValueError(f"is {what(value)} where text or a list of turns is expected")
@@ -239,6 +267,23 @@ def _some(path: str, found: list[Record], bad: Sequence[DataError]) -> list[Reco
     if not found:
         raise bad[0] if bad else DataError(f"{path}: holds no rows", "give a dataset with at least one row")
     return found
+
+
+def _hold_written(found: Sequence[Record], name: str) -> bool:
+    """Whether a column holds messages as text, as tables of plain text do: most of its texts, or one if so named."""
+    texts = [value for record in found if isinstance(value := record.fields.get(name), str)]
+    written = sum(_WRITTEN.match(text) is not None for text in texts)
+    return 2 * written > len(texts) or (written > 0 and name.lower() in CONVERSATIONS)
+
+
+def _read(value: Any) -> Any:
+    """The messages that a text is the JSON of; any other value as it is."""
+    try:
+        found = json.loads(value) if isinstance(value, str) and _WRITTEN.match(value) else None
+    except (ValueError, RecursionError):
+        return value
+    listed = found if isinstance(found, list) else [found]
+    return found if all(isinstance(each, Mapping) and {"role", "from"} & set(each) for each in listed) else value
 
 
 def _split(record: Record, options: Options, turns: Sequence[Turn]) -> str:

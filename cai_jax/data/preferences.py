@@ -101,7 +101,7 @@ def _chosen(reading: Reading, chosen: str, rejected: str, prompt: str) -> Callab
     prompt_of = _prompts(reading, prompt)
 
     def make(record: Record) -> Pair:
-        values = {name: get(record, name, "chosen= and rejected") for name in (chosen, rejected)}
+        values = {name: reading.value(record, name, "chosen= and rejected") for name in (chosen, rejected)}
         if all(isinstance(value, str) for value in values.values()) and not transcripts:
             turns, used = prompt_of(record)
             return turns, {"a": values[chosen], "b": values[rejected], "p": 1.0}, used | {chosen, rejected}
@@ -122,7 +122,7 @@ def _chosen(reading: Reading, chosen: str, rejected: str, prompt: str) -> Callab
 
 
 def _listed(value: Any) -> list[Turn]:
-    if not isinstance(value, list):
+    if not isinstance(value, (list, dict)):
         raise ValueError(f"is {what(value)} where a list of messages is expected")
     return messages(value)
 

@@ -28,7 +28,7 @@ RESERVED = frozenset(
     "critique unfit cut flag was_flagged unanswered refused score a b p weight source soft compared judgements value "
     "cluster".split()
 )
-_ROLES = {
+ROLES = {
     "system": "system",
     **dict.fromkeys(("human", "user"), "human"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "model"), "assistant"),
@@ -104,7 +104,7 @@ def transcript(text: str) -> list[Turn]:
     gaps = [turn[len(turn.rstrip()) :].count("\n") for turn in said[:-1]]
     if min(gaps, default=0) < 2 <= max(gaps, default=0):
         raise ValueError("is a transcript with turns behind an empty line and others behind a mere line break")
-    roles = [_ROLES[marker[1].lower()] for marker in markers]
+    roles = [ROLES[marker[1].lower()] for marker in markers]
     return merged({"role": role, "text": turn.strip()} for role, turn in zip(roles, said, strict=True))
 
 
@@ -124,7 +124,8 @@ def _marked(text: str) -> tuple[str, list[re.Match[str]]]:
 
 
 def messages(value: Any) -> list[Turn]:
-    """Turns from messages `{"role" | "from", "content" | "text" | "value"}`; a system's stands before all others.
+    """Turns from messages `{"role" | "from", "content" | "text" | "value"}`, or one; a system's stands before
+    all others.
 
     What a message says is text, or a list of parts `{"type": "text", "text": …}`.
 
@@ -132,13 +133,13 @@ def messages(value: Any) -> list[Turn]:
       ValueError: something in it is not a message.
     """
     turns: list[Turn] = []
-    for message in value:
+    for message in [value] if isinstance(value, Mapping) else value:
         if not isinstance(message, Mapping):
             raise ValueError(f"holds {type(message).__name__} where a message with role and text is expected")
         role = next((message[name] for name in ("role", "from") if message.get(name) is not None), None)
-        if not isinstance(role, str) or role.lower() not in _ROLES:
+        if not isinstance(role, str) or role.lower() not in ROLES:
             raise ValueError(f"holds a message of role {role!r}; only a system, a human and an assistant can be read")
-        role = _ROLES[role.lower()]
+        role = ROLES[role.lower()]
         said = next((message[name] for name in ("text", "content", "value") if message.get(name) is not None), None)
         if isinstance(said, Sequence) and not isinstance(said, str):
             if not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in said):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, NamedTuple
 
-from cai_jax.data.columns import CONVERSATIONS, PROMPTS, REPLIES, Note, Options, Reading, bad, get, what
+from cai_jax.data.columns import CONVERSATIONS, PROMPTS, REPLIES, Note, Options, Reading, bad, what
 from cai_jax.data.readers import Record, look
 from cai_jax.data.rows import DataError, Row, Turn, first, messages, numbered, text_hash
 
@@ -28,7 +28,8 @@ def read_prompts(path: str, *, column: str = "", note: Note = silent, **options:
       path: as for `readers.records`.
       column: the column that holds the prompt; "" finds one of `PROMPT_COLUMNS`, the same for all rows, `chosen` if it
         holds conversations. It may hold text, a list of messages with roles, of which a last reply is left off, or a
-        list of texts (a user's successive turns, of which the first is the prompt). An Alpaca-style "input" beside "instruction" is appended.
+        list of texts (a user's successive turns, of which the first is the prompt). An Alpaca-style "input" beside
+        "instruction" is appended.
       note: gets (code, message) about what was left out or read in an unusual way.
       options: of `columns.Options`.
 
@@ -54,7 +55,7 @@ def prompts_of(reading: Reading, column: str = "") -> list[Row]:
 
 
 def _prompt_column(reading: Reading) -> str:
-    """As `Reading.prompt_column`, also where pairs hold their prompts, in whole conversations, and nothing else does."""
+    """As `Reading.prompt_column`, also where nothing but pairs of whole conversations holds the prompts."""
     chosen = reading.find(["chosen"])
     if chosen and not reading.find(_ASKED) and _end_with_replies(reading, chosen):
         return chosen
@@ -112,7 +113,7 @@ def replies_of(reading: Reading, column: str = "", reply: str = "") -> list[Row]
             used, said = {name}, last["text"]
         else:
             turns, used = reading.prompt(record, name, "column", transcripts)
-            said = _reply(record, answer)
+            said = _reply(record, answer, reading.value(record, answer, "reply"))
         if not said.strip():
             raise bad(record, answer or name, "has an empty reply", "remove the row")
         return turns, {"reply": said.strip(), "ended": True}, used | {answer or name}
@@ -138,10 +139,9 @@ def _last_role(value: list) -> str | None:
         return None
 
 
-def _reply(record: Record, name: str) -> str:
+def _reply(record: Record, name: str, value: Any) -> str:
     """The text of a reply: a column's text, or its one message."""
-    value = get(record, name, "reply")
-    if isinstance(value, list):
+    if isinstance(value, (list, dict)):
         try:
             said = messages(value)
         except ValueError as error:

@@ -1,5 +1,6 @@
 """Rows of public datasets: conversations, prompts with replies, pairs, and rows that are none of these."""
 
+import csv
 import json
 
 import pytest
@@ -157,6 +158,59 @@ def test_a_cluster_is_the_text_of_its_column(tmp_path):
         read_prompts(write(tmp_path, [rows[0], {"prompt": "b", "family": None}]), cluster="family")
     (row,) = read_prompts(write(tmp_path, [{"prompt": "a", "cluster": "mine"}]))
     assert "cluster" not in row and row["source_cluster"] == "mine"
+
+
+# -- messages as text, which tables of plain text cannot hold otherwise
+
+
+def as_csv(tmp_path, rows, dump=json.dumps):
+    with open(tmp_path / "x.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows([{k: v if isinstance(v, str) else dump(v) for k, v in row.items()} for row in rows])
+    return str(tmp_path / "x.csv")
+
+
+ASKED = [{"messages": [user(f"Q{n}"), assistant("A")]} for n in range(3)]
+
+
+def test_messages_as_json_text_are_messages(tmp_path):
+    path, noted = as_csv(tmp_path, ASKED), []
+    assert said(read_prompts(path, note=lambda *note: noted.append(note))) == human("Q0", "Q1", "Q2")
+    assert noted[0][0] == "messages" and "`messages`" in noted[0][1] and "turns=text" in noted[0][1]
+    assert [row["reply"] for row in read_replies(path)] == ["A"] * 3
+    assert said(read_prompts(path, turns="text"))[0] == [("human", json.dumps(ASKED[0]["messages"]))]
+
+
+@pytest.mark.parametrize("listed", [list, lambda message: message[0]])
+def test_pairs_and_replies_as_json_text(listed, tmp_path):
+    sides = {"chosen": listed([assistant("good")]), "rejected": listed([assistant("bad")])}
+    (row,) = read_prefs(as_csv(tmp_path, [{"prompt": listed([user("Q")]), **sides}]))
+    assert (said([row]), row["a"], row["b"]) == (human("Q"), "good", "bad")
+    (row,) = read_replies(as_csv(tmp_path, [{"prompt": "Q", "completion": sides["chosen"]}]))
+    assert (said([row]), row["reply"]) == (human("Q"), "good")
+
+
+def as_numpy(value):
+    return repr(value).replace(", {", "\n {")
+
+
+@pytest.mark.parametrize("dump", [repr, as_numpy, lambda value: json.dumps(value)[:-9]])
+def test_messages_as_text_that_is_no_json_are_refused(dump, tmp_path):
+    with pytest.raises(DataError, match="x.csv:2: field `messages`: holds messages as text that is no JSON"):
+        read_prompts(as_csv(tmp_path, ASKED, dump))
+    with pytest.raises(DataError, match="x.jsonl:3: field `messages`: holds messages as text that is no JSON"):
+        read_replies(write(tmp_path, [*ASKED[1:], {"messages": dump(ASKED[0]["messages"])}]))
+    pairs = [{"prompt": "Q", **dict.fromkeys(("chosen", "rejected"), row["messages"])} for row in ASKED]
+    with pytest.raises(DataError, match="x.csv:2: field `chosen`: holds messages as text that is no JSON"):
+        read_prefs(as_csv(tmp_path, pairs, dump))
+
+
+def test_text_with_json_in_it_is_text(tmp_path):
+    quoted = json.dumps([user("Q")])
+    assert said(read_prompts(write(tmp_path, [{"prompt": quoted}, {"prompt": "a"}]))) == human(quoted, "a")
+    letter = json.dumps({"from": "Ann", "to": "Bo"})
+    assert read_replies(write(tmp_path, [{"prompt": "Q", "output": letter}]))[0]["reply"] == letter
 
 
 # -- rows that cannot be read
