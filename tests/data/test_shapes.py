@@ -304,16 +304,30 @@ def test_a_pair_whose_sides_part_early_is_left_out_alone(tmp_path):
     assert [code for code, _ in noted] == ["transcripts", "malformed"] and "1 of 10 rows" in noted[1][1]
 
 
-@pytest.mark.parametrize("values", [[0, 1, 1], ["0", "1"], [True, False], [0.0, 0.0], [1]])
+@pytest.mark.parametrize("values", [[0, 1, 1], ["0", "1"], [True, False], [0.0, 0.0], [1], [0, 1, "tie"], [0, "b"],
+                                    [0, 1, -1], [0, 1, "N/A"], [1, 3.0, None]])  # fmt: skip
 def test_labels_of_nought_and_one_ask_what_they_mean(values, tmp_path):
     path = write(tmp_path, [{"prompt": f"Q{n}", "x": "a", "y": "b", "best": v} for n, v in enumerate(values)])
     names = {"a": "x", "b": "y", "label": "best"}
-    with pytest.raises(Unclear, match="every label is 0 or 1") as caught:
-        read_prefs(path, **names)
+    with pytest.raises(Unclear, match="every number is 0 or 1") as caught:
+        read_prefs(path, **names, malformed="skip")
     assert "label_means=probability" in caught.value.hint and "label_means=index" in caught.value.hint
-    as_numbers = [float(value) for value in values]
-    assert [row["p"] for row in read_prefs(path, **names, label_means="probability")] == as_numbers
-    assert [row["p"] for row in read_prefs(path, **names, label_means="index")] == [1 - n for n in as_numbers]
+    said = {"tie": 0.5, "b": 0.0, -1: None, "N/A": None, 3.0: None, None: None}  # whatever the numbers mean
+    probability = [said[value] if value in said else float(value) for value in values]
+    index = [said[value] if value in said else 1 - float(value) for value in values]
+    for means, expected in (("probability", probability), ("index", index)):
+        found = read_prefs(path, **names, label_means=means, malformed="skip")
+        assert [row["p"] for row in found] == [p for p in expected if p is not None]
+
+
+def test_how_ties_as_numbers_are_read_is_said(tmp_path):
+    path = write(tmp_path, [{"prompt": f"Q{n}", "x": "a", "y": "b", "best": n} for n in range(3)])
+    names, noted = {"a": "x", "b": "y", "label": "best"}, []
+    found = read_prefs(path, **names, note=lambda *note: noted.append(note))
+    assert [row["p"] for row in found] == [0.5, 1.0, 0.0]
+    assert [code for code, _ in noted] == ["labels"]
+    assert "0 is read as a tie, 1 as `x` and 2 as `y`" in noted[0][1] and "label_means=index" in noted[0][1]
+    assert [row["p"] for row in read_prefs(path, **names, label_means="index")] == [1.0, 0.0, 0.5]
 
 
 def test_an_index_is_nought_or_one(tmp_path):
