@@ -20,9 +20,10 @@ PROMPTS = (
     "question_text"
 ).split()
 REPLIES = "completion response output answer reply".split()
-SYSTEMS = ("system", "system_prompt")
-# Columns of which a model should often have seen the text, and which nothing here puts into a prompt.
-_BESIDE = "context contextstring history tools functions image images".split()
+SYSTEMS = "system system_prompt systemprompt system_message".split()
+# Columns of which a model should often have seen the text, and which nothing here puts into a prompt, `input` only as
+# Alpaca has it: beside `instruction`.
+_BESIDE = "context contextstring history passage article documents input inputs tools functions image images".split()
 # Columns of Anthropic's HH-RLHF, which hold whole conversations as text.
 _TRANSCRIPTS = {"chosen", "rejected", "transcript"}
 # How a message, or a list of messages, begins as JSON or Python writes it, with somebody's role in it.
@@ -76,7 +77,8 @@ class Reading:
         self.columns = list(dict.fromkeys(name for record in found for name in record.fields))
         self._written = {name for name in self.columns if options.turns != "text" and _hold_written(found, name)}
         self.records = [self._decoded(record) for record in found] if self._written else found
-        self._systems = [name for name in self.columns if name.lower() in SYSTEMS]
+        self.systems = [name for name in self.columns if name.lower() in SYSTEMS]
+        self._inputs = [name for name in self.columns if name.lower() == "input"]
         self._bad = list(bad)
         self._ended = 0  # conversations of which a last reply was left off
         self._later = 0  # lists of a user's turns of which the later ones were
@@ -121,10 +123,12 @@ class Reading:
         Raises:
           DataError: one cannot be read and `malformed` is "error", or none can.
         """
-        out = []
+        out, ever = [], set()
         for record in self.records:
             try:
-                out.append(self._row(record, *make(record)))
+                turns, fields, used = make(record)
+                out.append(self._row(record, turns, fields, used))
+                ever |= used
             except DataError as error:
                 if self.options.malformed == "error":
                     raise
@@ -142,6 +146,7 @@ class Reading:
         if self._later:
             said = f"{self._later} of {len(out)} rows hold several turns of a user"
             self.note("turns", f"{said}, of which the first is the prompt and the others are left off")
+        self._note_beside(ever)
         return out
 
     def _row(self, record: Record, turns: list[Turn], fields: Row, used: set[str]) -> Row:
@@ -191,7 +196,7 @@ class Reading:
         self.note("transcripts", f"{said}; turns=transcript reads its turns")
         return False
 
-    def note_beside(self, used: Iterable[str]) -> None:
+    def _note_beside(self, used: Iterable[str]) -> None:
         """Names the columns with text that often belongs to the prompt, and is not in it."""
         for name in self.columns:
             if name.lower() in _BESIDE and name not in used:
@@ -239,10 +244,14 @@ class Reading:
                 raise ValueError(f"is {what(value)} where text or a list of turns is expected")
         except ValueError as error:
             raise bad(record, name, str(error), "repair the row, or name another column") from error
-        system = next((record.fields[each] for each in self._systems if record.fields.get(each)), None)
-        if isinstance(system, str) and system.strip() and (not turns or turns[0]["role"] != "system"):
-            turns = [{"role": "system", "text": system.strip()}, *turns]
-        return turns
+        return self.led(record, turns)
+
+    def led(self, record: Record, turns: list[Turn]) -> list[Turn]:
+        """Turns with a system's in front, that of the column beside them where they have none."""
+        if turns and turns[0]["role"] == "system":
+            return turns
+        system = next((said for each in self.systems if (said := _text(record, each))), "")
+        return [{"role": "system", "text": system}, *turns] if system else turns
 
     def prompt(self, record: Record, name: str, option: str, transcripts: bool) -> tuple[list[Turn], set[str]]:
         """The turns of a prompt, ending with the human, and the columns used; Alpaca's "input" is appended."""
@@ -253,13 +262,26 @@ class Reading:
             empty = not turns or not turns[-1]["text"].strip() or turns[-1]["role"] == "system"
             wrong = "is empty" if empty else "has no turn of a human at its end"
             raise bad(record, name, wrong, "remove the row, or name another column")
-        used = {name, *self._systems}
-        extra = record.fields.get("input")
-        if name.lower() == "instruction" and (extra is None or isinstance(extra, str)):
-            used.add("input")
-            if extra and extra.strip():
-                turns = [*turns[:-1], {"role": "human", "text": f"{turns[-1]['text']}\n\n{extra.strip()}"}]
+        used = {name, *self.systems}
+        for extra in self._inputs if name.lower() == "instruction" else ():
+            used.add(extra)
+            if said := _text(record, extra):
+                turns = [*turns[:-1], {"role": "human", "text": f"{turns[-1]['text']}\n\n{said}"}]
         return turns, used
+
+
+def _text(record: Record, name: str) -> str:
+    """What a column says that may be empty.
+
+    Raises:
+      DataError: something, and no text.
+    """
+    value = record.fields.get(name)
+    if value in (None, [], {}):
+        return ""
+    if not isinstance(value, str):
+        raise bad(record, name, f"is {what(value)} where text is expected", "make it text, or leave the column out")
+    return value.strip()
 
 
 def _some(path: str, found: list[Record], bad: Sequence[DataError]) -> list[Record]:

@@ -89,7 +89,6 @@ def _prompts(reading: Reading, prompt: str) -> Callable[[Record], tuple[list[Tur
         if not known:
             name = prompt or reading.prompt_column(_BESIDE_REPLIES, "prompt")
             known.append((name, reading.are_transcripts(name)))
-            reading.note_beside({name})
         return reading.prompt(record, known[0][0], "prompt", known[0][1])
 
     return read
@@ -116,7 +115,7 @@ def _chosen(reading: Reading, chosen: str, rejected: str, prompt: str) -> Callab
             before, used_too = prompt_of(record)
             whole, used = {name: [*before, *turns] for name, turns in whole.items()}, used | used_too
         turns, (better, worse) = _shared(record, whole[chosen], whole[rejected], rejected)
-        return turns, {"a": better, "b": worse, "p": 1.0}, used
+        return reading.led(record, turns), {"a": better, "b": worse, "p": 1.0}, used | {*reading.systems}
 
     return make
 
@@ -169,24 +168,20 @@ def _meaning(reading: Reading, columns: Columns) -> Callable[[Any], float | None
     words = {"a": 1.0, "b": 0.0, "tie": 0.5, columns.a.lower(): 1.0, columns.b.lower(): 0.0}
     values = [record.fields.get(columns.label) for record in reading.records]
     # What no meaning can read tells nothing about the meaning of the others.
-    numbers = {
-        number for value in values if (number := _number(value)) is not None and (0 <= number <= 1 or number == 2)
-    }
+    numbers = {each for each in map(_number, values) if each == 2 or (each is not None and 0 <= each <= 1)}
     means = columns.label_means
     if means == "auto":
         if numbers and numbers <= {0.0, 1.0} and columns.label != "p":
             raise Unclear(
-                f"{reading.records[0].where}: field `{columns.label}`: every number is 0 or 1, which can be the "
-                f"probability that `{columns.a}` is better or the index of the better one, `{columns.a}` or "
-                f"`{columns.b}`",
+                f"{reading.records[0].where}: field `{columns.label}`: every number that can be read is 0 or "
+                f"1, which can be the probability that `{columns.a}` is better or the index of the better one, "
+                f"`{columns.a}` or `{columns.b}`",
                 "say label_means=probability, or label_means=index (0 is the first)",
             )
         means = "number" if 2.0 in numbers else "probability"
         if {0.0, 2.0} <= numbers:
-            read = f"0 is read as a tie, 1 as `{columns.a}` and 2 as `{columns.b}`"
-            reading.note(
-                "labels", f"`{columns.label}`: {read}; label_means=index takes 0 and 1 for these, and 2 for a tie"
-            )
+            said = f"`{columns.label}`: 0 is read as a tie, 1 as `{columns.a}` and 2 as `{columns.b}`"
+            reading.note("labels", f"{said}; label_means=index takes 0 and 1 for these, and 2 for a tie")
     # Beside 0 an index of 2 is neither reply; without, it is more likely that they are counted from 1.
     index = {0.0: 1.0, 1.0: 0.0} | ({2.0: 0.5} if 0.0 in numbers else {})
     scale = {"number": {0.0: 0.5, 1.0: 1.0, 2.0: 0.0}, "index": index}.get(means)

@@ -49,9 +49,7 @@ def prompts_of(reading: Reading, column: str = "") -> list[Row]:
         turns, used = reading.prompt(record, name, "column", transcripts)
         return turns, {}, used
 
-    rows = reading.rows(make)
-    reading.note_beside({name})
-    return rows
+    return reading.rows(make)
 
 
 def _prompt_column(reading: Reading) -> str:
@@ -118,9 +116,7 @@ def replies_of(reading: Reading, column: str = "", reply: str = "") -> list[Row]
             raise bad(record, answer or name, "has an empty reply", "remove the row")
         return turns, {"reply": said.strip(), "ended": True}, used | {answer or name}
 
-    rows = reading.rows(make)
-    reading.note_beside({name, answer})
-    return rows
+    return reading.rows(make)
 
 
 def _end_with_replies(reading: Reading, name: str) -> bool:

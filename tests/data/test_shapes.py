@@ -103,6 +103,10 @@ def test_a_reply_that_quotes_a_dialogue_stays_a_reply(tmp_path):
         ({"init_prompt": "Q", "init_response": "A", "critic_prompt": "C"}, [("human", "Q")]),
         ({"system": "Be kind", "prompt": "Q"}, [("system", "Be kind"), ("human", "Q")]),
         ({"system_prompt": "", "question": "Q", "response": "A"}, [("human", "Q")]),
+        ({"systemPrompt": "Be kind", "question": "Q"}, [("system", "Be kind"), ("human", "Q")]),
+        ({"system_message": "Be kind", "system": [], "prompt": "Q"}, [("system", "Be kind"), ("human", "Q")]),
+        ({"Instruction": "Translate", "Input": "the cat", "Output": "r"}, [("human", "Translate\n\nthe cat")]),
+        ({"instruction": "Translate", "input": [], "output": "r"}, [("human", "Translate")]),
         (
             {"system": "Ignored", "messages": [{"role": "system", "content": "S"}, user("Q")]},
             [("system", "S"), ("human", "Q")],
@@ -120,6 +124,20 @@ def test_columns_that_belong_to_a_prompt_and_are_not_in_it_are_named(tmp_path):
     rows = [{"Behavior": "Explain", "ContextString": text} for text in ("", "A page", None)]
     assert said(read_prompts(write(tmp_path, rows), note=lambda *note: noted.append(note))) == human(*["Explain"] * 3)
     assert noted == [("ignored", "column `ContextString` says something in 1 of 3 rows, and is no part of any prompt")]
+
+
+@pytest.mark.parametrize("name", ["input", "Inputs", "passage", "article", "documents"])
+def test_what_stands_beside_a_prompt_is_no_silent_loss(name, tmp_path):
+    row = {"prompt": "Summarise", name: "the text"}
+    for read, more in (
+        (read_prompts, {}),
+        (read_replies, {"output": "r"}),
+        (read_prefs, {"chosen": "x", "rejected": "y"}),
+    ):
+        noted = []
+        (found,) = read(write(tmp_path, [{**row, **more}]), note=lambda *note, said=noted: said.append(note))
+        assert (said([found]), found[name]) == (human("Summarise"), "the text")
+        assert noted == [("ignored", f"column `{name}` says something in 1 of 1 rows, and is no part of any prompt")]
 
 
 def test_later_turns_of_a_user_are_left_off_and_counted(tmp_path):
@@ -228,6 +246,12 @@ BAD = [
     ("{not json", "not JSON"),
     ({"other": 1}, "field `messages`: is not among `other`"),
     ({"messages": [user("Q")], "split": 3}, "field `split`: is of type int"),
+    ({"messages": [user("Q")], "system": 3}, "field `system`: is of type int where text is expected"),
+    (
+        {"messages": [user("Q")], "system": {"role": "system", "content": "S"}},
+        "field `system`: is of type dict where text is expected",
+    ),
+    ({"messages": [user("Q")], "system": ["S"]}, "field `system`: is of type list where text is expected"),
 ]
 
 
@@ -241,6 +265,14 @@ def test_a_bad_row_is_named_with_its_value_or_left_out_and_counted(row, message,
     assert said(rows) == human("fine", "too")
     assert [code for code, _ in noted] == ["malformed"]
     assert noted[0][1].startswith("1 of 3 rows cannot be read and are left out; the first: ")
+
+
+@pytest.mark.parametrize("extra", [7, 0, ["a", "b"]])
+def test_an_input_that_is_no_text_is_a_bad_row(extra, tmp_path):
+    path = write(tmp_path, [{"instruction": "Add", "input": "1 2"}, {"instruction": "Add", "input": extra}])
+    with pytest.raises(DataError, match="x.jsonl:2: field `input`: is of type .* where text is expected"):
+        read_prompts(path)
+    assert said(read_prompts(path, malformed="skip")) == human("Add\n\n1 2")
 
 
 def test_values_are_shown_short_and_cannot_steer_a_terminal(tmp_path):
@@ -292,6 +324,20 @@ def test_pairs_in_the_forms_of_trl(row, turns, tmp_path):
     assert len(found["turns"]) == turns and found["turns"][-1] == {"role": "human", "text": "Q"}
 
 
+def test_a_systems_column_is_part_of_every_form_of_pairs(tmp_path):
+    good, bad, led = [assistant("good")], [assistant("bad")], {"system": "Be kind"}
+    rows = [
+        led | {"prompt": "Q", "chosen": "good", "rejected": "bad"},
+        led | {"prompt": "Q", "chosen": good, "rejected": bad},
+        led | {"chosen": [user("Q"), *good], "rejected": [user("Q"), *bad]},
+        {"chosen": "\n\nHuman: Q\n\nAssistant: good", "rejected": "\n\nHuman: Q\n\nAssistant: bad"} | led,
+    ]
+    for row in rows:
+        (found,) = read_prefs(write(tmp_path, [row]))
+        assert said([found]) == [[("system", "Be kind"), ("human", "Q")]] and "system" not in found
+        assert (found["a"], found["b"]) == ("good", "bad")
+
+
 def test_a_pair_whose_sides_part_early_is_left_out_alone(tmp_path):
     start = "\n\nHuman: One\n\nAssistant: "
     rows = [{"chosen": f"{start}good {n}", "rejected": f"{start}bad"} for n in range(9)]
@@ -309,7 +355,7 @@ def test_a_pair_whose_sides_part_early_is_left_out_alone(tmp_path):
 def test_labels_of_nought_and_one_ask_what_they_mean(values, tmp_path):
     path = write(tmp_path, [{"prompt": f"Q{n}", "x": "a", "y": "b", "best": v} for n, v in enumerate(values)])
     names = {"a": "x", "b": "y", "label": "best"}
-    with pytest.raises(Unclear, match="every number is 0 or 1") as caught:
+    with pytest.raises(Unclear, match="every number that can be read is 0 or 1") as caught:
         read_prefs(path, **names, malformed="skip")
     assert "label_means=probability" in caught.value.hint and "label_means=index" in caught.value.hint
     said = {"tie": 0.5, "b": 0.0, -1: None, "N/A": None, 3.0: None, None: None}  # whatever the numbers mean
