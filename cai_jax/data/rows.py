@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from cai_jax.data.escaping import BREAK, SEEN
 from cai_jax.errors import UserError
 
 Row = dict[str, Any]
@@ -33,8 +34,9 @@ ROLES = {
     **dict.fromkeys(("human", "user"), "human"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "model"), "assistant"),
 }
-# The beginning of a line that begins a turn.
-_MARKER = re.compile(r"^[^\S\n]*(human|assistant)[^\S\n]*:", re.IGNORECASE | re.MULTILINE)
+_LINE_BREAK = re.compile(rf"\r\n|[{BREAK}]")
+# The beginning of a line that begins a turn, if nothing is seen of what stands before the role.
+_MARKER = re.compile(r"^(?P<blank>[^\w\n]*)(?P<role>human|assistant)[^\S\n]*:", re.IGNORECASE | re.MULTILINE)
 
 
 class DataError(UserError):
@@ -93,18 +95,20 @@ def transcript(text: str) -> list[Turn]:
     stands behind an empty line, behind any line break.
 
     Raises:
-      ValueError: it does not begin with a Human turn, or some markers stand behind an empty line and others do not, so
-        that nobody can tell whether these are quoted.
+      ValueError: it does not begin with a Human turn; or some markers stand behind an empty line and others do not, so
+        that nobody can tell whether these are quoted; or the only ones of the assistant stand within a line.
     """
     text, markers = _marked(text)
-    if not markers or markers[0].start() or markers[0][1].lower() != "human":
+    roles = [ROLES[marker["role"].lower()] for marker in markers]
+    if not markers or _shows(text[: markers[0].start()]) or roles[0] != "human":
         raise ValueError("is not a transcript that begins with 'Human:'")
+    if "assistant" not in roles and "Assistant:" in text:
+        raise ValueError("is a transcript with 'Assistant:' within a line and nowhere at the start of one")
     ends = [marker.start() for marker in markers[1:]] + [len(text)]
     said = [text[marker.end() : end] for marker, end in zip(markers, ends, strict=True)]
     gaps = [turn[len(turn.rstrip()) :].count("\n") for turn in said[:-1]]
     if min(gaps, default=0) < 2 <= max(gaps, default=0):
         raise ValueError("is a transcript with turns behind an empty line and others behind a mere line break")
-    roles = [ROLES[marker[1].lower()] for marker in markers]
     return merged({"role": role, "text": turn.strip()} for role, turn in zip(roles, said, strict=True))
 
 
@@ -112,15 +116,20 @@ def is_transcript(value: Any) -> bool:
     """Whether a value reads as a conversation of both roles, the human first."""
     if not isinstance(value, str):
         return False
-    _, markers = _marked(value)
-    roles = [marker[1].lower() for marker in markers]
-    return bool(markers) and markers[0].start() == 0 and roles[0] == "human" and "assistant" in roles
+    text, markers = _marked(value)
+    roles = [marker["role"].lower() for marker in markers]
+    return "assistant" in roles and roles[0] == "human" and not _shows(text[: markers[0].start()])
 
 
 def _marked(text: str) -> tuple[str, list[re.Match[str]]]:
     """A text with line breaks of one kind and nothing blank around it, and where it says who speaks."""
-    text = re.sub(r"\r\n?", "\n", text).strip()
-    return text, list(_MARKER.finditer(text))
+    text = _LINE_BREAK.sub("\n", text).strip()
+    return text, [marker for marker in _MARKER.finditer(text) if not _shows(marker["blank"])]
+
+
+def _shows(text: str) -> bool:
+    """Whether there is ink in a text."""
+    return bool(text.translate(SEEN).strip())
 
 
 def messages(value: Any) -> list[Turn]:

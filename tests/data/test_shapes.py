@@ -47,6 +47,9 @@ ABC = [{"role": "human", "text": "a"}, {"role": "assistant", "text": "b"}, {"rol
         "Human: a\n\nAssistant: b\n\n Human: c",
         "human: a\n \t\nASSISTANT: b\n\n\nHuman : c",
         "\rHuman: a\rAssistant: b\rHuman: c",
+        *(f"{end * 2}Human: a{end * 2}Assistant: b{end * 2}Human: c" for end in "\u2028\u2029\x85\v\f\x1e"),
+        "\ufeff\n\nHuman: a\n\n\ufeffAssistant: b\n\n \u200b Human: c",
+        "\u200bHuman: a\n\u2060Assistant: b\n\u00adHuman: c",
     ],
 )
 def test_transcripts_with_other_line_breaks(text):
@@ -58,7 +61,17 @@ def test_a_marker_behind_a_mere_line_break_among_others_is_refused():
         transcript("\n\nHuman: Read this:\nHuman: hi\n\nAssistant: b")
 
 
-@pytest.mark.parametrize("text", ["Human: a", "I am Human: a\n\nAssistant: b", "Assistant: a\n\nHuman: b", "", 3])
+def test_an_assistant_within_a_line_only_is_refused():
+    with pytest.raises(ValueError, match="'Assistant:' within a line"):
+        transcript("Human: a Assistant: b Human: c")
+    quoted = "Human: a Assistant: b\n\nAssistant: c"
+    assert [turn["text"] for turn in transcript(quoted)] == ["a Assistant: b", "c"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["- Human: a\n\n- Assistant: b", "Human: a", "I am Human: a\n\nAssistant: b", "Assistant: a\n\nHuman: b", "", 3],
+)
 def test_what_only_looks_like_a_transcript(text):
     assert not is_transcript(text)
 
