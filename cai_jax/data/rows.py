@@ -69,6 +69,18 @@ def content_hash(turns: Sequence[Mapping[str, str]]) -> str:
     return text_hash([{"role": turn["role"], "text": normal(turn["text"])} for turn in turns])
 
 
+def legible(text: str) -> str:
+    """A text as whoever reads it sees it: letters composed, without those that Unicode calls formats and outer space."""
+    text = unicodedata.normalize("NFC", text)
+    unseen = {ord(letter): None for letter in set(text) if unicodedata.category(letter) == "Cf"}
+    return text.translate(unseen).strip() if unseen else text.strip()
+
+
+def asked_hash(turns: Sequence[Mapping[str, str]]) -> str:
+    """As `content_hash`, but one for conversations that differ in what the system or nobody sees says as well."""
+    return content_hash([{**turn, "text": legible(turn["text"])} for turn in turns if turn["role"] != "system"])
+
+
 def hash_split(turns: Sequence[Mapping[str, str]], test: float) -> str:
     """ "test" for a fraction `test` of all conversations, else "train"; those of one `content_hash` never part."""
     draw = int(hashlib.blake2b(b"split" + content_hash(turns).encode(), digest_size=8).hexdigest(), 16)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from cai_jax.data.preferences import Unclear, read_prefs
-from cai_jax.data.rows import DataError, content_hash, hash_split, is_transcript, transcript
+from cai_jax.data.rows import DataError, asked_hash, content_hash, hash_split, is_transcript, transcript
 from cai_jax.data.sources import read_prompts, read_replies
 
 
@@ -474,6 +474,15 @@ def test_conversations_that_differ_in_case_space_or_form_are_one():
     assert content_hash(turns("a b")) != content_hash(turns("ab"))
     assert content_hash(turns("a")) != content_hash([{"role": "assistant", "text": "a"}])
     assert all(hash_split(turns(f"Q {n}"), 0.5) == hash_split(turns(f"q  {n}\n"), 0.5) for n in range(50))
+
+
+def test_a_systems_turn_and_letters_that_nobody_sees_make_no_other_question():
+    asked = [{"role": "human", "text": "Question 3?"}]
+    led = [{"role": "system", "text": "Be nice."}, *asked]
+    hidden = [{"role": "human", "text": "\ufeffQuest\u00adion \u200b3?"}]
+    assert asked_hash(asked) == asked_hash(led) == asked_hash(hidden) != asked_hash(ABC)
+    # The splits of a dataset are by the older hash, and stay as they were.
+    assert len({content_hash(turns) for turns in (asked, led, hidden)}) == 3
 
 
 def test_blank_text_without_end_takes_no_time():
