@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from cai_jax.data.readers import Look, Record, records, refuse
-from cai_jax.data.rows import RESERVED, ROLES, DataError, Row, Turn, hash_split, is_transcript, messages, transcript
+from cai_jax.data.rows import (
+    RESERVED,
+    ROLES,
+    DataError,
+    Row,
+    Turn,
+    hash_split,
+    is_transcript,
+    legible,
+    messages,
+    transcript,
+)
 
 Note = Callable[[str, str], None]
 
@@ -184,9 +195,7 @@ class Reading:
         """Whether the text in these columns is to be read as transcripts."""
         if self.options.turns != "auto":
             return self.options.turns == "transcript"
-        texts = [[r.fields[name] for r in self.records if isinstance(r.fields.get(name), str)] for name in names]
-        # Most of them, so that a broken row cannot make text of all others, nor a quoting one turns.
-        if not all(said and 2 * sum(map(is_transcript, said)) > len(said) for said in texts):
+        if not self.hold_transcripts(*names):
             return False
         shown = " and ".join(f"`{name}`" for name in names)
         if {name.lower() for name in names} <= _TRANSCRIPTS:
@@ -195,6 +204,12 @@ class Reading:
         said = f"{shown} looks like transcripts and is read as plain text, one human turn each"
         self.note("transcripts", f"{said}; turns=transcript reads its turns")
         return False
+
+    def hold_transcripts(self, *names: str) -> bool:
+        """Whether most texts in each of these columns are transcripts."""
+        texts = [[r.fields[name] for r in self.records if isinstance(r.fields.get(name), str)] for name in names]
+        # Most of them, so that a broken row cannot make text of all others, nor a quoting one turns.
+        return all(2 * sum(map(is_transcript, said)) > len(said) for said in texts)
 
     def _note_beside(self, used: Iterable[str]) -> None:
         """Names the columns with text that often belongs to the prompt, and is not in it."""
@@ -258,8 +273,8 @@ class Reading:
         turns = self.conversation(record, name, option, transcripts)
         if len(turns) > 1 and turns[-1]["role"] == "assistant":
             self._ended += bool(turns.pop()["text"].strip())
-        if not turns or turns[-1]["role"] != "human" or not turns[-1]["text"].strip():
-            empty = not turns or not turns[-1]["text"].strip() or turns[-1]["role"] == "system"
+        if not turns or turns[-1]["role"] != "human" or not legible(turns[-1]["text"]):
+            empty = not turns or not legible(turns[-1]["text"]) or turns[-1]["role"] == "system"
             wrong = "is empty" if empty else "has no turn of a human at its end"
             raise bad(record, name, wrong, "remove the row, or name another column")
         used = {name, *self.systems}

@@ -97,6 +97,8 @@ def _prompts(reading: Reading, prompt: str) -> Callable[[Record], tuple[list[Tur
 def _chosen(reading: Reading, chosen: str, rejected: str, prompt: str) -> Callable[[Record], Pair]:
     """Reads pairs of a chosen and a rejected reply, or of conversations that end with these."""
     transcripts = reading.are_transcripts(chosen, rejected)
+    if prompt or reading.find(_BESIDE_REPLIES):  # whose turns turns=transcript is about, unless the replies have some
+        transcripts = transcripts and reading.hold_transcripts(chosen, rejected)
     prompt_of = _prompts(reading, prompt)
 
     def make(record: Record) -> Pair:
@@ -104,6 +106,9 @@ def _chosen(reading: Reading, chosen: str, rejected: str, prompt: str) -> Callab
         if all(isinstance(value, str) for value in values.values()) and not transcripts:
             turns, used = prompt_of(record)
             return turns, {"a": values[chosen], "b": values[rejected], "p": 1.0}, used | {chosen, rejected}
+        for name, value in values.items():
+            if not isinstance(value, (str, list, dict)):
+                raise bad(record, name, f"is {what(value)} where a reply or messages are expected", "repair the row")
         whole = {}
         for name, value in values.items():
             try:

@@ -70,7 +70,7 @@ def content_hash(turns: Sequence[Mapping[str, str]]) -> str:
 
 
 def legible(text: str) -> str:
-    """A text as whoever reads it sees it: letters composed, without those that Unicode calls formats and outer space."""
+    """A text as whoever reads it sees it: letters composed, without Unicode's formats and the space around it."""
     text = unicodedata.normalize("NFC", text)
     unseen = {ord(letter): None for letter in set(text) if unicodedata.category(letter) == "Cf"}
     return text.translate(unseen).strip() if unseen else text.strip()
@@ -161,6 +161,8 @@ def messages(value: Any) -> list[Turn]:
         if not isinstance(role, str) or role.lower() not in ROLES:
             raise ValueError(f"holds a message of role {role!r}; only a system, a human and an assistant can be read")
         role = ROLES[role.lower()]
+        if any(message.get(name) for name in ("tool_calls", "function_call")):
+            raise ValueError(f"holds a message of the {role} that calls tools; only text can be read")
         said = next((message[name] for name in ("text", "content", "value") if message.get(name) is not None), None)
         if isinstance(said, Sequence) and not isinstance(said, str):
             if not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in said):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from cai_jax.data.columns import CONVERSATIONS, PROMPTS, REPLIES, Note, Options, Reading, bad, what
 from cai_jax.data.readers import Record, look
-from cai_jax.data.rows import DataError, Row, Turn, first, messages, numbered, text_hash
+from cai_jax.data.rows import DataError, Row, Turn, first, legible, messages, numbered, text_hash
 
 _ASKED = (*CONVERSATIONS, *PROMPTS)
 PROMPT_COLUMNS = (*_ASKED, "chosen")
@@ -112,7 +112,7 @@ def replies_of(reading: Reading, column: str = "", reply: str = "") -> list[Row]
         else:
             turns, used = reading.prompt(record, name, "column", transcripts)
             said = _reply(record, answer, reading.value(record, answer, "reply"))
-        if not said.strip():
+        if not legible(said):
             raise bad(record, answer or name, "has an empty reply", "remove the row")
         return turns, {"reply": said.strip(), "ended": True}, used | {answer or name}
 

@@ -125,6 +125,8 @@ def test_a_reply_that_quotes_a_dialogue_stays_a_reply(tmp_path):
             [("system", "S"), ("human", "Q")],
         ),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "Q"}]}]}, [("human", "Q")]),
+        ({"messages": [{**user("Q"), "tool_calls": None}, {**assistant("A"), "tool_calls": []}]}, [("human", "Q")]),
+        ({"prompt": user("Q"), "response": "A"}, [("human", "Q")]),
         ({"messages": [{"role": "User", "content": "Q"}, {"from": "chatgpt", "value": "A"}]}, [("human", "Q")]),
     ],
 )
@@ -256,6 +258,9 @@ BAD = [
     ({"messages": []}, "is empty"),
     ({"messages": 3}, "is of type int where text or a list of turns is expected, in 3"),
     ({"messages": [user("  ")]}, "is empty"),
+    ({"messages": [user("\u200b")]}, "is empty"),
+    ({"messages": [user("P"), {**assistant(""), "tool_calls": [{"id": "x"}]}, user("Q")]}, "that calls tools"),
+    ({"messages": [user("P"), {**assistant("Wait"), "function_call": {"name": "f"}}, user("Q")]}, "that calls tools"),
     ("{not json", "not JSON"),
     ({"other": 1}, "field `messages`: is not among `other`"),
     ({"messages": [user("Q")], "split": 3}, "field `split`: is of type int"),
@@ -313,6 +318,15 @@ def test_a_dataset_of_bad_rows_alone_is_an_error(tmp_path):
         ({"prompt": [user("Q")], "chosen": [assistant("good")], "rejected": [assistant("bad")]}, 1),
         ({"prompt": "Q", "chosen": [user("Q"), assistant("good")], "rejected": [user("Q"), assistant("bad")]}, 1),
         ({"prompt": "Q", "chosen": [assistant("good")], "rejected": [assistant("bad")]}, 1),
+        ({"prompt": [user("Q")], "chosen": assistant("good"), "rejected": assistant("bad")}, 1),
+        (
+            {  # as LLaMA-Factory has them
+                "conversations": [{"from": "human", "value": "Q"}],
+                "chosen": {"from": "gpt", "value": "good"},
+                "rejected": {"from": "gpt", "value": "bad"},
+            },
+            1,
+        ),
         (
             {
                 "prompt": [user("P"), assistant("O"), user("Q")],
@@ -335,6 +349,34 @@ def test_pairs_in_the_forms_of_trl(row, turns, tmp_path):
     (found,) = read_prefs(write(tmp_path, [row]))
     assert (found["a"], found["b"], found["p"]) == ("good", "bad", 1.0)
     assert len(found["turns"]) == turns and found["turns"][-1] == {"role": "human", "text": "Q"}
+
+
+def test_replies_beside_a_prompt_that_is_a_transcript(tmp_path):
+    """The form of rm-static, whose prompt ends where the reply begins."""
+    prompt = "\n\nHuman: Q\n\nAssistant: O\n\nHuman: R\n\nAssistant:"
+    path, noted = write(tmp_path, [{"prompt": prompt, "chosen": " good", "rejected": " bad"}] * 2), []
+    for row in read_prefs(path, turns="transcript"):
+        assert said([row]) == [[("human", "Q"), ("assistant", "O"), ("human", "R")]]
+        assert (row["a"].strip(), row["b"].strip()) == ("good", "bad")
+    read_prefs(path, note=lambda *note: noted.append(note))
+    assert [code for code, _ in noted] == ["transcripts"] and "turns=transcript" in noted[0][1]
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        ({"chosen": "good", "rejected": False}, "field `rejected`: is of type bool where a reply or messages"),
+        ({"chosen": 7, "rejected": "bad"}, "field `chosen`: is of type int where a reply or messages"),
+        ({"chosen": [assistant("good")], "rejected": 0.5}, "field `rejected`: is of type float"),
+        (
+            {"chosen": [{**assistant(""), "tool_calls": [{"id": "x"}]}], "rejected": [assistant("bad")]},
+            "field `chosen`: holds a message of the assistant that calls tools",
+        ),
+    ],
+)
+def test_the_side_of_a_pair_that_is_wrong_is_named(sides, message, tmp_path):
+    with pytest.raises(DataError, match=f"x.jsonl:1: {message}"):
+        read_prefs(write(tmp_path, [{"prompt": "Q", **sides}]))
 
 
 def test_a_systems_column_is_part_of_every_form_of_pairs(tmp_path):
@@ -405,6 +447,7 @@ def test_an_index_is_nought_or_one(tmp_path):
         {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]},
         {"prompt": "Q", "completion": "A"},
         {"prompt": [user("Q")], "completion": [assistant("A")]},
+        {"prompt": user("Q"), "completion": assistant("A")},
         {"instruction": "Q", "input": "", "output": "A", "text": "Below is …"},
         {"question": "Q", "answer": "A"},
         {"messages": [user("Q")], "response": "A"},
@@ -447,6 +490,7 @@ def test_rows_of_one_prompt_are_its_samples(tmp_path):
         ({"messages": [user("Q")]}, "does not end with a reply of the assistant"),
         ({"messages": [assistant("A")]}, "does not end with a reply of the assistant to a human"),
         ({"prompt": "Q", "response": " "}, "field `response`: has an empty reply"),
+        ({"prompt": "Q", "response": "\u200b"}, "field `response`: has an empty reply"),
         ({"prompt": "Q", "response": None, "output": "x"}, None),
         ({"prompt": "Q", "completion": [user("A")]}, "is not one message of the assistant"),
         ({"prompt": "Q"}, "none of the columns `prompt` is known to hold replies"),
