@@ -94,8 +94,7 @@ class Reading:
         self._ended = 0  # conversations of which a last reply was left off
         self._later = 0  # lists of a user's turns of which the later ones were
         for name in sorted(self._written):
-            said = f"`{name}` holds messages as JSON text, and is read as messages"
-            note("messages", f"{said}; turns=text reads plain text")
+            note("messages", f"`{name}` holds messages as text, of which JSON is read; turns=text reads plain text")
 
     @classmethod
     def of(cls, path: str, options: Options, note: Note) -> Reading:
