@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cai_jax.data.readers import Look, Record, records, refuse
-from cai_jax.data.rows import RESERVED, DataError, Row, Turn, hash_split, is_transcript, messages, transcript
+from cai_jax.data.rows import (
+    RESERVED,
+    ROLES,
+    DataError,
+    Row,
+    Turn,
+    hash_split,
+    is_transcript,
+    legible,
+    messages,
+    transcript,
+)
 
 Note = Callable[[str, str], None]
 
@@ -19,11 +31,17 @@ PROMPTS = (
     "question_text"
 ).split()
 REPLIES = "completion response output answer reply".split()
-SYSTEMS = ("system", "system_prompt")
-# Columns of which a model should often have seen the text, and which nothing here puts into a prompt.
-_BESIDE = "context contextstring history tools functions image images".split()
+SYSTEMS = "system system_prompt systemprompt system_message".split()
+# Columns of which a model should often have seen the text, and which nothing here puts into a prompt, `input` only as
+# Alpaca has it: beside `instruction`.
+_BESIDE = "context contextstring history passage article documents input inputs tools functions image images".split()
 # Columns of Anthropic's HH-RLHF, which hold whole conversations as text.
 _TRANSCRIPTS = {"chosen", "rejected", "transcript"}
+# How a message, or a list of messages, begins as JSON or Python writes it, with somebody's role in it.
+_WRITTEN = re.compile(
+    rf"""\s*+\[?\s*+\{{\s*+(?=["'])(?=.*["'](?:role|from)["']\s*:\s*["'](?:{"|".join(ROLES)})["'])""",
+    re.DOTALL | re.IGNORECASE,
+)
 _SHOWN = 60  # characters of a value that a message shows
 
 
@@ -66,12 +84,17 @@ class Reading:
     def __init__(
         self, found: Sequence[Record], options: Options, note: Note, bad: Sequence[DataError] = (), whole: bool = True
     ) -> None:
-        self.records, self.options, self.note, self.whole = found, options, note, whole
+        self.options, self.note, self.whole = options, note, whole
         self.columns = list(dict.fromkeys(name for record in found for name in record.fields))
-        self._systems = [name for name in self.columns if name.lower() in SYSTEMS]
+        self._written = {name for name in self.columns if options.turns != "text" and _hold_written(found, name)}
+        self.records = [self._decoded(record) for record in found] if self._written else found
+        self.systems = [name for name in self.columns if name.lower() in SYSTEMS]
+        self._inputs = [name for name in self.columns if name.lower() == "input"]
         self._bad = list(bad)
         self._ended = 0  # conversations of which a last reply was left off
         self._later = 0  # lists of a user's turns of which the later ones were
+        for name in sorted(self._written):
+            note("messages", f"`{name}` holds messages as text, of which JSON is read; turns=text reads plain text")
 
     @classmethod
     def of(cls, path: str, options: Options, note: Note) -> Reading:
@@ -110,10 +133,12 @@ class Reading:
         Raises:
           DataError: one cannot be read and `malformed` is "error", or none can.
         """
-        out = []
+        out, ever = [], set()
         for record in self.records:
             try:
-                out.append(self._row(record, *make(record)))
+                turns, fields, used = make(record)
+                out.append(self._row(record, turns, fields, used))
+                ever |= used
             except DataError as error:
                 if self.options.malformed == "error":
                     raise
@@ -131,6 +156,7 @@ class Reading:
         if self._later:
             said = f"{self._later} of {len(out)} rows hold several turns of a user"
             self.note("turns", f"{said}, of which the first is the prompt and the others are left off")
+        self._note_beside(ever)
         return out
 
     def _row(self, record: Record, turns: list[Turn], fields: Row, used: set[str]) -> Row:
@@ -168,9 +194,7 @@ class Reading:
         """Whether the text in these columns is to be read as transcripts."""
         if self.options.turns != "auto":
             return self.options.turns == "transcript"
-        texts = [[r.fields[name] for r in self.records if isinstance(r.fields.get(name), str)] for name in names]
-        # Most of them, so that a broken row cannot make text of all others, nor a quoting one turns.
-        if not all(said and 2 * sum(map(is_transcript, said)) > len(said) for said in texts):
+        if not self.hold_transcripts(*names):
             return False
         shown = " and ".join(f"`{name}`" for name in names)
         if {name.lower() for name in names} <= _TRANSCRIPTS:
@@ -180,7 +204,13 @@ class Reading:
         self.note("transcripts", f"{said}; turns=transcript reads its turns")
         return False
 
-    def note_beside(self, used: Iterable[str]) -> None:
+    def hold_transcripts(self, *names: str) -> bool:
+        """Whether most texts in each of these columns are transcripts."""
+        texts = [[r.fields[name] for r in self.records if isinstance(r.fields.get(name), str)] for name in names]
+        # Most of them, so that a broken row cannot make text of all others, nor a quoting one turns.
+        return all(2 * sum(map(is_transcript, said)) > len(said) for said in texts)
+
+    def _note_beside(self, used: Iterable[str]) -> None:
         """Names the columns with text that often belongs to the prompt, and is not in it."""
         for name in self.columns:
             if name.lower() in _BESIDE and name not in used:
@@ -191,12 +221,29 @@ class Reading:
 
     # -- values
 
+    def _decoded(self, record: Record) -> Record:
+        """A record with messages in place of the JSON text that they are written as."""
+        fields = {name: _read(value) if name in self._written else value for name, value in record.fields.items()}
+        return record._replace(fields=fields)
+
+    def value(self, record: Record, name: str, option: str) -> Any:
+        """A column's value, where turns or replies are expected.
+
+        Raises:
+          DataError: it has none, or messages written as text that is no JSON.
+        """
+        value = get(record, name, option)
+        if name in self._written and isinstance(value, str) and _WRITTEN.match(value):
+            cure = "write the messages as JSON, as json.dumps does, or as a list; turns=text reads plain text"
+            raise bad(record, name, "holds messages as text that is no JSON of them", cure)
+        return value
+
     def conversation(self, record: Record, name: str, option: str, transcripts: bool) -> list[Turn]:
         """The turns of a column's value, a system's from the column beside it in front.
 
         Text is one human turn, unless it is a `transcript`; of a list of texts the first is.
         """
-        value = get(record, name, option)
+        value = self.value(record, name, option)
         try:
             if isinstance(value, str) and transcripts:
                 turns = transcript(value)
@@ -205,33 +252,50 @@ class Reading:
             elif isinstance(value, Sequence) and value and all(isinstance(item, str) for item in value):
                 turns = [{"role": "human", "text": value[0].strip()}]
                 self._later += len(value) > 1
-            elif isinstance(value, Sequence):
+            elif isinstance(value, (Sequence, Mapping)):
                 turns = messages(value)
             else:
                 raise ValueError(f"is {what(value)} where text or a list of turns is expected")
         except ValueError as error:
             raise bad(record, name, str(error), "repair the row, or name another column") from error
-        system = next((record.fields[each] for each in self._systems if record.fields.get(each)), None)
-        if isinstance(system, str) and system.strip() and (not turns or turns[0]["role"] != "system"):
-            turns = [{"role": "system", "text": system.strip()}, *turns]
-        return turns
+        return self.led(record, turns)
+
+    def led(self, record: Record, turns: list[Turn]) -> list[Turn]:
+        """Turns with a system's in front, that of the column beside them where they have none."""
+        if turns and turns[0]["role"] == "system":
+            return turns
+        system = next((said for each in self.systems if (said := _text(record, each))), "")
+        return [{"role": "system", "text": system}, *turns] if system else turns
 
     def prompt(self, record: Record, name: str, option: str, transcripts: bool) -> tuple[list[Turn], set[str]]:
         """The turns of a prompt, ending with the human, and the columns used; Alpaca's "input" is appended."""
         turns = self.conversation(record, name, option, transcripts)
         if len(turns) > 1 and turns[-1]["role"] == "assistant":
             self._ended += bool(turns.pop()["text"].strip())
-        if not turns or turns[-1]["role"] != "human" or not turns[-1]["text"].strip():
-            empty = not turns or not turns[-1]["text"].strip() or turns[-1]["role"] == "system"
+        if not turns or turns[-1]["role"] != "human" or not legible(turns[-1]["text"]):
+            empty = not turns or not legible(turns[-1]["text"]) or turns[-1]["role"] == "system"
             wrong = "is empty" if empty else "has no turn of a human at its end"
             raise bad(record, name, wrong, "remove the row, or name another column")
-        used = {name, *self._systems}
-        extra = record.fields.get("input")
-        if name.lower() == "instruction" and (extra is None or isinstance(extra, str)):
-            used.add("input")
-            if extra and extra.strip():
-                turns = [*turns[:-1], {"role": "human", "text": f"{turns[-1]['text']}\n\n{extra.strip()}"}]
+        used = {name, *self.systems}
+        for extra in self._inputs if name.lower() == "instruction" else ():
+            used.add(extra)
+            if said := _text(record, extra):
+                turns = [*turns[:-1], {"role": "human", "text": f"{turns[-1]['text']}\n\n{said}"}]
         return turns, used
+
+
+def _text(record: Record, name: str) -> str:
+    """What a column says that may be empty.
+
+    Raises:
+      DataError: something, and no text.
+    """
+    value = record.fields.get(name)
+    if value in (None, [], {}):
+        return ""
+    if not isinstance(value, str):
+        raise bad(record, name, f"is {what(value)} where text is expected", "make it text, or leave the column out")
+    return value.strip()
 
 
 def _some(path: str, found: list[Record], bad: Sequence[DataError]) -> list[Record]:
@@ -239,6 +303,23 @@ def _some(path: str, found: list[Record], bad: Sequence[DataError]) -> list[Reco
     if not found:
         raise bad[0] if bad else DataError(f"{path}: holds no rows", "give a dataset with at least one row")
     return found
+
+
+def _hold_written(found: Sequence[Record], name: str) -> bool:
+    """Whether a column holds messages as text, as tables of plain text do: most of its texts, or one if so named."""
+    texts = [value for record in found if isinstance(value := record.fields.get(name), str)]
+    written = sum(_WRITTEN.match(text) is not None for text in texts)
+    return 2 * written > len(texts) or (written > 0 and name.lower() in CONVERSATIONS)
+
+
+def _read(value: Any) -> Any:
+    """The messages that a text is the JSON of; any other value as it is."""
+    try:
+        found = json.loads(value) if isinstance(value, str) and _WRITTEN.match(value) else None
+    except (ValueError, RecursionError):
+        return value
+    listed = found if isinstance(found, list) else [found]
+    return found if all(isinstance(each, Mapping) and {"role", "from"} & set(each) for each in listed) else value
 
 
 def _split(record: Record, options: Options, turns: Sequence[Turn]) -> str:

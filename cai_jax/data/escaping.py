@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-_BREAK = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
+# What ends a line, whoever reads it: of a regular expression's class.
+BREAK = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
 # From the start of the text, or with a line break in it: a whole run of space, so that it is looked at once.
-_LINE = rf"(?:\A|(?<!\s)(?=[^\S{_BREAK}]*+[{_BREAK}]))\s*+"
+_LINE = rf"(?:\A|(?<!\s)(?=[^\S{BREAK}]*+[{BREAK}]))\s*+"
 _ROLES = r"(?:Human|Assistant|System|(?:Critique|Revision)(?:\s*Request)?)\s*:"
 _OPTIONS = r"(?:Options|(?:So\s+)?the\s+answer\s+is)\s*:|\(\s*[A-Z]\s*\)|Consider\s+the\s+following\s+conversation"
 # A pattern's groups: what a marker stands behind, the backslashes that are there already, and where another goes.
@@ -82,11 +83,11 @@ class _Place(NamedTuple):
 
 
 def _found(pattern: re.Pattern[str], text: str) -> list[_Place]:
-    seen = text.translate(_SEEN)
+    seen = text.translate(SEEN)
     matches = list(_matches(pattern, seen))
     if not matches:
         return []
-    places = [number for number, letter in enumerate(text) if _SEEN[ord(letter)] is not None]
+    places = [number for number, letter in enumerate(text) if SEEN[ord(letter)] is not None]
     return [
         _Place(
             places[match.start(1) if match[1].strip() else match.start(3)],
@@ -148,4 +149,4 @@ class _Seen(dict[int, str | None]):
         return found
 
 
-_SEEN = _Seen()
+SEEN = _Seen()

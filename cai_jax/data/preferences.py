@@ -38,9 +38,9 @@ def read_prefs(path: str, *, note: Note = silent, **options: Any) -> list[Row]:
     Two shapes are understood. Chosen and rejected: two columns, either replies beside a prompt column, as text or as
     messages, or whole conversations, whose shared turns are the prompt. A pair with a label: columns `a`, `b` and
     `label`, a number in 0..1 that is P(a is better), or 1 and 2 for the better one's number (0 then is a tie), or "a",
-    "b", "tie", or the better column's name. Where every label is 0 or 1, `label_means` says whether it is a
-    "probability", P(a is better), or an "index", 0 for a and 1 for b. Without column names, the columns "a", "b" and
-    "p" are taken where they stand, and else "chosen" and "rejected".
+    "b", "tie", or the better column's name. Where every number is 0 or 1, `label_means` says whether it is a
+    "probability", P(a is better), or an "index", 0 for a and 1 for b, and 2 beside these for a tie. Without column
+    names, the columns "a", "b" and "p" are taken where they stand, and else "chosen" and "rejected".
 
     Args:
       path, note, errors: as for `sources.read_prompts`.
@@ -89,7 +89,6 @@ def _prompts(reading: Reading, prompt: str) -> Callable[[Record], tuple[list[Tur
         if not known:
             name = prompt or reading.prompt_column(_BESIDE_REPLIES, "prompt")
             known.append((name, reading.are_transcripts(name)))
-            reading.note_beside({name})
         return reading.prompt(record, known[0][0], "prompt", known[0][1])
 
     return read
@@ -98,13 +97,18 @@ def _prompts(reading: Reading, prompt: str) -> Callable[[Record], tuple[list[Tur
 def _chosen(reading: Reading, chosen: str, rejected: str, prompt: str) -> Callable[[Record], Pair]:
     """Reads pairs of a chosen and a rejected reply, or of conversations that end with these."""
     transcripts = reading.are_transcripts(chosen, rejected)
+    if prompt or reading.find(_BESIDE_REPLIES):  # whose turns turns=transcript is about, unless the replies have some
+        transcripts = transcripts and reading.hold_transcripts(chosen, rejected)
     prompt_of = _prompts(reading, prompt)
 
     def make(record: Record) -> Pair:
-        values = {name: get(record, name, "chosen= and rejected") for name in (chosen, rejected)}
+        values = {name: reading.value(record, name, "chosen= and rejected") for name in (chosen, rejected)}
         if all(isinstance(value, str) for value in values.values()) and not transcripts:
             turns, used = prompt_of(record)
             return turns, {"a": values[chosen], "b": values[rejected], "p": 1.0}, used | {chosen, rejected}
+        for name, value in values.items():
+            if not isinstance(value, (str, list, dict)):
+                raise bad(record, name, f"is {what(value)} where a reply or messages are expected", "repair the row")
         whole = {}
         for name, value in values.items():
             try:
@@ -116,13 +120,13 @@ def _chosen(reading: Reading, chosen: str, rejected: str, prompt: str) -> Callab
             before, used_too = prompt_of(record)
             whole, used = {name: [*before, *turns] for name, turns in whole.items()}, used | used_too
         turns, (better, worse) = _shared(record, whole[chosen], whole[rejected], rejected)
-        return turns, {"a": better, "b": worse, "p": 1.0}, used
+        return reading.led(record, turns), {"a": better, "b": worse, "p": 1.0}, used | {*reading.systems}
 
     return make
 
 
 def _listed(value: Any) -> list[Turn]:
-    if not isinstance(value, list):
+    if not isinstance(value, (list, dict)):
         raise ValueError(f"is {what(value)} where a list of messages is expected")
     return messages(value)
 
@@ -168,18 +172,24 @@ def _meaning(reading: Reading, columns: Columns) -> Callable[[Any], float | None
     """P(a is better) that a label says, as a function of it; None for one that says nothing."""
     words = {"a": 1.0, "b": 0.0, "tie": 0.5, columns.a.lower(): 1.0, columns.b.lower(): 0.0}
     values = [record.fields.get(columns.label) for record in reading.records]
-    numbers = {_number(value) for value in values if value is not None}
+    # What no meaning can read tells nothing about the meaning of the others.
+    numbers = {each for each in map(_number, values) if each == 2 or (each is not None and 0 <= each <= 1)}
     means = columns.label_means
     if means == "auto":
         if numbers and numbers <= {0.0, 1.0} and columns.label != "p":
             raise Unclear(
-                f"{reading.records[0].where}: field `{columns.label}`: every label is 0 or 1, which can be the "
-                f"probability that `{columns.a}` is better or the index of the better one, `{columns.a}` or "
-                f"`{columns.b}`",
+                f"{reading.records[0].where}: field `{columns.label}`: every number that can be read is 0 or "
+                f"1, which can be the probability that `{columns.a}` is better or the index of the better one, "
+                f"`{columns.a}` or `{columns.b}`",
                 "say label_means=probability, or label_means=index (0 is the first)",
             )
         means = "number" if 2.0 in numbers else "probability"
-    scale = {"number": {0.0: 0.5, 1.0: 1.0, 2.0: 0.0}, "index": {0.0: 1.0, 1.0: 0.0}}.get(means)
+        if {0.0, 2.0} <= numbers:
+            said = f"`{columns.label}`: 0 is read as a tie, 1 as `{columns.a}` and 2 as `{columns.b}`"
+            reading.note("labels", f"{said}; label_means=index takes 0 and 1 for these, and 2 for a tie")
+    # Beside 0 an index of 2 is neither reply; without, it is more likely that they are counted from 1.
+    index = {0.0: 1.0, 1.0: 0.0} | ({2.0: 0.5} if 0.0 in numbers else {})
+    scale = {"number": {0.0: 0.5, 1.0: 1.0, 2.0: 0.0}, "index": index}.get(means)
 
     def probability(value: Any) -> float | None:
         if isinstance(value, str) and value.strip().lower() in words:

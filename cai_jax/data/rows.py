@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from cai_jax.data.escaping import BREAK, SEEN
 from cai_jax.errors import UserError
 
 Row = dict[str, Any]
@@ -28,13 +29,14 @@ RESERVED = frozenset(
     "critique unfit cut flag was_flagged unanswered refused score a b p weight source soft compared judgements value "
     "cluster".split()
 )
-_ROLES = {
+ROLES = {
     "system": "system",
     **dict.fromkeys(("human", "user"), "human"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "model"), "assistant"),
 }
-# The beginning of a line that begins a turn.
-_MARKER = re.compile(r"^[^\S\n]*(human|assistant)[^\S\n]*:", re.IGNORECASE | re.MULTILINE)
+_LINE_BREAK = re.compile(rf"\r\n|[{BREAK}]")
+# The beginning of a line that begins a turn, if nothing is seen of what stands before the role.
+_MARKER = re.compile(r"^(?P<blank>[^\w\n]*)(?P<role>human|assistant)[^\S\n]*:", re.IGNORECASE | re.MULTILINE)
 
 
 class DataError(UserError):
@@ -67,6 +69,18 @@ def content_hash(turns: Sequence[Mapping[str, str]]) -> str:
     return text_hash([{"role": turn["role"], "text": normal(turn["text"])} for turn in turns])
 
 
+def legible(text: str) -> str:
+    """A text as whoever reads it sees it: letters composed, without Unicode's formats and the space around it."""
+    text = unicodedata.normalize("NFC", text)
+    unseen = {ord(letter): None for letter in set(text) if unicodedata.category(letter) == "Cf"}
+    return text.translate(unseen).strip() if unseen else text.strip()
+
+
+def asked_hash(turns: Sequence[Mapping[str, str]]) -> str:
+    """As `content_hash`, but one for conversations that differ in what the system or nobody sees says as well."""
+    return content_hash([{**turn, "text": legible(turn["text"])} for turn in turns if turn["role"] != "system"])
+
+
 def hash_split(turns: Sequence[Mapping[str, str]], test: float) -> str:
     """ "test" for a fraction `test` of all conversations, else "train"; those of one `content_hash` never part."""
     draw = int(hashlib.blake2b(b"split" + content_hash(turns).encode(), digest_size=8).hexdigest(), 16)
@@ -93,18 +107,20 @@ def transcript(text: str) -> list[Turn]:
     stands behind an empty line, behind any line break.
 
     Raises:
-      ValueError: it does not begin with a Human turn, or some markers stand behind an empty line and others do not, so
-        that nobody can tell whether these are quoted.
+      ValueError: it does not begin with a Human turn; or some markers stand behind an empty line and others do not, so
+        that nobody can tell whether these are quoted; or the only ones of the assistant stand within a line.
     """
     text, markers = _marked(text)
-    if not markers or markers[0].start() or markers[0][1].lower() != "human":
+    roles = [ROLES[marker["role"].lower()] for marker in markers]
+    if not markers or _shows(text[: markers[0].start()]) or roles[0] != "human":
         raise ValueError("is not a transcript that begins with 'Human:'")
+    if "assistant" not in roles and "Assistant:" in text:
+        raise ValueError("is a transcript with 'Assistant:' within a line and nowhere at the start of one")
     ends = [marker.start() for marker in markers[1:]] + [len(text)]
     said = [text[marker.end() : end] for marker, end in zip(markers, ends, strict=True)]
     gaps = [turn[len(turn.rstrip()) :].count("\n") for turn in said[:-1]]
     if min(gaps, default=0) < 2 <= max(gaps, default=0):
         raise ValueError("is a transcript with turns behind an empty line and others behind a mere line break")
-    roles = [_ROLES[marker[1].lower()] for marker in markers]
     return merged({"role": role, "text": turn.strip()} for role, turn in zip(roles, said, strict=True))
 
 
@@ -112,19 +128,25 @@ def is_transcript(value: Any) -> bool:
     """Whether a value reads as a conversation of both roles, the human first."""
     if not isinstance(value, str):
         return False
-    _, markers = _marked(value)
-    roles = [marker[1].lower() for marker in markers]
-    return bool(markers) and markers[0].start() == 0 and roles[0] == "human" and "assistant" in roles
+    text, markers = _marked(value)
+    roles = [marker["role"].lower() for marker in markers]
+    return "assistant" in roles and roles[0] == "human" and not _shows(text[: markers[0].start()])
 
 
 def _marked(text: str) -> tuple[str, list[re.Match[str]]]:
     """A text with line breaks of one kind and nothing blank around it, and where it says who speaks."""
-    text = re.sub(r"\r\n?", "\n", text).strip()
-    return text, list(_MARKER.finditer(text))
+    text = _LINE_BREAK.sub("\n", text).strip()
+    return text, [marker for marker in _MARKER.finditer(text) if not _shows(marker["blank"])]
+
+
+def _shows(text: str) -> bool:
+    """Whether there is ink in a text."""
+    return bool(text.translate(SEEN).strip())
 
 
 def messages(value: Any) -> list[Turn]:
-    """Turns from messages `{"role" | "from", "content" | "text" | "value"}`; a system's stands before all others.
+    """Turns from messages `{"role" | "from", "content" | "text" | "value"}`, or one; a system's stands before
+    all others.
 
     What a message says is text, or a list of parts `{"type": "text", "text": …}`.
 
@@ -132,13 +154,15 @@ def messages(value: Any) -> list[Turn]:
       ValueError: something in it is not a message.
     """
     turns: list[Turn] = []
-    for message in value:
+    for message in [value] if isinstance(value, Mapping) else value:
         if not isinstance(message, Mapping):
             raise ValueError(f"holds {type(message).__name__} where a message with role and text is expected")
         role = next((message[name] for name in ("role", "from") if message.get(name) is not None), None)
-        if not isinstance(role, str) or role.lower() not in _ROLES:
+        if not isinstance(role, str) or role.lower() not in ROLES:
             raise ValueError(f"holds a message of role {role!r}; only a system, a human and an assistant can be read")
-        role = _ROLES[role.lower()]
+        role = ROLES[role.lower()]
+        if any(message.get(name) for name in ("tool_calls", "function_call")):
+            raise ValueError(f"holds a message of the {role} that calls tools; only text can be read")
         said = next((message[name] for name in ("text", "content", "value") if message.get(name) is not None), None)
         if isinstance(said, Sequence) and not isinstance(said, str):
             if not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in said):

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, NamedTuple
 
-from cai_jax.data.columns import CONVERSATIONS, PROMPTS, REPLIES, Note, Options, Reading, bad, get, what
+from cai_jax.data.columns import CONVERSATIONS, PROMPTS, REPLIES, Note, Options, Reading, bad, what
 from cai_jax.data.readers import Record, look
-from cai_jax.data.rows import DataError, Row, Turn, first, messages, numbered, text_hash
+from cai_jax.data.rows import DataError, Row, Turn, first, legible, messages, numbered, text_hash
 
-PROMPT_COLUMNS = (*CONVERSATIONS, *PROMPTS, "chosen")
+_ASKED = (*CONVERSATIONS, *PROMPTS)
+PROMPT_COLUMNS = (*_ASKED, "chosen")
 
 
 def silent(code: str, message: str) -> None:
@@ -25,9 +26,10 @@ def read_prompts(path: str, *, column: str = "", note: Note = silent, **options:
 
     Args:
       path: as for `readers.records`.
-      column: the column that holds the prompt; "" finds one of `PROMPT_COLUMNS`, the same for all rows. It may hold
-        text, a list of messages with roles, of which a last reply is left off, or a list of texts (a user's
-        successive turns, of which the first is the prompt). An Alpaca-style "input" beside "instruction" is appended.
+      column: the column that holds the prompt; "" finds one of `PROMPT_COLUMNS`, the same for all rows, `chosen` if it
+        holds conversations. It may hold text, a list of messages with roles, of which a last reply is left off, or a
+        list of texts (a user's successive turns, of which the first is the prompt). An Alpaca-style "input" beside
+        "instruction" is appended.
       note: gets (code, message) about what was left out or read in an unusual way.
       options: of `columns.Options`.
 
@@ -40,16 +42,22 @@ def read_prompts(path: str, *, column: str = "", note: Note = silent, **options:
 
 def prompts_of(reading: Reading, column: str = "") -> list[Row]:
     """Prompt rows without their ids; as `read_prompts`."""
-    name = column or reading.prompt_column(PROMPT_COLUMNS, "column")
+    name = column or _prompt_column(reading)
     transcripts = reading.are_transcripts(name)
 
     def make(record: Record) -> tuple[list[Turn], Row, set[str]]:
         turns, used = reading.prompt(record, name, "column", transcripts)
         return turns, {}, used
 
-    rows = reading.rows(make)
-    reading.note_beside({name})
-    return rows
+    return reading.rows(make)
+
+
+def _prompt_column(reading: Reading) -> str:
+    """As `Reading.prompt_column`, also where nothing but pairs of whole conversations holds the prompts."""
+    chosen = reading.find(["chosen"])
+    if chosen and not reading.find(_ASKED) and _end_with_replies(reading, chosen):
+        return chosen
+    return reading.prompt_column(_ASKED, "column")
 
 
 def read_replies(path: str, *, column: str = "", reply: str = "", note: Note = silent, **options: Any) -> list[Row]:
@@ -89,7 +97,7 @@ def replies_of(reading: Reading, column: str = "", reply: str = "") -> list[Row]
             cure = 'name a column of conversations, column="…", or of replies, reply="…"'
             raise DataError(f"{where}: none of the columns {listed} is known to hold replies", cure)
         conversations = candidates[0]  # of which every row says that it ends with no reply
-    prompts = [name for name in PROMPT_COLUMNS if name not in ("chosen", (answer or "").lower())]
+    prompts = [name for name in _ASKED if name != (answer or "").lower()]
     name = conversations or column or reading.prompt_column(prompts, "column")
     transcripts = reading.are_transcripts(name)
 
@@ -103,14 +111,12 @@ def replies_of(reading: Reading, column: str = "", reply: str = "") -> list[Row]
             used, said = {name}, last["text"]
         else:
             turns, used = reading.prompt(record, name, "column", transcripts)
-            said = _reply(record, answer)
-        if not said.strip():
+            said = _reply(record, answer, reading.value(record, answer, "reply"))
+        if not legible(said):
             raise bad(record, answer or name, "has an empty reply", "remove the row")
         return turns, {"reply": said.strip(), "ended": True}, used | {answer or name}
 
-    rows = reading.rows(make)
-    reading.note_beside({name, answer})
-    return rows
+    return reading.rows(make)
 
 
 def _end_with_replies(reading: Reading, name: str) -> bool:
@@ -129,10 +135,9 @@ def _last_role(value: list) -> str | None:
         return None
 
 
-def _reply(record: Record, name: str) -> str:
+def _reply(record: Record, name: str, value: Any) -> str:
     """The text of a reply: a column's text, or its one message."""
-    value = get(record, name, "reply")
-    if isinstance(value, list):
+    if isinstance(value, (list, dict)):
         try:
             said = messages(value)
         except ValueError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from cai_jax.data.rows import content_hash
+from cai_jax.data.rows import asked_hash
 from cai_jax.lang.types import Kind, Node
 from cai_jax.runs.executor import input_keys
 from cai_jax.stages.protocol import Stage
@@ -33,7 +33,8 @@ def overlaps(
 ) -> list[str]:
     """One sentence for every metric and data measured on of which conversations were trained on.
 
-    Conversations are compared by `content_hash`, so that copies under another name, or in other files, are found.
+    Conversations are compared by `asked_hash`, so that copies under another name, in other files, or under another
+    system's prompt are found. Documents are not looked into.
 
     Args:
       nodes: of the plan, inputs first.
@@ -47,7 +48,7 @@ def overlaps(
 
     def said(key: str) -> set[str]:
         if key not in texts:
-            texts[key] = {content_hash(row["turns"]) for row in rows(key)}
+            texts[key] = {asked_hash(row["turns"]) for row in rows(key)}
         return texts[key]
 
     found = []

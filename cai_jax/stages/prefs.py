@@ -98,7 +98,8 @@ SIGNATURE = Signature(
         _column("prompt", "The column of the prompt."),
         Param(
             "label_means",
-            "What labels of 0 and 1 say: the probability that `a` is better, or the index of the better reply.",
+            "What labels of 0 and 1 say: the probability that `a` is better, or the index of the better reply, "
+            "with 2 for a tie.",
             value="enum",
             default="auto",
             choices=("auto", "index", "probability"),

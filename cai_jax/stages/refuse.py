@@ -11,9 +11,11 @@ from cai_jax.stages.parts.params import WHERE, flagged
 
 
 def _check(call: Call) -> Iterable[Problem]:
+    from cai_jax.data.rows import legible
+
     yield from flagged(call)
     text, replies = call.values["text"], call.types["replies"]
-    if not text.strip():
+    if not legible(text):
         hint = "say what stands in a reply's place"
         yield Problem("E237", "text", "an empty reply is no refusal: nothing trains on it", "says nothing", hint)
     elif replies.context is not None and (size := tokens_of([text], replies)[0]) >= replies.context:

@@ -84,6 +84,7 @@ def rendered(ctx, n: int) -> list:
 def run(ctx) -> Mapping[str, Any]:
     """Writes the replies; result: rows, ended (share of replies that end by themselves), empty (those of no words)."""
     from cai_jax.data.render import text_of
+    from cai_jax.data.rows import legible
     from cai_jax.stages.parts.draws import draw_of
     from cai_jax.stages.parts.fitting import fitting
     from cai_jax.stages.parts.models import format_of, model_of
@@ -120,7 +121,7 @@ def run(ctx) -> Mapping[str, Any]:
     ended, empty = [], 0
     for batch in in_batches(ctx, rows, n, make):
         ended += [row["ended"] for row in batch]
-        empty += sum(not row["reply"] for row in batch)
+        empty += sum(not legible(row["reply"]) for row in batch)
     if empty:
         ctx.note("empty", f"{empty} of {len(ended)} replies are empty")
     return {"rows": len(ended), "ended": note_unended(ctx, "replies", ended), "empty": empty}

@@ -375,7 +375,7 @@ def test_chosen_and_rejected_replies_beside_a_prompt(tmp_path):
         ([1, 0, 0.25], [1.0, 0.0, 0.25]),
         ([1.0, 2.0, "0"], [1.0, 0.0, 0.5]),
         (["a", "B", "tie"], [1.0, 0.0, 0.5]),
-        (["one", "two", "1"], [1.0, 0.0, 1.0]),
+        (["one", "two", "0.5"], [1.0, 0.0, 0.5]),
     ],
 )
 def test_labels(labels, expected, tmp_path):

@@ -27,6 +27,7 @@ def found(statement):
         ("x = replies |> finetune(base, steps=5, warmup=5)", "E241", "5"),
         ("x = replies |> finetune(base, batch=16, warmup=4)", "E241", "4"),
         ("x = replies |> finetune(base, epochs=1e-300)", "E237", "1e-300"),
+        ('x = replies |> refuse(" \u200b")', "E237", '" \u200b"'),
         ("x = human.train |> reward(base, batch=16, epochs=2, warmup=6)", "E241", "6"),
         ("x = human.train |> reward(base, epochs=0.5%)", "E238", "0.5%"),
         ("x = human.train |> reward(base, epochs=0.005)", "E237", "0.005"),

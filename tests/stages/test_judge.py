@@ -123,6 +123,22 @@ def test_a_random_judge_is_found_out(bench):
     assert "none has two different replies and a weight" in failed.err and "undecided=keep" in failed.err
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "one"),
+    [
+        ("Yes.", " Yes.\u200b", True),
+        ("\ufeffYes.", "Yes\u00ad.", True),
+        ("caf\u00e9", "cafe\u0301", True),
+        ("cafe", "cafe\u0301", False),
+        ("Yes.", "yes.", False),
+        ("two", "t wo", False),
+    ],
+)
+def test_replies_that_look_the_same_are_one(a, b, one):
+    assert judging.equal(a, b) is one and judging.comparable(a, b) is not one
+    assert not judging.comparable(a, "\u200b") and not judging.comparable(" ", b)
+
+
 def test_one_reply_twice_is_no_comparison(bench):
     same = "same = red.train |> sample(base, n=2, max_new=8, temperature=0.001)\n"
     none = bench.run(same + "labels = same |> judge(rules, fewshots=0)\n", code=4)

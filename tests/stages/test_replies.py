@@ -100,6 +100,8 @@ rate = harm_rate(sl, prompts("mine.jsonl", test={}).test, by=base, under=rules)
     [
         ([{"prompt": f" question {n}?"} for n in range(6, 16)], "2 of 10 measured conversations"),
         ([{"messages": [{"role": "user", "content": "QUESTION  3?"}]}], "1 of 1 measured conversations"),
+        ([{"system": "Be nice.", "prompt": "Question 3?"}], "1 of 1 measured conversations"),
+        ([{"prompt": "\ufeffQuestion \u200b3?"}], "1 of 1 measured conversations"),
     ],
 )
 def test_copies_of_what_was_trained_on_stop_a_run_before_it_trains(bench, measured, counted):

@@ -30,7 +30,7 @@ def scripted(monkeypatch):
 
 
 def test_empty_and_unended_replies_are_counted(bench, scripted, tmp_path):
-    scripted(reply=["Yes.", "", "No.", "Well…"])
+    scripted(reply=["Yes.", "\u200b", "No.", "Well…"])
     ran = bench.run(PAIRS, out=tmp_path)
     assert ran.result("pairs") == {"rows": 16, "ended": 0.75, "empty": 4}
     assert ran.notes("pairs")["empty"] == "4 of 16 replies are empty"
@@ -54,7 +54,7 @@ def test_an_empty_revision_never_replaces_the_reply(bench, scripted, tmp_path):
 
 
 def test_rounds_of_another_node_are_not_counted_again(bench, scripted, tmp_path):
-    scripted(reply=["Yes."], revision=[""])
+    scripted(reply=["Yes."], revision=["\u200b"])
     once = "revise(rules, rounds=1, fewshots=0, max_new=7, critique=false)"
     twice = once.replace("rounds=1", "rounds=2")
     ran = bench.run(PAIRS + f"x = pairs |> {twice} |> {once}\n", out=tmp_path)
@@ -74,14 +74,14 @@ def test_reasoning_that_is_cut_off_is_counted(bench, scripted, tmp_path):
 
 
 def test_empty_replies_are_not_compared(bench, scripted, tmp_path):
-    scripted(reply=["Yes.", "", "No.", "Yes."])
+    scripted(reply=["Yes.", "\u200b", "No.", "Yes."])
     ran = bench.run(PAIRS + "x = pairs |> judge(rules, fewshots=0)\n", out=tmp_path)
     assert [(row["a"], row["b"]) for row in ran.rows("x")] == [("No.", "Yes.")] * 4
     assert ran.result("x")["equal"] == 4 and ran.notes("x")["equal"].startswith("4 pairs hold one reply twice or an")
 
 
 def test_empty_replies_are_not_trained_on(bench, scripted, tmp_path):
-    scripted(reply=["", "Yes.", "No.", " "])
+    scripted(reply=["", "Yes.", "No.", "\u200b"])
     tune = "x = pairs |> finetune(base, batch=2, steps=1)\n"
     ran = bench.run(PAIRS + tune, out=tmp_path)
     assert ran.notes("x")["empty"] == "8 of 16 replies are empty and were left out"

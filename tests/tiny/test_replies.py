@@ -153,6 +153,7 @@ def test_no_change_makes_help_harmless(seed, how, others):
         ("...", replies.BROKEN),
         ("", replies.EMPTY),
         (" \n", replies.EMPTY),
+        ("\u200b", replies.EMPTY),
         ("I can help you find a better way.", replies.BROKEN),
         ("because it could harm people", replies.BROKEN),
     ],

@@ -14,6 +14,7 @@ from cai_jax.data import documents
 from cai_jax.data.formats import Format
 from cai_jax.data.packing import Packed, pack
 from cai_jax.data.render import Segment
+from cai_jax.data.rows import legible
 from cai_jax.errors import UserError
 from cai_jax.stages.parts.draws import Draw, draw_of
 from cai_jax.stages.parts.fitting import Fitting
@@ -110,7 +111,7 @@ def _answered(ctx, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     Raises:
       UserError: there is none.
     """
-    kept = [row for row in rows if row["reply"].strip()]
+    kept = [row for row in rows if legible(row["reply"])]
     if not kept:
         raise UserError("every reply is empty, so there is nothing to train on", "look at what was sampled")
     if len(kept) < len(rows):

@@ -11,6 +11,7 @@ import numpy as np
 
 from cai_jax.data.formats import Prompt
 from cai_jax.data.render import encode
+from cai_jax.data.rows import legible
 from cai_jax.errors import UserError
 from cai_jax.lang.types import Principle
 from cai_jax.stages.parts.auditing import Scored, option_tokens, score, undecided
@@ -48,13 +49,13 @@ def pair(first: tuple[dict, Which], second: tuple[dict, Which]) -> dict[str, Any
 
 
 def equal(a: str, b: str) -> bool:
-    """Whether two replies are one to whoever reads them: the space around a reply is never shown."""
-    return a.strip() == b.strip()
+    """Whether two replies are one to whoever reads them."""
+    return legible(a) == legible(b)
 
 
 def comparable(a: str, b: str) -> bool:
     """Whether a judge can choose between two replies: they differ, and neither is empty."""
-    return bool(a.strip() and b.strip()) and not equal(a, b)
+    return bool(legible(a) and legible(b)) and not equal(a, b)
 
 
 class Judge:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cai_jax.data.rows import legible
 from cai_jax.engine import buckets
 from cai_jax.errors import UserError
 from cai_jax.stages.parts.draws import draw_of
@@ -75,7 +76,7 @@ def _told_apart(ctx, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any
         )
     if any(alike):
         ctx.note("equal", f"{sum(alike)} of {len(rows)} pairs are of equal replies and were left out")
-    empty = sum(not (row["a"].strip() and row["b"].strip()) for row in kept)
+    empty = sum(not (legible(row["a"]) and legible(row["b"])) for row in kept)
     if empty:
         ctx.note("empty", f"{empty} of {len(kept)} pairs have an empty reply, and are trained on")
     return kept

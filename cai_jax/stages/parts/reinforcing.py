@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cai_jax.data.rows import legible
 from cai_jax.engine import buckets
 from cai_jax.engine.stopping import before
 from cai_jax.evals.diversity import boilerplate
@@ -160,7 +161,7 @@ class Loop:
         state, laid, metrics = self.prepare(state, batch)
         prepared = {name: gathered(x) for name, x in laid.items()}
         metrics = metrics | self._gap(drawn, prepared) | {"boilerplate": boilerplate(drawn.texts)}
-        metrics["empty"] = float(np.mean([not text for text in drawn.texts]))
+        metrics["empty"] = float(np.mean([not legible(text) for text in drawn.texts]))
         if self.watch is not None:
             metrics["watch"] = float(self.watch.scores(scored).mean())
         return state, prepared, metrics

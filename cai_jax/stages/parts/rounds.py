@@ -8,6 +8,7 @@ from typing import Any
 
 from cai_jax.data.formats import Format, Prompt
 from cai_jax.data.render import Segment, text_of
+from cai_jax.data.rows import legible
 from cai_jax.lang.types import Principle
 from cai_jax.stages.parts.draws import Draw, Which, draw_of
 from cai_jax.stages.parts.fitting import Fitted
@@ -110,7 +111,7 @@ class Rounds:
         revised["rounds"] = [*row["rounds"], entry]
         if text is None:
             return revised | {"unfit": row["unfit"] + 1}
-        if not text.text:
+        if not legible(text.text):
             return revised
         return revised | {
             "reply": text.text,
@@ -156,7 +157,7 @@ def told(ctx, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
       ended and critiques_ended (shares of the texts that end by themselves), empty (revisions that say nothing).
     """
     written = [entry for entry in entries if entry["reply"] is not None]
-    empty = sum(not entry["reply"] for entry in written)
+    empty = sum(not legible(entry["reply"]) for entry in written)
     if empty:
         ctx.note("empty", f"{empty} of {len(written)} revisions are empty; those replies stayed as they were")
     found = {"ended": note_unended(ctx, "revisions", [entry["ended"] for entry in written]), "empty": empty}

@@ -34,7 +34,8 @@ COLUMN_TEST = Param(
 TURNS = Param(
     "turns",
     'Whether text is a transcript, "Human: … Assistant: …", whose turns are read, or the text of one turn; by itself '
-    "it is one in HH-RLHF's columns (chosen and rejected, transcript), and a note says so.",
+    "it is one in HH-RLHF's columns (chosen and rejected, transcript), and a note says so. `text` also keeps messages "
+    "that are written as JSON text.",
     value="enum",
     default="auto",
     choices=("auto", "transcript", "text"),
@@ -236,7 +237,7 @@ def _looking(call: Call) -> Options:
     from cai_jax.data.columns import Options
 
     if "split" not in call.values:
-        return Options(malformed=by_itself(call.values))
+        return Options(malformed=by_itself(call.values), turns="text")
     return options_of(call.values)
 
 
