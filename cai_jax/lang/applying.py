@@ -112,7 +112,9 @@ class Applying(Scope, ABC):
         return (value,) if param.many and not isinstance(value, Failed) else value
 
     def _one(self, site: Site, param: Param, argument: Given) -> Artefact | Flow | Failed:
-        value = argument.value if argument.expr is None else self.evaluate(argument.expr)
+        # A metric is to be measured: a flow written inside of one would make a flow of it, which measures nothing.
+        hole = None if site.signature.group == "metric" else self.hole
+        value = argument.value if argument.expr is None else self._with_hole(argument.expr, hole)
         if isinstance(value, Failed):
             return FAILED
         if isinstance(value, Artefact):
@@ -181,7 +183,7 @@ class Applying(Scope, ABC):
             self.report.report("E209", "this flow does nothing to its prompts", expr.span, hint="write  _ |> …")
         return FAILED
 
-    def _with_hole(self, expr: ast.Expr, prompts: Artefact) -> Value:
+    def _with_hole(self, expr: ast.Expr, prompts: Artefact | None) -> Value:
         before, self.hole = self.hole, prompts
         try:
             return self.evaluate(expr)

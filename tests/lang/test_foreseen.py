@@ -112,6 +112,12 @@ CANNOT_RUN = [
     ("r = win_rate(one, one, by=rm)", "E246", "the same as its `of`"),
     ("r = win_rate(sl, sl, ask.test, by=rm)", "E246", "the same as its `of`"),
     ("r = win_rate(one, red.train |> sample(sl), by=rm)", "E244", "the same prompts"),
+    ("r = harm_rate(_ |> sample(base), by=rm)", "E209", "no place here"),
+    ("r = harm_rate(_ |> sample(base), ask.test)", "E209", "no place here"),
+    ("r = win_rate(sl, _ |> sample(base), ask.test, by=rm)", "E209", "no place here"),
+    ("r = harm_rate(sl, on=_, by=rm)", "E209", "no place here"),
+    ("r = _ |> sample(base) |> harm_rate(by=rm)", "E207", "nothing uses the name `r`"),
+    ("m = finetune(_ |> sample(base), base)", "E207", "nothing uses the name `m`"),
     ("m = sl |> ppo(rm, on=ask.train, watch=rm)", "E246", "the same as its `reward`"),
     ("m = one |> finetune(base) with (mesh=mesh(tensor=3))", "E247", "heads of this model"),
     ("expect rate >= 0", "E243", "always holds"),
@@ -136,6 +142,9 @@ def test_what_cannot_run_or_tells_nothing_is_an_error(text, code, told, folder):
 
 
 MEANT = [
+    "f = _ |> sample(base) |> finetune(base)\nm = red.train |> f()",
+    "f = _ |> sample(base) |> harm_rate(by=rm)\nr = ask.test |> f()",
+    "f = _ |> sample(base)\nr = win_rate(sl, f, ask.test, by=rm)",
     'm = one |> refuse("No.") |> finetune(base)',
     f"{AUDITS}m = one |> screen(audits, fewshots=0) |> finetune(base)",
     "l = two |> judge(harmless.safety, principles=2)\nm = l |> reward(base)",
