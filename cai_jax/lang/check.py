@@ -344,7 +344,7 @@ class _Checker:
 
 
 def _is_product(value: Artefact | Flow | None) -> bool:
-    """Whether a value is worth having though nothing in the program uses it: measured, trained, or a flow to guard with.
+    """Whether a value is worth having though nothing in the program uses it: measured, trained, or a flow of replies.
 
     A flow that measures or trains does so only where it is called.
     """
