@@ -112,7 +112,9 @@ class Applying(Scope, ABC):
         return (value,) if param.many and not isinstance(value, Failed) else value
 
     def _one(self, site: Site, param: Param, argument: Given) -> Artefact | Flow | Failed:
-        value = argument.value if argument.expr is None else self.evaluate(argument.expr)
+        # A metric is to be measured: a flow written inside of one would make a flow of it, which measures nothing.
+        hole = None if site.signature.group == "metric" else self.hole
+        value = argument.value if argument.expr is None else self._with_hole(argument.expr, hole)
         if isinstance(value, Failed):
             return FAILED
         if isinstance(value, Artefact):
@@ -181,7 +183,7 @@ class Applying(Scope, ABC):
             self.report.report("E209", "this flow does nothing to its prompts", expr.span, hint="write  _ |> …")
         return FAILED
 
-    def _with_hole(self, expr: ast.Expr, prompts: Artefact) -> Value:
+    def _with_hole(self, expr: ast.Expr, prompts: Artefact | None) -> Value:
         before, self.hole = self.hole, prompts
         try:
             return self.evaluate(expr)
@@ -213,19 +215,21 @@ class Applying(Scope, ABC):
 
     def _lift(self, site: Site, artefacts: dict[str, Any], spans: Mapping[str, Span]) -> dict[str, Any] | Failed:
         """Turns a model or flow into the replies that a parameter wants, on the prompts given beside it."""
-        lifted = dict(artefacts)
-        for param in site.signature.params:
-            value, prompts = artefacts.get(param.name), artefacts.get(param.lift_on)
-            if not param.lift or value is None or isinstance(value, tuple):
-                continue
-            if isinstance(value, Artefact) and value.type.kind in param.kinds:
-                if prompts is not None and rules.data_of(value) != {id(prompts)}:
-                    label = Label(spans[param.lift_on], "not to these prompts")
-                    message = f"`{site.name}` is given replies, and other prompts than those they reply to"
-                    hint = f"leave `{param.lift_on}` out: replies know their prompts"
-                    self.report.report("E244", message, spans[param.name], "replies", label, hint=hint)
-                    return FAILED
-                continue
+        lifted, sides = dict(artefacts), [p for p in site.signature.params if p.lift and p.name in artefacts]
+        given = [p for p in sides if isinstance(artefacts[p.name], Artefact) and artefacts[p.name].type.kind in p.kinds]
+        for param in sides:
+            value, prompts = artefacts[param.name], artefacts.get(param.lift_on)
+            if param in given:
+                if prompts is None or rules.data_of(value) == {id(prompts)}:
+                    continue
+                # Beside replies of a file the prompts may be there for the other side.
+                if len(given) < len(sides) and rules.same_data((value,), (prompts,)):
+                    continue
+                label = Label(spans[param.lift_on], "not to these prompts")
+                message = f"`{site.name}` is given replies, and other prompts than those they reply to"
+                hint = f"leave `{param.lift_on}` out: replies know their prompts"
+                self.report.report("E244", message, spans[param.name], "replies", label, hint=hint)
+                return FAILED
             if prompts is None:
                 message = f"`{site.name}` of {describe(value)} needs prompts to reply to"
                 hint = f"write  {site.name}({_short(spans[param.name])}, prompts)"

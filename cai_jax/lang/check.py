@@ -334,15 +334,22 @@ class _Checker:
                 continue
             value = arms[0].names.get(name.id)
             wrong = value is None and not (isinstance(statement, ast.Let) and name.id in self.knobs)
-            product = isinstance(statement, ast.Bind) and (statement is last or _is_product(value))
+            made = statement is last and not isinstance(value, Flow)
+            product = isinstance(statement, ast.Bind) and (made or _is_product(value))
             if not wrong and not product:
                 what = "knob" if isinstance(statement, ast.Let) else "name"
-                hint = "use it or remove it"
+                called = f"call it on prompts, as in  prompts |> {name.id}(), or remove it"
+                hint = called if isinstance(value, Flow) else "use it or remove it"
                 self.report.report("E207", f"nothing uses the {what} `{name.id}`", name.span, "unused", hint=hint)
 
 
 def _is_product(value: Artefact | Flow | None) -> bool:
-    """Whether a value is worth having though nothing in the program uses it: measured, trained, or a flow."""
+    """Whether a value is worth having though nothing in the program uses it: measured, trained, or a flow of replies.
+
+    A flow that measures or trains does so only where it is called.
+    """
+    if isinstance(value, Flow):
+        return value.result.type.kind not in (*_PRODUCTS, Kind.METRIC)
     if isinstance(value, Artefact) and value.type.kind in _PRODUCTS:
         return value.signature is not None and value.signature.group == "stage"
-    return isinstance(value, Flow) or (isinstance(value, Artefact) and value.type.kind is Kind.METRIC)
+    return isinstance(value, Artefact) and value.type.kind is Kind.METRIC

@@ -27,8 +27,8 @@ class Side(NamedTuple):
 
 
 def same_data(left: Artefact | None, right: Artefact | None) -> bool:
-    """Whether two metrics are measured on the same data; one alone always is."""
-    return left is None or right is None or rules.data_of(*left.sources()) == rules.data_of(*right.sources())
+    """Whether two metrics are measured on the same data, as far as is known; one alone always is."""
+    return left is None or right is None or rules.same_data(left.sources(), right.sources())
 
 
 def in_vain(left: Side, op: str, right: Side) -> str:

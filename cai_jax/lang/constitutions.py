@@ -72,12 +72,12 @@ class Library:
         return self.report.did_you_mean(wanted, candidates)
 
     def _load(self, path: Path, span: ast.Text) -> dict[str, Artefact | Failed]:
+        known = len(self.report.errors)
         try:
             source = read(path, _shown(path), self.report)
         except OSError as error:
             self.report.report("E221", f"`{span.value}` cannot be read: {error.strerror}", span.span)
             return {"": FAILED}
-        known = len(self.report.errors)
         inner = Diagnostics()
         program = parse(source, inner)
         if inner.errors and not any(s.span.text.startswith("constitution") for s in program.statements):

@@ -63,7 +63,7 @@ def same_prompts(site: Site, given: Mapping[str, Any], spans: Mapping[str, Span]
     """Reports replies to different prompts in one comparison; False if so."""
     sides = [p.name for p in site.signature.params if p.lift and isinstance(given.get(p.name), Artefact)]
     for name in sides[1:]:
-        if data_of(given[name]) != data_of(given[sides[0]]):
+        if not same_data((given[name],), (given[sides[0]],)):
             message = f"`{site.name}` compares replies to the same prompts, and these reply to different ones"
             label = Label(spans[sides[0]], "replies to other prompts")
             report.report("E244", message, spans[name], "", label, hint="measure both on the same split")
@@ -324,9 +324,29 @@ def abilities(chosen: list[dict[str, Any]]) -> dict[str, int]:
     return {able: count for able, count in counts.items() if count}
 
 
+def same_data(left: Iterable[Artefact], right: Iterable[Artefact]) -> bool:
+    """Whether two sides come from the same data, as far as is known: which prompts a file replies to, a run finds."""
+    sides = [_origins(left), _origins(right)]
+    if sides[0].keys() == sides[1].keys():
+        return True
+    wholes = [{id(_unsplit(origin)) for origin in side.values()} for side in sides]
+    return wholes[0] != wholes[1] and any(_from_file(origin) for side in sides for origin in side.values())
+
+
+def _from_file(origin: Artefact) -> bool:
+    """Whether data is replies that are read, and not made from prompts."""
+    above = _unsplit(origin).sources()
+    return origin.type.kind in _TEXT and not any(source.type.kind in _DATA for source in above)
+
+
 def data_of(*sources: Artefact) -> frozenset[int]:
     """Identities of the data that these come from: the prompts, or selected splits, nearest above them."""
-    found, stack, seen = set(), list(sources), set()
+    return frozenset(_origins(sources))
+
+
+def _origins(sources: Iterable[Artefact]) -> dict[int, Artefact]:
+    """The data that these come from, by its identity."""
+    found, stack, seen = {}, list(sources), set()
     while stack:
         current = stack.pop()
         if id(current) in seen or current.type.kind not in _DATA:
@@ -335,7 +355,7 @@ def data_of(*sources: Artefact) -> frozenset[int]:
         above = [source for source in current.sources() if source.type.kind in _DATA]
         selected = current.signature is not None and current.signature.operator == "."
         if current.type.kind is Kind.PROMPTS or selected or not above:
-            found.add(id(current))
+            found[id(current)] = current
         else:
             stack.extend(above)
-    return frozenset(found)
+    return found

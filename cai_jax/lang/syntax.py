@@ -25,6 +25,7 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 _BINDS = re.compile(
     r"^[ \t]*(?:(?:let|use|constitution)[ \t]+([A-Za-z_]\w*)|([A-Za-z_]\w*)[ \t]*(?:[:=]|$))", re.MULTILINE
 )
+_LEFT = re.compile(r"(?:(?:let|use|constitution)[ \t]+)?([^=:{(|<>\n]*?)[ \t]*(?:[=:{]|\bfrom\b)")  # of a binding
 
 
 class Word(NamedTuple):
@@ -49,7 +50,14 @@ def broken(span: Span) -> ast.Broken:
     text = span.text
     first = _WORD.match(text)  # a `=` may be what is missing behind it
     bound = (*(match[1] or match[2] for match in _BINDS.finditer(text)), *([first[0]] if first else []))
-    return ast.Broken(span, bound, tuple(_WORD.findall(text)))
+    return ast.Broken(span, (*bound, *_meant(text)), tuple(_WORD.findall(text)))
+
+
+def _meant(text: str) -> list[str]:
+    """What a name that is none may have meant, as `2sl` or `s-l`: its parts, and these put together."""
+    left = _LEFT.match(text)
+    parts = re.findall(r"\w+", left[1], re.ASCII) if left else []
+    return [name[0] for each in (*parts, "".join(parts), "_".join(parts)) if (name := _WORD.search(each))]
 
 
 class Place(NamedTuple):

@@ -119,36 +119,59 @@ STATUSES = {
 
 def _told(texts: Sequence[str], rows: Sequence[Row], steps: Sequence[Outcome]) -> list[dict[str, Any]]:
     """What became of every prompt, stage by stage; of several replies to a prompt the last counts."""
-    replies = [
-        (step.node.stage, {row["id"]: row for row in step.artefact.rows()})
-        for step in steps
-        if step.node.type.kind is Kind.RESPONSES
-    ]
+    replies = [(s.node.stage, _by_id(s.artefact.rows())) for s in steps if s.node.type.kind is Kind.RESPONSES]
     return [_way(text, prompt["id"], replies) for text, prompt in zip(texts, rows, strict=True)]
 
 
-def _way(text: str, id_: str, replies: Sequence[tuple[str, Mapping[str, Row]]]) -> dict[str, Any]:
+def _by_id(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The replies to every prompt, in order."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["id"], []).append(row)
+    return found
+
+
+def _history(id_: str, replies: Sequence[tuple[str, Mapping[str, Sequence[Row]]]]) -> list[tuple[str, Row]]:
+    """The stages that the last reply to a prompt came through, each with its row; followed from the last one back."""
+    found: list[tuple[str, Row]] = []
+    for stage, by_id in reversed(replies):
+        before = [row for row in by_id.get(id_, ()) if not found or _became(row, found[0][1])]
+        found[:0] = [(stage, row) for row in before[-1:]]
+    return found
+
+
+def _became(row: Row, later: Row) -> bool:
+    """Whether a reply is an earlier state of another: of the same sample, with the first of its rounds of revision."""
+    rounds = _rounds(row)
+    return row.get("sample") == later.get("sample") and rounds == _rounds(later)[: len(rounds)]
+
+
+def _rounds(row: Row) -> list[Any]:
+    return row.get("rounds", [])
+
+
+def _way(text: str, id_: str, replies: Sequence[tuple[str, Mapping[str, Sequence[Row]]]]) -> dict[str, Any]:
     """One prompt's way through the flow."""
-    steps, critique = [], None
-    for stage, by_id in replies:
-        row = by_id.get(id_)
-        if row is None:
-            continue
+    history, steps, critique = _history(id_, replies), [], None
+    for stage, row in history:
         step = {"stage": stage, "reply": row["reply"], "flag": row.get("flag")}
         step |= {"could_not_judge": unjudged(row), "refused": bool(row.get("refused"))}
         if row.get("critique") and row["critique"] != critique:
             critique = row["critique"]
             step |= {"principle": row.get("principle"), "critique": critique}
         steps.append(step)
-    pairs = list(itertools.pairwise(steps))
+    rows = [row for _, row in history]
     way = {
         "prompt": text,
         # A stage that could not read the reply has left it out: nobody has looked at it, so nobody gets it.
-        "reply": steps[-1]["reply"] if steps and len(steps) == len(replies) else None,
-        "screened": any("flag" in by_id.get(id_, {}) for _, by_id in replies),
+        "reply": rows[-1]["reply"] if replies and id_ in replies[-1][1] else None,
+        "screened": any("flag" in row for row in rows),
         "flagged": next((step["flag"] for step in steps if step["flag"]), None),
         "could_not_judge": any(step["could_not_judge"] for step in steps),
-        "revised": any(one["reply"] != other["reply"] and not other["refused"] for one, other in pairs),
+        "revised": any(
+            len(_rounds(other)) > len(_rounds(one)) and one["reply"] != other["reply"]
+            for one, other in itertools.pairwise(rows)
+        ),
         "refused": bool(steps) and steps[-1]["refused"],
         "steps": steps,
     }
@@ -181,10 +204,18 @@ def text(told: Mapping[str, Any]) -> str:
         if step["flag"] and step["flag"] != flag:
             lines.append(f"flagged  {'still ' if flag else ''}{_why(step['flag'])}")
         reply, flag = step["reply"], step["flag"]
-    lines.append(f"{told['status']:8} {STATUSES[told['status']]}")
-    if told["status"] != "not screened" and not told["screened"]:
+    lines.append(f"{told['status']:8} {_meaning(told)}")
+    if told["status"] not in ("left out", "not screened") and not told["screened"]:
         lines.append(f"not screened {STATUSES['not screened']}")
     return "\n".join(lines)
+
+
+def _meaning(told: Mapping[str, Any]) -> str:
+    """What the word for what became of a prompt means here."""
+    status = told["status"]
+    if status == "passed" and told["flagged"]:
+        return "the last screen of this flow did not flag it"
+    return STATUSES["revised" if status == "flagged" and told["revised"] else status]
 
 
 def _why(flag: Mapping[str, Any]) -> str:

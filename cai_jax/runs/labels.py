@@ -53,14 +53,28 @@ def said(label: str, node: Node) -> str:
     return f"{label} ({node.stage})"
 
 
+def bound(name: str, value: str) -> str:
+    """What has a name in notes and tables: "a = evasive_rate(drawn)"; a value that goes by itself stands alone."""
+    return value if name == value else f"{name} = {value}"
+
+
+def abridged(stage: str, given: str) -> str:
+    """A metric beside what it measures: with its other arguments, such as "harm_rate(by=judge)"."""
+    return f"{stage}({given})" if given else stage
+
+
 def called(plan: Plan, registry: Mapping[str, Stage], nodes: Iterable[Node]) -> dict[str, list[str]]:
     """All that any command calls one of these nodes -> the keys that it may mean; the program's names come first."""
     known, expressed = labels(plan, registry), expressions(plan, registry)
     forms = [*plan.names.items()]
     for node in every(plan):
         label = known[node.key]
-        forms += [(form, node.key) for form in (label, said(label, node), expressed[node.key])]
+        itself = expressed[node.key]
+        forms += [(form, node.key) for form in (label, said(label, node), itself, bound(label, itself))]
     for measure in plan.measures:
+        if measure.name != measure.expression:
+            short = bound(measure.name, abridged(plan.node(measure.key).stage, measure.given))
+            forms.append((_in_arm(short, measure.arm), measure.key))
         forms += [(_in_arm(text, measure.arm), key) for text, key in measure.written.items()]
     there = {node.key for node in nodes}
     found: dict[str, list[str]] = {}

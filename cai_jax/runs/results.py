@@ -11,6 +11,7 @@ from cai_jax.lang.plan import Measure
 from cai_jax.lang.types import Kind
 from cai_jax.runs.executor import Outcome
 from cai_jax.runs.expectations import Verdict
+from cai_jax.runs.labels import abridged, bound
 from cai_jax.runs.tables import table
 
 
@@ -49,8 +50,8 @@ class Measured:
     @property
     def label(self) -> str:
         """What the table calls it: the name that the program gives it, and the metric with its arguments."""
-        metric = f"{self.metric}({self.given})" if self.given else self.metric
-        return metric if self.name == self.expression else f"{self.name} = {metric}"
+        metric = abridged(self.metric, self.given)
+        return metric if self.name == self.expression else bound(self.name, metric)
 
     def as_json(self) -> dict[str, Any]:
         """All of it as one flat object; `of` is what was measured, and `rows` is how many rows there were."""

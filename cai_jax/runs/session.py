@@ -20,7 +20,7 @@ from cai_jax.runs.errors import Interrupted, ProgramWrong
 from cai_jax.runs.executor import Executor, Outcome, Reporter, dependants, needed
 from cai_jax.runs.expectations import Statistics, Verdict, judge
 from cai_jax.runs.folder import RunFolder
-from cai_jax.runs.labels import called, expressions, find, labels
+from cai_jax.runs.labels import bound, called, expressions, find, labels
 from cai_jax.runs.preflight import data, overlaps
 from cai_jax.runs.results import Measured
 from cai_jax.runs.signals import Interrupts
@@ -185,16 +185,13 @@ def summary(shown: Shown, width: int | None = None) -> str:
         # The interval covers prompts and draws, and readers should know what it leaves out.
         about = "intervals cover prompts and draws, not training seeds"
         parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n({about})")
-    noted = [[f"{_called(note)}:", f"[{note['code']}]", note["message"]] for note in shown.notes]
+    noted = [
+        [f"{bound(note['node'], note['expression'])}:", f"[{note['code']}]", note["message"]] for note in shown.notes
+    ]
     if noted:
         parts.append("notes\n" + table(noted, width=width))
     parts.append(f"{shown.status}: {shown.run}")
     return "\n\n".join(part for part in parts if part)
-
-
-def _called(note: Mapping[str, str]) -> str:
-    """Whose note it is: the name and what stands behind it, or the expression alone."""
-    return note["node"] if note["node"] == note["expression"] else f"{note['node']} = {note['expression']}"
 
 
 def _measured(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[Measured]:

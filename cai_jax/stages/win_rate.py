@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -155,7 +156,7 @@ def _of_length(known: Sequence[tuple[float, float]], baselines) -> dict[str, flo
 
 
 def _pairs(ctx) -> list[dict]:
-    """Both replies to every prompt.
+    """Both replies to every prompt, in the order of the first side.
 
     Raises:
       UserError: the two sides reply to different prompts.
@@ -164,9 +165,17 @@ def _pairs(ctx) -> list[dict]:
     from cai_jax.stages.parts.judging import pair
 
     ours, theirs = (told_apart(replies_of(ctx, side)) for side in ("of", "against"))
-    if [row["id"] for row, _ in ours] != [row["id"] for row, _ in theirs]:
-        raise UserError("the two sides reply to different prompts", "measure both on the same prompts")
-    return [pair(*both) for both in zip(ours, theirs, strict=True)]
+    counts = [Counter(row["id"] for row, _ in side) for side in (ours, theirs)]
+    if counts[0] != counts[1]:
+        message = (
+            f"the two sides reply to different prompts: {len(ours)} and {len(theirs)} replies, of which "
+            f"{(counts[0] & counts[1]).total()} are to the same"
+        )
+        raise UserError(message, "measure both on the same prompts, with as many replies to each")
+    waiting: dict[str, deque] = defaultdict(deque)
+    for reply in theirs:
+        waiting[reply[0]["id"]].append(reply)
+    return [pair(reply, waiting[reply[0]["id"]].popleft()) for reply in ours]
 
 
 def _compared(ctx, pairs: Sequence[dict], same: Sequence[bool]) -> list[float]:

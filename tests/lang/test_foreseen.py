@@ -41,6 +41,9 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "letters.jsonl").write_text(json.dumps({**long, "turns": SHORT, "reply": "xq" * 999}))
     audit = {"form": "audit", "turns": SHORT, "reply": "xq" * 999, "question": "q", "answer": "no"}
     (tmp_path / "audits.jsonl").write_text(json.dumps(audit))
+    for name in ("said", "told"):
+        rows = [{"prompt": f"q{i}", "response": name} for i in range(40)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -50,6 +53,7 @@ LONG = 'constitution long { fewshots = "long.jsonl" principle p { critique = "c"
 # Of these examples the words are few, and only the tokenizer tells how long they are.
 LETTERS = LONG.replace("long", "letters")
 AUDITS = 'constitution audits { fewshots = "audits.jsonl" principle p { audit = "a" } }\n'
+SAID, TOLD = 'replies("said.jsonl")', 'replies("told.jsonl")'  # what these reply to, a run finds
 SHORT = [{"role": "human", "text": "so"}]
 IN_VAIN = [
     "labels2 = two |> judge(harmless, clamp=0.4..0.6)",
@@ -112,6 +116,14 @@ CANNOT_RUN = [
     ("r = win_rate(one, one, by=rm)", "E246", "the same as its `of`"),
     ("r = win_rate(sl, sl, ask.test, by=rm)", "E246", "the same as its `of`"),
     ("r = win_rate(one, red.train |> sample(sl), by=rm)", "E244", "the same prompts"),
+    ("r = harm_rate(_ |> sample(base), by=rm)", "E209", "no place here"),
+    ("r = harm_rate(_ |> sample(base), ask.test)", "E209", "no place here"),
+    ("r = win_rate(sl, _ |> sample(base), ask.test, by=rm)", "E209", "no place here"),
+    ("r = harm_rate(sl, on=_, by=rm)", "E209", "no place here"),
+    ("r = _ |> sample(base) |> harm_rate(by=rm)", "E207", "nothing uses the name `r`"),
+    ("m = finetune(_ |> sample(base), base)", "E207", "nothing uses the name `m`"),
+    (f"r = win_rate({SAID}.train, {SAID}.test, by=rm)", "E244", "the same prompts"),
+    (f"r = harm_rate({SAID}.test, ask.test, by=rm)", "E244", "other prompts than those"),
     ("m = sl |> ppo(rm, on=ask.train, watch=rm)", "E246", "the same as its `reward`"),
     ("m = one |> finetune(base) with (mesh=mesh(tensor=3))", "E247", "heads of this model"),
     ("expect rate >= 0", "E243", "always holds"),
@@ -136,6 +148,13 @@ def test_what_cannot_run_or_tells_nothing_is_an_error(text, code, told, folder):
 
 
 MEANT = [
+    "f = _ |> sample(base) |> finetune(base)\nm = red.train |> f()",
+    "f = _ |> sample(base) |> harm_rate(by=rm)\nr = ask.test |> f()",
+    "f = _ |> sample(base)\nr = win_rate(sl, f, ask.test, by=rm)",
+    f"r = win_rate({SAID}.test, {TOLD}.test, by=rm)",
+    f"r = win_rate(ask.test |> sample(sl), {TOLD}.test, by=rm)",
+    f"r = win_rate(sl, {TOLD}.test, ask.test, by=rm)",
+    f"expect harm_rate({SAID}.test, by=rm) < harm_rate({TOLD}.test, by=rm)",
     'm = one |> refuse("No.") |> finetune(base)',
     f"{AUDITS}m = one |> screen(audits, fewshots=0) |> finetune(base)",
     "l = two |> judge(harmless.safety, principles=2)\nm = l |> reward(base)",

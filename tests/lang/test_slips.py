@@ -127,6 +127,15 @@ def test_a_file_that_holds_no_constitutions_is_told_once(world):
     assert found.code == "E101" and found.span.source.path.endswith("half.cai")
 
 
+@pytest.mark.parametrize(
+    ("data", "code"), [("größe".encode("latin-1"), "E001"), (bytes(range(256)), "E001"), (b"#" * 600_000, "E006")]
+)
+def test_a_file_of_constitutions_that_cannot_be_read_is_told_once(data, code, world):
+    (world / "odd.cai").write_bytes(b'constitution c { principle p { audit = "a" } }\n# ' + data)
+    (found,) = checked('use c from "odd.cai"\n', world).diagnostics
+    assert found.code == code and found.span.source.path.endswith("odd.cai")
+
+
 def test_a_binding_without_its_sign_makes_no_unknown_names(world):
     text = """base = model("builtin:tiny")
 red prompts("builtin:red_team")
@@ -135,6 +144,21 @@ b = red.test |> sample(base)
 rate = win_rate(a, b)
 """
     assert [diagnostic.code for diagnostic in checked(text, world).diagnostics] == ["E112"]
+
+
+@pytest.mark.parametrize("written", ["2sl", "s-l", "sl!", "s.l", "s l", '"sl"', "let s-l", "let 2sl"])
+def test_a_binding_of_what_is_no_name_makes_no_unknown_names(written, world):
+    text = f"{BASE}{written} = sample(red, base)\nrate = harm_rate(sl)\n"
+    assert len(checked(text, world).diagnostics) == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ['use my-rules from "constitutions/starter.cai"', 'constitution my-rules { principle p { audit = "a" } }'],
+)
+def test_a_constitution_of_what_is_no_name_makes_no_unknown_names(statement, world):
+    text = f"{statement}\n{BASE}a = red |> sample(base) |> revise(my_rules)\n"
+    assert len(checked(text, world).diagnostics) == 1
 
 
 def test_a_used_name_in_an_unclosed_bracket_is_used(world):

@@ -38,6 +38,7 @@ expect evasive_rate((red.test + ask.test) |> sample(base, max_new=2)) < 99%
 SEVERAL = {  # what nodes are called that differ only in the arm, or in what is piped into them
     "dodged": "dodged[heat=1], dodged[heat=2]",
     "drawn": "drawn[heat=1], drawn[heat=2]",
+    "dodged = evasive_rate": "dodged[heat=1], dodged[heat=2]",
     "evasive_rate()": "dodged[heat=1], sure, dodged[heat=2]",
 }
 
@@ -102,6 +103,10 @@ def printed(here, ran):
             yield from (("metrics", metric[name] + arm, key) for name in ("name", "expression"))
             yield from (("metrics", metric[name] + arm, None) for name in ("of", "on") if metric[name])
     yield from (("notes", note[name], note["key"]) for note in shown["notes"] for name in ("node", "expression"))
+    text = here.call("run", here.page, "--limit", 2)[1]
+    yield from (("notes", name, None) for name in re.findall(r"^(\S.*?): +\[[\w-]+\]", text, re.M))
+    measured = re.findall(r"\w+ = \w+(?:\(.*?\))?(?=  )", text.partition("notes")[0])
+    yield from (("metrics", name, None) for name in measured)
     words = ("plan", here.page, "--limit", 2)
     for node in here.json(*words)["nodes"]:
         yield from (("plan", node[name], node["key"]) for name in ("name", "label", "key"))
@@ -124,6 +129,7 @@ def test_every_name_that_is_printed_is_taken_back(here, ran):
     names = {name for _, name, _ in found}
     assert names >= {"red.train", "sample(red.train, base, max_new=2)", "again", "base, again", "guarded"}
     assert names >= SEVERAL.keys()
+    assert names >= {"sure = evasive_rate", "drawn[heat=1] = sample(red.train, base, n=2, max_new=2)"}
     plan = plan_of(here.page, 2)
     for command, name, key in sorted(found, key=str):
         if name in SEVERAL:

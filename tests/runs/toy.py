@@ -108,7 +108,7 @@ def screen(ctx):
 def amend(ctx):
     """Puts flagged replies right."""
     rows = ctx.inputs["replies"].rows()
-    mended = {"reply": "r0.0", "flag": None, "critique": "It is large.", "principle": "small"}
+    mended = {"reply": "r0.0", "flag": None, "critique": "It is large.", "principle": "small", "rounds": [{"round": 1}]}
     ctx.commit([{**row, **mended} if row["flag"] else row for row in rows])
 
 

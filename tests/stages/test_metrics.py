@@ -284,6 +284,20 @@ def test_replies_to_other_prompts_are_no_opponents(bench):
     assert "E244" in ran.err and "different ones" in ran.err
 
 
+def test_replies_of_two_files_are_compared_by_prompt(bench):
+    """Whatever their order."""
+    files = {"one": {"x": "a", "y": "b"}, "two": {"y": "c", "x": "d e f"}, "three": {"y": "c", "z": "d"}}
+    for name, said in files.items():
+        bench.write(f"{name}.jsonl", [{"prompt": prompt, "response": reply} for prompt, reply in said.items()])
+    text = REWARD + 'a = win_rate(replies("one.jsonl", test=0), replies("{}.jsonl", test=0), by=rm)\n'
+    ran = bench.run(text.format("two"))
+    asked = [([{"role": "human", "text": x}], files[name][x]) for name in ("one", "two") for x in "xy"]
+    first, second = raw_scores(ran.model("rm"), PAPER, asked).reshape(2, 2)
+    assert [row["value"] for row in ran.rows("a")] == [*np.where(first > second, 1.0, 0.0)]
+    failed = bench.run(text.format("three"), code=4)
+    assert "different prompts: 2 and 2 replies, of which 1 are to the same" in failed.err
+
+
 def test_reward_accuracy(bench):
     ran = bench.run(REWARD + "a = reward_accuracy(rm, human.test)\n")
     rows = [row for row in ran.rows("human") if row["split"] == "test"]

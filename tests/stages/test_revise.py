@@ -8,6 +8,7 @@ import pytest
 from cai_jax.data.formats import PAPER
 from cai_jax.data.render import text_of
 from cai_jax.stages.parts import auditing, writing
+from cai_jax.stages.parts.rewarding import Scorer
 
 REPLIES = "replies = red.train |> sample(base, max_new=8)\n"
 ASKED = {"honest": "Is the reply a lie?", "kind": "Is the reply rude?"}
@@ -284,6 +285,10 @@ def test_each_kind_of_text_has_its_own_stops(bench, monkeypatch):
         (" |> screen(rules, limit=100%)", "passed", True),
         (" |> screen(rules, limit=0%)", "flagged", True),
         (' |> screen(rules, limit=0%) |> refuse("No, thank you.", where=flagged)', "refused", True),
+        (f' |> refuse("No.") |> {REVISE}, rounds=1) |> screen(rules, limit=100%)', "revised", True),
+        (f' |> refuse("No.") |> {REVISE}, rounds=1) |> refuse("No.")', "refused", False),
+        (f" |> screen(rules, limit=0%) |> {REVISE}, rounds=1, where=flagged)", "flagged", True),
+        (" |> screen(rules, limit=0%) |> screen(rules, limit=100%)", "passed", True),
     ],
 )
 def test_guard_says_only_what_happened(bench, answering, flow, status, screened):
@@ -292,12 +297,38 @@ def test_guard_says_only_what_happened(bench, answering, flow, status, screened)
     code, out, _ = bench.call(*words, "--json")
     (told,) = json.loads(out)
     assert (code, told["status"], told["screened"]) == (0, status, screened)
-    assert told["refused"] == (status == "refused") and told["revised"] == (status == "revised")
+    assert told["refused"] == (status == "refused") and told["revised"] == ("revise" in flow)
     assert bool(told["flagged"]) == ("limit=0%" in flow)
     code, out, _ = bench.call(*words)
     lines = out.splitlines()
-    assert any(line.startswith(status) for line in lines) and ("no principle flagged it" in out) == (status == "passed")
+    assert any(line.startswith(status) for line in lines)
+    assert ("no principle flagged it" in out) == (status == "passed" and not told["flagged"])
+    assert ("not changed by this flow" in out) == (status == "flagged" and not told["revised"])
     assert any(line.startswith("not screened") for line in lines) != screened
+
+
+@pytest.mark.parametrize(
+    ("flow", "status"), [("", "not screened"), (f" |> {REVISE}, rounds=2)", "revised")], ids=["drawn", "revised"]
+)
+def test_guard_follows_the_reply_that_best_chose(bench, monkeypatch, flow, status):
+    """The first of several samples, and of its revisions: the scores are made to fall from reply to reply."""
+    monkeypatch.setattr(Scorer, "scores", lambda self, said: -np.arange(sum(len(one) - 1 for one in said)))
+    program = bench.program(
+        f"rm = human.train |> reward(base, batch=8)\nguarded = _ |> sample(base, n=3, max_new=8){flow} |> best(rm)\n"
+    )
+    code, out, err = bench.call("guard", program, "--json", "--prompt", "Hello?", "--out", bench.out)
+    assert code == 0, err
+    (told,) = json.loads(out)
+    assert told["status"] == status and told["revised"] == bool(flow)
+    first, *_, chosen = steps = [step["reply"] for step in told["steps"]]
+    assert told["reply"] == chosen == steps[-2] and (first == chosen) != bool(flow)
+
+
+def test_guard_says_of_a_prompt_without_a_reply_only_that(bench):
+    program = bench.program("guarded = _ |> sample(base, max_new=8) |> screen(rules)\n")
+    prompts = ("--prompt", "Hello?", "--prompt", "word " * 600)
+    out = bench.call("guard", program, *prompts, "--out", bench.out)[1]
+    assert out.splitlines()[-1] == "left out it does not fit the model's context; nobody gets a reply"
 
 
 def test_a_flow_guards_new_prompts(bench, answering):

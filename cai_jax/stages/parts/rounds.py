@@ -113,6 +113,7 @@ class Rounds:
             return revised | {"unfit": row["unfit"] + 1}
         if not legible(text.text):
             return revised
+        revised.pop("refused", None)  # it was the fixed text's; a model has written this one
         return revised | {
             "reply": text.text,
             "logprob": text.logprob,
