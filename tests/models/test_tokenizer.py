@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 
 from cai_jax.data.chat import format_of
 from cai_jax.data.render import Segment, encode, read
+from cai_jax.data.templates import render
 from cai_jax.errors import UserError
 from cai_jax.models.config import Config, ModelError
 from cai_jax.models.tokenizer import Tokenizer
@@ -222,6 +223,74 @@ def test_a_reply_ends_with_whatever_any_of_the_files_names(tmp_path):
     assert tokenizer.stop_ids == {llama.EOS, 7, 9} <= tokenizer.special_ids
     (folder / "generation_config.json").write_text('{"eos_token_id": 7}')
     assert Tokenizer.load(folder).stop_ids == {llama.EOS, 7}
+
+
+def configured(path, **settings):
+    """Settings added to a folder's tokenizer_config.json; None takes one out."""
+    file = path / "tokenizer_config.json"
+    found = json.loads(file.read_text()) | settings
+    file.write_text(json.dumps({name: value for name, value in found.items() if value is not None}))
+
+
+@pytest.mark.parametrize("role", ["bos_token", "eos_token"])
+def test_a_token_that_also_stands_for_unknown_letters_stays_special(tmp_path, role):
+    folder = _written(tmp_path / "model")
+    values = json.loads((folder / "tokenizer.json").read_text())
+    for token in values["added_tokens"]:
+        token["special"] = False  # a careless file
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    configured(folder, unk_token=json.loads((folder / "tokenizer_config.json").read_text())[role])
+    tokenizer = Tokenizer.load(folder)
+    assert {llama.BOS, llama.EOS}.isdisjoint(tokenizer.encode("x <bos> y <eos>"))
+    assert tokenizer.parts("a<bos>b<eos>") == ["a", "<bos>", "b", "<eos>", ""]
+
+
+def test_one_token_for_beginning_end_and_unknown_letters_in_a_template(tmp_path):
+    from transformers import PreTrainedTokenizerFast
+
+    chat.write(tmp_path, "lines")
+    configured(tmp_path, unk_token="<|end|>")
+    messages = [{"role": "user", "content": "Hi!"}, {"role": "assistant", "content": "So."}]
+    theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    said = format_of(tokenizer := Tokenizer.load(tmp_path)).replied([{"role": "human", "text": "Hi!"}], "So.")
+    assert encode(tokenizer, said)[0] == theirs.apply_chat_template(messages, return_dict=False)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"image_token": "<image>"},
+        {"extra_special_tokens": {"image_token": "<image>"}},
+        {"extra_special_tokens": {"image_token": {"content": "<image>", "__type": "AddedToken"}}},
+        {"model_specific_special_tokens": {"image_token": "<image>"}},
+    ],
+)
+@pytest.mark.parametrize("special", [True, False])
+def test_tokens_with_names_of_their_own_stand_where_a_template_names_them(tmp_path, settings, special):
+    from transformers import PreTrainedTokenizerFast
+
+    source = "{{ bos_token }}{% for m in messages %}{{ image_token + m.content }}{% endfor %}"
+    with_token(tmp_path, "<image>", special=special, chat_template=source, bos_token="<bos>", **settings)
+    theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    expected = theirs.apply_chat_template([{"role": "user", "content": "the"}], return_dict=False)
+    tokenizer = Tokenizer.load(tmp_path)
+    text = render(source, [{"role": "user", "content": "the"}], tokenizer.named)
+    assert encode(tokenizer, [Segment(text, special=True)])[0] == expected == [llama.BOS, 261, 260]
+    assert 261 not in tokenizer.encode("an <image> here")
+
+
+def test_special_tokens_that_the_normalizer_changes_are_known_by_what_templates_write(tmp_path):
+    known = chat.tokenizer("zephyr")
+    chat.write(tmp_path, "zephyr")  # behind a normalizer that puts a space before every text
+    values = json.loads((tmp_path / "tokenizer.json").read_text())
+    for token in values["added_tokens"]:
+        token["normalized"] = True
+    (tmp_path / "tokenizer.json").write_text(json.dumps(values))
+    tokenizer = Tokenizer.load(tmp_path, Config(known.vocab_size, 32, 2, 4, 2, 8, 48))
+    assert tokenizer.begin == "<s>" and tokenizer.parts("<s>a</s>") == ["", "<s>", "a", "</s>", ""]
+    turns = [{"role": "human", "text": "Hi!"}]
+    ids = [encode(tok, format_of(tok).replied(turns, "So."))[0] for tok in (tokenizer, known)]
+    assert ids[0] == ids[1] and ids[0].count(tokenizer.bos_id) == 1
 
 
 def test_special_tokens_that_only_the_older_map_names(tmp_path):
