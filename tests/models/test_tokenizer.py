@@ -412,3 +412,13 @@ def test_a_vocabulary_that_holds_special_tokens_as_words_yields_none(tmp_path):
     # Side by side with other text it is read apart.
     found = read(tokenizer, [Segment("say </"), Segment("s>", trusted=False)])
     assert found.apart and 1 not in found.of[0] + found.of[1]
+
+
+def test_text_that_only_a_special_token_stands_for_is_refused(tmp_path):
+    letters = [(chr(code), -9.0) for code in range(32, 127)]
+    backend = tokenizers.Tokenizer(tokenizers.models.Unigram([("</s>", 0.0), *letters], unk_id=0))
+    backend.add_special_tokens(["</s>"])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>", "unk_token": "</s>"}')
+    with pytest.raises(UserError, match="a special token alone for 'é'"):
+        encode(Tokenizer.load(tmp_path), [Segment("Café")])
