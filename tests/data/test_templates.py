@@ -130,6 +130,12 @@ OPENS = (
     # The block is closed, or the model opens it by itself.
     ("a\n<think>\n\n</think>\n\n", "a\n", "'<think>' '</think>'", "<think>", "</think>", ""),
     ("a\n", "a\n", "x.split('</think>') + '<think>'", "<think>", "</think>", ""),
+    # The template names what closes it alone.
+    ("a\n", "a\n", "x.split('</think>')[-1]", "<think>", "</think>", ""),
+    ("a\n", "a\n", "x.split('[/THINK]')[-1]", "[THINK]", "[/THINK]", ""),
+    ("a\n", "a\n", "x.split('◁/think▷')[-1]", "◁think▷", "◁/think▷", ""),
+    ("a\n", "a\n", "'<|END_THINKING|>' in x", "<|START_THINKING|>", "<|END_THINKING|>", ""),
+    ("a\n", "a\n", "'<|end_of_thought|>' in x", "<|begin_of_thought|>", "<|end_of_thought|>", ""),
 )  # fmt: skip
 
 

@@ -130,6 +130,8 @@ _THINKS = (
 # The prompt opens a block that the model must close; a reply that is there has none.
 OPENED = _THINKS + "{% if add_generation_prompt %}{{ '<|A|><think>\n' }}{% endif %}"
 OPENED_AT_ONCE = _THINKS + "{% if add_generation_prompt %}{{ '<|A|><think>' }}{% endif %}"
+# The model opens a block by itself, of which the template names the end alone.
+CLOSED = _THINKS + "{% if add_generation_prompt %}{{ '<|A|>' }}{% endif %}"
 # The last reply has an empty block, those before it have none.
 EMPTY_LAST = (
     "{%- set ns = namespace(last=-1) %}{%- for message in messages %}{%- if message.role == 'user' %}"
@@ -207,6 +209,7 @@ _IM = ("<|im_start|>user", "<|im_start|>assistant", "<|im_end|>")
 FAMILIES |= {
     "opened": Family(OPENED, _SHORT, "<|U|>", "<|A|>", "<|E|>", bos="<B>", eos="<|E|>"),
     "opened at once": Family(OPENED_AT_ONCE, _SHORT, "<|U|>", "<|A|>", "<|E|>", bos="<B>", eos="<|E|>"),
+    "closed": Family(CLOSED, _SHORT, "<|U|>", "<|A|>", "<|E|>", bos="<B>", eos="<|E|>"),
     "empty last": Family(EMPTY_LAST, _CHATML, *_IM, eos="<|endoftext|>"),
     "marked": Family(MARKED, _CHATML, *_IM, eos="<|endoftext|>"),
     "macro": Family(MACRO, _CHATML, *_IM, eos="<|endoftext|>"),
