@@ -187,6 +187,16 @@ QUESTIONS = (
 )
 NO_PROMPT = "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{%- endfor %}"
 # The assistant's header belongs to the user's turn, and the space at the end of what is said is taken off.
+# The line break behind the header is no part of the generation prompt.
+LINE_LATER = NO_PROMPT + "{%- if add_generation_prompt %}{{- '<|im_start|>assistant' }}{%- endif %}"
+# Nor is a whole part of the header; and the last reply of all ends with a token of its own.
+CHANNELS = (
+    "{%- for m in messages %}{%- if m.role == 'assistant' %}"
+    "{{- '<|start|>assistant<|channel|>final<|message|>' + m.content }}"
+    "{{- '<|return|>' if loop.last and not add_generation_prompt else '<|end|>' }}{%- else %}"
+    "{{- '<|start|>' + m.role + '<|message|>' + m.content + '<|end|>' }}{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|start|>assistant' }}{%- endif %}"
+)
 INSIDE = (
     "{% for m in messages %}{% if m.role == 'user' %}{{ '<|U|>' + m.content.rstrip() + '<|E|><|A|>' }}"
     "{% elif m.role == 'system' %}{{ raise_exception('no place for ' + m.role | tojson) }}{% else %}"
@@ -203,6 +213,7 @@ NUMBERED = (
     "~ (messages | length + 1) ~ '\n' }}{%- endif %}"
 )
 
+_CHANNEL = ("<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>")
 _SHORT = ("<B>", "<|E|>", "<|U|>", "<|A|>")
 _IM = ("<|im_start|>user", "<|im_start|>assistant", "<|im_end|>")
 
@@ -220,6 +231,8 @@ FAMILIES |= {
     ),
     "questions": Family(QUESTIONS, ("</s>",), "Question:", "Answer:", "</s>", joined=True),
     "no prompt": Family(NO_PROMPT, _CHATML, *_IM, eos="<|endoftext|>", joined=True),
+    "line later": Family(LINE_LATER, _CHATML, *_IM, eos="<|endoftext|>"),
+    "channels": Family(CHANNELS, _CHANNEL, "<|start|>user", "<|start|>assistant", "<|return|>", eos="<|return|>"),
     "inside": Family(INSIDE, _SHORT, "<|U|>", "<|A|>", "<|E|>", False, bos="<B>", eos="<|E|>"),
     "named": Family(NAMED, _CHATML, *_IM, eos="<|endoftext|>"),
     "numbered": Family(NUMBERED, _CHATML, *_IM, eos="<|endoftext|>"),
