@@ -25,6 +25,7 @@ _CLOSING = (
     (re.compile(r"<(\|?)(END|end)_([^<>\s]+?)\|?>"), "<{0}{other}_{2}{0}>"),
 )
 _OTHERS = {"START": "END", "BEGIN": "END", "start": "end", "begin": "end", "END": "START", "end": "begin"}
+_LONGEST = 40  # letters of a tag
 _ABOUT = re.compile(r"think|thought|reason|reflect", re.IGNORECASE)
 
 
@@ -60,6 +61,14 @@ class Thinking:
             text = text.lstrip().removeprefix(self.open)
         thought, tag, reply = text.partition(self.close)
         return thought.strip(), reply, bool(tag)
+
+
+def told_apart(text: str) -> tuple[str | None, str, bool]:
+    """A reply as datasets hold them, taken apart as `Thinking.split` does, by whichever known tag it begins with."""
+    for tag, close, begins, _ in _tags(text.lstrip()[:_LONGEST]):
+        if not begins and _ABOUT.search(tag):
+            return Thinking(tag, close).split(text)
+    return None, text, True
 
 
 def thinking_of(opening: str, header: str, template: str) -> Thinking | None:
