@@ -35,7 +35,9 @@ from cai_jax.errors import UserError
 # Replies without hidden reasoning, where a template offers the choice.
 _ASKED = {"date_string": DAY.strftime("%d %b %Y"), "enable_thinking": False, "thinking": False}
 _LONGEST = 40  # letters of a marker; what is longer is a sentence
-_SAID = re.compile(r"PLACEHOLDERx(\d+)x")
+# What is said, with an empty line in it: a template that changes what it is given would change that.
+_SAID = "PLACEHOLDER\n\nx{}x"
+_FOUND = re.compile(_SAID.format(r"(\d+)"))
 _REPLIES = ("assistant", "critique", "revision", "answer", "conclusion")
 
 _REQUEST, _REPLY = (Message(role, (Segment("x"),)) for role in ("user", "assistant"))
@@ -86,9 +88,11 @@ def format_of(reader: Reader, choice: str = "auto") -> Format:
     source = reader.templates.get("default", "")
     if choice == "paper" or not reader.templates or source == CHAT_TEMPLATE:
         return paper(reader.begin)
-    if not source:
+    if "default" not in reader.templates:
         names = ", ".join(sorted(reader.templates))
         raise Failed(f"is one of several ({names}), of which none is called default: name it so")
+    if not source.strip():
+        raise Failed("is empty")
     return _format(reader, _Template(source, tuple(reader.named.items())))
 
 
@@ -244,17 +248,17 @@ def _cut(template: _Template, shape: Shape, generate: bool) -> _Cut:
     """A conversation rendered, and cut at its placeholders.
 
     Raises:
-      Failed: the template fails, or does not say everything once, a system prompt's place aside in order.
+      Failed: the template fails, or does not say everything once and as it is, a system prompt's place aside in order.
     """
-    said = [f"PLACEHOLDERx{number}x" if says else "" for number, (_, says) in enumerate(shape)]
+    said = [_SAID.format(number) if says else "" for number, (_, says) in enumerate(shape)]
     messages = [{"role": role, "content": text} for (role, _), text in zip(shape, said, strict=True)]
     given = {**dict(template.named), **_ASKED, "tools": None, "documents": None, "add_generation_prompt": generate}
     text = render(template.source, messages, given)
-    pieces = _SAID.split(text)
+    pieces = _FOUND.split(text)
     order = [int(number) for number in pieces[1::2]]
     turns = [number for number in order if shape[number][0] != "system"]
     if turns != sorted(turns) or sorted(order) != [number for number, text in enumerate(said) if text]:
-        raise Failed("drops, repeats or reorders what is said")
+        raise Failed("drops, changes, repeats or reorders what is said")
     return _Cut(tuple(pieces[::2]), tuple(order))
 
 

@@ -282,11 +282,16 @@ def test_choices():
 @pytest.mark.parametrize(
     "template, wrong",
     [
-        ("{{ messages[-1].content }}", "drops, repeats or reorders"),
-        ("{% for m in messages | reverse %}{{ m.content }} {% endfor %}", "drops, repeats or reorders"),
-        ("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", "drops, repeats or reorders"),
-        ("{% for m in messages %}{{ m.content | length }}{% endfor %}", "drops, repeats or reorders"),
-        ("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "drops, repeats or reorders"),
+        ("{{ messages[-1].content }}", "drops, changes, repeats or reorders"),
+        ("{% for m in messages | reverse %}{{ m.content }} {% endfor %}", "drops, changes, repeats or reorders"),
+        ("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", "drops, changes, repeats or reorders"),
+        ("{% for m in messages %}{{ m.content | length }}{% endfor %}", "drops, changes, repeats or reorders"),
+        ("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "drops, changes, repeats or reorders"),
+        (
+            published.ALPACA.replace("['content']", "['content'].replace('\n\n', '\n')"),
+            "drops, changes, repeats or reorders",
+        ),
+        (published.ALPACA.replace("['content']", "['content'] | tojson"), "drops, changes, repeats or reorders"),
         ("{% for m in messages %}{{ m.content }}\n{% endfor %}", "puts nothing between a question and its reply"),
         ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "fails: it does not end"),
         *(

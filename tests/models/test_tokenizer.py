@@ -354,6 +354,14 @@ def test_chat_templates_of_all_shapes_are_found_as_transformers_finds_them(tmp_p
         assert format_of(tokenizer, "paper").name == "paper"
 
 
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_chat_template_is_called_so(tmp_path, text):
+    folder = _written(tmp_path / "model")
+    (folder / "chat_template.jinja").write_text(text)
+    with pytest.raises(UserError, match="chat template is empty .*format=.paper"):
+        format_of(Tokenizer.load(folder))
+
+
 @pytest.mark.parametrize("setting", [7, ["x"], [{"name": "default"}], {"default": 7}, {"default": None}])
 def test_a_chat_template_of_no_known_shape_is_an_error(tmp_path, setting):
     folder = _written(tmp_path / "model")
