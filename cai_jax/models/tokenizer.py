@@ -364,6 +364,10 @@ def _refuse_pipes(files: Iterable[Path]) -> None:
 def _convert(path: Path) -> bytes:
     """tokenizer.json for a model that ships another format, by way of transformers, which runs none of its code."""
     if not has_tokenizer(path):
+        for other in (*path.glob("tekken.json"), *path.glob("*.tiktoken")):
+            raise ModelError(
+                f"{other} is a tokenizer in a format that is not read; fetch a tokenizer.json of this model"
+            )
         raise ModelError(f"{path / 'tokenizer.json'} does not exist; fetch the model's tokenizer files")
     _refuse_pipes(file for file in path.iterdir() if not file.is_dir())
     if _pieces(path / "tokenizer.model") and not all(map(importlib.util.find_spec, _SENTENCEPIECE)):
@@ -371,11 +375,16 @@ def _convert(path: Path) -> bytes:
             f"{path} has no tokenizer.json, but a tokenizer.model, which the sentencepiece package reads; "
             "pip install 'cai-jax[sentencepiece]'"
         )
-    from transformers import AutoTokenizer  # takes over a second to import
+    _refuse_damaged(path / "tokenizer.model")
+    from transformers import AutoTokenizer, logging  # takes over a second to import
 
+    told = logging.get_verbosity()
+    logging.set_verbosity_error()  # what it fails at is told below
     try:
         # Without trust_remote_code transformers asks at the terminal whether to run what the folder brings.
         slow = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+        if not slow.backend_tokenizer.encode("a", add_special_tokens=False).ids:
+            raise ValueError("of its vocabulary it makes nothing")
         return slow.backend_tokenizer.to_str().encode()
     except Exception as error:  # whatever a foreign file makes transformers raise
         cure = "fetch the model's tokenizer files"
@@ -386,6 +395,8 @@ def _convert(path: Path) -> bytes:
         raise ModelError(
             f"{path / 'tokenizer.json'} does not exist, and transformers cannot make it ({reason}); {cure}"
         ) from None
+    finally:
+        logging.set_verbosity(told)
 
 
 _CONFIG = "tokenizer_config.json"
@@ -398,3 +409,18 @@ def _pieces(file: Path) -> bool:
         return False
     with file.open("rb") as opened:
         return opened.read(1) == b"\n"
+
+
+def _refuse_damaged(file: Path) -> None:
+    """Raises ModelError for a tokenizer.model that is a vocabulary neither of sentencepiece nor of tiktoken."""
+    if _pieces(file):
+        import sentencepiece
+
+        try:
+            sound = bool(sentencepiece.SentencePieceProcessor(model_file=str(file)).vocab_size())
+        except (RuntimeError, OSError):
+            sound = False
+    else:
+        sound = not file.is_file() or re.match(rb"[A-Za-z0-9+/]+=* \d+\s", file.read_bytes()) is not None
+    if not sound:
+        raise ModelError(f"{file} is cut off or damaged, or a mere pointer of git-lfs; fetch it again")

@@ -184,6 +184,37 @@ def test_the_package_that_reads_it_is_named(pieces, monkeypatch, missing):
         Tokenizer.load(pieces, CONFIG)
 
 
+@pytest.mark.parametrize("content", ["version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "\n\x07junk", ""])
+def test_a_vocabulary_that_is_none_is_to_be_fetched_again(tmp_path, content, capfd):
+    (tmp_path / "tokenizer.model").write_text(content)
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer", "eos_token": "</s>"}')
+    with pytest.raises(ModelError, match="tokenizer.model is cut off or damaged, or a mere pointer .*; fetch it again"):
+        Tokenizer.load(tmp_path, CONFIG)
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_a_vocabulary_cut_off_is_to_be_fetched_again(pieces, tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes((pieces / "tokenizer.model").read_bytes()[:-100])
+    (tmp_path / "tokenizer_config.json").write_bytes((pieces / "tokenizer_config.json").read_bytes())
+    with pytest.raises(ModelError, match="tokenizer.model is cut off or damaged"):
+        Tokenizer.load(tmp_path, CONFIG)
+
+
+def test_what_transformers_cannot_convert_it_does_not_tell_itself(tmp_path, capfd):
+    (tmp_path / "tokenizer.model").write_text("AA== 0\nAQ== 1\n")  # of tiktoken
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer", "eos_token": "</s>"}')
+    with pytest.raises(ModelError, match="transformers cannot make it"):
+        Tokenizer.load(tmp_path, CONFIG)
+    assert "".join(capfd.readouterr()) == ""
+
+
+@pytest.mark.parametrize("name", ["tekken.json", "qwen.tiktoken"])
+def test_a_tokenizer_in_a_format_that_is_not_read_is_named(tmp_path, name):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(ModelError, match=f"{name} is a tokenizer in a format that is not read; fetch a tokenizer.json"):
+        Tokenizer.load(tmp_path, CONFIG)
+
+
 def test_a_tokenizer_in_an_older_format_is_converted(tmp_path):
     from transformers import GPT2Tokenizer
 
