@@ -35,7 +35,9 @@ from cai_jax.errors import UserError
 # Replies without hidden reasoning, where a template offers the choice.
 _ASKED = {"date_string": DAY.strftime("%d %b %Y"), "enable_thinking": False, "thinking": False}
 _LONGEST = 40  # letters of a marker; what is longer is a sentence
-_SAID = re.compile(r"PLACEHOLDERx(\d+)x")
+# What is said, with an empty line in it: a template that changes what it is given would change that.
+_SAID = "PLACEHOLDER\n\nx{}x"
+_FOUND = re.compile(_SAID.format(r"(\d+)"))
 _REPLIES = ("assistant", "critique", "revision", "answer", "conclusion")
 
 _REQUEST, _REPLY = (Message(role, (Segment("x"),)) for role in ("user", "assistant"))
@@ -86,9 +88,11 @@ def format_of(reader: Reader, choice: str = "auto") -> Format:
     source = reader.templates.get("default", "")
     if choice == "paper" or not reader.templates or source == CHAT_TEMPLATE:
         return paper(reader.begin)
-    if not source:
+    if "default" not in reader.templates:
         names = ", ".join(sorted(reader.templates))
         raise Failed(f"is one of several ({names}), of which none is called default: name it so")
+    if not source.strip():
+        raise Failed("is empty")
     return _format(reader, _Template(source, tuple(reader.named.items())))
 
 
@@ -97,7 +101,7 @@ def _format(reader: Reader, template: _Template) -> Format:
     start, reply, turn = five[0].removeprefix(reader.begin), five[1], five[2]
     if (start, *five[1:]) == _papers():
         return paper(reader.begin)
-    header = _cut(template, _shape("user assistant"), False).pieces[1]
+    _, header, last = _cut(template, _shape("user assistant"), False).pieces
     waiting, without = (_cut(template, _shape("user"), generate).pieces[1] for generate in (True, False))
     # Of a template that ignores the request for a reply the header is that of a reply that is there.
     from_history = waiting == without != _but_a_space(header)
@@ -105,13 +109,17 @@ def _format(reader: Reader, template: _Template) -> Format:
     if not header.strip():
         raise Failed("puts nothing between a question and its reply")
     thinking = thinking_of(opening, header, template.source)
+    begun = opening.removeprefix(header.rstrip()).strip()
+    if not thinking and begun not in ("", opening.strip()):
+        raise Failed(f"has a model begin with {begun!r}, as none of its replies does, and not in a block that is known")
     system = _system(template)
     markers = _markers(reader, [reply, turn, opening], system)
-    end, stops = _ending(reader, turn)
+    ends, stops = _endings(reader, last, turn)
     return Chat(
         name="chat",
         begin=() if _begins(reader, five[0]) else (Segment(reader.begin, begin=True),),
-        end=end,
+        end=ends[0],
+        others=ends[1:],
         said=Escaping("", markers),
         # What a comparison encloses in brackets would be whole with them: "[[[ INST]]]".
         quoted=Escaping("question", markers + tuple(m[1:-1] for m in markers if m[0] + m[-1] == "[]")),
@@ -123,7 +131,7 @@ def _format(reader: Reader, template: _Template) -> Format:
         template=template,
         system=system is not None,
         from_history=from_history,
-        lead=" " if header.endswith(" ") and not opening.endswith(" ") and not (thinking and thinking.closing) else "",
+        lead=_lead(opening, header) if not (thinking and thinking.closing) else "",
         reader=reader,
     )
 
@@ -136,7 +144,7 @@ class Chat(Format):
       template: what renders conversations.
       system: it has a place of its own for a system prompt; else that stands in front of the first human turn's text.
       from_history: it ignores the request for a reply, whose header is that of a reply that is there.
-      lead: the space with which a reply begins that is not part of the generation prompt.
+      lead: what stands between the generation prompt and a reply: a space, a line break, or the rest of a header.
       examples: the messages in front of every prompt, of which it shares all but `begin`.
     """
 
@@ -160,7 +168,7 @@ class Chat(Format):
             opening = header.text
         if words:  # the model goes on with what it is made to say at once
             opening += self.thinking.closing if self.thinking else ""
-            words = (replace(words[0], text=self.lead + words[0].text), *words[1:])
+            opening += self.lead
         return [*_flat([*parts, before]), Segment(opening, special=True), *words]
 
     def told(self, messages: Sequence[Message]) -> list[Segment]:
@@ -240,17 +248,17 @@ def _cut(template: _Template, shape: Shape, generate: bool) -> _Cut:
     """A conversation rendered, and cut at its placeholders.
 
     Raises:
-      Failed: the template fails, or does not say everything once, a system prompt's place aside in order.
+      Failed: the template fails, or does not say everything once and as it is, a system prompt's place aside in order.
     """
-    said = [f"PLACEHOLDERx{number}x" if says else "" for number, (_, says) in enumerate(shape)]
+    said = [_SAID.format(number) if says else "" for number, (_, says) in enumerate(shape)]
     messages = [{"role": role, "content": text} for (role, _), text in zip(shape, said, strict=True)]
     given = {**dict(template.named), **_ASKED, "tools": None, "documents": None, "add_generation_prompt": generate}
     text = render(template.source, messages, given)
-    pieces = _SAID.split(text)
+    pieces = _FOUND.split(text)
     order = [int(number) for number in pieces[1::2]]
     turns = [number for number in order if shape[number][0] != "system"]
     if turns != sorted(turns) or sorted(order) != [number for number, text in enumerate(said) if text]:
-        raise Failed("drops, repeats or reorders what is said")
+        raise Failed("drops, changes, repeats or reorders what is said")
     return _Cut(tuple(pieces[::2]), tuple(order))
 
 
@@ -264,6 +272,13 @@ def _shaped(turns: Sequence[Message]) -> Shape:
 
 def _flat(parts: Sequence[Sequence[Segment]]) -> list[Segment]:
     return [segment for part in parts for segment in part if segment.text]
+
+
+def _lead(opening: str, header: str) -> str:
+    """What a reply that is there has between the generation prompt and its text; of two unlike headers the space."""
+    if header.startswith(opening):
+        return header.removeprefix(opening)
+    return " " if header.endswith(" ") and not opening.endswith(" ") else ""
 
 
 def _but_a_space(text: str) -> str:
@@ -298,13 +313,22 @@ def _system(template: _Template) -> tuple[str, str] | None:
     return None if taken else (cut.pieces[place], cut.pieces[place + 1])
 
 
-def _ending(reader: Reader, turn: str) -> tuple[Segment, tuple[str, ...]]:
-    """What ends a reply in training, and the texts at which one ends: a template's first special token behind a
-    reply or, where there is none before the next turn's plain marker, the end of text and that marker."""
-    before, *rest = reader.parts(turn)
-    if rest and not before.strip():
-        return Segment(before + rest[0], trained=True, special=True), ()
-    return END, (before.rstrip(),) if before.strip() else ()
+def _endings(reader: Reader, last: str, turn: str) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
+    """What ends a reply, first the one that is trained, and the texts at which one ends.
+
+    That is the template's first special token behind a reply: the last of all, else one before another turn, else the
+    end of text. The next turn's marker ends a reply too where it is plain text.
+
+    Args:
+      reader: the tokenizer.
+      last, turn: what stands behind the last reply, and between a reply and the next turn.
+    """
+    ends: dict[str, Segment] = {}
+    for behind in (last, turn):
+        before, *rest = reader.parts(behind)
+        if rest and not before.strip():
+            ends.setdefault(rest[0], Segment(before + rest[0], trained=True, special=True))
+    return tuple(ends.values()) or (END,), (before.rstrip(),) if before.strip() else ()
 
 
 def _markers(reader: Reader, headers: Sequence[str], system: tuple[str, str] | None) -> tuple[str, ...]:

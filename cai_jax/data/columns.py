@@ -21,6 +21,7 @@ from cai_jax.data.rows import (
     messages,
     transcript,
 )
+from cai_jax.data.thinking import told_apart
 
 Note = Callable[[str, str], None]
 
@@ -42,6 +43,7 @@ _WRITTEN = re.compile(
     rf"""\s*+\[?\s*+\{{\s*+(?=["'])(?=.*["'](?:role|from)["']\s*:\s*["'](?:{"|".join(ROLES)})["'])""",
     re.DOTALL | re.IGNORECASE,
 )
+_SAID = {"reply", "a", "b"}  # fields of rows that hold what an assistant said
 _SHOWN = 60  # characters of a value that a message shows
 
 
@@ -92,6 +94,7 @@ class Reading:
         self._inputs = [name for name in self.columns if name.lower() == "input"]
         self._bad = list(bad)
         self._ended = 0  # conversations of which a last reply was left off
+        self._thoughts = 0  # of assistants, told from their turns
         self._later = 0  # lists of a user's turns of which the later ones were
         for name in sorted(self._written):
             note("messages", f"`{name}` holds messages as text, of which JSON is read; turns=text reads plain text")
@@ -153,6 +156,9 @@ class Reading:
         if self._ended:
             said = f"{self._ended} of {len(out)} conversations end with a reply, which is left off"
             self.note("replies", f"{said}: a prompt ends with the human (`replies` reads them)")
+        if self._thoughts:
+            said = f"{self._thoughts} turns of an assistant begin with a thought"
+            self.note("thoughts", f"{said}, which is never judged, shown or trained on (`thought` keeps a reply's)")
         if self._later:
             said = f"{self._later} of {len(out)} rows hold several turns of a user"
             self.note("turns", f"{said}, of which the first is the prompt and the others are left off")
@@ -161,6 +167,11 @@ class Reading:
 
     def _row(self, record: Record, turns: list[Turn], fields: Row, used: set[str]) -> Row:
         options = self.options
+        turns = [t | {"text": self._said(record, t["text"])[1]} if t["role"] == "assistant" else t for t in turns]
+        for name in _SAID & set(fields):
+            thought, fields[name] = self._said(record, fields[name])
+            if name == "reply" and thought is not None:
+                fields["thought"] = thought
         row = {"turns": turns, "split": _split(record, options, turns), **fields}
         if options.cluster:
             value = get(record, options.cluster, "cluster")
@@ -168,6 +179,16 @@ class Reading:
         used = used | {options.split}
         kept = {name: value for name, value in record.fields.items() if name not in used}
         return row | {f"source_{name}" if name in RESERVED else name: value for name, value in kept.items()}
+
+    def _said(self, record: Record, text: str) -> tuple[str | None, str]:
+        """What an assistant thought, None without a block of thoughts, and what it said."""
+        thought, said, _ = told_apart(text)
+        if thought is None:
+            return None, text
+        if not said.strip():
+            raise DataError(f"{record.where}: a thought of the assistant has no reply behind it", "remove the row")
+        self._thoughts += bool(thought)
+        return thought, said.strip()
 
     # -- columns
 

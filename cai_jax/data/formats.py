@@ -109,9 +109,9 @@ class Format(ABC):
     Attributes:
       name: "paper" or "chat".
       begin: before every prompt: the token that the tokenizer puts before every text, or what is left of examples.
-      end: what ends a reply in training.
+      end: what ends a reply in training; others: what else ends one that is written.
       said, quoted: how data is escaped in turns, and in the conversation, options and reasoning of a question.
-      reply_stops, critique_stops, revision_stops, thought_stops: texts at which these end, beside `end`.
+      reply_stops, critique_stops, revision_stops, thought_stops: texts at which these end, beside `end` and `others`.
       thinking: the block in which the model thinks before it replies; None if it has none.
     """
 
@@ -125,6 +125,7 @@ class Format(ABC):
     revision_stops: tuple[str, ...]
     thought_stops: tuple[str, ...]
     thinking: Thinking | None = None
+    others: tuple[Segment, ...] = ()
 
     @abstractmethod
     def written(self, messages: Sequence[Message], open: Message) -> list[Segment]:

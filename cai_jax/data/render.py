@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
+from cai_jax.errors import UserError
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -193,7 +195,8 @@ def _owned(tokenizer: Encoder, run: _Run, segments: Sequence[Segment]) -> tuple[
         if text
     ]
     if len(alone) < 2:
-        raise ValueError(f"the tokenizer has only a special token for {run.texts}")
+        text = "".join(run.texts)
+        raise UserError(f"the tokenizer of this model has a special token alone for {text!r}", "leave such texts out")
     return [each for one in alone for each in _owned(tokenizer, one, segments)[0]], False
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from jinja2 import TemplateError, nodes, pass_context
 from jinja2.ext import Extension, loopcontrols
-from jinja2.runtime import LoopContext, Macro
+from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
@@ -221,7 +221,7 @@ def _guarded(name: str, function: Callable) -> Callable:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         if name == "format":
             _bounded_format(args[0])
-        values = [*args, *kwargs.values()]
+        values = [each for each in (*args, *kwargs.values()) if not isinstance(each, Context)]  # a Mapping, but no data
         _bounded([each for each in values if isinstance(each, str | int | list | tuple | Mapping)])
         found = function(*args, **kwargs)
         return list(found) if isinstance(found, Iterator) else found

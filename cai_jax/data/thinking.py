@@ -7,6 +7,7 @@ it closed. What a model writes is the thought up to the closing tag, and the rep
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Opening tags, and how the tag is written that closes them.
@@ -14,9 +15,17 @@ _TAGS = (
     (re.compile(r"<(?![/|｜])([^<>\s]+)>"), "</{}>"),
     (re.compile(r"\[(?!/)([A-Z_]+)\]"), "[/{}]"),
     (re.compile(r"◁(?!/)([^◁▷\s]+)▷"), "◁/{}▷"),
-    (re.compile(r"<(\|?)(START|BEGIN|start|begin)_([^<>\s]+?)\|?>"), "<{0}{end}_{2}{0}>"),
+    (re.compile(r"<(\|?)(START|BEGIN|start|begin)_([^<>\s]+?)\|?>"), "<{0}{other}_{2}{0}>"),
 )
-_ENDS = {"START": "END", "BEGIN": "END", "start": "end", "begin": "end"}
+# Closing tags, and how the tag is written that opens them: DeepSeek-R1's first template names no other.
+_CLOSING = (
+    (re.compile(r"</([^<>\s]+)>"), "<{}>"),
+    (re.compile(r"\[/([A-Z_]+)\]"), "[{}]"),
+    (re.compile(r"◁/([^◁▷\s]+)▷"), "◁{}▷"),
+    (re.compile(r"<(\|?)(END|end)_([^<>\s]+?)\|?>"), "<{0}{other}_{2}{0}>"),
+)
+_OTHERS = {"START": "END", "BEGIN": "END", "start": "end", "begin": "end", "END": "START", "end": "begin"}
+_LONGEST = 40  # letters of a tag
 _ABOUT = re.compile(r"think|thought|reason|reflect", re.IGNORECASE)
 
 
@@ -54,6 +63,14 @@ class Thinking:
         return thought.strip(), reply, bool(tag)
 
 
+def told_apart(text: str) -> tuple[str | None, str, bool]:
+    """A reply as datasets hold them, taken apart as `Thinking.split` does, by whichever known tag it begins with."""
+    for tag, close, begins, _ in _tags(text.lstrip()[:_LONGEST]):
+        if not begins and _ABOUT.search(tag):
+            return Thinking(tag, close).split(text)
+    return None, text, True
+
+
 def thinking_of(opening: str, header: str, template: str) -> Thinking | None:
     """The block of a chat template.
 
@@ -74,15 +91,17 @@ def thinking_of(opening: str, header: str, template: str) -> Thinking | None:
     for tag, close, _, _ in _tags(template):
         if _ABOUT.search(tag) and close in template:
             return Thinking(tag, close)
+    for close, tag, _, _ in _tags(template, _CLOSING):
+        if _ABOUT.search(tag):
+            return Thinking(tag, close)
     return None
 
 
-def _tags(text: str) -> list[tuple[str, str, int, int]]:
-    """Opening tags in a text: the tag, the one that closes it, and where it begins and ends."""
+def _tags(text: str, tags: Sequence[tuple[re.Pattern[str], str]] = _TAGS) -> list[tuple[str, str, int, int]]:
+    """Opening tags in a text (or closing ones): the tag, its counterpart, and where it begins and ends."""
     found = []
-    for pattern, closing in _TAGS:
+    for pattern, written in tags:
         for match in pattern.finditer(text):
-            end = _ENDS.get(match[2], "") if len(match.groups()) > 1 else ""
-            close = closing.format(*match.groups(), end=end)
-            found.append((match[0], close, match.start(), match.end()))
+            other = _OTHERS[match[2]] if len(match.groups()) > 1 else ""
+            found.append((match[0], written.format(*match.groups(), other=other), match.start(), match.end()))
     return found

@@ -32,7 +32,6 @@ _FILES = (
 _MORE = "additional_chat_templates"
 # Each of them makes a tokenizer, the second and third by way of transformers.
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-_NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 def has_tokenizer(path: str | Path) -> bool:
@@ -132,13 +131,16 @@ class Tokenizer:
         adds = settings["tokenizer_config.json"].get("add_bos_token")
         begins = bos in backend.encode("").ids if adds is None else adds and bos is not None
         special = _marked(backend, templates.get("default", ""))
-        special |= {number for number in (*stops, bos, pad) if number is not None}
-        special.discard(ids.get("unk_token"))  # stands for unknown letters, which any text may hold
+        special |= {number for number in (*stops, bos, pad, *ids.values()) if number is not None}
+        if ids.get("unk_token") not in {*stops, bos}:  # of GPT-2's kind one token is all three, and no text's
+            special.discard(ids.get("unk_token"))  # stands for unknown letters, which any text may hold
         added = backend.get_added_tokens_decoder()
+        # What an added one says as templates write it; the library tells it as the normalizer leaves it (`▁<s>`).
+        says = {number: added[number].content if number in added else backend.id_to_token(number) for number in special}
         specials = {
             content: Special(number, number in added and added[number].lstrip, number in added and added[number].rstrip)
             for number in sorted(special)
-            if (content := backend.id_to_token(number)) is not None
+            if (content := says[number]) is not None
         }
         return cls(
             _Coders.of(backend, files["tokenizer.json"], list(specials)),
@@ -152,7 +154,7 @@ class Tokenizer:
             frozenset(special),
             backend.get_vocab_size(),
             config.vocab_size if config else backend.get_vocab_size(),
-            (backend.id_to_token(bos) or "") if begins else "",
+            (says[bos] or "") if begins else "",
             named,
             templates,
         )
@@ -193,9 +195,8 @@ class Tokenizer:
             for content, number in ids.items()
             if number >= self.rows and (number not in self.special_ids or content in self.template)
         ]
-        foreign += [
-            content for content in (self.begin, backend.id_to_token(self.eos_id)) if ids.get(content, 0) >= self.rows
-        ]
+        eos = [content for content, token in self._specials.items() if token.id == self.eos_id]
+        foreign += [content for content in (self.begin, *eos) if ids.get(content, 0) >= self.rows]
         if foreign or self.eos_id >= self.rows:
             named = f"the token {foreign[0]!r}, whose id is {ids[foreign[0]]}" if foreign else f"the id {self.eos_id}"
             raise ModelError(
@@ -314,15 +315,19 @@ _PARTS = ("normalizer", "normalizers", "pre_tokenizer", "pretokenizers")
 
 
 def _named(*sources: Mapping[str, Any]) -> dict[str, str]:
-    """Special tokens by role; of several files the first that names one counts."""
+    """Special tokens by role, a model's own among them ("image_token"); the first that names one counts."""
     found: dict[str, str] = {}
     for source in sources:
-        for role in _NAMED:
-            token = source.get(role)
+        own = [source[name] for name in _OWN if isinstance(source.get(name), Mapping)]
+        named = {role: token for role, token in source.items() if role.endswith("_token")}
+        for role, token in (item for each in (named, *own) for item in each.items()):
             content = token.get("content") if isinstance(token, Mapping) else token
             if isinstance(content, str):
                 found.setdefault(role, content)
     return found
+
+
+_OWN = ("extra_special_tokens", "model_specific_special_tokens")  # lists or, by role, mappings
 
 
 def _templates(settings: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, str]:
@@ -359,6 +364,10 @@ def _refuse_pipes(files: Iterable[Path]) -> None:
 def _convert(path: Path) -> bytes:
     """tokenizer.json for a model that ships another format, by way of transformers, which runs none of its code."""
     if not has_tokenizer(path):
+        for other in (*path.glob("tekken.json"), *path.glob("*.tiktoken")):
+            raise ModelError(
+                f"{other} is a tokenizer in a format that is not read; fetch a tokenizer.json of this model"
+            )
         raise ModelError(f"{path / 'tokenizer.json'} does not exist; fetch the model's tokenizer files")
     _refuse_pipes(file for file in path.iterdir() if not file.is_dir())
     if _pieces(path / "tokenizer.model") and not all(map(importlib.util.find_spec, _SENTENCEPIECE)):
@@ -366,11 +375,16 @@ def _convert(path: Path) -> bytes:
             f"{path} has no tokenizer.json, but a tokenizer.model, which the sentencepiece package reads; "
             "pip install 'cai-jax[sentencepiece]'"
         )
-    from transformers import AutoTokenizer  # takes over a second to import
+    _refuse_damaged(path / "tokenizer.model")
+    from transformers import AutoTokenizer, logging  # takes over a second to import
 
+    told = logging.get_verbosity()
+    logging.set_verbosity_error()  # what it fails at is told below
     try:
         # Without trust_remote_code transformers asks at the terminal whether to run what the folder brings.
         slow = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+        if not slow.backend_tokenizer.encode("a", add_special_tokens=False).ids:
+            raise ValueError("of its vocabulary it makes nothing")
         return slow.backend_tokenizer.to_str().encode()
     except Exception as error:  # whatever a foreign file makes transformers raise
         cure = "fetch the model's tokenizer files"
@@ -381,6 +395,8 @@ def _convert(path: Path) -> bytes:
         raise ModelError(
             f"{path / 'tokenizer.json'} does not exist, and transformers cannot make it ({reason}); {cure}"
         ) from None
+    finally:
+        logging.set_verbosity(told)
 
 
 _CONFIG = "tokenizer_config.json"
@@ -393,3 +409,18 @@ def _pieces(file: Path) -> bool:
         return False
     with file.open("rb") as opened:
         return opened.read(1) == b"\n"
+
+
+def _refuse_damaged(file: Path) -> None:
+    """Raises ModelError for a tokenizer.model that is a vocabulary neither of sentencepiece nor of tiktoken."""
+    if _pieces(file):
+        import sentencepiece
+
+        try:
+            sound = bool(sentencepiece.SentencePieceProcessor(model_file=str(file)).vocab_size())
+        except (RuntimeError, OSError):
+            sound = False
+    else:
+        sound = not file.is_file() or re.match(rb"[A-Za-z0-9+/]+=* \d+\s", file.read_bytes()) is not None
+    if not sound:
+        raise ModelError(f"{file} is cut off or damaged, or a mere pointer of git-lfs; fetch it again")

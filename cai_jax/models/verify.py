@@ -11,12 +11,13 @@ from cai_jax.models.locate import ADAPTER, bases, described
 from cai_jax.models.tokenizer import Tokenizer
 
 
-def verify(path: Path) -> None:
-    """Raise ModelError for what `checkpoint.load` refuses, as far as settings, tokenizer and weights' headers tell."""
+def verify(path: Path) -> Tokenizer:
+    """A model's tokenizer; raises ModelError for what `checkpoint.load` refuses, as far as settings, tokenizer and
+    weights' headers tell."""
     *adapters, whole = [path, *bases(path)]
     config = Config.from_hf(read_json(whole / "config.json"))
     layout.refuse_shallow(whole, config, layout.of_text(FAMILIES[config.family], tensorfile.tensors(whole)))
     for adapter in adapters:
         peft.refuse_unsupported(adapter, read_json(adapter / ADAPTER))
         tensorfile.header(adapter / peft.WEIGHTS)
-    Tokenizer.load(described(path), config)
+    return Tokenizer.load(described(path), config)

@@ -136,20 +136,18 @@ def _check(call: Call) -> Iterable[Problem]:
 
 
 def _verified(call: Call, param: str, folder: Path) -> Iterable[Problem]:
-    """What is wrong with a model's folder, or with a tokenizer's."""
+    """What is wrong with a model's folder, or with a tokenizer's, and the chat template in it."""
+    from cai_jax.data.chat import format_of
     from cai_jax.models.tokenizer import Tokenizer
     from cai_jax.models.verify import verify
 
     try:
-        if param == "path":
-            verify(folder)
-        else:
-            Tokenizer.load(folder)
-    except ModelError as error:
+        format_of(verify(folder) if param == "path" else Tokenizer.load(folder), call.values["format"])
+    except UserError as error:
         yield _unusable(call, param, error)
 
 
-def _unusable(call: Call, param: str, error: ModelError) -> Problem:
+def _unusable(call: Call, param: str, error: UserError) -> Problem:
     return Problem("E227", param, f"the model {call.values[param]} cannot be used: {error.message}", hint=error.hint)
 
 
@@ -221,6 +219,7 @@ def located(params: Mapping[str, Any]) -> Path | None:
 
 def run(ctx) -> Mapping[str, Any]:
     """Makes sure of the folder, or writes fresh weights; result: dtype, format."""
+    from cai_jax.data.chat import format_of
     from cai_jax.models.config import read_json
     from cai_jax.models.families import WRAPPERS
     from cai_jax.models.verify import verify
@@ -229,7 +228,7 @@ def run(ctx) -> Mapping[str, Any]:
     if folder is None:
         _write_fresh(ctx, ctx.params["path"].partition(":")[2])
     else:
-        verify(folder)
+        format_of(verify(folder), ctx.params["format"])
         if read_json(described(folder) / "config.json").get("model_type") in WRAPPERS:
             ctx.note("text", f"of {ctx.params['path']} the text part is used; its weights for images are left aside")
     return {name: ctx.params[name] for name in ("dtype", "format")}
@@ -240,6 +239,7 @@ def _write_fresh(ctx, shape: str) -> None:
 
     import jax
 
+    from cai_jax.data.chat import format_of
     from cai_jax.models import checkpoint, decoder
     from cai_jax.models.shapes import SHAPES
     from cai_jax.models.tokenizer import Tokenizer
@@ -253,6 +253,7 @@ def _write_fresh(ctx, shape: str) -> None:
     else:
         folder = Path(ctx.params["tokenizer"])
     tokenizer = Tokenizer.load(folder)
+    format_of(tokenizer, ctx.params["format"])
     config = dataclasses.replace(
         SHAPES[shape],
         vocab_size=tokenizer.vocab_size,

@@ -14,6 +14,8 @@ from cai_jax.data import chat, formats, templates
 from cai_jax.data.formats import PAPER
 from cai_jax.data.render import Segment, encode, text_of
 from cai_jax.errors import UserError
+from cai_jax.stages.parts.writing import stop_ids
+from tests.support import templates as published
 from tests.support.chat import ATTACKS, FAMILIES, FRAGMENTS, tokenizer, write
 from tests.tiny import world
 
@@ -51,10 +53,11 @@ class Words:
 
 # -- the template's own rendering
 
-# What closes a block that the generation prompt opens, and the space with which replies begin.
+# What closes a block that the generation prompt opens, and what stands before a reply and is no part of that prompt.
 CLOSING = {"opened": "\n</think>\n\n", "opened at once": "</think>", "empty last": "\n</think>\n\n"}
 HEADLESS = ("questions", "no prompt")  # they ignore the request for a reply
 LEAD = dict.fromkeys(("llama-2", "mistral-3", "words", "questions"), " ")
+LEAD |= {"line later": "\n", "channels": "<|channel|>final<|message|>"}
 
 
 class Theirs:
@@ -223,6 +226,10 @@ def test_what_ends_a_reply_also_ends_what_is_written():
     form = read("questions")[1]
     assert form.reply_stops == ("\n\nQuestion:",) == form.critique_stops == form.revision_stops == form.thought_stops
     assert read("alpaca")[1].reply_stops == ("\n\n### Instruction:",) and read("opened")[1].reply_stops == ()
+    # The token behind the last reply is trained, and one that only stands between turns ends what is written too.
+    tok, form = read("channels")
+    ends = (encode(tok, [Segment(end, special=True)])[0][0] for end in ("<|return|>", "<|end|>"))
+    assert form.end.text == "<|return|>" and stop_ids(tok, form) == tuple(sorted(ends))
 
 
 def test_a_template_without_a_place_for_a_system_prompt_has_it_in_front_of_the_first_human_turn():
@@ -275,13 +282,25 @@ def test_choices():
 @pytest.mark.parametrize(
     "template, wrong",
     [
-        ("{{ messages[-1].content }}", "drops, repeats or reorders"),
-        ("{% for m in messages | reverse %}{{ m.content }} {% endfor %}", "drops, repeats or reorders"),
-        ("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", "drops, repeats or reorders"),
-        ("{% for m in messages %}{{ m.content | length }}{% endfor %}", "drops, repeats or reorders"),
-        ("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "drops, repeats or reorders"),
+        ("{{ messages[-1].content }}", "drops, changes, repeats or reorders"),
+        ("{% for m in messages | reverse %}{{ m.content }} {% endfor %}", "drops, changes, repeats or reorders"),
+        ("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", "drops, changes, repeats or reorders"),
+        ("{% for m in messages %}{{ m.content | length }}{% endfor %}", "drops, changes, repeats or reorders"),
+        ("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "drops, changes, repeats or reorders"),
+        (
+            published.ALPACA.replace("['content']", "['content'].replace('\n\n', '\n')"),
+            "drops, changes, repeats or reorders",
+        ),
+        (published.ALPACA.replace("['content']", "['content'] | tojson"), "drops, changes, repeats or reorders"),
         ("{% for m in messages %}{{ m.content }}\n{% endfor %}", "puts nothing between a question and its reply"),
         ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "fails: it does not end"),
+        *(
+            (
+                published.NO_PROMPT + "{% if add_generation_prompt %}<|im_start|>assistant\n" + said + "\n{% endif %}",
+                f"begin with '{said.strip()}'",
+            )
+            for said in ("Here are my reasoning steps:", "<inner thoughts>", "Reasoning: ")
+        ),
         ("{{ raise_exception('not today') }}", "fails: not today"),
         ("{% for m in messages %}", "fails: "),
         ("{{ messages.__class__.__mro__[1].__subclasses__() }}", "fails: "),

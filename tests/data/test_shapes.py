@@ -468,6 +468,51 @@ def test_replies_in_columns_of_other_names(tmp_path):
     assert (said([row]), row["reply"]) == (human("R"), "C")
 
 
+HI = "<think>\nA greeting.\n</think>\n\nHello!"
+
+
+@pytest.mark.parametrize(
+    "row", [{"messages": [user("Hi"), assistant(HI)]}, {"prompt": "Hi", "completion": HI}], ids=["turns", "column"]
+)
+def test_a_thought_before_a_reply_is_kept_beside_it(row, tmp_path):
+    noted = []
+    (found,) = read_replies(write(tmp_path, [row]), note=lambda *note: noted.append(note))
+    assert (said([found]), found["reply"], found["thought"]) == (human("Hi"), "Hello!", "A greeting.")
+    assert [code for code, _ in noted] == ["thoughts"] and noted[0][1].startswith("1 turns of an assistant begin with")
+
+
+@pytest.mark.parametrize(
+    ("text", "thought", "reply"),
+    [
+        ("<think>\n\n</think>\n\nHello!", "", "Hello!"),
+        ("\n[THINK]Hm.[/THINK]Yes.", "Hm.", "Yes."),
+        ("<|begin_of_thought|>Hm.<|end_of_thought|>Yes.", "Hm.", "Yes."),
+        ("<b>Yes.</b>", None, "<b>Yes.</b>"),
+        ("Write <think>so</think>.", None, "Write <think>so</think>."),
+    ],
+)
+def test_thoughts_are_known_by_the_tag_that_a_reply_begins_with(text, thought, reply, tmp_path):
+    (found,) = read_replies(write(tmp_path, [{"prompt": "Hi", "completion": text}]))
+    assert (found.get("thought"), found["reply"]) == (thought, reply)
+
+
+@pytest.mark.parametrize("text", ["<think>\nHm, and on", "<think>Hm.</think>\n"])
+def test_a_thought_without_a_reply_is_refused(text, tmp_path):
+    path = write(tmp_path, [{"prompt": "Hi", "completion": text}, {"prompt": "Ho", "completion": "x"}])
+    with pytest.raises(DataError, match="x.jsonl:1: a thought of the assistant has no reply behind it"):
+        read_replies(path)
+    assert [row["reply"] for row in read_replies(path, malformed="skip")] == ["x"]
+
+
+def test_thoughts_are_no_part_of_earlier_turns_nor_of_what_is_compared(tmp_path):
+    talk = [user("Hi"), assistant(HI), user("So?")]
+    asked = [("human", "Hi"), ("assistant", "Hello!"), ("human", "So?")]
+    assert said(read_prompts(write(tmp_path, [{"messages": talk}]))) == [asked]
+    pair = {"chosen": [*talk, assistant(HI)], "rejected": [*talk, assistant("<think>Hm.</think>No.")]}
+    (row,) = read_prefs(write(tmp_path, [pair]))
+    assert (said([row]), row["a"], row["b"]) == ([asked], "Hello!", "No.")
+
+
 def test_the_last_of_several_replies_is_the_reply(tmp_path):
     talk = [{"role": "system", "content": "S"}, user("P"), assistant("O"), user("Q"), assistant(" A\n")]
     (row,) = read_replies(write(tmp_path, [{"messages": talk}]))

@@ -98,13 +98,20 @@ def test_what_never_ends_or_writes_without_end_is_an_error_in_bounded_time(numbe
     assert took < 20
 
 
-def test_a_long_conversation_stays_within_the_limits():
-    source = (
+@pytest.mark.parametrize(
+    "source",
+    [
         "{%- for m in messages %}{%- for other in messages %}{%- if other == m %}{{- m.content.strip() }}{%- endif %}"
-        "{%- endfor %}{%- endfor %}"
-    )
+        "{%- endfor %}{%- endfor %}",
+        # Filters that are given all of a template's variables.
+        "{{ (messages | selectattr('role', 'equalto', 'user') | list)[0].content }}",
+        "{{ (messages | rejectattr('role', 'in', ['system', 'assistant']) | map(attribute='content') | list) }}",
+    ],
+)
+def test_a_long_conversation_stays_within_the_limits(source):
     said = [{"role": "user", "content": f"number {n} " * 9} for n in range(60)]
-    assert render(source, said, {}).startswith("number 0")
+    given = {"bos_token": "<s>", "eos_token": "</s>", "tools": None, "date_string": "26 Jul 2024"}
+    assert "number 0" in render(source, said, given)
 
 
 # -- thinking
@@ -123,6 +130,12 @@ OPENS = (
     # The block is closed, or the model opens it by itself.
     ("a\n<think>\n\n</think>\n\n", "a\n", "'<think>' '</think>'", "<think>", "</think>", ""),
     ("a\n", "a\n", "x.split('</think>') + '<think>'", "<think>", "</think>", ""),
+    # The template names what closes it alone.
+    ("a\n", "a\n", "x.split('</think>')[-1]", "<think>", "</think>", ""),
+    ("a\n", "a\n", "x.split('[/THINK]')[-1]", "[THINK]", "[/THINK]", ""),
+    ("a\n", "a\n", "x.split('◁/think▷')[-1]", "◁think▷", "◁/think▷", ""),
+    ("a\n", "a\n", "'<|END_THINKING|>' in x", "<|START_THINKING|>", "<|END_THINKING|>", ""),
+    ("a\n", "a\n", "'<|end_of_thought|>' in x", "<|begin_of_thought|>", "<|end_of_thought|>", ""),
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 
 from cai_jax.data.chat import format_of
 from cai_jax.data.render import Segment, encode, read
+from cai_jax.data.templates import render
 from cai_jax.errors import UserError
 from cai_jax.models.config import Config, ModelError
 from cai_jax.models.tokenizer import Tokenizer
@@ -183,6 +184,37 @@ def test_the_package_that_reads_it_is_named(pieces, monkeypatch, missing):
         Tokenizer.load(pieces, CONFIG)
 
 
+@pytest.mark.parametrize("content", ["version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "\n\x07junk", ""])
+def test_a_vocabulary_that_is_none_is_to_be_fetched_again(tmp_path, content, capfd):
+    (tmp_path / "tokenizer.model").write_text(content)
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer", "eos_token": "</s>"}')
+    with pytest.raises(ModelError, match="tokenizer.model is cut off or damaged, or a mere pointer .*; fetch it again"):
+        Tokenizer.load(tmp_path, CONFIG)
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_a_vocabulary_cut_off_is_to_be_fetched_again(pieces, tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes((pieces / "tokenizer.model").read_bytes()[:-100])
+    (tmp_path / "tokenizer_config.json").write_bytes((pieces / "tokenizer_config.json").read_bytes())
+    with pytest.raises(ModelError, match="tokenizer.model is cut off or damaged"):
+        Tokenizer.load(tmp_path, CONFIG)
+
+
+def test_what_transformers_cannot_convert_it_does_not_tell_itself(tmp_path, capfd):
+    (tmp_path / "tokenizer.model").write_text("AA== 0\nAQ== 1\n")  # of tiktoken
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer", "eos_token": "</s>"}')
+    with pytest.raises(ModelError, match="transformers cannot make it"):
+        Tokenizer.load(tmp_path, CONFIG)
+    assert "".join(capfd.readouterr()) == ""
+
+
+@pytest.mark.parametrize("name", ["tekken.json", "qwen.tiktoken"])
+def test_a_tokenizer_in_a_format_that_is_not_read_is_named(tmp_path, name):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(ModelError, match=f"{name} is a tokenizer in a format that is not read; fetch a tokenizer.json"):
+        Tokenizer.load(tmp_path, CONFIG)
+
+
 def test_a_tokenizer_in_an_older_format_is_converted(tmp_path):
     from transformers import GPT2Tokenizer
 
@@ -222,6 +254,74 @@ def test_a_reply_ends_with_whatever_any_of_the_files_names(tmp_path):
     assert tokenizer.stop_ids == {llama.EOS, 7, 9} <= tokenizer.special_ids
     (folder / "generation_config.json").write_text('{"eos_token_id": 7}')
     assert Tokenizer.load(folder).stop_ids == {llama.EOS, 7}
+
+
+def configured(path, **settings):
+    """Settings added to a folder's tokenizer_config.json; None takes one out."""
+    file = path / "tokenizer_config.json"
+    found = json.loads(file.read_text()) | settings
+    file.write_text(json.dumps({name: value for name, value in found.items() if value is not None}))
+
+
+@pytest.mark.parametrize("role", ["bos_token", "eos_token"])
+def test_a_token_that_also_stands_for_unknown_letters_stays_special(tmp_path, role):
+    folder = _written(tmp_path / "model")
+    values = json.loads((folder / "tokenizer.json").read_text())
+    for token in values["added_tokens"]:
+        token["special"] = False  # a careless file
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    configured(folder, unk_token=json.loads((folder / "tokenizer_config.json").read_text())[role])
+    tokenizer = Tokenizer.load(folder)
+    assert {llama.BOS, llama.EOS}.isdisjoint(tokenizer.encode("x <bos> y <eos>"))
+    assert tokenizer.parts("a<bos>b<eos>") == ["a", "<bos>", "b", "<eos>", ""]
+
+
+def test_one_token_for_beginning_end_and_unknown_letters_in_a_template(tmp_path):
+    from transformers import PreTrainedTokenizerFast
+
+    chat.write(tmp_path, "lines")
+    configured(tmp_path, unk_token="<|end|>")
+    messages = [{"role": "user", "content": "Hi!"}, {"role": "assistant", "content": "So."}]
+    theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    said = format_of(tokenizer := Tokenizer.load(tmp_path)).replied([{"role": "human", "text": "Hi!"}], "So.")
+    assert encode(tokenizer, said)[0] == theirs.apply_chat_template(messages, return_dict=False)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"image_token": "<image>"},
+        {"extra_special_tokens": {"image_token": "<image>"}},
+        {"extra_special_tokens": {"image_token": {"content": "<image>", "__type": "AddedToken"}}},
+        {"model_specific_special_tokens": {"image_token": "<image>"}},
+    ],
+)
+@pytest.mark.parametrize("special", [True, False])
+def test_tokens_with_names_of_their_own_stand_where_a_template_names_them(tmp_path, settings, special):
+    from transformers import PreTrainedTokenizerFast
+
+    source = "{{ bos_token }}{% for m in messages %}{{ image_token + m.content }}{% endfor %}"
+    with_token(tmp_path, "<image>", special=special, chat_template=source, bos_token="<bos>", **settings)
+    theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    expected = theirs.apply_chat_template([{"role": "user", "content": "the"}], return_dict=False)
+    tokenizer = Tokenizer.load(tmp_path)
+    text = render(source, [{"role": "user", "content": "the"}], tokenizer.named)
+    assert encode(tokenizer, [Segment(text, special=True)])[0] == expected == [llama.BOS, 261, 260]
+    assert 261 not in tokenizer.encode("an <image> here")
+
+
+def test_special_tokens_that_the_normalizer_changes_are_known_by_what_templates_write(tmp_path):
+    known = chat.tokenizer("zephyr")
+    chat.write(tmp_path, "zephyr")  # behind a normalizer that puts a space before every text
+    values = json.loads((tmp_path / "tokenizer.json").read_text())
+    for token in values["added_tokens"]:
+        token["normalized"] = True
+    (tmp_path / "tokenizer.json").write_text(json.dumps(values))
+    tokenizer = Tokenizer.load(tmp_path, Config(known.vocab_size, 32, 2, 4, 2, 8, 48))
+    assert tokenizer.begin == "<s>" and tokenizer.parts("<s>a</s>") == ["", "<s>", "a", "</s>", ""]
+    turns = [{"role": "human", "text": "Hi!"}]
+    ids = [encode(tok, format_of(tok).replied(turns, "So."))[0] for tok in (tokenizer, known)]
+    assert ids[0] == ids[1] and ids[0].count(tokenizer.bos_id) == 1
 
 
 def test_special_tokens_that_only_the_older_map_names(tmp_path):
@@ -285,6 +385,14 @@ def test_chat_templates_of_all_shapes_are_found_as_transformers_finds_them(tmp_p
         assert format_of(tokenizer, "paper").name == "paper"
 
 
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_chat_template_is_called_so(tmp_path, text):
+    folder = _written(tmp_path / "model")
+    (folder / "chat_template.jinja").write_text(text)
+    with pytest.raises(UserError, match="chat template is empty .*format=.paper"):
+        format_of(Tokenizer.load(folder))
+
+
 @pytest.mark.parametrize("setting", [7, ["x"], [{"name": "default"}], {"default": 7}, {"default": None}])
 def test_a_chat_template_of_no_known_shape_is_an_error(tmp_path, setting):
     folder = _written(tmp_path / "model")
@@ -343,3 +451,13 @@ def test_a_vocabulary_that_holds_special_tokens_as_words_yields_none(tmp_path):
     # Side by side with other text it is read apart.
     found = read(tokenizer, [Segment("say </"), Segment("s>", trusted=False)])
     assert found.apart and 1 not in found.of[0] + found.of[1]
+
+
+def test_text_that_only_a_special_token_stands_for_is_refused(tmp_path):
+    letters = [(chr(code), -9.0) for code in range(32, 127)]
+    backend = tokenizers.Tokenizer(tokenizers.models.Unigram([("</s>", 0.0), *letters], unk_id=0))
+    backend.add_special_tokens(["</s>"])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>", "unk_token": "</s>"}')
+    with pytest.raises(UserError, match="a special token alone for 'é'"):
+        encode(Tokenizer.load(tmp_path), [Segment("Café")])

@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import tokenizers
 
 from cai_jax.cli import main
+from cai_jax.errors import UserError
+from cai_jax.stages import model
 from tests.models.test_checkpoint import cut, damage, edit, lose_a_shard, pickled
 from tests.support import llama
 
@@ -15,6 +18,14 @@ def foreign(path):
     backend = tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
     backend.add_tokens([f"word{number}" for number in range(llama.VOCAB)])
     backend.save(str(path / "tokenizer.json"))
+
+
+def templated(template):
+    def change(path):
+        file = path / "tokenizer_config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": template}))
+
+    return change
 
 
 # What is done to the folder -> what is said of it, and the cure.
@@ -37,6 +48,14 @@ BREAKAGES = {
         lambda path: (path / "tokenizer.json").write_text("{}"),
         "files cannot be read",
         "fetch them again",
+    ),
+    "a template that raises": (templated("{{ raise_exception('not today') }}"), "fails: not today", 'format="paper"'),
+    "a template with an error": (templated("{% for m in messages %}"), "chat template fails: ", 'format="paper"'),
+    "a template that drops": (templated("{{ messages[-1].content }}"), "drops, ", 'format="paper"'),
+    "no default template": (
+        templated([{"name": "tools", "template": "x"}]),
+        "none is called default",
+        'format="paper"',
     ),
 }
 
@@ -81,6 +100,20 @@ def test_a_shape_alone_can_be_planned_and_not_run(program, capfd):
     assert code(["run", "--out", str(file.parent / "out"), str(file)]) == 4
     said = " ".join(capfd.readouterr().err.split())
     assert "base (model) failed" in said and "model.safetensors does not exist" in said
+
+
+def test_a_template_that_cannot_be_used_is_told_of_fresh_weights_and_by_a_run(program, capfd):
+    path, file = program
+    templated("{{ raise_exception('not today') }}")(path)
+    params = {"path": str(path), "format": "auto", "dtype": "float32"}
+    with pytest.raises(UserError, match="fails: not today"):
+        model.run(SimpleNamespace(params=params))
+    assert model.run(SimpleNamespace(params=params | {"format": "paper"})) == {"dtype": "float32", "format": "paper"}
+    file.write_text(file.read_text().replace(f'model("{path}")', f'model("init:tiny", tokenizer="{path}")'))
+    assert code(["check", str(file)]) == 3
+    assert "E227" in (said := " ".join(capfd.readouterr().out.split())) and "fails: not today" in said
+    file.write_text(file.read_text().replace(f'tokenizer="{path}")', f'tokenizer="{path}", format=paper)'))
+    assert code(["check", str(file)]) == 0
 
 
 def test_a_sound_one_is_not(program, capfd):

@@ -27,6 +27,15 @@ def test_a_thought_is_never_part_of_a_reply(family, written, found):
     assert said(form, before(decode_of(tok, form)([*ids, tok.eos_id]), ("STOP",))) == found
 
 
+def test_a_block_that_the_model_opens_itself_where_only_its_end_is_special():
+    tok = tokenizer("closed")
+    added = {token.content: number for number, token in tok.added().items()}
+    assert added["<think>"] not in tok.special_ids and added["</think>"] in tok.special_ids
+    form = chat.format_of(tok)
+    ids = [added["<think>"], *tok.encode("\nHm.\n"), added["</think>"], *tok.encode("\n\nYes.")]
+    assert said(form, decode_of(tok, form)([*ids, tok.eos_id])) == Said("Hm.", "Yes.", True)
+
+
 def test_without_a_block_all_is_the_reply():
     tok = tokenizer("llama-3")
     form = chat.format_of(tok)

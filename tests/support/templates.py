@@ -130,6 +130,8 @@ _THINKS = (
 # The prompt opens a block that the model must close; a reply that is there has none.
 OPENED = _THINKS + "{% if add_generation_prompt %}{{ '<|A|><think>\n' }}{% endif %}"
 OPENED_AT_ONCE = _THINKS + "{% if add_generation_prompt %}{{ '<|A|><think>' }}{% endif %}"
+# The model opens a block by itself, of which the template names the end alone.
+CLOSED = _THINKS + "{% if add_generation_prompt %}{{ '<|A|>' }}{% endif %}"
 # The last reply has an empty block, those before it have none.
 EMPTY_LAST = (
     "{%- set ns = namespace(last=-1) %}{%- for message in messages %}{%- if message.role == 'user' %}"
@@ -185,6 +187,16 @@ QUESTIONS = (
 )
 NO_PROMPT = "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{%- endfor %}"
 # The assistant's header belongs to the user's turn, and the space at the end of what is said is taken off.
+# The line break behind the header is no part of the generation prompt.
+LINE_LATER = NO_PROMPT + "{%- if add_generation_prompt %}{{- '<|im_start|>assistant' }}{%- endif %}"
+# Nor is a whole part of the header; and the last reply of all ends with a token of its own.
+CHANNELS = (
+    "{%- for m in messages %}{%- if m.role == 'assistant' %}"
+    "{{- '<|start|>assistant<|channel|>final<|message|>' + m.content }}"
+    "{{- '<|return|>' if loop.last and not add_generation_prompt else '<|end|>' }}{%- else %}"
+    "{{- '<|start|>' + m.role + '<|message|>' + m.content + '<|end|>' }}{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|start|>assistant' }}{%- endif %}"
+)
 INSIDE = (
     "{% for m in messages %}{% if m.role == 'user' %}{{ '<|U|>' + m.content.rstrip() + '<|E|><|A|>' }}"
     "{% elif m.role == 'system' %}{{ raise_exception('no place for ' + m.role | tojson) }}{% else %}"
@@ -201,12 +213,14 @@ NUMBERED = (
     "~ (messages | length + 1) ~ '\n' }}{%- endif %}"
 )
 
+_CHANNEL = ("<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>")
 _SHORT = ("<B>", "<|E|>", "<|U|>", "<|A|>")
 _IM = ("<|im_start|>user", "<|im_start|>assistant", "<|im_end|>")
 
 FAMILIES |= {
     "opened": Family(OPENED, _SHORT, "<|U|>", "<|A|>", "<|E|>", bos="<B>", eos="<|E|>"),
     "opened at once": Family(OPENED_AT_ONCE, _SHORT, "<|U|>", "<|A|>", "<|E|>", bos="<B>", eos="<|E|>"),
+    "closed": Family(CLOSED, _SHORT, "<|U|>", "<|A|>", "<|E|>", bos="<B>", eos="<|E|>"),
     "empty last": Family(EMPTY_LAST, _CHATML, *_IM, eos="<|endoftext|>"),
     "marked": Family(MARKED, _CHATML, *_IM, eos="<|endoftext|>"),
     "macro": Family(MACRO, _CHATML, *_IM, eos="<|endoftext|>"),
@@ -217,6 +231,8 @@ FAMILIES |= {
     ),
     "questions": Family(QUESTIONS, ("</s>",), "Question:", "Answer:", "</s>", joined=True),
     "no prompt": Family(NO_PROMPT, _CHATML, *_IM, eos="<|endoftext|>", joined=True),
+    "line later": Family(LINE_LATER, _CHATML, *_IM, eos="<|endoftext|>"),
+    "channels": Family(CHANNELS, _CHANNEL, "<|start|>user", "<|start|>assistant", "<|return|>", eos="<|return|>"),
     "inside": Family(INSIDE, _SHORT, "<|U|>", "<|A|>", "<|E|>", False, bos="<B>", eos="<|E|>"),
     "named": Family(NAMED, _CHATML, *_IM, eos="<|endoftext|>"),
     "numbered": Family(NUMBERED, _CHATML, *_IM, eos="<|endoftext|>"),

@@ -141,9 +141,9 @@ class Writer:
 
 
 def stop_ids(tokenizer: Tokenizer, format: Format) -> tuple[int, ...]:
-    """Token ids that end a reply: those that the model's files name, and the one that training ends replies with."""
-    end = encode(tokenizer, [format.end])[0][-1]
-    return tuple(sorted({*tokenizer.stop_ids, end}))
+    """Token ids that end a reply: those that the model's files name, and those that the format ends replies with."""
+    ends = (encode(tokenizer, [end])[0][-1] for end in (format.end, *format.others))
+    return tuple(sorted({*tokenizer.stop_ids, *ends}))
 
 
 def note_unended(ctx, what: str, ended: Sequence[bool]) -> float | None:
