@@ -37,7 +37,7 @@ def interval(rows: Iterable[Row], level: float = 0.95) -> tuple[float, float, fl
     drawn = totals(np.stack([sample.sums, sample.sizes], axis=1))
     low, high = percentiles(drawn[:, 0] / drawn[:, 1], level)
     missed = unseen(len(sample.sums), level)
-    low, high = low - missed * sample.values.min(), high + missed * (1.0 - sample.values.max())
+    low, high = low - missed * float(sample.values.min()), high + missed * (1.0 - float(sample.values.max()))
     least, most = sample.exact(level)
     return sample.mean, max(0.0, min(low, least)), min(1.0, max(high, most))
 
