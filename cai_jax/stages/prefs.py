@@ -108,7 +108,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=2,
+    version=3,
     group="source",
     source="path",
     limit="limit",

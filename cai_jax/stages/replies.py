@@ -43,6 +43,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
+    version=2,
     group="source",
     source="path",
     limit="limit",

@@ -67,9 +67,9 @@ def side(key=None, constant=0.0):
     return SimpleNamespace(key=key, constant=constant)
 
 
-def verdict(left, op, right, level=None, statistics=PlusMinus()):
+def verdict(left, op, right, level=None, statistics=None):
     claim = SimpleNamespace(text="claim", left=left, op=op, right=right, level=level, why="because", arm="")
-    return judge(claim, figure, lambda key: ROWS.get(key, []), statistics)
+    return judge(claim, figure, lambda key: ROWS.get(key, []), statistics or PlusMinus())
 
 
 @pytest.mark.parametrize(
