@@ -5,7 +5,8 @@ metric is their mean, and what is independent of one another are the clusters, o
 
 Two intervals are joined, since each is too narrow where the other is right: the percentile bootstrap, which knows the
 distribution of the values but not what has not happened yet, and the exact binomial one (Clopper and Pearson, 1934)
-at the effective number of trials (Korn and Graubard, 1998), which is right for rare events.
+at the effective number of trials (Korn and Graubard, 1998), which is right for rare events. Clusters of unequal sizes
+count as so many equal ones as would tell as much (Kish, 1965).
 """
 
 from __future__ import annotations

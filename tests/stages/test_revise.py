@@ -196,20 +196,17 @@ refused = mended |> refuse("No, thank you.", where=flagged)
     assert ran.result("refused")["refused"] == sum(bool(row["flag"]) for row in mended)
 
 
-HONEST = 'constitution honest { audit "Is the reply a lie?" }\n'
-
-
 def test_a_second_screening_takes_no_flag_away(bench, answering):
     """Each flags by its own limit; the worst flag stands, and what was revised is screened again by both."""
     ran = bench.run(
-        HONEST
-        + REPLIES
+        REPLIES
         + f"""\
 first  = replies |> screen(rules, limit=0%)
-both   = first |> screen(honest, limit=100%)
-turned = replies |> screen(honest, limit=100%) |> screen(rules, limit=0%)
+both   = first |> screen(rules.honest, limit=100%)
+turned = replies |> screen(rules.honest, limit=100%) |> screen(rules, limit=0%)
 mended = both |> {REVISE}, rounds=1, where=flagged)
 end    = mended |> refuse("No.", where=flagged)
+every  = end + turned
 """
     )
     model = bench.model()
@@ -227,10 +224,9 @@ end    = mended |> refuse("No.", where=flagged)
 
 def test_a_second_screening_does_not_make_up_for_one_without_an_answer(bench):
     ran = bench.run(
-        HONEST
-        + REPLIES
+        REPLIES
         + """\
-both = replies |> screen(rules) |> screen(honest, undecided=pass)
+both = replies |> screen(rules) |> screen(rules.honest, undecided=pass)
 end  = both |> refuse("No.", where=flagged)
 """
     )
