@@ -161,9 +161,9 @@ class _Sample:
     def _effect(self, spread: float) -> float:
         """The design effect: the variance of the mean over that of as many independent rows; at least 1.
 
-        The larger of two estimates, which are one where clusters are of one size. That by what clusters add to the
-        error is too small where the few large ones happen to be alike; there 1 + r (Σ s² / Σ s - 1) (Kish, 1965) is
-        right, r being the correlation within clusters by the analysis of variance.
+        The larger of two estimates, which agree where clusters are of one size. That by what clusters add to the error
+        is too small where the few large ones happen to be alike; there 1 + r (Σ s² / Σ s - 1) (Kish, 1965) is right, r
+        being the correlation within clusters by the analysis of variance.
 
         Args:
           spread: sum of squares of the values about their mean.
@@ -172,9 +172,9 @@ class _Sample:
         summed = float((self.residuals**2).sum()) * kish / (kish - 1)
         between = float((self.residuals**2 / self.sizes).sum())
         within = (spread - between) / max(1, rows - clusters)
-        size, between = (rows - rows / kish) / (clusters - 1), between / (clusters - 1)
-        alike = (between - within) / (between + (size - 1) * within)
-        return max(1.0, summed / (spread * rows / (rows - 1)), 1.0 + alike * (rows / kish - 1))
+        between, size = between / (clusters - 1), (rows - rows / kish) / (clusters - 1)
+        correlation = (between - within) / (between + (size - 1) * within)
+        return max(1.0, summed / (spread * rows / (rows - 1)), 1.0 + correlation * (rows / kish - 1))
 
 
 def effective(sizes: np.ndarray) -> float:
