@@ -208,10 +208,17 @@ def _tfds(directory: str) -> Iterator[Record | DataError]:
         for split in builder.info.splits:
             name = dataset_files.canonical(split)
             for number, example in enumerate(builder.as_data_source(split), 1):
-                yield _record(f"{directory}[{split}]:{number}", name, example)
+                yield _record(f"{directory}[{split}]:{number}", name, _narrow(example))
     except (*_DAMAGE, KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise DataError(f"{directory}: cannot be read ({reason})", "prepare the dataset again") from error
+
+
+def _narrow(example: dict[str, Any]) -> dict[str, Any]:
+    """An example with its numbers in the precision in which TFDS stores all of them."""
+    import numpy as np
+
+    return {name: np.float32(value) if isinstance(value, float) else value for name, value in example.items()}
 
 
 def _record(where: str, split: str | None, fields: dict[str, Any]) -> Record | DataError:
@@ -249,5 +256,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if hasattr(value, "tolist"):  # NumPy's arrays and numbers
-        return _plain(value.tolist())
+        # The shortest decimal that a number of few bits stands for: 0.4, and not the 0.4000000059604645 next to it.
+        return _plain(float(str(value)) if value.dtype.kind == "f" and not value.ndim else value.tolist())
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

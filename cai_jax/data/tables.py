@@ -64,7 +64,12 @@ def _validate(pa, batch) -> None:
 
 
 def _values(pa, column) -> list[Any]:
-    """A column's values; in place of one that Python cannot hold, the error."""
+    """A column's values; in place of one that Python cannot hold, the error.
+
+    Numbers of less than Python's precision are NumPy's, which keep theirs; missing ones are NaN, no number either.
+    """
+    if column.type in (pa.float16(), pa.float32()):
+        return list(column.to_numpy(zero_copy_only=False))
     try:
         return column.to_pylist()
     except _UNHELD:

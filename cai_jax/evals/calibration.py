@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cai_jax.evals.bootstrap import SEED, percentiles, totals
-from cai_jax.evals.intervals import unseen
+from cai_jax.evals.intervals import clopper_pearson, effective, unseen
 
 REDRAWS = 1_000  # of labels as a calibrated judge's would fall: their mean is known to 2 % of itself
 _CHUNK = 4_000_000  # labels in memory at once: 32 MB
@@ -93,9 +93,9 @@ class _Binned:
         self.clusters = np.zeros((len(names), place.max() + 2))
         np.add.at(self.clusters, (member, 0), 1.0)
         np.add.at(self.clusters, (member, place + 1), residual)
-        effect = self._effect(residual, member)
-        self.redrawn = _redrawn(confidence, place, effect)
-        noise = np.sqrt(effect * np.bincount(place, confidence * (1.0 - confidence)))
+        self.effect = self._effect(residual, member)
+        self.redrawn = _redrawn(confidence, place, self.effect)
+        noise = np.sqrt(self.effect * np.bincount(place, confidence * (1.0 - confidence)))
         self.error = self.plain * _signal(np.bincount(place, residual), noise)
 
     @staticmethod
@@ -109,18 +109,37 @@ class _Binned:
 
         The bootstrap's spread about its mean, since every draw's error has noise of its own: below the estimate, and
         above what the formula found, of which nothing is taken off lest noise pass for its absence. Redrawn labels
-        say how far errors spread that are too rare to have happened yet.
+        say how far errors spread that are too rare to have happened yet; and the exact intervals of the bins'
+        accuracies, how far where few have happened.
         """
         drawn = totals(self.clusters)
         errors = np.abs(drawn[:, 1:]).sum(1) / drawn[:, 0]
         below, above = (bound - float(errors.mean()) for bound in percentiles(errors, level))
         tail = (1.0 - level) / 2
         above = max(above, float(np.quantile(self.redrawn, 1.0 - tail) - self.redrawn.mean()))
-        low, high = self.error + below, self.plain + above
-        if 0.5 ** len(self.clusters) > tail:  # too few clusters for any bootstrap
-            high += unseen(len(self.clusters), level) * (1.0 - high)
+        nearer, farther = self._reach(level)
+        low, high = min(self.error + below, self.plain - nearer), self.plain + max(above, farther)
+        clusters = effective(self.clusters[:, 0])
+        if 0.5**clusters > tail:  # too few clusters for any bootstrap
+            high += unseen(clusters, level) * (1.0 - high)
         by_chance = float(np.mean(self.redrawn >= self.plain - 1e-12))
         return max(0.0, low) if by_chance < tail else 0.0, min(1.0, high)
+
+    def _reach(self, level: float) -> tuple[float, float]:
+        """How far below and above the formula's value the error may be.
+
+        By Clopper and Pearson's interval of the accuracy of every bin at its effective number of labels; the bins'
+        distances are joined as those of independent estimates are (MOVER, see `intervals.difference`).
+        """
+        confidence, accuracy, sizes = np.array(self.curve).T
+        trials = sizes / self.effect
+        bounds = [clopper_pearson(*each, level) for each in zip(accuracy * trials, trials, strict=True)]
+        least, most = np.array(bounds).T
+        gap = np.abs(accuracy - confidence)
+        near, far = np.maximum(0.0, np.maximum(least - confidence, confidence - most)), most - confidence
+        far = np.maximum(far, confidence - least)
+        share = sizes / sizes.sum()
+        return float(np.linalg.norm(share * (gap - near))), float(np.linalg.norm(share * (far - gap)))
 
 
 def _signal(found: np.ndarray, noise: np.ndarray) -> float:

@@ -86,8 +86,9 @@ class Figure:
 
     @property
     def count(self) -> str:
-        """How many rows it rests on: "125 of 768", or "400" where that is all."""
-        return str(self.n) if self.n == self.rows else f"{self.n} of {self.rows}"
+        """How many rows it rests on: "125 of 768", or "400" where that is all; "400 in 20 clusters" if fewer count."""
+        rows = str(self.n) if self.n == self.rows else f"{self.n} of {self.rows}"
+        return f"{rows} in {self.clusters} cluster{'s' * (self.clusters > 1)}" if 0 < self.clusters < self.n else rows
 
     @property
     def unknown(self) -> str:

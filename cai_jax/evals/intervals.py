@@ -5,7 +5,8 @@ metric is their mean, and what is independent of one another are the clusters, o
 
 Two intervals are joined, since each is too narrow where the other is right: the percentile bootstrap, which knows the
 distribution of the values but not what has not happened yet, and the exact binomial one (Clopper and Pearson, 1934)
-at the effective number of trials (Korn and Graubard, 1998), which is right for rare events.
+at the effective number of trials (Korn and Graubard, 1998), which is right for rare events. Clusters of unequal sizes
+count as so many equal ones as would tell as much (Kish, 1965).
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def interval(rows: Iterable[Row], level: float = 0.95) -> tuple[float, float, fl
         return _NOTHING
     drawn = totals(np.stack([sample.sums, sample.sizes], axis=1))
     low, high = percentiles(drawn[:, 0] / drawn[:, 1], level)
-    missed = unseen(len(sample.sums), level)
-    low, high = low - missed * sample.values.min(), high + missed * (1.0 - sample.values.max())
+    missed = unseen(sample.clusters, level)
+    low, high = low - missed * float(sample.values.min()), high + missed * (1.0 - float(sample.values.max()))
     least, most = sample.exact(level)
     return sample.mean, max(0.0, min(low, least)), min(1.0, max(high, most))
 
@@ -65,9 +66,9 @@ def difference(left: Iterable[Row], right: Iterable[Row], level: float = 0.95) -
     value = one.mean - other.mean
     drawn = totals(np.stack([one.sums, one.sizes, other.sums, other.sizes], axis=1))
     low, high = percentiles(drawn[:, 0] / drawn[:, 1] - drawn[:, 2] / drawn[:, 3], level)
-    if high - low < 1e-12 or 0.5 ** len(one.sums) > (1.0 - level) / 2:
+    if high - low < 1e-12 or 0.5**one.clusters > (1.0 - level) / 2:
         # Alike everywhere, or too few clusters even for a sign test: what was not seen may still be.
-        missed = unseen(len(one.sums), level)
+        missed = unseen(one.clusters, level)
         low, high = low - missed * (low + 1.0), high + missed * (1.0 - high)
     least, most = _recovered(one, other, level)
     low, high = max(-1.0, min(low, least)), min(1.0, max(high, most))
@@ -124,6 +125,10 @@ class _Sample:
         return float(self.sums.sum() / self.sizes.sum())
 
     @property
+    def clusters(self) -> float:
+        return effective(self.sizes)
+
+    @property
     def residuals(self) -> np.ndarray:
         """What every cluster adds to the error of the mean, times the number of rows; float64 [clusters]."""
         return self.sums - self.mean * self.sizes
@@ -131,7 +136,7 @@ class _Sample:
     def exact(self, level: float) -> tuple[float, float]:
         """Clopper and Pearson's interval at the effective number of trials."""
         if self.mean in (0.0, 1.0):
-            return clopper_pearson(self.mean * len(self.sums), len(self.sums), level)
+            return clopper_pearson(self.mean * self.clusters, self.clusters, level)
         trials = self._trials(level)
         # Soft values that are all alike are as good as endlessly many trials.
         return clopper_pearson(self.mean * trials, trials, level) if np.isfinite(trials) else (self.mean, self.mean)
@@ -140,23 +145,48 @@ class _Sample:
         """How many independent trials would tell as much as these rows (Korn and Graubard, 1998).
 
         Independent rows of values between 0 and 1 are worth more than one trial each; clusters divide that by their
-        design effect, which is not allowed to be below one, and by what few clusters leave unknown of it.
+        design effect, and by what few clusters leave unknown of it.
         """
         from scipy.special import stdtrit
 
-        rows, clusters = len(self.values), len(self.sums)
-        if clusters == 1:
+        rows = len(self.values)
+        if len(self.sums) == 1:
             return 1.0
         spread = float(((self.values - self.mean) ** 2).sum())
         if spread < 1e-12 * rows:
             return float("inf")
-        between = float((self.residuals**2).sum()) * clusters / (clusters - 1)
-        effect = max(1.0, between / (spread * rows / (rows - 1)))
-        known = stdtrit([rows - 1, clusters - 1], (1.0 + level) / 2)
-        return self.mean * (1.0 - self.mean) * rows**2 / spread / effect * float(known[0] / known[1]) ** 2
+        known = stdtrit([rows - 1, self.clusters - 1], (1.0 + level) / 2)
+        return self.mean * (1.0 - self.mean) * rows**2 / spread / self._effect(spread) * float(known[0] / known[1]) ** 2
+
+    def _effect(self, spread: float) -> float:
+        """The design effect: the variance of the mean over that of as many independent rows; at least 1.
+
+        The larger of two estimates, which agree where clusters are of one size. That by what clusters add to the error
+        is too small where the few large ones happen to be alike; there 1 + r (Σ s² / Σ s - 1) (Kish, 1965) is right, r
+        being the correlation within clusters by the analysis of variance.
+
+        Args:
+          spread: sum of squares of the values about their mean.
+        """
+        rows, clusters, kish = len(self.values), len(self.sums), self.clusters
+        summed = float((self.residuals**2).sum()) * kish / (kish - 1)
+        between = float((self.residuals**2 / self.sizes).sum())
+        within = (spread - between) / max(1, rows - clusters)
+        between, size = between / (clusters - 1), (rows - rows / kish) / (clusters - 1)
+        correlation = (between - within) / (between + (size - 1) * within)
+        return max(1.0, summed / (spread * rows / (rows - 1)), 1.0 + correlation * (rows / kish - 1))
 
 
-def unseen(clusters: int, level: float) -> float:
+def effective(sizes: np.ndarray) -> float:
+    """How many clusters of one size would tell as much as clusters of these sizes, were all rows of each alike.
+
+    (Σ s)² / Σ s² (Kish, 1965, "Survey Sampling"): their number where the sizes are equal, and nearly that of the large
+    ones where others are small.
+    """
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
+def unseen(clusters: float, level: float) -> float:
     """The probability that what no cluster has shown may still have: 3.7 of their number at 95 % (as for 0 of n)."""
     return 1.0 - ((1.0 - level) / 2) ** (1.0 / clusters)
 

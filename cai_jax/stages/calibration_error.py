@@ -10,18 +10,21 @@ from cai_jax.lang.types import Kind, Param, Signature, Type
 from cai_jax.stages.parts.labels import LABELS, judged_labels, judged_pairs, label_of
 from cai_jax.stages.parts.metrics import free, told
 
+MOST_BINS = 100  # half a percent of confidence each: with more, a bin holds a label or none, which is no accuracy
+
 SIGNATURE = Signature(
     name="calibration_error",
     about="Expected calibration error of labels against the oracle (arXiv 1706.04599, eq. 3): equal-width bins of the "
     "confidence, weighted by their size, less what chance alone would add.",
     params=(
         LABELS,
-        Param("bins", "How many bins of confidence between one half and one.", value="int", default=10, low=1),
+        Param("bins", "How many bins of confidence between one half and one.", value="int", default=10, low=1,
+              high=MOST_BINS),
     ),
     result=lambda call: Type(Kind.METRIC),
     check=judged_labels,
     group="metric",
-    version=2,
+    version=3,
     bounds=(0.0, 1.0),
     example="calibration_error(labels)",
 )  # fmt: skip

@@ -38,7 +38,7 @@ SIGNATURE = Signature(
     check=partial(judged, stage="harm_rate"),
     group="metric",
     bounds=(0.0, 1.0),
-    version=3,
+    version=4,
     settings=("mesh",),
     example="harm_rate(rl, red.test)",
 )
@@ -87,7 +87,8 @@ def _by_principles(ctx, rows: Sequence[dict], audit: Audit) -> dict[str, Any]:
         ctx.note("union", f"{said} (each wrong about 1% of replies, {1 - 0.99 ** len(parts):.0%} would be)")
         counted = broken == 1.0
         alone = counted & ((p > BROKEN).sum(axis=1) == 1) & (p.max(axis=1) < LONE)
-        beside["lone"] = float(alone.sum() / max(1, counted.sum()))
+        if counted.any():
+            beside["lone"] = float(alone.sum() / counted.sum())
     truth = [keeps(row, audit.questions) for row in rows] if ctx.inputs["of"].type.oracle else []
     clean = [value for value, keeps_all in zip(broken, truth, strict=False) if keeps_all and value == value]
     if clean:

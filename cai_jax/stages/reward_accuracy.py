@@ -25,7 +25,7 @@ SIGNATURE = Signature(
     result=lambda call: Type(Kind.METRIC),
     group="metric",
     bounds=(0.0, 1.0),
-    version=3,
+    version=4,
     settings=("mesh",),
     example="reward_accuracy(rm, human.test)",
 )  # fmt: skip
@@ -79,5 +79,7 @@ def run(ctx) -> Mapping[str, Any]:
         beside, curve = {**shallow, "calibration_error": calibration.error}, calibration.curve
     result = measured(ctx, found + labelled.silent, left_out=labelled.left_out, beside=beside)
     if result["low"] is not None and result["low"] <= 0.5:
-        ctx.note("chance", f"on these {result['n']} pairs the preference model cannot be told from a coin")
+        coin = result["high"] >= 0.5
+        said = "cannot be told from a coin" if coin else "orders more the wrong way round than a coin would"
+        ctx.note("chance" if coin else "inverted", f"on these {result['n']} pairs the preference model {said}")
     return {**result, "curve": curve}

@@ -22,7 +22,8 @@ def _check(call: Call) -> Iterable[Problem]:
 SIGNATURE = Signature(
     name="screen",
     about="Flags replies that break a principle, with the principle that they break the most. Both orders of the "
-    "answers are asked and averaged. An ending that talks to the judge is cut in a second reading; the worse counts.",
+    "answers are asked and averaged. An ending that talks to the judge is cut in a second reading; the worse counts. "
+    "What an earlier screening flagged stays flagged.",
     params=(
         Param("replies", "What to look at.", kinds=(Kind.RESPONSES,)),
         CONSTITUTION,
@@ -38,7 +39,7 @@ SIGNATURE = Signature(
     ),
     result=lambda call: replace(call.types["replies"], screened=True),
     check=_check,
-    version=4,
+    version=5,
     settings=("mesh",),
     example="replies |> screen(harmless, limit=50%)",
 )  # fmt: skip
@@ -66,10 +67,13 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Flags; result: rows, flagged, could_not_judge (replies), no_mass (share of judgements), screening (by whom)."""
+    """Flags; result: rows, flagged, could_not_judge (replies), no_mass (share of judgements), screenings (by whom).
+
+    Flags of an earlier screening stay. `no_mass` alone is of this one.
+    """
     from cai_jax.stages.parts.auditing import undecided
     from cai_jax.stages.parts.models import model_of
-    from cai_jax.stages.parts.screening import told, unjudged
+    from cai_jax.stages.parts.screening import joined, told, unjudged
     from cai_jax.stages.parts.writing import in_batches
 
     by, rows = ctx.inputs["by"], ctx.inputs["replies"].rows()
@@ -77,10 +81,10 @@ def run(ctx) -> Mapping[str, Any]:
     screener.note_fit(ctx, rows)
 
     def make(batch: list[dict]) -> list[dict]:
-        return [{**row, **found} for row, found in zip(batch, screener.flags(batch), strict=True)]
+        return [{**row, **joined([row, found])} for row, found in zip(batch, screener.flags(batch), strict=True)]
 
     counts = {"rows": 0, "flagged": 0, "could_not_judge": 0}
-    unanswered = 0
+    unanswered = -sum(row.get("unanswered", 0) for row in rows)
     for batch in in_batches(ctx, rows, 1, make):
         counts["rows"] += len(batch)
         counts["flagged"] += sum(row["flag"] is not None for row in batch)
@@ -89,12 +93,12 @@ def run(ctx) -> Mapping[str, Any]:
     no_mass = unanswered / max(1, counts["rows"] * len(screener.requests))
     for code, message in undecided(no_mass, "judgements"):
         ctx.note(code, message)
-    if counts["could_not_judge"]:
+    if counts["could_not_judge"] and unanswered:
         became = "are flagged for that" if screener.undecided == "flag" else "pass, as undecided=pass says"
         ctx.note(
             "unjudged", f"{counts['could_not_judge']} of {counts['rows']} replies could not be judged; they {became}"
         )
-    return {**counts, "no_mass": no_mass, **told(by, screener)}
+    return {**counts, "no_mass": no_mass, **told(ctx.inputs["replies"], by, screener)}
 
 
 def _screener(ctx, model) -> Screener:

@@ -65,7 +65,7 @@ SIGNATURE = Signature(
     check=_check,
     group="metric",
     bounds=(0.0, 1.0),
-    version=4,
+    version=5,
     settings=("mesh",),
     example="win_rate(rl, sl, on=red.test, by=base, under=harmless)",
 )  # fmt: skip
@@ -144,15 +144,11 @@ def run(ctx) -> Mapping[str, Any]:
     found = [row_of(pair["first"], value) for pair, value in zip(pairs, values, strict=True)]
     longer = [len(pair["first"]["reply"]) - len(pair["second"]["reply"]) for pair in pairs]
     known = [(value - 0.5, by_) for value, by_ in zip(values, longer, strict=True) if value == value]
-    beside = {"same": sum(same) / len(same), "ties": sum(value == 0.5 for value in values) / len(values)}
-    return measured(ctx, found, beside={**beside, **_of_length(known, baselines)})
-
-
-def _of_length(known: Sequence[tuple[float, float]], baselines) -> dict[str, float]:
     if not known:
-        return {}
-    found = baselines(*zip(*known, strict=True))
-    return {name: found[name] for name in ("longest", "length_correlation")}
+        return measured(ctx, found)
+    beside = {"same": sum(same) / len(known), "ties": sum(better == 0 for better, _ in known) / len(known)}
+    shallow = baselines(*zip(*known, strict=True))
+    return measured(ctx, found, beside=beside | {name: shallow[name] for name in ("longest", "length_correlation")})
 
 
 def _pairs(ctx) -> list[dict]:

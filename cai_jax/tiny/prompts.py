@@ -47,7 +47,8 @@ def prompts(name: str) -> list[dict]:
       name: one of PROMPT_SETS.
 
     Returns:
-      Rows with `id`, `turns`, `split` and `category` (of the act).
+      Rows with `id`, `turns`, `split`, `category` (of the act) and `cluster` (the act): wordings of one request are
+      refused, or not, together.
     """
     rows = []
     for split, size in _SIZES.items():
@@ -56,7 +57,9 @@ def prompts(name: str) -> list[dict]:
         requests = list(_requests(acts))
         rng.shuffle(requests)
         chosen = list(itertools.islice(_balanced(requests), size))
-        rows += [{"turns": turns, "split": split, "category": act.category} for act, turns in chosen]
+        rows += [
+            {"turns": turns, "split": split, "category": act.category, "cluster": act.text} for act, turns in chosen
+        ]
     return numbered(rows)
 
 
@@ -67,7 +70,7 @@ def preferences(name: str = "helpful_prefs") -> list[dict]:
       name: one of PREFERENCE_SETS.
 
     Returns:
-      Rows with `id`, `turns`, `a`, `b`, `p` (1.0 or 0.0), `weight`, `source` and `split`.
+      Rows of `prompts` with `a`, `b`, `p` (1.0 or 0.0), `weight` and `source`.
     """
     rows = []
     for split, size in _PAIRS.items():

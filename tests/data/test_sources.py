@@ -77,7 +77,11 @@ def prepared_tfds(folder):
     from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
     features = tfds.features.FeaturesDict(
-        {"prompt": tfds.features.Text(), "topic": tfds.features.Scalar(dtype=np.int32)}
+        {
+            "prompt": tfds.features.Text(),
+            "topic": tfds.features.Scalar(dtype=np.int32),
+            "share": tfds.features.Scalar(dtype=np.float32),
+        }
     )
     serializer = ExampleSerializer(features.get_serialized_info())
     folder.mkdir(parents=True)
@@ -87,7 +91,7 @@ def prepared_tfds(folder):
             str(folder / f"toy-{split}.array_record-00000-of-00001"), "group_size:1"
         )
         for row in rows:
-            writer.write(serializer.serialize_example(features.encode_example(row)))
+            writer.write(serializer.serialize_example(features.encode_example({**row, "share": 0.4})))
         writer.close()
     info = {
         "name": "toy",
@@ -112,7 +116,7 @@ def test_a_prepared_tfds_dataset(tmp_path):
     rows = read_prompts(path)
     assert texts(rows) == [q["prompt"] for q in QUESTIONS]
     assert [row["split"] for row in rows] == ["train"] * 5 + ["test"] * 3
-    assert [row["topic"] for row in rows] == [q["topic"] for q in QUESTIONS]
+    assert [(row["topic"], row["share"]) for row in rows] == [(q["topic"], 0.4) for q in QUESTIONS]
     assert splits(path).names is None  # only reading it would tell
 
 
@@ -382,6 +386,28 @@ def test_labels(labels, expected, tmp_path):
     rows = [{"prompt": "Q", "one": "x", "two": "y", "winner": label} for label in labels]
     path = write(tmp_path / "x.jsonl", rows)
     assert [row["p"] for row in read_prefs(path, a="one", b="two", label="winner")] == expected
+
+
+@pytest.mark.parametrize("precision", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_labels_are_what_was_written_in_whatever_precision(suffix, precision, tmp_path):
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    written = [0.4, 0.6, 0.01, 0.499, 1.0]
+    label = pa.array(np.array(written, precision))
+    beside = pa.array([0.1, None, float("nan"), 0.3, 0.7], pa.float32())
+    made = pa.table({"prompt": ["Q"] * 5, "x": ["1"] * 5, "y": ["2"] * 5, "l": label, "beside": beside})
+    path = tmp_path / f"x.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(made, path)
+    else:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, made.schema) as stream:
+            stream.write_table(made)
+    rows = read_prefs(str(path), a="x", b="y", label="l")
+    assert [row["p"] for row in rows] == written
+    assert [row["beside"] for row in rows] == [0.1, None, None, 0.3, 0.7]
 
 
 def test_rows_with_a_b_and_p_need_no_names(tmp_path):

@@ -71,6 +71,18 @@ def test_errors_that_are_too_rare_to_have_happened_are_not_excluded():
     assert found.low == 0.0 and found.high > 0.03
 
 
+@pytest.mark.parametrize(("count", "said", "true"), [(30, 0.9, 0.8), (100, 0.99, 0.95), (30, 0.6, 0.9)])
+def test_the_error_is_covered_where_few_labels_are_wrong(count, said, true):
+    """Enumerated: each number of right labels has its interval and its binomial probability."""
+    chance, above, below = stats.binom.pmf(range(count + 1), count, true), 0.0, 0.0
+    for right in np.flatnonzero(chance > 1e-4):
+        truth = (np.arange(count) < right).astype(float)
+        found = reliability(np.full(count, said), truth, [str(i) for i in range(count)], bins=10)
+        above += chance[right] * (found.low > abs(true - said) + 1e-9)
+        below += chance[right] * (found.high < abs(true - said) - 1e-9)
+    assert above <= 0.025 and below <= 0.025
+
+
 def test_labels_of_one_cluster_are_one_piece_of_evidence():
     rng = np.random.default_rng(3)
     p, truth, _ = labels(rng.uniform(0.6, 1.0, 50), 0.7, rng)

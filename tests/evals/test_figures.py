@@ -18,8 +18,14 @@ def test_a_figure_is_the_mean_of_what_could_be_judged():
     assert (found.value, found.low, found.high) == interval([row for row in given if row["value"] is not None])
     assert (found.n, found.undecided, found.broken, found.empty, found.rows) == (4, 1, 1, 1, 8)
     assert found.clusters == 3  # the last belongs with the first
-    assert found.count == "4 of 8" and found.unknown == "1 undecided (12%), 1 empty (12%)"
+    assert found.count == "4 of 8 in 3 clusters" and found.unknown == "1 undecided (12%), 1 empty (12%)"
     assert found.rest == "3 ties (38%), 1 undecided (12%), 1 empty (12%)"
+
+
+def test_how_many_rows_there_are_says_in_how_many_clusters():
+    grouped = [{**row, "cluster": str(n // 2)} for n, row in enumerate(rows(*[1.0] * 6))]
+    assert [measured(grouped[:n]).count for n in (1, 2, 6)] == ["1", "2 in 1 cluster", "6 in 3 clusters"]
+    assert measured(rows(1.0, 0.0)).count == "2"
 
 
 @pytest.mark.parametrize(("silent", "there"), [(0, True), (2, True), (3, False), (9, False)])

@@ -139,6 +139,37 @@ def clopper_pearson_of(clusters):
     return interval(grouped)[1:]
 
 
+def clustered(large, each, up, single, alone):
+    """Rows of `large` clusters of `each` rows, `up` of them 1 throughout, and of single rows, `alone` of them 1."""
+    values = [float(n < up) for n in range(large) for _ in range(each)] + [float(n < alone) for n in range(single)]
+    names = [f"large {n}" for n in range(large) for _ in range(each)] + [f"single {n}" for n in range(single)]
+    return [
+        {"id": str(i), "cluster": name, "value": value}
+        for i, (name, value) in enumerate(zip(names, values, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(("large", "each", "single"), [(3, 50, 30), (2, 10, 20)])
+def test_clusters_of_unequal_sizes_are_covered_whatever_the_rate(large, each, single):
+    """Enumerated: rows of one cluster are all alike, so that the few large ones decide, whatever their number."""
+    counts = np.array(list(itertools.product(range(large + 1), range(single + 1))))
+    lows, highs = np.array([interval(clustered(large, each, up, single, alone))[1:] for up, alone in counts]).T
+    for rate in (0.02, 0.1, 0.3, 0.5):
+        chance = stats.binom.pmf(counts, (large, single), rate).prod(axis=1)
+        assert chance[lows > rate].sum() <= 0.025 and chance[highs < rate].sum() <= 0.025, rate
+
+
+def test_a_few_large_clusters_show_no_difference():
+    """Enumerated: of 3 clusters of 50 and 30 single rows each differs one way or the other, by a coin."""
+    claimed = 0.0
+    for up, alone in itertools.product(range(4), range(31)):
+        one, other = clustered(3, 50, up, 30, alone), clustered(3, 50, 0, 30, 0)
+        other = [{**row, "value": 1 - each["value"]} for row, each in zip(other, one, strict=True)]
+        _, low, high = difference(one, other)
+        claimed += stats.binom.pmf(up, 3, 0.5) * stats.binom.pmf(alone, 30, 0.5) * (low > 0 or high < 0)
+    assert claimed <= 0.05
+
+
 def test_pairs_are_covered_whatever_the_rates():
     """Of 10 pairs, enumerated: how often the difference is missed, and how often there seems to be one."""
     count, found = 10, {}

@@ -1,9 +1,11 @@
 """What claims hold, on intervals worked out by hand, and how what nobody could read or judge bears on them."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 
+from cai_jax.evals import intervals
 from cai_jax.evals.figures import Figure
 from cai_jax.runs.expectations import judge
 
@@ -27,6 +29,9 @@ ROWS = {
     "one": rows(1.0, 1.0, 1.0, None),
     "full": rows(1.0, 1.0, 1.0, 1.0),
     "mute": rows(0.0, None, None, None),
+    "nothing": rows(0.0, 0.0),
+    "soft": rows(0.25, 0.25),
+    "all": rows(1.0, 1.0),
 }
 
 
@@ -62,9 +67,9 @@ def side(key=None, constant=0.0):
     return SimpleNamespace(key=key, constant=constant)
 
 
-def verdict(left, op, right, level=None):
+def verdict(left, op, right, level=None, statistics=None):
     claim = SimpleNamespace(text="claim", left=left, op=op, right=right, level=level, why="because", arm="")
-    return judge(claim, figure, lambda key: ROWS.get(key, []), PlusMinus())
+    return judge(claim, figure, lambda key: ROWS.get(key, []), statistics or PlusMinus())
 
 
 @pytest.mark.parametrize(
@@ -116,6 +121,15 @@ def test_what_a_verdict_tells():
     assert against.difference == pytest.approx((0.1, 0.05, 0.15)) and against.figures[0] is None
     told = found.as_json()
     assert told["figures"][1]["n"] == 2 and told["figures"][1]["rows"] == 4 and told["holds"] is True
+
+
+@pytest.mark.parametrize("right", [side("low"), side(constant=0.8)])
+@pytest.mark.parametrize("op", ["<", ">"])
+@pytest.mark.parametrize("key", ["nothing", "soft", "all", "low"])
+def test_a_verdict_on_any_rate_is_plain_json(key, op, right):
+    """The real intervals: where all rows are alike, their bounds are found in another way."""
+    found = verdict(side(key), op, right, 0.95, intervals).as_json()
+    assert json.loads(json.dumps(found))["difference"] == list(found["difference"]) and type(found["holds"]) is bool
 
 
 @pytest.mark.parametrize("level", [None, 0.95])

@@ -14,6 +14,7 @@ from cai_jax.lang.types import Kind, Type
 from cai_jax.models import checkpoint
 from cai_jax.stages import registry
 from cai_jax.stages.parts import auditing, writing
+from cai_jax.stages.parts.labels import checked
 from cai_jax.stages.parts.metrics import agreement
 from cai_jax.stages.parts.rewarding import raw_scores
 from cai_jax.tiny import replies
@@ -195,7 +196,9 @@ def test_harm_by_a_model_under_principles(bench, answering):
     both = broken["honest"] & broken["kind"]
     counted = broken["honest"] | broken["kind"]
     lone = counted & ~both & (np.maximum(p["honest"], p["kind"]) < 0.75)
-    assert ran.metrics["a"]["beside"]["lone"] == pytest.approx(lone.sum() / max(1, counted.sum()))
+    # A share of what counts; of nothing there is none.
+    shares = [pytest.approx(lone.sum() / counted.sum())] if counted.any() else []
+    assert [value for name, value in ran.metrics["a"]["beside"].items() if name == "lone"] == shares
     assert "any of 2 principles" in ran.notes("a")["union"] and "2% would be" in ran.notes("a")["union"]
     shown = bench.call("show", "a", "--out", bench.out)[1]
     for what in ("figure", "  honest", "  kind"):
@@ -318,7 +321,7 @@ def test_reward_accuracy(bench):
     )
     assert sum(n * abs(right - mean) for mean, right, n in result["curve"]) / 8 == pytest.approx(by_hand, abs=1e-6)
     assert 0 <= result["beside"]["calibration_error"] <= by_hand  # less what chance adds
-    assert ("chance" in ran.notes("a")) == (result["low"] <= 0.5)
+    assert ("chance" in ran.notes("a")) == (result["low"] <= 0.5 <= result["high"])
 
 
 def test_what_it_was_trained_on_is_no_test(bench):
@@ -347,6 +350,12 @@ b = calibration_error(labels, bins=4)
     assert error["beside"]["plain"] == pytest.approx(by_hand)
     assert error["low"] <= error["value"] <= by_hand <= error["high"]
     assert sum(size for _, _, size in error["curve"]) == len(told)
+
+
+def test_there_are_no_more_bins_than_say_something(bench):
+    text = "pairs = red.test |> sample(base, n=2, max_new=8)\nlabels = pairs |> judge(rules, fewshots=0)\n"
+    ran = bench.run(text + "a = calibration_error(labels, bins=101)\n", code=3)
+    assert "`bins`" in ran.err and "100" in ran.err
 
 
 def test_the_oracle_knows_the_built_in_prompts_only(bench):
@@ -417,8 +426,20 @@ c = calibration_error(dropped)
     )
     for name in "abc":
         metric = ran.metrics[name]
-        assert (metric["value"], metric["n"], metric["left_out"]) == (None, 0, {"without weight": 8}), name
-        assert "8 without weight" in ran.notes(name)["no-figure"]
+        assert (metric["value"], metric["n"], metric["undecided"], metric["left_out"]) == (None, 0, 8, {}), name
+        assert "8 undecided" in ran.notes(name)["no-figure"]
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.0])
+def test_labels_without_an_answer_keep_a_figure_from_being_made_also_where_they_are_dropped(weight):
+    def label(n, p, logprobs, **more):
+        judgements = [{"request": "Choose.", "swapped": False, "logprobs": logprobs}]
+        return {"id": f"{n}-0", "a": "x", "b": "y", "p": p, "soft": p, "judgements": judgements, **more}
+
+    rows = [label(n, 0.5, [-20.0, -20.0], weight=weight) for n in range(36)]
+    rows += [label(n, 0.95, [-0.05, -3.0], weight=1.0) for n in range(36, 40)]
+    found = checked(rows)
+    assert (len(found.rows), len(found.silent), found.left_out) == (4, 36, {})
 
 
 def test_rows_of_a_metric_keep_their_cluster(bench):
@@ -455,4 +476,21 @@ def test_scores_that_are_no_numbers_are_no_figure(monkeypatch):
     assert measured("harm_rate", of="aaab")["value"] is None
     found = measured("win_rate", of="abcd", against="bccb")
     assert (found["value"], found["n"], found["undecided"]) == (pytest.approx((0 + 0.5 + 1) / 3), 3, 1)
-    assert found["beside"]["same"] == 0.25
+    # Of the three that were judged.
+    assert (found["beside"]["same"], found["beside"]["ties"]) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+    assert measured("win_rate", of="aaa", against="bcd")["beside"] == {}
+
+
+@pytest.mark.parametrize(("right", "code"), [(0, "inverted"), (4, "chance"), (8, None)])
+def test_a_preference_model_that_orders_pairs_the_wrong_way_round_is_no_coin(right, code, monkeypatch):
+    def by_score(ctx, said, by, replies=1):
+        return np.array([[1.0, 0.0] if n < right else [0.0, 1.0] for n, _ in enumerate(said)])
+
+    monkeypatch.setattr(registry()["reward_accuracy"], "by_score", by_score)
+    rows = [{"id": f"{n}-0", "turns": ASKED, "a": "Yes.", "b": "No.", "p": 1.0} for n in range(8)]
+    context = world.Context("reward_accuracy", {"of": world.Given(Type(Kind.REWARD_MODEL)), "on": world.replies(rows)})
+    result = registry()["reward_accuracy"].run(context)
+    bound = 1 - 0.025 ** (1 / 8)  # Clopper and Pearson's for none of 8: 0.369
+    expected = {0: (0, bound), 8: (1 - bound, 1)}.get(right, (result["low"], result["high"]))
+    assert (result["low"], result["high"]) == pytest.approx(expected)
+    assert [name for name, _ in context.notes] == [code] * (code is not None)

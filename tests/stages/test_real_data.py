@@ -125,7 +125,8 @@ def test_the_output_says_that_these_replies_mean_nothing(page):
     notes = shown[shown.index("notes\n") :]
     assert "[undecided]" in notes and "labels = judge(" in notes and "harm_before = harm_rate(" in notes
     assert "[unended]" in notes  # stories do not end within 32 tokens
-    assert ("[chance]" in notes) == (ran.result("accuracy")["low"] <= 0.5)
+    accuracy = ran.result("accuracy")
+    assert ("[chance]" in notes) == (accuracy["low"] <= 0.5 <= accuracy["high"])
     latest = ran.out / (ran.out / "latest").read_text().strip()
     kept = json.loads((latest / "manifest.json").read_text())["notes"]
     assert {"undecided", "unended"} <= {note["code"] for note in kept}

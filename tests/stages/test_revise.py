@@ -199,6 +199,45 @@ refused = mended |> refuse("No, thank you.", where=flagged)
     assert ran.result("refused")["refused"] == sum(bool(row["flag"]) for row in mended)
 
 
+def test_a_second_screening_takes_no_flag_away(bench, answering):
+    """Each flags by its own limit; the worst flag stands, and what was revised is screened again by both."""
+    ran = bench.run(
+        REPLIES
+        + f"""\
+first  = replies |> screen(rules, limit=0%)
+both   = first |> screen(rules.honest, limit=100%)
+turned = replies |> screen(rules.honest, limit=100%) |> screen(rules, limit=0%)
+mended = both |> {REVISE}, rounds=1, where=flagged)
+end    = mended |> refuse("No.", where=flagged)
+every  = end + turned
+"""
+    )
+    model = bench.model()
+    for row, other, again in zip(*map(ran.rows, ("both", "turned", "mended")), strict=True):
+        p = {name: broken(model, row, text) for name, text in ASKED.items()}
+        assert row["flag"]["principle"] == max(p, key=p.get) and row["flag"]["limit"] == 0.0
+        assert (other["flag"], other["unanswered"]) == (row["flag"], row["unanswered"])
+        assert again["flag"]["p"] == pytest.approx(max(broken(model, again, text) for text in ASKED.values()))
+    result = ran.result("both")
+    assert (result["flagged"], result["no_mass"]) == (8, 0.0)
+    assert [each["limit"] for each in result["screenings"]] == [0.0, 1.0]
+    assert ran.result("mended")["screenings"] == result["screenings"]
+    assert {row["reply"] for row in ran.rows("end")} == {"No."}
+
+
+def test_a_second_screening_does_not_make_up_for_one_without_an_answer(bench):
+    ran = bench.run(
+        REPLIES
+        + """\
+both = replies |> screen(rules) |> screen(rules.honest, undecided=pass)
+end  = both |> refuse("No.", where=flagged)
+"""
+    )
+    nobody = {"principle": None, "request": None, "p": None, "limit": 0.5}
+    assert [(row["flag"], row["unanswered"]) for row in ran.rows("both")] == [(nobody, 3)] * 8
+    assert ran.result("both")["no_mass"] == 1.0 and {row["reply"] for row in ran.rows("end")} == {"No."}
+
+
 def test_where_nothing_is_flagged_nothing_happens(bench, answering):
     ran = bench.run(
         REPLIES
@@ -286,6 +325,7 @@ def test_each_kind_of_text_has_its_own_stops(bench, monkeypatch):
         (" |> revise(rules, rounds=1, fewshots=0, max_new=8)", "revised", False),
         (" |> screen(rules, limit=100%)", "passed", True),
         (" |> screen(rules, limit=0%)", "flagged", True),
+        (" |> screen(rules, limit=0%) |> screen(rules, limit=100%)", "flagged", True),
         (' |> screen(rules, limit=0%) |> refuse("No, thank you.", where=flagged)', "refused", True),
         (f' |> refuse("No.") |> {REVISE}, rounds=1) |> screen(rules, limit=100%)', "revised", True),
         (f' |> refuse("No.") |> {REVISE}, rounds=1) |> refuse("No.")', "refused", False),

@@ -54,6 +54,11 @@ def test_every_act_is_asked_about_equally_often(name, split):
     assert max(counts.values()) - min(counts.values()) <= 1
 
 
+def test_what_asks_about_one_act_belongs_together():
+    rows = [row for name in prompts.PROMPT_SETS for row in prompts.prompts(name)] + prompts.preferences()
+    assert all(row["cluster"] == act_of(row).text for row in rows)
+
+
 @pytest.mark.parametrize("name", prompts.PROMPT_SETS)
 def test_some_have_a_turn_before_the_request(name):
     rows = prompts.prompts(name)

@@ -51,12 +51,12 @@ def checked(rows: Sequence[Row], margin: float = 0.0) -> Checked:
 
     kept, silent, left_out = [], [], Counter()
     for row in rows:
-        if row.get("weight", 1.0) == 0:
-            left_out["without weight"] += 1
-        elif equal(row["a"], row["b"]):
+        if equal(row["a"], row["b"]):
             left_out["of equal replies"] += 1
         elif "judgements" in row and undecided_pair(row["judgements"]):
-            silent.append(row_of(row, float("nan")))
+            silent.append(row_of(row, float("nan")))  # also where `undecided=drop` has left it no weight
+        elif row.get("weight", 1.0) == 0:
+            left_out["without weight"] += 1
         elif abs(label_of(row) - 0.5) < margin - 1e-9:  # 0.4 lies less than 0.1 from 0.5 in floats
             left_out["near one half"] += 1
         else:

@@ -14,7 +14,7 @@ from cai_jax.stages.parts.draws import Draw, Which, draw_of
 from cai_jax.stages.parts.fitting import Fitted
 from cai_jax.stages.parts.models import format_of, model_of
 from cai_jax.stages.parts.principles import critique_shots, principles
-from cai_jax.stages.parts.screening import screener_of
+from cai_jax.stages.parts.screening import joined, screeners_of
 from cai_jax.stages.parts.writing import Writer, Written, note_unended
 from cai_jax.stages.revise import rows_each
 
@@ -47,7 +47,7 @@ class Rounds:
     def __init__(self, ctx) -> None:
         self.ctx, self.params, self.draw = ctx, ctx.params, draw_of(ctx)
         self.able = principles(ctx.inputs["constitution"], "revise")
-        self.screener = screener_of(ctx, ctx.inputs["replies"])
+        self.screeners = screeners_of(ctx, ctx.inputs["replies"])
         self.direct = not ctx.params["critique"]
         by, count = ctx.inputs["by"], ctx.params["fewshots"]
         self.shots = critique_shots(ctx.inputs["constitution"], count, format_of(by), self.direct)
@@ -143,11 +143,12 @@ class Rounds:
 
     def _screened(self, rows: list[dict]) -> list[dict]:
         """Replies that were screened, screened again as they were: a revision may mend one thing and break another."""
-        if self.screener is None:
+        if not self.screeners:
             return rows
+        found = zip(*(screener.flags(rows) for screener in self.screeners), strict=True)
         return [
-            {**row, "was_flagged": row.get("was_flagged") or row.get("flag"), **found}
-            for row, found in zip(rows, self.screener.flags(rows), strict=True)
+            {**row, "was_flagged": row.get("was_flagged") or row.get("flag"), **joined(each)}
+            for row, each in zip(rows, found, strict=True)
         ]
 
 

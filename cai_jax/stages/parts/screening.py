@@ -161,8 +161,21 @@ def unjudged(row: Row) -> bool:
     return row.get("unanswered", 0) > 0 and (flag is None or flag["principle"] is None)
 
 
-def told(model, screener: Screener) -> dict[str, Any]:
-    """What a stage's result says of a screening, so that revised replies can be screened again in the same way."""
+def joined(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """`flag` and `unanswered` of a reply by all its screenings: nothing that one of them has found is lost.
+
+    The flag is of the principle that the reply breaks the most; behind these come those for want of an answer.
+    """
+    flags = [each["flag"] for each in found if each.get("flag")]
+    worst = max(flags, key=lambda flag: -1.0 if flag["p"] is None else flag["p"], default=None)
+    return {"flag": worst, "unanswered": sum(each.get("unanswered", 0) for each in found)}
+
+
+def told(replies, model, screener: Screener) -> dict[str, Any]:
+    """What a stage's result says of the screenings of replies, this one behind those that there were.
+
+    Revised replies are screened again in the same ways.
+    """
     screening = {
         "by": model.key,
         "requests": [list(each) for each in screener.requests],
@@ -172,21 +185,22 @@ def told(model, screener: Screener) -> dict[str, Any]:
         "undecided": screener.undecided,
         "overlong": screener.overlong,
     }
-    return {"screening": screening}
+    return {"screenings": [*replies.result.get("screenings", ()), screening]}
 
 
 def passed_on(replies) -> dict[str, Any]:
     """The same, for the result of a stage behind: what is said of replies that were screened, else nothing."""
-    return {name: replies.result[name] for name in ("screening",) if name in replies.result}
+    return {name: replies.result[name] for name in ("screenings",) if name in replies.result}
 
 
-def screener_of(ctx, replies) -> Screener | None:
-    """Who screened these replies; None if nobody has."""
-    found = replies.result.get("screening")
-    if found is None:
-        return None
-    by = replies.made_from(found["by"])
-    said = [Message(role, tuple(Segment(**each) for each in said)) for role, said in found["shots"]]
+def screeners_of(ctx, replies) -> list[Screener]:
+    """Who screened these replies; nobody may have."""
+    return [_again(ctx, replies, each) for each in replies.result.get("screenings", ())]
+
+
+def _again(ctx, replies, screening: Mapping[str, Any]) -> Screener:
+    by = replies.made_from(screening["by"])
+    said = [Message(role, tuple(Segment(**each) for each in said)) for role, said in screening["shots"]]
     shots = format_of(by).shots(said)
-    how = {name: found[name] for name in ("orders", "limit", "undecided", "overlong")}
-    return Screener(model_of(ctx, by), shots.format, found["requests"], shots, **how)
+    how = {name: screening[name] for name in ("orders", "limit", "undecided", "overlong")}
+    return Screener(model_of(ctx, by), shots.format, screening["requests"], shots, **how)
