@@ -54,7 +54,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=4,
+    version=5,
     settings=("mesh", "slots"),
     example="replies |> revise(harmless, rounds=2)",
 )  # fmt: skip

@@ -25,7 +25,7 @@ SIGNATURE = Signature(
     result=lambda call: Type(Kind.METRIC),
     group="metric",
     bounds=(0.0, 1.0),
-    version=3,
+    version=4,
     settings=("mesh",),
     example="reward_accuracy(rm, human.test)",
 )  # fmt: skip

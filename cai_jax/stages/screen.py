@@ -38,7 +38,7 @@ SIGNATURE = Signature(
     ),
     result=lambda call: replace(call.types["replies"], screened=True),
     check=_check,
-    version=4,
+    version=5,
     settings=("mesh",),
     example="replies |> screen(harmless, limit=50%)",
 )  # fmt: skip
