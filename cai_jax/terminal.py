@@ -7,14 +7,20 @@ import shutil
 import sys
 from typing import TextIO
 
+# What shows nothing, though its category does not say so: code points that Unicode keeps for characters to be ignored,
+# marks for hieroglyphs, of later versions, and a note without head or stem.
+UNSEEN = (
+    "\u2065\ufff0-\ufff8\U00013440\U00013447-\U00013455\U0001d159"
+    "\U000e0000\U000e0002-\U000e001f\U000e0080-\U000e00ff\U000e01f0-\U000e0fff"
+)
 # What moves the cursor, paints, reorders or hides text instead of showing: the control characters but for tab and line
-# feed, Unicode's separators of lines, halves of surrogate pairs, and all of its format characters (category Cf) but the
-# two joiners, without which words of Persian and Hindi and many emoji read wrong. Listed because
-# `re` knows no category.
+# feed, Unicode's separators of lines, halves of surrogate pairs, all of its format characters (category Cf) but the two
+# joiners, without which words of Persian and Hindi and many emoji read wrong, and what is unseen. Listed because `re`
+# knows no category.
 _CONTROL = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f"
     "\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f" + UNSEEN
 )
 
 
@@ -45,7 +51,12 @@ def escaped(text: str, more: str = "") -> str:
 
 def hanging(head: str, text: str) -> str:
     """Data behind a head, escaped, its further lines as far to the right: none of them can pass for a line of ours."""
-    return head + escaped(text).replace("\n", f"\n{' ' * max(2, len(head))}")
+    return head + indented(escaped(text), max(2, len(head)))
+
+
+def indented(text: str, width: int) -> str:
+    """Text that begins in a column, its further lines in the same."""
+    return text.replace("\n", f"\n{' ' * width}")
 
 
 def unescaped(text: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cai_jax import cli, stages
+from cai_jax.errors import UserError
 from cai_jax.runs import files, programs, session
 from tests.runs import toy, toy_cli
 
@@ -307,6 +308,20 @@ def test_a_claim_that_cannot_be_decided_hides_nothing(program, call, measuring):
     assert "holds  measure(model, red) > 0" in out and "metric       on   value" in out
     found = json.loads(call("run", program, "--json")[1])
     assert [(each["holds"], each["left"]) for each in found["expectations"]][1] == (False, None)
+
+
+FORGED = "q\nerror: forged\n  = help: forged"
+
+
+@pytest.mark.parametrize("words", [("plan", "toy.cai", FORGED), ("run", "toy.cai"), ("plan", "toy.cai")])
+def test_a_line_in_what_an_error_quotes_passes_for_no_line_of_ours(words, program, call, monkeypatch):
+    def fail(ctx):
+        raise UserError(FORGED, FORGED)
+
+    monkeypatch.setattr(toy.REGISTRY["ask"], "run", fail)
+    _, _, err = call(*words)
+    assert "       error: forged" in err
+    assert not [line for line in err.splitlines() if line.startswith(("error: forged", "  = help: forged"))]
 
 
 def test_plan_names_the_node_whose_data_cannot_be_read(program, call, monkeypatch, tmp_path_factory):

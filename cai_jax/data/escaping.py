@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+from cai_jax.terminal import UNSEEN
+
 # What ends a line, whoever reads it: of a regular expression's class.
 BREAK = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
 # From the start of the text, or with a line break in it: a whole run of space, so that it is looked at once.
@@ -130,15 +132,15 @@ def _spaced(pieces: Sequence[str]) -> str:
 class _Seen(dict[int, str | None]):
     """What is seen of a letter: nothing of one without ink; of look-alikes that some tokenizers turn into it, it."""
 
-    # Fillers and the empty Braille cell; those that Unicode calls ignorable have a category of their own.
-    _EMPTY = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+    # Fillers, the empty Braille cell, and what else a category does not tell.
+    _EMPTY = re.compile(f"[\u115f\u1160\u3164\uffa0\u2800{UNSEEN}]")
 
     def __missing__(self, code: int) -> str | None:
         letter = chr(code)
         found: str | None = letter
         if letter == "\u2581":  # as SentencePiece writes a space
             found = " "
-        elif letter in self._EMPTY or (
+        elif self._EMPTY.match(letter) or (
             unicodedata.category(letter) in ("Cf", "Mn", "Me", "Cc") and not letter.isspace()
         ):
             found = None

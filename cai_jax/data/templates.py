@@ -1,26 +1,30 @@
 """Chat templates rendered as transformers renders them, within limits.
 
-A chat template is a program that comes with a model. It runs in Jinja's sandbox, and whatever it computes is weighed,
-letter by letter and pass by pass: one that never ends, or that writes without end, is an error in bounded time and
-memory, in any thread and on any system.
+A chat template is a program that comes with a model. It runs in Jinja's sandbox, and whatever it computes and whatever
+it computes that from is weighed, letter by letter and pass by pass: one that never ends, or that writes without end, is
+an error in bounded time and memory, in any thread and on any system.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
+from string import Formatter
 from typing import Any
 
-from jinja2 import TemplateError, nodes, pass_context
+from jinja2 import Environment, TemplateError, nodes, pass_context
 from jinja2.ext import Extension, loopcontrols
+from jinja2.nodes import EvalContext
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
+from markupsafe import soft_str
 
 from cai_jax.errors import UserError
 
@@ -30,9 +34,15 @@ DAY = datetime(2024, 7, 26)
 # Published templates have up to 40,000 letters, and compute a few hundred thousand of a conversation of fifty turns.
 LONGEST = 2**18  # letters of a template
 LARGEST = 2**18  # letters, or entries of a list with all that is in it, of one value
-WORK = 2**22  # letters and entries of all values together; about a second
-# What a pass of a loop and a call cost beside what they compute: about as long as so many letters take.
+NODES = 2**14  # parts of a template: names, constants, operators; one of 40,000 letters has 8,000
+BITS = 60  # of an integer: larger ones can be made to share a hash, and are slow to divide
+WORK = 2**22  # letters and entries of all values and arguments together; about a second
+# What a pass of a loop and a call cost beside their parts and what they compute: as long as so many letters take.
 PASS, CALL = 64, 512
+READ = 4  # what a function pays for a letter or an entry of its arguments
+STEPS = 256  # what it may do for the price of a letter while it looks for one argument in another
+# Functions whose time grows with the square of what they are given.
+_SQUARE = frozenset({"pprint", "striptags", "sum", "urlize", "wordwrap"})
 
 _left: ContextVar[int] = ContextVar("work left to a template")
 
@@ -72,9 +82,8 @@ def _compiled(source: str):
 
 
 def _weighed(value: Any) -> Any:
-    """`value`, its size taken off the work that is left; nothing is counted while a template is compiled."""
-    if _left.get(None) is not None:
-        _spend(1 + _size(value))
+    """`value`, its size taken off the work that is left."""
+    _spend(1 + _size(value))
     return value
 
 
@@ -91,45 +100,75 @@ def _size(value: Any) -> int:
     while stack:
         each = stack.pop()
         total += 1
-        if isinstance(each, str | bytes):
+        if isinstance(each, str):
             total += len(each)
         elif isinstance(each, int):
-            total += each.bit_length() // 8
+            if each.bit_length() > BITS:
+                raise TemplateError(f"it makes an integer of more than {BITS} bits")
         elif isinstance(each, Mapping):
             stack += [*each.keys(), *each.values()]
-        elif isinstance(each, list | tuple | set | frozenset):
+        elif isinstance(each, Collection):
             stack += each
         if total > LARGEST:
             raise TemplateError(f"it makes a value of more than {LARGEST} letters")
     return total
 
 
-def _bounded(values: Sequence[Any]) -> None:
-    """Refuses a function's arguments if the result could be huge: at most the product of their sizes."""
-    product = 1
-    for value in values:
-        product *= max(1, abs(value) if isinstance(value, int) else _size(value))
-        if product > WORK:
-            raise TemplateError("it makes a value that is too large")
+def _bounded(name: str, values: Sequence[Any]) -> None:
+    """Takes a function's arguments off the work that is left, and refuses them if the result could be huge.
+
+    It is at most the product of their sizes, as are the steps of a search for one in another.
+    """
+    sizes = [max(1, abs(value) if isinstance(value, int) else _size(value)) for value in values]
+    product = math.prod(sizes) ** (2 if name in _SQUARE else 1)
+    if product > WORK:
+        raise TemplateError("it makes a value that is too large")
+    _spend(READ * sum(sizes) + product // STEPS)
 
 
-def _bounded_format(text: Any) -> None:
-    if isinstance(text, str) and re.search(r"\d{5}", text):  # a width: '%99999d', '{:99999}'
+def _bounded_percents(text: str, values: Sequence[Any]) -> None:
+    """Refuses a format like "%9d" of great width, which is written in it or, by `*`, one of the values."""
+    _bounded_widths(text, [value for value in values if isinstance(value, int)] if "*" in text else [])
+
+
+def _bounded_braces(text: str) -> None:
+    """The same of one like "{:9}", where it could be any part of a value."""
+    if any("{" in (spec or "") for _, _, spec, _ in Formatter().parse(text)):
+        raise TemplateError("it makes a text of a width that is not written in the format")
+    _bounded_widths(text, [])
+
+
+def _bounded_widths(text: str, more: Sequence[int]) -> None:
+    if sum(map(abs, [*map(int, re.findall(r"\d+", text)), *more])) > LARGEST:
         raise TemplateError("it makes a value that is too large")
 
 
 class _Weighing(NodeTransformer):
-    """Has everything that a template writes or computes pass through `_weighed`, and its loops through `_passes`."""
+    """Has what a template writes or computes without a call pass through `_weighed`, its loops through `_passes`."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
         node.iter = _through("passes", node.iter)
+        if node.test:
+            node.test = _through("paid", node.test, nodes.Const(_parts(node.test)))
+        return self._begun(node)
+
+    def _repeated(self, node: nodes.Macro | nodes.CallBlock | nodes.Block) -> nodes.Node:
+        self.generic_visit(node)
+        return self._begun(node)
+
+    visit_Macro = visit_CallBlock = visit_Block = _repeated
+
+    def _begun(self, node: Any) -> nodes.Node:
+        """What may run often, paying for its parts each time; `node.body` is a list of statements."""
+        parts = nodes.Const(sum(map(_parts, node.body)))
+        node.body.insert(0, nodes.ExprStmt(_through("paid", nodes.Const(None), parts), lineno=node.lineno))
         return node
 
     def visit_Output(self, node: nodes.Output) -> nodes.Node:
         self.generic_visit(node)
         texts = [nodes.Const(each.data) if isinstance(each, nodes.TemplateData) else each for each in node.nodes]
-        node.nodes = [_through("weighed", each) for each in texts]
+        node.nodes = [_through("written", each) for each in texts]
         return node
 
     def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:
@@ -137,31 +176,34 @@ class _Weighing(NodeTransformer):
         node.filter = _through("weighed", node.filter)
         return node
 
-    def visit_Operand(self, node: nodes.Operand) -> nodes.Node:
+    def _compared(self, node: nodes.Compare | nodes.Operand) -> nodes.Node:
         self.generic_visit(node)
         node.expr = _through("weighed", node.expr)
         return node
+
+    visit_Compare = visit_Operand = _compared
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
         self.generic_visit(node)
         if isinstance(node.arg, nodes.Slice):
             node.node = _through("weighed", node.node)
-        return node
-
-    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.Node:
-        self.generic_visit(node)
-        node.call = node.call.node  # a statement's own call stays one; what it writes is weighed in the macro
+        else:  # a key, of which a hash is made
+            node.arg = _through("weighed", node.arg)
         return node
 
     def _computed(self, node: nodes.Expr) -> nodes.Node:
         self.generic_visit(node)
         return _through("weighed", node) if getattr(node, "ctx", "load") == "load" else node
 
-    visit_Call = visit_Filter = visit_Concat = visit_List = visit_Tuple = visit_Dict = _computed
+    visit_Concat = visit_List = visit_Tuple = visit_Dict = _computed
 
 
-def _through(name: str, node: nodes.Expr | None) -> nodes.Filter:
-    return nodes.Filter(node, name, [], [], None, None, lineno=getattr(node, "lineno", 1))
+def _through(name: str, node: nodes.Expr | None, *more: nodes.Expr) -> nodes.Filter:
+    return nodes.Filter(node, name, list(more), [], None, None, lineno=getattr(node, "lineno", 1))
+
+
+def _parts(node: nodes.Node) -> int:
+    return 1 + sum(1 for _ in node.find_all(nodes.Node))
 
 
 class _Generation(Extension):
@@ -180,53 +222,89 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
 
     def __init__(self) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
+        # Unoptimized: no part of a template runs, and is counted, when it is compiled.
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols], optimized=False)
         filters = self.filters | {"tojson": _json}
         del filters["random"], self.globals["lipsum"]  # a prompt is the same every time
-        self.filters = {name: _guarded(name, each) for name, each in filters.items()}
+        at_once = ("count", "length")  # whatever they are given
+        self.filters = {name: each if name in at_once else _guarded(name, each) for name, each in filters.items()}
         self.filters |= {"weighed": pass_context(lambda _, value: _weighed(value)), "passes": pass_context(_passes)}
+        self.filters |= {"written": pass_context(lambda _, value: _weighed(soft_str(_weighed(value))))}
+        self.filters |= {"paid": pass_context(_paid)}
+        self.tests = {name: _counted(each) for name, each in self.tests.items()}
         self.globals |= {"raise_exception": _raise, "strftime_now": DAY.strftime}
         self.globals |= {"namespace": _Namespace, "dict": _Dict()}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        return _Weighing().visit(super()._parse(source, name, filename)).set_environment(self)
+        found = super()._parse(source, name, filename)
+        if _parts(found) > NODES:
+            raise TemplateError(f"it has more than {NODES} parts")
+        return _Weighing().visit(found).set_environment(self)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Jinja's, and no bytes: they would be formats too, and some codecs take the square of a text's length."""
+        return attr not in ("encode", "to_bytes") and super().is_safe_attribute(obj, attr, value)
 
     def call(__self, __context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, as of the base class
-        if _left.get(None) is not None:
-            _spend(CALL)
+        told = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)
+        values = [told, *args, *kwargs.values()]
+        _spend(CALL + sum(map(_size, values)))
         if isinstance(__obj, LoopContext):
             args = tuple(_passes(__context, each) for each in args)
         elif not (isinstance(__obj, Macro | _Dict) or __obj in (_raise, _Namespace)):  # these make nothing larger
-            told = getattr(__obj, "__self__", None)
-            if getattr(__obj, "__name__", "") in ("format", "format_map"):
-                _bounded_format(getattr(getattr(__obj, "__wrapped__", __obj), "__self__", ""))
-            _bounded([told if isinstance(told, str | list | dict) else 1, *args, *kwargs.values()])
-        return super().call(__context, __obj, *args, **kwargs)
+            name = getattr(__obj, "__name__", "")
+            if name in ("format", "format_map") and isinstance(told, str):
+                _bounded_braces(told)
+            _bounded(name, values)
+        return _weighed(super().call(__context, __obj, *args, **kwargs))
 
     def call_binop(self, context, operator: str, left: Any, right: Any) -> Any:
+        _spend(_size(left) + _size(right))
         if operator == "%" and isinstance(left, str):
-            _bounded_format(left)
-            _bounded([left, 1, _size(right)])
+            _bounded_percents(left, right if isinstance(right, tuple) else (right,))
+            _bounded(operator, [left, _size(right)])
         if operator == "*" and not (isinstance(left, int) and isinstance(right, int)):
-            _bounded([left, right])
+            _bounded(operator, [left, right])
         if operator == "**" and isinstance(left, int) and isinstance(right, int):
-            _bounded([left.bit_length(), right])
+            if (left.bit_length() - 1) * right > BITS:
+                raise TemplateError("it makes a value that is too large")
         return _weighed(super().call_binop(context, operator, left, right))
 
 
 def _guarded(name: str, function: Callable) -> Callable:
-    """A filter whose arguments are bounded before it is called; its result is weighed by `_Weighing`."""
+    """A filter whose arguments are bounded before it is called, and whose result is weighed."""
 
     @functools.wraps(function)  # keeps the marks by which Jinja knows filters that take a context
     def guarded(*args: Any, **kwargs: Any) -> Any:
+        values = _values(args, kwargs)
         if name == "format":
-            _bounded_format(args[0])
-        values = [each for each in (*args, *kwargs.values()) if not isinstance(each, Context)]  # a Mapping, but no data
-        _bounded([each for each in values if isinstance(each, str | int | list | tuple | Mapping)])
+            _bounded_percents(str(args[0]), values[1:])
+        _bounded(name, values)
         found = function(*args, **kwargs)
-        return list(found) if isinstance(found, Iterator) else found
+        return _weighed(list(_passes(None, found)) if isinstance(found, Iterator) else found)
 
     return guarded
+
+
+def _counted(function: Callable) -> Callable:
+    """A test whose arguments are taken off the work that is left before it is called."""
+
+    @functools.wraps(function)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        _spend(sum(map(_size, _values(args, kwargs))))
+        return function(*args, **kwargs)
+
+    return counted
+
+
+def _values(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """What a template gives a filter or test, without what Jinja gives it."""
+    return [each for each in (*args, *kwargs.values()) if not isinstance(each, Context | EvalContext | Environment)]
+
+
+def _paid(context: Any, value: Any, work: int) -> Any:
+    _spend(work)
+    return value
 
 
 @pass_context
@@ -241,11 +319,13 @@ def _raise(message: str) -> None:
 
 
 def _json(value: Any, ensure_ascii: bool = False, indent=None, separators=None, sort_keys: bool = False) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    # Piece by piece: what is indented grows with its depth.
+    encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return "".join(map(_weighed, encoder.iterencode(value)))
 
 
 class _Namespace(Namespace):
-    """Jinja's, without names that begin with an underscore."""
+    """Jinja's, without names that begin with an underscore, and of which nothing that it holds is written."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:
         values = dict(*args[1:], **kwargs)
@@ -256,6 +336,9 @@ class _Namespace(Namespace):
     def __setitem__(self, name: str, value: Any) -> None:
         _Namespace.allowed(name)
         Namespace.__setitem__(self, name, value)
+
+    def __repr__(self) -> str:
+        return "<Namespace>"
 
     @staticmethod
     def allowed(name: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cai_jax.lang.source import Span
-from cai_jax.terminal import LINE, visible
+from cai_jax.terminal import LINE, indented, visible
 
 
 class Label(NamedTuple):
@@ -171,16 +171,16 @@ def render(diagnostics: Iterable[Diagnostic], colour: bool = False) -> str:
 
 def _lines(diagnostic: Diagnostic, paint: Mapping[str, str]) -> list[str]:
     severity = "warning" if diagnostic.warning else "error"
-    head = f"{paint[severity]}{severity}[{diagnostic.code}]{paint['end']}: "
-    lines = [f"{head}{paint['bold']}{visible(diagnostic.message)}{paint['end']}"]
+    name = f"{severity}[{diagnostic.code}]"
+    message = indented(visible(diagnostic.message), len(f"{name}: "))
+    lines = [f"{paint[severity]}{name}{paint['end']}: {paint['bold']}{message}{paint['end']}"]
     width = 1
     if diagnostic.labels:
         width = len(str(max(label.span.source.position(label.span.start)[0] for label in diagnostic.labels)))
         lines += _excerpts(diagnostic.labels, width, paint)
     if diagnostic.hint:
-        first, *rest = visible(diagnostic.hint).split("\n")
-        lines.append(f"{' ' * (width + 1)}= help: {first}")
-        lines += [f"{' ' * (width + 9)}{line}" for line in rest]
+        head = f"{' ' * (width + 1)}= help: "
+        lines.append(head + indented(visible(diagnostic.hint), len(head)))
     return lines
 
 
@@ -219,7 +219,7 @@ def _underline(label: Label, column: int, primary: bool) -> str:
     start = min(column - 1, _LONGEST)
     end = min(column - 1 + label.span.end - label.span.start, len(text), _LONGEST)
     marks = ("^" if primary else "-") * max(1, columns(text[start:end]))
-    return f"{' ' * columns(text[:start])}{marks}{' ' if primary else '  '}{visible(label.text)}".rstrip()
+    return f"{' ' * columns(text[:start])}{marks}{' ' if primary else '  '}{visible(label.text, LINE)}".rstrip()
 
 
 def columns(text: str) -> int:

@@ -124,20 +124,19 @@ class Entry:
 
     def _can_go_on(self) -> bool:
         """Whether rows, notes and metrics of an unfinished node are as they were written."""
-        parts = self.parts()
-        if any(int(part.name[5:10]) != i or not _is_whole(part, part.read_bytes()) for i, part in enumerate(parts)):
-            return False
         try:
-            return all(map(_is_note, files.read_json(self.dir / NOTES) if (self.dir / NOTES).exists() else ())) and all(
-                isinstance(line.get("step"), int) for line in metrics.read(self.dir / METRICS)
+            return (
+                all(part.name == _part(index, part.read_bytes()) for index, part in enumerate(self.parts()))
+                and all(map(_is_note, files.read_json(self.dir / NOTES) if (self.dir / NOTES).exists() else ()))
+                and all(isinstance(line.get("step"), int) for line in metrics.read(self.dir / METRICS))
             )
-        except (ValueError, TypeError, AttributeError, RecursionError):
+        except (IsADirectoryError, ValueError, TypeError, AttributeError, RecursionError):
             return False
 
     def append(self, index: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes part number `index`, whose name tells its contents, so that what is damaged later is known by it."""
         data = files.encoded(files.json_lines(rows))
-        files.write_bytes(self.dir / f"part-{index:05d}-{files.digest_of(data)}.jsonl", data)
+        files.write_bytes(self.dir / _part(index, data), data)
 
     def finish(self, record: Mapping[str, Any]) -> None:
         """Writes node.json, then DONE, then drops the checkpoints; in this order nothing can be lost."""
@@ -205,6 +204,10 @@ def is_record(found: Any) -> bool:
         and found["kind"] in set(Kind)
         and all(isinstance(name, str) for name in found["names"])
     )
+
+
+def _part(index: int, data: bytes) -> str:
+    return f"part-{index:05d}-{files.digest_of(data)}.jsonl"
 
 
 def _is_whole(part: Path, data: bytes) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from cai_jax.parallel import processes
-from cai_jax.terminal import LINE, say, visible
+from cai_jax.terminal import LINE, indented, say, visible
 
 EVERY_S = 10.0
 
@@ -73,7 +73,7 @@ class PlainReporter:
         self.say(f"[{position}/{total}] {label}: {how}")
 
     def say(self, text: str) -> None:
-        say(visible(text), self._stream)
+        say(indented(visible(text), 2), self._stream)
 
     def close(self) -> None:
         """Nothing is left on the screen that would have to be cleared."""
@@ -122,7 +122,7 @@ class LiveReporter(PlainReporter):
     def say(self, text: str) -> None:
         from rich.text import Text
 
-        self._progress.console.print(Text(visible(text)), soft_wrap=True)
+        self._progress.console.print(Text(indented(visible(text), 2)), soft_wrap=True)
 
     def close(self) -> None:
         self._progress.stop()

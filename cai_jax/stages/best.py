@@ -36,7 +36,7 @@ SIGNATURE = Signature(
     result=lambda call: replace(call.types["replies"], replies=1),
     check=_check,
     settings=("mesh",),
-    version=3,
+    version=4,
     example="red.train |> sample(sl, n=8) |> best(rm)",
 )
 

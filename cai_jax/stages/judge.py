@@ -87,7 +87,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=3,
+    version=4,
     settings=("mesh", "slots"),
     example="red.train |> sample(sl, n=2) |> judge(harmless, by=base)",
 )  # fmt: skip

@@ -104,7 +104,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=3,
+    version=4,
     settings=("mesh", "slots", "microbatch", "remat"),
     example="sl |> ppo(rm, on=red.train + ask.train, kl=0.05, steps=100)",
 )  # fmt: skip

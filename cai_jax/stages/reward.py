@@ -39,7 +39,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=lambda call: passing(call, "prefs"),
-    version=4,
+    version=5,
     settings=("mesh", "microbatch", "remat"),
     example="labels + human.train |> reward(sl)",
 )

@@ -52,7 +52,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=3,
+    version=4,
     settings=("mesh", "slots"),
     example="red.train |> sample(base, n=2)",
 )

@@ -9,10 +9,12 @@ from cai_jax.data.render import encode, read, text_of
 from tests.support.chat import tokenizer
 
 TURNS = [{"role": "human", "text": "Hi"}]
-# Without width or ink: joiners, marks of direction, soft hyphen, selectors, fillers, tags, controls, accents.
+# Without width or ink: joiners, marks of direction, soft hyphen, selectors, fillers, tags, controls, accents; and
+# what has no category of such: code points kept for characters to be ignored, a note without head or stem.
 UNSEEN = (
     "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u202e\u2066\ufe0f\U000e0100\u034f\u180e\u115f\u3164\u2800"
     "\U000e0041\x00\x1b\u0301"
+    "\u2065\ufff0\ufff8\U000e0000\U000e0002\U000e0080\U000e01f0\U000e0fff\U0001d159\U00013440"
 )
 
 

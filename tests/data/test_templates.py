@@ -32,6 +32,11 @@ USES = (
     "{% for a, b in {'x': 1, 'y': 2}.items() %}{{ a }}{{ b }}{% endfor %}{{ '%s-%03d' % ('a', 7) }}{{ 7 // 2 ** 1 }}",
     "    {%- if not tools is defined or tools is none %}\n  {% if true %}\n    x\n  {% endif %}\n{%- endif %}\n",
     "\ufeff \n{{ bos_token }}{{ messages[0]['content'].split('i')[0] }}{{ missing }}{{ undefined is defined }}",
+    "{{ '**%s** %5.1f %d' % ('a', 1.25, 100000) }}{{ '{{{}}} {:*>5} {x!r}'.format('a', 'b', x=[1]) }}"
+    "{{ '%3d|' | format(7) }}{{ [[1], [2]] | sum(start=[]) }}{{ [3, 1, 2] | batch(2) | list }}",
+    "{{ [1.5, none, 'a', true] }}{{ none }}{{ 2.0 }}{{ '<' | e }}{{ messages | length }}{{ {'a': {2: 3}}['a'][2] }}"
+    "{{ 'H' is in 'Hi' }}{{ 6 is divisibleby 3 }}{{ messages is sequence }}{{ 'a' is lower }}{{ [1] is eq [1] }}",
+    "{% block b %}{% for m in messages if m.role is eq 'user' %}{{ m.role }}{% endfor %}{% endblock %}{{ self.b() }}",
     "{% filter upper %}{{ messages[0].content.strip() }}{% endfilter %}{{ 'a' in 'abc' }}{{ [1] + [2] }}{{ '-' * 3 }}",
 )
 
@@ -74,6 +79,25 @@ HOSTILE = (
     "{{ [1] | tojson(indent=10 ** 9) }}",
     "{% for i in range(10 ** 9) %}{% endfor %}",
     "{% set l = range(50000) | list %}{% for i in range(50000) %}{% if -1 in l or l[1:] == l %}{% endif %}{% endfor %}",
+    *("{% set x = range(80000) | list %}{% set y = 'a' * 200000 %}{% for i in range(60000) %}"
+      "{% if " + each + " %}{% endif %}{% endfor %}" for each in (
+        "x | sum", "range(80000) | max", "x.count('a')", "'q' is in x", "y is lower", "'q' in x", "y.isalpha()",
+        "y | wordcount", "y | rejectattr('upper') | first", "[y] | select('lower') | first", "y.rfind('b' ~ y[:99999])",
+    )),
+    "{% set x = 3 ** 1000000 %}{% set y = 7 ** 300000 %}{% for i in range(60000) %}{% set z = x // y %}{% endfor %}",
+    "{% set x = 0x" + "f" * 200000 + " %}{% for i in range(60000) %}{% if x is divisibleby 7 %}{% endif %}{% endfor %}",
+    "{{ ([1] * 80000) | batch(1) | sum(start=[]) }}",
+    "{{ [] | slice(4000000) }}{{ 1 | round(-4000000) }}",
+    "{{ ('.' * 100000 ~ 'x') | urlize }}",
+    "{{ ('-' * 100000) | wordwrap }}",
+    "{{ ('<!---->' * 30000) | striptags }}",
+    "{% set ns = namespace(x=[]) %}{% for i in range(150) %}{% set ns.x = [ns.x] %}{% endfor %}"
+    "{{ ns.x | tojson(indent=40000) }}",
+    "{% for i in range(60000) %}" + "{% if messages.a %}{% endif %}" * 3000 + "{% endfor %}",
+    "{% macro m() %}" + "{% if i.a %}{% endif %}" * 2000 + "{% endmacro %}"
+    "{% for i in range(9999) %}{{ m() }}{% endfor %}",
+    "{{a}}" * 52000,
+    "{{ range(0, 20000 * (2 ** 61 - 1), 2 ** 61 - 1) | unique | list }}",
     "{{ lipsum(10 ** 6) }}",
     "{{" + "(" * 5000 + "1" + ")" * 5000 + "}}",
     "x" * (templates.LONGEST + 1),
@@ -95,23 +119,72 @@ def test_what_never_ends_or_writes_without_end_is_an_error_in_bounded_time(numbe
     thread.join()
     ((message, took),) = found
     assert message.startswith("this model's chat template ") and 'format="paper"' in message
-    assert took < 20
+    assert took < 8
 
 
 @pytest.mark.parametrize(
-    "source",
+    "wide",
     [
-        "{%- for m in messages %}{%- for other in messages %}{%- if other == m %}{{- m.content.strip() }}{%- endif %}"
-        "{%- endfor %}{%- endfor %}",
-        # Filters that are given all of a template's variables.
-        "{{ (messages | selectattr('role', 'equalto', 'user') | list)[0].content }}",
-        "{{ (messages | rejectattr('role', 'in', ['system', 'assistant']) | map(attribute='content') | list) }}",
+        "'%*d' % (10 ** 8, 1)",
+        "'%.*f' % (10 ** 8, 1.0)",
+        "'%*d' | format(10 ** 8, 1)",
+        "['%99999999d'] | format(1)",
+        "'%(a(b))99999999d' % {'a(b)': 1}",
+        "'%(a)9999d' * 9999 % {'a': 1}",
+        "'{:{w}}'.format(1, w='99999999')",
+        "'{0:{1[0]}}'.format(1, [10 ** 8])",
+        "'{0[}]:{1[w]}}'.format({'}': 1}, {'w': 10 ** 8})",
+        "'{:{}}'.format_map({'': 10 ** 8})",
     ],
 )
-def test_a_long_conversation_stays_within_the_limits(source):
-    said = [{"role": "user", "content": f"number {n} " * 9} for n in range(60)]
+def test_a_width_is_refused_before_anything_is_as_wide(wide):
+    with pytest.raises(Failed, match="too large|not written in the format"):
+        render("{{ " + wide + " }}", MESSAGES, {})
+
+
+@pytest.mark.parametrize("made", ["'a'.encode()", "(1).to_bytes(9, 'big')"])
+def test_no_template_makes_bytes(made):
+    with pytest.raises(Failed, match="is unsafe"):
+        render("{{ " + made + " }}", MESSAGES, {})
+
+
+def test_a_namespace_is_written_without_what_it_holds():
+    doubled = "{% set n = namespace(a=n, b=n) %}" * 60
+    assert render("{% set n = namespace(a=1) %}" + doubled + "{{ n }}", [], {}) == "<Namespace>"
+
+
+@pytest.mark.parametrize(
+    "turns, source",
+    [
+        (60, "{%- for other in messages %}{%- if other == m %}{{- m.content.strip() }}{%- endif %}{%- endfor %}"),
+        # Filters that are given all of a template's variables.
+        (
+            60,
+            "{%- if loop.first %}{{ (messages | selectattr('role', 'equalto', 'user') | list)[0].content }}{% endif %}",
+        ),
+        (
+            60,
+            "{%- if loop.first %}{{ messages | rejectattr('role', 'in', ['tool']) | map(attribute='content') | first }}"
+            "{% endif %}",
+        ),
+        (400, "{% if loop.index <= messages | length and m.content is string %}{{ m.content | trim }}{% endif %}"),
+    ],
+)
+def test_a_long_conversation_stays_within_the_limits(turns, source):
+    said = [{"role": "user", "content": f"number {n} " * 9} for n in range(turns)]
     given = {"bos_token": "<s>", "eos_token": "</s>", "tools": None, "date_string": "26 Jul 2024"}
-    assert "number 0" in render(source, said, given)
+    assert render("{% for m in messages %}" + source + "{% endfor %}", said, given).startswith("number 0")
+
+
+def test_a_template_is_worth_the_same_whenever_it_is_rendered():
+    """Of what it computes nothing is computed, and counted, when it is compiled."""
+    source, left = "{{ 'a' | upper }}{{ [1, 2] | sum is odd }}", []
+    for _ in range(2):
+        before = templates._left.set(templates.WORK)
+        "".join(templates._compiled(source).generate())
+        left.append(templates._left.get())
+        templates._left.reset(before)
+    assert left[0] == left[1] < templates.WORK
 
 
 # -- thinking

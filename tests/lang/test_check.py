@@ -303,6 +303,23 @@ def test_long_lines_are_cut():
     assert max(map(len, shown.splitlines())) < 180
 
 
+def test_a_line_in_what_is_told_passes_for_no_line_of_ours():
+    source, data = Source("p.cai", "a = b\n"), "q\nerror[E1]: x\n  = help: y"
+    shown = render([Diagnostic("E200", data, (Label(Span(source, 4, 5), data),), data)], colour=False)
+    assert shown.splitlines() == [
+        "error[E200]: q",
+        "             error[E1]: x",
+        "               = help: y",
+        "  --> p.cai:1:5",
+        "  |",
+        "1 | a = b",
+        "  |     ^ q\\x0aerror[E1]: x\\x0a  = help: y",
+        "  = help: q",
+        "          error[E1]: x",
+        "            = help: y",
+    ]
+
+
 def test_colour_is_only_added_around_the_same_text():
     source = Source("p.cai", "a = b\n")
     found = [Diagnostic("E200", "m", (Label(Span(source, 4, 5), "here"),), "h")]

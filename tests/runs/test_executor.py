@@ -103,6 +103,19 @@ def test_parts_with_a_gap_are_not_gone_on_from(tmp_path):
     assert toy.contents(tmp_path, nodes) == before
 
 
+@pytest.mark.parametrize("name", ["part-.jsonl", "part-0000x-0.jsonl", "part-00000.jsonl", "part-x.jsonl/part-y"])
+def test_parts_that_no_run_has_written_are_not_gone_on_from(name, tmp_path):
+    nodes = toy.pipeline()
+    toy.executor(tmp_path).run(nodes)
+    before = toy.contents(tmp_path, nodes)
+    folder = tmp_path / "cache" / nodes[1].key
+    (folder / "DONE").unlink()
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).touch()
+    toy.executor(tmp_path).run(nodes)
+    assert toy.contents(tmp_path, nodes) == before
+
+
 def test_rows_that_another_run_takes_away_are_missed(tmp_path):
     nodes = toy.pipeline(n=40)
     first, other = toy.executor(tmp_path), toy.executor(tmp_path, force={toy.pipeline(n=40)[1].key})
