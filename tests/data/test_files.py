@@ -5,6 +5,7 @@ import json
 import os
 import random
 import sys
+import time
 
 import pytest
 
@@ -92,6 +93,14 @@ def test_what_cannot_be_read_names_the_line_where_it_begins_and_a_cure(name, dat
     with pytest.raises(DataError) as caught:
         read(write(tmp_path / name, data))
     assert f"{name}:{where}: {message}" in caught.value.message and caught.value.hint
+
+
+def test_a_header_of_many_columns_takes_no_time(tmp_path):
+    names = [f"c{i}" for i in range(60_000)]
+    path, start = write(tmp_path / "x.csv", ",".join([*names, "c7"])), time.process_time()
+    with pytest.raises(DataError, match="the header names c7 twice"):
+        read(path)
+    assert time.process_time() - start < 3  # every name compared with every other: a minute
 
 
 def test_another_delimiter_is_named(tmp_path):
@@ -402,6 +411,21 @@ def test_offsets_that_point_outside_are_found_before_they_are_followed(tmp_path)
     path.write_bytes(whole.replace(ends, ends[:8] + (2**30).to_bytes(4, "little")))
     with pytest.raises(DataError, match="x.arrow: cannot be read beyond row 0"):
         read(str(path))
+
+
+@pytest.mark.parametrize("kind", ["decimal128", "decimal256"])
+def test_a_decimal_that_python_cannot_hold_names_its_row_and_field(kind, tmp_path):
+    import pyarrow as pa
+
+    digits = pa.py_buffer((1).to_bytes(32, "little"))
+    price = pa.Array.from_buffers(getattr(pa, kind)(9, 2_000_000), 1, [None, digits])
+    path, batch = tmp_path / "x.arrow", pa.record_batch({"prompt": ["a"], "price": price.dictionary_encode()})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    wrong = rf"x.arrow:1: field `price`: cannot be read \(the scale of {kind}\(9, 2000000\) is out of range\)"
+    with pytest.raises(DataError, match=wrong):
+        read(str(path))
+    assert len(look(str(path)).bad) == 1
 
 
 @pytest.mark.parametrize(
