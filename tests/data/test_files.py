@@ -282,6 +282,18 @@ def test_patterns_of_a_card_are_those_of_the_shell(pattern, matching, tmp_path):
             splits(tmp_path, names)
 
 
+def test_a_pattern_of_many_stars_takes_no_time(tmp_path):
+    """As one regular expression it would try every way to share the letters out among the stars."""
+    card, start = f"---\nconfigs:\n- data_files: '{'**a*a' * 12}**%s'\n---\n", time.process_time()
+    name = "a" * 60 + ".jsonl"
+    (tmp_path / "README.md").write_text(card % "b")
+    with pytest.raises(DataError, match="no data file that is read matches"):
+        splits(tmp_path, [name])
+    (tmp_path / "README.md").write_text(card % "l")
+    assert splits(tmp_path, [name]) == {name: "train"}
+    assert time.process_time() - start < 3
+
+
 SETTINGS = "---\nconfigs:\n- config_name: x\n  sep: ';'\n---\n"
 
 
@@ -294,6 +306,7 @@ SETTINGS = "---\nconfigs:\n- config_name: x\n  sep: ';'\n---\n"
         # The folder's own name says no split.
         (SETTINGS.replace("sep: ';'", "data_dir: dev"), "x", {"dev/train.csv": "train", "dev/test.csv": "test"}),
         (SETTINGS.replace("sep: ';'", "data_dir: dev"), "x", {"dev/a.csv": None}),
+        (SETTINGS.replace("sep: ';'", "data_dir: null\n  data_files: ~"), "x", {"train.csv": "train"}),
     ],
 )
 def test_a_configuration_that_names_no_files_has_those_of_its_folder(card, config, expected, tmp_path):
@@ -301,9 +314,29 @@ def test_a_configuration_that_names_no_files_has_those_of_its_folder(card, confi
     assert splits(tmp_path, expected, config=config) == expected
 
 
+def test_numbers_dates_and_words_of_a_card_are_names_as_they_stand_there(tmp_path):
+    configs = "- {config_name: 1.10, default: yes, data_files: {2024-05-06: a.csv, no: b.csv}}\n- config_name: 0x10\n"
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    for config in ("", "1.10"):
+        assert splits(tmp_path, ["a.csv", "b.csv"], config=config) == {"a.csv": "2024-05-06", "b.csv": "no"}
+
+
+# Aliases to aliases: 400 bytes, and 86 million texts when written out.
+BOMB = "---\nx0: &a0 [lol, lol]\n" + "".join(f"x{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+BOMB += "configs:\n- {%s}\n---\n"
+
+
 @pytest.mark.parametrize(
     ("card", "config", "message"),
     [
+        (BOMB % "config_name: *a8", "", "`config_name` of a configuration is no text"),
+        (BOMB % "data_dir: *a8", "", "`data_dir` of a configuration is no text"),
+        (BOMB % "data_files: *a8", "", "`data_files` of a configuration is no text"),
+        (BOMB % "data_files: [{split: a, path: *a8}]", "", "`data_files` of a configuration is no text"),
+        (BOMB % "data_files: [{split: *a8, path: a}]", "", "`split` of a configuration is no text"),
+        ("---\nconfigs:\n- data_files: &a [*a, test.jsonl]\n---\n", "", "its header is no YAML"),
+        ("---\nconfigs:\n- &a {sep: ','}\n- {<<: *a, config_name: x}\n---\n", "x", "merged with another by `<<`"),
+        (f"---\nconfigs:\n- data_files: '{'[' * 5000}'\n---\n", "", "is longer than 4,096 characters"),
         (CARD, "none", "has no configuration 'none'"),
         ("---\nconfigs: [\n---\n", "", "its header is no YAML"),
         ("# no header\n", "x", "has no configuration 'x'"),
