@@ -11,7 +11,7 @@ import fnmatch
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -32,6 +32,9 @@ _SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}")
 _NO_SPLIT = {"data", "part", "shard", "dataset"}  # names of shards that are not a split's, such as save_to_disk's
 _LARGEST = 50_000  # entries of a folder: the largest datasets have ten thousand shards, a home folder has millions
 _CARD = 2**20  # bytes of a dataset card in which its header is looked for
+_NAME = 4096  # characters of a name or a path in it: no file has a longer one
+# How a card, of which every value is read as text, says "yes" and nothing at all.
+_TRUE, _NULL = "true True TRUE yes Yes YES on On ON".split(), ("", "~", "null", "Null", "NULL")
 
 
 class Found(NamedTuple):
@@ -77,7 +80,7 @@ def find(path: str, config: str = "", named: bool = True) -> Found:
         what = "no regular file, nor a folder" if os.path.exists(path) else "no such file or directory"
         raise DataError(f"{root}: {what}", "a path is taken beside the program")
     listed, chosen = _walk(root), _configuration(root, config)
-    folder = PurePosixPath(str(chosen.get("data_dir") or "."))
+    folder = PurePosixPath(_text(root, "data_dir", chosen.get("data_dir") or "."))
     if chosen.get("data_files"):
         return Found(_of_patterns(root, listed, folder, chosen["data_files"]), [])
     base = root / folder
@@ -186,65 +189,103 @@ def _configs(root: Path) -> list[dict[str, Any]]:
     import yaml
 
     try:
-        said = yaml.safe_load(header[1])
+        # All values are text, as it stands there. Merges ("<<") are not carried out: nested ones fill the memory.
+        said = yaml.load(header[1], yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{root / 'README.md'}: its header is no YAML ({reason})", "repair it") from error
     configs = said.get("configs") if isinstance(said, dict) else None
-    return [one for one in configs if isinstance(one, dict)] if isinstance(configs, list) else []
+    found = [one for one in configs if isinstance(one, dict)] if isinstance(configs, list) else []
+    if any("<<" in one for one in found):
+        raise DataError(f"{root / 'README.md'}: a configuration is merged with another by `<<`", "write it out")
+    return found
+
+
+def _text(root: Path, field: str, value: Any) -> str:
+    """A name or a path in the card, where anything may stand; of aliases to aliases even what no memory holds."""
+    if not isinstance(value, str) or len(value) > _NAME:
+        what = f"longer than {_NAME:,} characters" if isinstance(value, str) else "no text"
+        raise DataError(f"{root / 'README.md'}: `{field}` of a configuration is {what}", "repair the card")
+    return value
 
 
 def _configuration(root: Path, name: str) -> dict[str, Any]:
     """The configuration of this name, "" for the default one; without any in README.md, all is "default"."""
     card = _configs(root) or [{}]
-    names = [str(one.get("config_name", "default")) for one in card]
-    marked = [one for one in card if one.get("default") is True]
+    names = [_text(root, "config_name", one.get("config_name", "default")) for one in card]
+    marked = [one for one in card if one.get("default") in _TRUE]
     marked += [one for one, called in zip(card, names, strict=True) if called == "default"]
     chosen = [one for one, called in zip(card, names, strict=True) if called == name] if name else marked[:1] or card
     if len(chosen) != 1:
-        known = ", ".join(f'"{called}"' for called in names)
+        known = ", ".join(f'"{called}"' for called in dict.fromkeys(names))
         what = f"has no configuration {name!r}" if name else "has several configurations"
         raise DataError(f"{root}: {what} in its README.md", f"there is {known}: say which by config=")
-    return chosen[0]
+    return {key: value for key, value in chosen[0].items() if value not in _NULL}
 
 
 def _of_patterns(root: Path, listed: Sequence[PurePosixPath], folder: PurePosixPath, said: Any) -> list:
     """The files that `data_files` of a configuration names by patterns, which start from its folder."""
-    found = []
-    for split, patterns in _patterns(root, said):
-        for pattern in patterns:
-            expression = _glob(str(folder / pattern))
-            matching = [relative for relative in listed if expression.fullmatch(str(relative))]
-            if not matching:
-                message = f"{root}: no data file that is read matches {pattern!r} of its README.md"
-                raise DataError(message, "fetch the whole dataset, or name a file of it")
-            found += [(root / relative, split) for relative in matching]
-    twice = [str(file) for file, count in Counter(file for file, _ in found).items() if count > 1]
-    if twice:
-        message = f"{root}: its README.md puts {', '.join(twice[:3])} into a split twice, or into two splits"
-        raise DataError(message, "name the file itself, or repair the card")
-    return found
+    by_name = {str(relative): relative for relative in listed}
+    found: dict[PurePosixPath, str] = {}
+    for split, pattern in _patterns(root, said):
+        matching = [by_name[name] for name in _matching(str(folder / pattern), by_name)]
+        if not matching:
+            message = f"{root}: no data file that is read matches {pattern!r} of its README.md"
+            raise DataError(message, "fetch the whole dataset, or name a file of it")
+        twice = [str(root / relative) for relative in matching if relative in found]
+        if twice:
+            message = f"{root}: its README.md puts {', '.join(twice[:3])} into a split twice, or into two splits"
+            raise DataError(message, "name the file itself, or repair the card")
+        found |= dict.fromkeys(matching, split)
+    return [(root / relative, split) for relative, split in found.items()]
 
 
-def _patterns(root: Path, said: Any) -> Iterable[tuple[str, list[str]]]:
-    """(split, patterns) out of `data_files` in any of its forms; without a split's name it is "train"."""
-
-    def several(value: Any) -> list[str]:
-        return [str(one) for one in (value if isinstance(value, list) else [value])]
-
-    if isinstance(said, dict):
-        return [(str(split), several(value)) for split, value in said.items()]
+def _patterns(root: Path, said: Any) -> Iterator[tuple[str, str]]:
+    """(split, pattern) out of `data_files` in any of its forms; without a split's name it is "train"."""
     entries = said if isinstance(said, list) else [said]
-    if not any(isinstance(entry, dict) for entry in entries):
-        return [("train", several(entries))]
-    if not all(isinstance(entry, dict) and "split" in entry and {"path", "pattern"} & set(entry) for entry in entries):
+    if isinstance(said, dict):
+        splits = said.items()
+    elif not any(isinstance(entry, dict) for entry in entries):
+        splits = [("train", entries)]
+    elif all(
+        isinstance(entry, dict) and "split" in entry and ("path" in entry or "pattern" in entry) for entry in entries
+    ):
+        splits = ((entry["split"], entry.get("path", entry.get("pattern"))) for entry in entries)
+    else:
         raise DataError(f"{root / 'README.md'}: an entry of `data_files` has no split or no path", "repair the card")
-    return [(str(entry["split"]), several(entry.get("path", entry.get("pattern")))) for entry in entries]
+    for split, patterns in splits:
+        for pattern in patterns if isinstance(patterns, list) else [patterns]:
+            yield _text(root, "split", split), _text(root, "data_files", pattern)
 
 
-def _glob(pattern: str) -> re.Pattern[str]:
-    """A pattern of files as a regular expression: `*` within a folder, `**` through all."""
-    steps = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^]]*\])", pattern)
-    # What stands in brackets, and text, is as the shell has it; `translate` puts it between "(?s:" and ")\Z".
-    return re.compile("".join(steps.get(piece) or fnmatch.translate(piece)[4:-3] for piece in pieces))
+def _matching(pattern: str, names: Collection[str]) -> list[str]:
+    """Those of the paths that a pattern names: `*` goes within a folder, `**` through all."""
+    if not re.search(r"[*?[]", pattern):
+        return [pattern] if pattern in names else []
+    steps: list[str | re.Pattern[str]] = []
+    for piece in filter(None, re.split(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^]]*\])", pattern)):
+        # What stands in brackets, and text, is as the shell has it; `translate` puts it between "(?s:" and ")\Z".
+        fixed = "[^/]" if piece == "?" else fnmatch.translate(piece)[4:-3]
+        steps.append(piece if piece.startswith("*") else re.compile(fixed))
+    return [name for name in names if _matches(steps, name)]
+
+
+def _matches(steps: Sequence[str | re.Pattern[str]], name: str) -> bool:
+    """Whether a path is what the steps of a pattern lead through.
+
+    All places that each step can end at are followed at once: one expression of many `*` would try them one by one,
+    in every combination.
+    """
+    ends, size = {0}, len(name)
+    for step in steps:
+        if isinstance(step, re.Pattern):
+            ends = {match.end() for end in ends if (match := step.match(name, end))}
+            if not ends:
+                return False
+        elif step == "**":
+            ends = set(range(min(ends), size + 1))
+        elif step == "**/":
+            ends |= {at + 1 for at in range(min(ends), size) if name[at] == "/"}
+        else:
+            ends = {at for end in ends for at in range(end, (name + "/").index("/", end) + 1)}
+    return size in ends

@@ -16,7 +16,7 @@ from cai_jax.data import dataset_files, tables, text_files
 from cai_jax.data.rows import DataError
 
 # What reading a cut off or damaged file raises, whatever its format.
-_DAMAGE = (OSError, EOFError, ValueError, NotImplementedError, RecursionError, MemoryError, zlib.error)
+_DAMAGE = (OSError, EOFError, ValueError, ArithmeticError, NotImplementedError, RecursionError, MemoryError, zlib.error)
 LOOK = 1000  # rows of a dataset that are enough to see what it is, without waiting
 _LOOK_FILES = 16  # of a folder that a look opens
 _LOOK_CHARS = 2**22  # of the rows of a file at which a look ends: a fraction of a second

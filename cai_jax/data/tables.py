@@ -13,7 +13,7 @@ from typing import Any
 from cai_jax.data.rows import DataError
 
 _ROWS = 1024  # made into Python values at a time, so that a look at the first rows is quick
-_UNHELD = (ValueError, OverflowError, NotImplementedError)  # what pyarrow raises of a value that Python cannot hold
+_UNHELD = (ValueError, ArithmeticError, NotImplementedError)  # what pyarrow raises of a value that Python cannot hold
 
 
 def rows(file: Path) -> Iterator[tuple[int, dict[str, Any] | DataError]]:
@@ -34,7 +34,7 @@ def rows(file: Path) -> Iterator[tuple[int, dict[str, Any] | DataError]]:
                 for cells in zip(*columns, strict=True) if columns else ():
                     number += 1
                     yield number, _row(f"{file}:{number}", batch.schema.names, cells)
-    except (pa.ArrowException, KeyError, TypeError, OverflowError) as error:
+    except (pa.ArrowException, KeyError, TypeError, ArithmeticError) as error:
         raise ValueError(str(error)) from error
 
 
@@ -95,6 +95,8 @@ def _value(pa, scalar) -> Any:
             return [tuple(each.values()) for each in items] if isinstance(scalar, pa.MapScalar) else items
         if isinstance(getattr(scalar, "value", None), pa.Scalar):  # of a dictionary, a union and the like
             return _value(pa, scalar.value)
+        if pa.types.is_decimal(scalar.type):
+            raise ValueError(f"the scale of {scalar.type} is out of range") from None
         if not pa.types.is_temporal(scalar.type):
             raise
         return _time(pa, scalar)

@@ -13,6 +13,7 @@ import io
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -212,7 +213,7 @@ def _header(file: Path, line: int, cells: list[str]) -> list[str]:
     if len(names) == 1 and (other := re.search(r"[;\t|,]", names[0])):
         message = f"{file}:{line}: the header has one column, {names[0][:60]!r}"
         raise DataError(message, f"if its cells are separated by {other[0]!r}, say delimiter={json.dumps(other[0])}")
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise DataError(f"{file}:{line}: the header names {', '.join(twice[:3])} twice", "give every column a name")
     return names

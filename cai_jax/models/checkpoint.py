@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from cai_jax.models import decoder, layout, lora, padding, peft, tensorfile
 from cai_jax.models.config import Config, ModelError, read_json
-from cai_jax.models.families import FAMILIES
+from cai_jax.models.families import FAMILIES, Family
 from cai_jax.models.layout import HEAD, Slices, Stored
 from cai_jax.models.locate import bases
 from cai_jax.models.tensorfile import Tensor
@@ -90,7 +90,8 @@ def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None =
 
     Weights are converted to `dtype`, whatever they are stored in. With `shardings`, given the tree of parameters as
     shapes, every leaf goes straight into its place, and a process reads the parts of its own devices only. The host
-    never holds more than the weights and, for a moment, a copy of one tensor.
+    never holds more than the weights and, for a moment, a copy of one tensor. Where config.json and the weights differ
+    about tied embeddings, the weights are right, as in transformers 5.
 
     Raises:
       ModelError: anything is missing, cut off, of another shape, or of an unsupported architecture; it names the file
@@ -107,9 +108,11 @@ def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None =
     values = read_json(path / "config.json")
     config = Config.from_hf(values)
     tokenizer = Tokenizer.load(path, config) if has_tokenizer(path) else None
-    files = layout.of_text(FAMILIES[config.family], tensorfile.tensors(path))
+    files = _named(FAMILIES[config.family], tensorfile.tensors(path))
     layout.refuse_shallow(path, config, files)
     scored = HEAD in files
+    if not scored:
+        config, files = _tied(config, files)
     abstract = _abstract(config, dtype, scored)
     shapes = {name: leaf.shape for name, leaf in abstract.items()}
     places = {each.name: each for each in layout.stored(config, shapes)}
@@ -234,15 +237,43 @@ def _abstract(config: Config, dtype: str, scored: bool) -> dict[str, jax.ShapeDt
     return abstract
 
 
+def _named(family: Family, files: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's tensors under the names that we look for, whatever its age."""
+    files, unembed = layout.of_text(family, files), f"{family.unembed}.weight"
+    if not any(name.startswith(family.prefix) for name in files):  # a model saved without its head
+        outside = (unembed, "lm_head.weight", HEAD)
+        files = {name if name in outside else family.prefix + name: tensor for name, tensor in files.items()}
+    if "lm_head.weight" in files:  # so transformers 5 calls it in every family
+        files[unembed] = files["lm_head.weight"]
+    return files
+
+
+def _tied(config: Config, files: dict[str, Tensor]) -> tuple[Config, dict[str, Tensor]]:
+    """The settings, and the tensors, where embeddings that config.json ties are apart in the file, or one is missing.
+
+    transformers 5 takes the one that there is for both, and ties two that there are only if they are alike.
+    """
+    family = FAMILIES[config.family]
+    embed, unembed = f"{family.prefix}{family.outer['embed']}.weight", f"{family.unembed}.weight"
+    if not config.tie_embeddings or unembed not in files:
+        return config, files
+    if embed not in files:
+        return config, {**files, embed: files[unembed]}
+    return replace(config, tie_embeddings=_alike(files[embed], files[unembed])), files
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same, compared a few MB at a time."""
+    if (one.shape, one.dtype) != (other.shape, other.dtype) or not one.shape:
+        return False
+    chunks = (each.chunks([slice(0, each.shape[0])], slice(None)) for each in (one, other))
+    return all(np.array_equal(a, b) for (_, a), (_, b) in zip(*chunks, strict=True))
+
+
 def _matched(
     files: Mapping[str, Tensor], places: Mapping[str, Stored], config: Config, path: Path
 ) -> dict[str, Tensor]:
     """The file's tensor for every name; refuses what is missing, misshapen or left over."""
-    family = FAMILIES[config.family]
-    if not any(name.startswith(family.prefix) for name in files):  # a model saved without its head
-        files = {name if name in places else family.prefix + name: tensor for name, tensor in files.items()}
-    if "lm_head.weight" in files:  # so transformers 5 calls it in every family
-        files = {**files, f"{family.unembed}.weight": files["lm_head.weight"]}
     for name, stored in places.items():
         if name not in files:
             raise ModelError(f"{path}: the weights lack {name}; the files are incomplete, fetch them again")

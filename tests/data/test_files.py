@@ -5,6 +5,7 @@ import json
 import os
 import random
 import sys
+import time
 
 import pytest
 
@@ -92,6 +93,14 @@ def test_what_cannot_be_read_names_the_line_where_it_begins_and_a_cure(name, dat
     with pytest.raises(DataError) as caught:
         read(write(tmp_path / name, data))
     assert f"{name}:{where}: {message}" in caught.value.message and caught.value.hint
+
+
+def test_a_header_of_many_columns_takes_no_time(tmp_path):
+    names = [f"c{i}" for i in range(60_000)]
+    path, start = write(tmp_path / "x.csv", ",".join([*names, "c7"])), time.process_time()
+    with pytest.raises(DataError, match="the header names c7 twice"):
+        read(path)
+    assert time.process_time() - start < 3  # every name compared with every other: a minute
 
 
 def test_another_delimiter_is_named(tmp_path):
@@ -273,6 +282,18 @@ def test_patterns_of_a_card_are_those_of_the_shell(pattern, matching, tmp_path):
             splits(tmp_path, names)
 
 
+def test_a_pattern_of_many_stars_takes_no_time(tmp_path):
+    """As one regular expression it would try every way to share the letters out among the stars."""
+    card, start = f"---\nconfigs:\n- data_files: '{'**a*a' * 12}**%s'\n---\n", time.process_time()
+    name = "a" * 60 + ".jsonl"
+    (tmp_path / "README.md").write_text(card % "b")
+    with pytest.raises(DataError, match="no data file that is read matches"):
+        splits(tmp_path, [name])
+    (tmp_path / "README.md").write_text(card % "l")
+    assert splits(tmp_path, [name]) == {name: "train"}
+    assert time.process_time() - start < 3
+
+
 SETTINGS = "---\nconfigs:\n- config_name: x\n  sep: ';'\n---\n"
 
 
@@ -285,6 +306,7 @@ SETTINGS = "---\nconfigs:\n- config_name: x\n  sep: ';'\n---\n"
         # The folder's own name says no split.
         (SETTINGS.replace("sep: ';'", "data_dir: dev"), "x", {"dev/train.csv": "train", "dev/test.csv": "test"}),
         (SETTINGS.replace("sep: ';'", "data_dir: dev"), "x", {"dev/a.csv": None}),
+        (SETTINGS.replace("sep: ';'", "data_dir: null\n  data_files: ~"), "x", {"train.csv": "train"}),
     ],
 )
 def test_a_configuration_that_names_no_files_has_those_of_its_folder(card, config, expected, tmp_path):
@@ -292,9 +314,29 @@ def test_a_configuration_that_names_no_files_has_those_of_its_folder(card, confi
     assert splits(tmp_path, expected, config=config) == expected
 
 
+def test_numbers_dates_and_words_of_a_card_are_names_as_they_stand_there(tmp_path):
+    configs = "- {config_name: 1.10, default: yes, data_files: {2024-05-06: a.csv, no: b.csv}}\n- config_name: 0x10\n"
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    for config in ("", "1.10"):
+        assert splits(tmp_path, ["a.csv", "b.csv"], config=config) == {"a.csv": "2024-05-06", "b.csv": "no"}
+
+
+# Aliases to aliases: 400 bytes, and 86 million texts when written out.
+BOMB = "---\nx0: &a0 [lol, lol]\n" + "".join(f"x{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+BOMB += "configs:\n- {%s}\n---\n"
+
+
 @pytest.mark.parametrize(
     ("card", "config", "message"),
     [
+        (BOMB % "config_name: *a8", "", "`config_name` of a configuration is no text"),
+        (BOMB % "data_dir: *a8", "", "`data_dir` of a configuration is no text"),
+        (BOMB % "data_files: *a8", "", "`data_files` of a configuration is no text"),
+        (BOMB % "data_files: [{split: a, path: *a8}]", "", "`data_files` of a configuration is no text"),
+        (BOMB % "data_files: [{split: *a8, path: a}]", "", "`split` of a configuration is no text"),
+        ("---\nconfigs:\n- data_files: &a [*a, test.jsonl]\n---\n", "", "its header is no YAML"),
+        ("---\nconfigs:\n- &a {sep: ','}\n- {<<: *a, config_name: x}\n---\n", "x", "merged with another by `<<`"),
+        (f"---\nconfigs:\n- data_files: '{'[' * 5000}'\n---\n", "", "is longer than 4,096 characters"),
         (CARD, "none", "has no configuration 'none'"),
         ("---\nconfigs: [\n---\n", "", "its header is no YAML"),
         ("# no header\n", "x", "has no configuration 'x'"),
@@ -402,6 +444,21 @@ def test_offsets_that_point_outside_are_found_before_they_are_followed(tmp_path)
     path.write_bytes(whole.replace(ends, ends[:8] + (2**30).to_bytes(4, "little")))
     with pytest.raises(DataError, match="x.arrow: cannot be read beyond row 0"):
         read(str(path))
+
+
+@pytest.mark.parametrize("kind", ["decimal128", "decimal256"])
+def test_a_decimal_that_python_cannot_hold_names_its_row_and_field(kind, tmp_path):
+    import pyarrow as pa
+
+    digits = pa.py_buffer((1).to_bytes(32, "little"))
+    price = pa.Array.from_buffers(getattr(pa, kind)(9, 2_000_000), 1, [None, digits])
+    path, batch = tmp_path / "x.arrow", pa.record_batch({"prompt": ["a"], "price": price.dictionary_encode()})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    wrong = rf"x.arrow:1: field `price`: cannot be read \(the scale of {kind}\(9, 2000000\) is out of range\)"
+    with pytest.raises(DataError, match=wrong):
+        read(str(path))
+    assert len(look(str(path)).bad) == 1
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,28 @@ def test_the_unembedding_of_a_pythia_has_two_names(tmp_path, name):
     np.testing.assert_allclose(checkpoints.load(tmp_path).logits([IDS]), families.logits(theirs, [IDS]), atol=1e-4)
 
 
+@pytest.mark.parametrize("case", ["gemma3", "gpt2"])
+@pytest.mark.parametrize("held", ["apart", "alike", "the unembedding alone"])
+def test_tied_embeddings_are_those_of_the_file(tmp_path, case, held):
+    """Whatever config.json says: transformers 5 ties them only if the file holds one of both, or both alike."""
+    embed = "transformer.wte.weight" if case == "gpt2" else "model.embed_tokens.weight"
+    families.write(case, tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert "lm_head.weight" not in tensors and json.loads((tmp_path / "config.json").read_text())["tie_word_embeddings"]
+    tensors["lm_head.weight"] = tensors[embed].copy()
+    if held == "apart":
+        tensors["lm_head.weight"][-1, -1] += 1
+    if held == "the unembedding alone":
+        del tensors[embed]
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    model = checkpoints.load(tmp_path)
+    assert model.config.tie_embeddings == ("unembed" not in model.params) == (held != "apart")
+    wanted = families.logits(families.read(tmp_path), [IDS])
+    np.testing.assert_allclose(model.logits([IDS]), wanted, atol=1e-4)
+    model.save(tmp_path / "again")
+    np.testing.assert_array_equal(families.logits(families.read(tmp_path / "again"), [IDS]), wanted)
+
+
 def test_large_models_are_written_in_shards(directory, tmp_path):
     model = checkpoints.load(directory)
     model.save(tmp_path)
