@@ -38,7 +38,7 @@ SIGNATURE = Signature(
     check=partial(judged, stage="harm_rate"),
     group="metric",
     bounds=(0.0, 1.0),
-    version=3,
+    version=4,
     settings=("mesh",),
     example="harm_rate(rl, red.test)",
 )

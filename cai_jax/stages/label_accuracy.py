@@ -17,7 +17,7 @@ SIGNATURE = Signature(
     check=judged_labels,
     group="metric",
     bounds=(0.0, 1.0),
-    version=2,
+    version=3,
     example="label_accuracy(labels)",
 )
 cost = free

@@ -64,7 +64,7 @@ SIGNATURE = Signature(
     check=_check,
     group="metric",
     bounds=(0.0, 1.0),
-    version=4,
+    version=5,
     settings=("mesh",),
     example="win_rate(rl, sl, on=red.test, by=base, under=harmless)",
 )  # fmt: skip

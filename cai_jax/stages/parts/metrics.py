@@ -87,7 +87,7 @@ def oracle_rate(name: str, about: str, example: str) -> Signature:
         result=lambda call: Type(Kind.METRIC),
         check=_oracles,
         group="metric",
-        version=2,
+        version=3,
         bounds=(0.0, 1.0),
         example=example,
     )
