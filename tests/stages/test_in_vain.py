@@ -6,10 +6,12 @@ from cai_jax.lang.check import check
 from cai_jax.stages import registry
 
 SOURCES = """\
+use harmless from "constitutions/starter.cai"
 base = model("builtin:tiny")
 red = prompts("builtin:red_team", limit=64)
 human = prefs("builtin:helpful_prefs", limit=48)
 replies = red.train |> sample(base)
+pairs = red.train |> sample(base, n=2)
 rm = human.train |> reward(base)
 """
 
@@ -35,6 +37,9 @@ def found(statement):
         ("x = base |> ppo(rm, on=red.train, horizon=500)", "E241", "500"),
         ("x = base |> ppo(rm, on=red.train, watch=rm)", "E246", "rm"),
         ("x = red.train |> sample(base, n=2, temperature=0)", "E241", "2"),
+        ("x = pairs |> judge(harmless, labels=clamped, clamp=0.5..0.5)", "E237", "0.5..0.5"),
+        ("x = pairs |> judge(harmless, labels=clamped, clamp=0.7..0.9)", "E237", "0.7..0.9"),
+        ("x = pairs |> judge(harmless, labels=clamped, clamp=10%..50%)", "E237", "10%..50%"),
         ("x = red.train |> sample(base, top_p=0.5, temperature=0)", "E241", "0.5"),
     ],
 )
@@ -52,6 +57,7 @@ def test_what_changes_nothing_is_an_error(statement, code, at):
         "x = base |> ppo(rm, on=red.train, steps=5, batch=8, minibatch=4, passes=2, critic_warmup=19)",
         "x = base |> ppo(rm, on=red.train, target=2, horizon=500)",
         "x = red.train |> sample(base, n=1, temperature=0, seed=3)",
+        "x = pairs |> judge(harmless, labels=clamped, clamp=0.4..0.9)",
         # The rows of a file are not counted here.
         'x = documents("builtin:world", rows=10) |> finetune(base, steps=3)',
     ],

@@ -72,5 +72,10 @@ def test_pairs_that_teach_nothing_are_left_out_and_counted():
 
 
 def test_pairs_without_any_weight_are_an_error():
-    with pytest.raises(UserError, match="none has two different replies and a weight"):
+    with pytest.raises(UserError, match="none has two different replies and a weight") as found:
         pairs.Pairs(noted(), Words(), PAPER, labelled(3, weight=0.0))
+    assert "undecided=keep" in found.value.hint
+    sick = [{"swapped": swapped, "logprobs": [None, None]} for swapped in (False, True)]
+    with pytest.raises(UserError, match="of 3 pairs none") as found:
+        pairs.Pairs(noted(), Words(), PAPER, [*labelled(2, weight=0.0, judgements=sick), *labelled(1, weight=0.0)])
+    assert found.value.hint.startswith("the logits of the judge of 2 of them are no numbers")

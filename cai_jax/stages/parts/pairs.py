@@ -12,7 +12,7 @@ from cai_jax.engine import buckets
 from cai_jax.errors import UserError
 from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.fitting import Fitted, Fitting
-from cai_jax.stages.parts.judging import equal
+from cai_jax.stages.parts.judging import equal, without_numbers
 from cai_jax.stages.parts.rewarding import scored_segments
 from cai_jax.stages.parts.training import Batch, filled, passes
 
@@ -69,10 +69,11 @@ def _told_apart(ctx, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any
     alike = [equal(row["a"], row["b"]) for row in rows]
     kept = [row for row, same in zip(rows, alike, strict=True) if not same and row.get("weight", 1.0) > 0]
     if not kept:
-        raise UserError(
-            f"of {len(rows)} pairs none has two different replies and a weight",
-            "sample at a higher temperature, keep undecided pairs (undecided=keep), or add pairs",
-        )
+        cure = "sample at a higher temperature, keep undecided pairs (undecided=keep), or add pairs"
+        sick = sum("judgements" in row and without_numbers(row["judgements"]) for row in rows)
+        if sick:
+            cure = f"the logits of the judge of {sick} of them are no numbers: train it anew, its training has diverged"
+        raise UserError(f"of {len(rows)} pairs none has two different replies and a weight", cure)
     if any(alike):
         ctx.note("equal", f"{sum(alike)} of {len(rows)} pairs are of equal replies and were left out")
     empty = sum(not (row["a"].strip() and row["b"].strip()) for row in kept)
