@@ -33,7 +33,7 @@ def _check(call: Call) -> Iterable[Problem]:
     low, high = call.values["clamp"]
     if not low < 0.5 < high:
         message = f"clamped to {low:g}..{high:g}, every label says the same of which reply is better"
-        yield Problem("E237", "clamp", message, "50% is not inside", "say bounds on both sides of 50%, such as 40%..60%")
+        yield Problem("E237", "clamp", message, "50% is not inside", "give bounds on both sides of it: 40%..60%")
     replies, pairs = call.types["replies"].replies, call.values["pairs"]
     if replies is not None and 2 <= replies and pairs > math.comb(replies, 2):
         message = f"{replies} replies to a prompt make {math.comb(replies, 2)} pairs, not {pairs}"
