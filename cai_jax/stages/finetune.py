@@ -58,7 +58,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=5,
+    version=6,
     settings=("mesh", "microbatch", "remat"),
     example="revised + chat |> finetune(base, epochs=1)",
 )  # fmt: skip

@@ -53,6 +53,8 @@ def test_the_weights_of_pairs_are_relative_to_the_mean_over_the_data():
     mean = (3 * 9 + 2) / 5
     batch = next(found.batches(0))
     np.testing.assert_allclose(sorted(batch["weights"]), np.array([1, 1, 9, 9, 9]) / mean, rtol=1e-6)
+    huge = pairs.Pairs(noted(), Words(), PAPER, [*labelled(5, weight=1e308), *labelled(1, weight=0.5e308)])
+    assert huge.weights.tolist() == pytest.approx([12 / 11] * 5 + [6 / 11])  # their sum is more than a float holds
     # Whatever stands alone in a batch keeps its weight.
     alone = pairs.Pairs(noted(batch=1, epochs=1), Words(), PAPER, rows)
     assert sorted({float(batch["weights"][0]) for batch in alone.batches(0)}) == pytest.approx([1 / mean, 9 / mean])

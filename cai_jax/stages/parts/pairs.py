@@ -14,7 +14,7 @@ from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.fitting import Fitted, Fitting
 from cai_jax.stages.parts.judging import equal, without_numbers
 from cai_jax.stages.parts.rewarding import scored_segments
-from cai_jax.stages.parts.training import Batch, filled, passes
+from cai_jax.stages.parts.training import Batch, filled, mean_weight, passes
 
 if TYPE_CHECKING:
     from cai_jax.data.formats import Format
@@ -28,6 +28,7 @@ class Pairs:
     is filled up with rows of weight 0.
 
     Attributes:
+      rows: the pairs that are trained on, N of them.
       tokens: int32 [N, 2, T]; lengths: int32 [N, 2]; p: float32 [N].
       weights: float32 [N], divided by their mean.
       seen: pairs of all passes together; steps: batches that hold them.
@@ -45,8 +46,9 @@ class Pairs:
         self.tokens = buckets.pad(flat, len(flat), self.length).reshape(len(keep), 2, -1)
         self.lengths = np.array([len(each) for each in flat], np.int32).reshape(len(keep), 2)
         self.p = np.array([rows[i]["p"] for i in keep], np.float32)
-        weights = np.array([rows[i].get("weight", 1.0) for i in keep])
-        self.weights = (weights / weights.mean()).astype(np.float32)
+        self.rows = [rows[i] for i in keep]
+        weights = np.array([row.get("weight", 1.0) for row in self.rows])
+        self.weights = (weights / mean_weight(weights)).astype(np.float32)
         self.batch = ctx.params["batch"]
         self.seen = passes(ctx.params["epochs"], len(keep))
         self.steps = math.ceil(self.seen / self.batch)
