@@ -154,11 +154,14 @@ def run(ctx) -> Mapping[str, Any]:
     Result: rows, equal (pairs left out), fewshots (as rendered), and what `judging.statistics` and `reasoned` return.
     """
     from cai_jax.stages.parts.judging import Judge, diagnoses, reasoned, statistics, without_numbers
-    from cai_jax.stages.parts.principles import shown, suited_shots
+    from cai_jax.stages.parts.principles import note_one_answer, shown, suited_shots
     from cai_jax.stages.parts.writing import in_batches
 
     judge = Judge(ctx)
-    fewshots = shown(ctx, len(suited_shots(ctx.inputs["constitution"], ctx.params["reason"])), judge.shots)
+    suited = [shot for shot, _ in suited_shots(ctx.inputs["constitution"], ctx.params["reason"])]
+    fewshots = shown(ctx, len(suited), judge.shots)
+    if ctx.params["reason"]:  # else the two replies of an example are shown in either order
+        note_one_answer(ctx, suited)
     pairs = judge.fitting(judge.pairs())
     rows = [row for batch in in_batches(ctx, pairs, 1, judge.label) for row in batch]
     result = statistics(rows) | reasoned(ctx, rows)

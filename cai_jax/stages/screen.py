@@ -69,12 +69,14 @@ def run(ctx) -> Mapping[str, Any]:
     """Flags; result: rows, flagged, could_not_judge (replies), no_mass (share of judgements), screening (by whom)."""
     from cai_jax.stages.parts.auditing import undecided
     from cai_jax.stages.parts.models import model_of
+    from cai_jax.stages.parts.principles import examples, note_one_answer
     from cai_jax.stages.parts.screening import told, unjudged
     from cai_jax.stages.parts.writing import in_batches
 
     by, rows = ctx.inputs["by"], ctx.inputs["replies"].rows()
     screener = _screener(ctx, model_of(ctx, by))
     screener.note_fit(ctx, rows)
+    note_one_answer(ctx, examples(ctx.inputs["constitution"], "audit"))
 
     def make(batch: list[dict]) -> list[dict]:
         return [{**row, **found} for row, found in zip(batch, screener.flags(batch), strict=True)]
