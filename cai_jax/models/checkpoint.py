@@ -40,9 +40,11 @@ class Model:
 
     Attributes:
       params: as models/decoder.py lays them out, with its adapter, if it has one (models/lora.py).
-      text: the tokenizer; None where the folder that was read has none. `tokenizer` is the same, but insists on one.
+      text: the tokenizer; None where the folder that was read has none that can be used. `tokenizer` is the same, but
+        insists on one.
       head: {"kernel" [D], "bias" []} of a reward model (models/heads.py), else None.
       base: the folder that `params` but for their adapter were read from; None where they are in no folder.
+      fault: why the tokenizer in the folder cannot be used; "" where it can, or there is none.
     """
 
     config: Config
@@ -50,12 +52,14 @@ class Model:
     text: Tokenizer | None
     head: Mapping[str, jax.Array] | None = None
     base: Path | None = None
+    fault: str = ""
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer; raises ModelError where the model came without one."""
+        """The tokenizer; raises ModelError where the model came without one that can be used."""
         if self.text is None:
-            raise ModelError(f"{self.base} holds no tokenizer; fetch the model's tokenizer files (tokenizer.json)")
+            lacks = f"{self.base} holds no tokenizer; fetch the model's tokenizer files (tokenizer.json)"
+            raise ModelError(self.fault or lacks)
         return self.text
 
     def logits(self, ids: ArrayLike | Sequence[Sequence[int]]) -> np.ndarray:
@@ -95,7 +99,7 @@ def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None =
 
     Raises:
       ModelError: anything is missing, cut off, of another shape, or of an unsupported architecture; it names the file
-        and the cure.
+        and the cure. What is wrong with the tokenizer is told where it is asked for (`Model.tokenizer`).
     """
     path = Path(path)
     if not path.is_dir():
@@ -107,7 +111,7 @@ def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None =
         return adapted(load(below[0], dtype, shardings), path, shardings)
     values = read_json(path / "config.json")
     config = Config.from_hf(values)
-    tokenizer = Tokenizer.load(path, config) if has_tokenizer(path) else None
+    text, fault = _text(path, config)
     files = _named(FAMILIES[config.family], tensorfile.tensors(path))
     layout.refuse_shallow(path, config, files)
     scored = HEAD in files
@@ -128,7 +132,7 @@ def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None =
     head = params.pop("head", None)
     if head is not None:
         head["bias"] = jnp.asarray(_offset(values), jnp.float32)
-    return Model(config, params, tokenizer, head, path)
+    return Model(config, params, text, head, path, fault)
 
 
 def chain(folders: Sequence[Path], dtype: str = "float32", shardings: Shardings | None = None) -> Model:
@@ -147,13 +151,24 @@ def adapted(base: Model, path: Path, shardings: Shardings | None = None) -> Mode
     else:
         adapter = jax.tree.map(processes.laid, adapter, shardings(adapter))
     described = next((each for each in (path, base.base) if each and (each / "config.json").is_file()), path)
-    tokenizer = Tokenizer.load(path, base.config) if described == path and has_tokenizer(path) else base.text
+    own = described == path and has_tokenizer(path)
+    text, fault = _text(path, base.config) if own else (base.text, base.fault)
     params = lora.joined(base.params, adapter)
     if kernel is None:
-        return replace(base, params=params, text=tokenizer)
+        return replace(base, params=params, text=text, fault=fault)
     values = read_json(described / "config.json")
     head = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(_offset(values), jnp.float32)}
-    return replace(base, params=decoder.trunk(params), text=tokenizer, head=head)
+    return replace(base, params=decoder.trunk(params), text=text, head=head, fault=fault)
+
+
+def _text(path: Path, config: Config) -> tuple[Tokenizer | None, str]:
+    """The tokenizer of a model directory, or why it cannot be used; weights and logits need none."""
+    if not has_tokenizer(path):
+        return None, ""
+    try:
+        return Tokenizer.load(path, config), ""
+    except ModelError as error:
+        return None, str(error)
 
 
 def _offset(values: Mapping[str, Any]) -> float:

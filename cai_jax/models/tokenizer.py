@@ -390,8 +390,8 @@ def _convert(path: Path) -> bytes:
         cure = "fetch the model's tokenizer files"
         if (path / _CONFIG).is_file() and "auto_map" in read_json(path / _CONFIG):
             cure = "it needs code of its own, which is never run: save it as tokenizer.json on a machine that trusts it"
-        # Of a long answer the first line says what is wrong.
-        reason = str(error).strip().partition("\n")[0].replace("; ", ", ")
+        # Of a long answer the first line says what is wrong, up to the list that it may announce.
+        reason = str(error).strip().partition("\n")[0].partition(" from one of:")[0].replace("; ", ", ")
         raise ModelError(
             f"{path / 'tokenizer.json'} does not exist, and transformers cannot make it ({reason}); {cure}"
         ) from None

@@ -30,6 +30,10 @@ def _check(call: Call) -> Iterable[Problem]:
     yield from needs(call, "judge", "judge")
     yield from fits(call, "by", "reasoning" if call.values["reason"] else "comparison")
     yield from drawable(call)
+    low, high = call.values["clamp"]
+    if not low < 0.5 < high:
+        message = f"clamped to {low:g}..{high:g}, every label says the same of which reply is better"
+        yield Problem("E237", "clamp", message, "50% is not inside", "give bounds on both sides of it: 40%..60%")
     replies, pairs = call.types["replies"].replies, call.values["pairs"]
     if replies is not None and 2 <= replies and pairs > math.comb(replies, 2):
         message = f"{replies} replies to a prompt make {math.comb(replies, 2)} pairs, not {pairs}"
@@ -149,18 +153,25 @@ def run(ctx) -> Mapping[str, Any]:
 
     Result: rows, equal (pairs left out), fewshots (as rendered), and what `judging.statistics` and `reasoned` return.
     """
-    from cai_jax.stages.parts.judging import Judge, diagnoses, reasoned, statistics
-    from cai_jax.stages.parts.principles import shown, suited_shots
+    from cai_jax.stages.parts.judging import Judge, diagnoses, reasoned, statistics, without_numbers
+    from cai_jax.stages.parts.principles import note_one_answer, shown, suited_shots
     from cai_jax.stages.parts.writing import in_batches
 
     judge = Judge(ctx)
-    fewshots = shown(ctx, len(suited_shots(ctx.inputs["constitution"], ctx.params["reason"])), judge.shots)
+    suited = [shot for shot, _ in suited_shots(ctx.inputs["constitution"], ctx.params["reason"])]
+    fewshots = shown(ctx, len(suited), judge.shots)
+    if ctx.params["reason"]:  # else the two replies of an example are shown in either order
+        note_one_answer(ctx, suited)
     pairs = judge.fitting(judge.pairs())
     rows = [row for batch in in_batches(ctx, pairs, 1, judge.label) for row in batch]
     result = statistics(rows) | reasoned(ctx, rows)
     if judge.equal:
         left = f"{judge.equal} pairs hold one reply twice or an empty one"
         ctx.note("equal", f"{left} and are not compared, beside {len(rows)} that are")
+    sick = sum(without_numbers(row["judgements"]) for row in rows)
+    if sick:
+        left = f"of {sick} of {len(rows)} pairs the judge's logits are no numbers, and they have no weight"
+        ctx.note("no-numbers", f"{left}: its training has diverged, train it anew")
     for code, message in diagnoses(result):
         ctx.note(code, message)
     return {"rows": len(rows), "equal": judge.equal, **fewshots, **result}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.lang.types import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
 from cai_jax.stages.parts.params import (
     ADAPTER,
     DECAY,
@@ -56,6 +56,12 @@ def _float(name: str, about: str, default: float | None, **bounds) -> Param:
     return Param(name, about, value="float", default=default, **bounds)
 
 
+# In the first update of a rollout policy and critic are still those that drew and valued it: nothing can be clipped.
+_MOVED = Needs(
+    "`passes` more than 1 or a `minibatch` smaller than `batch`",
+    ("passes", "minibatch", "batch"),
+    lambda call: call.values["passes"] > 1 or 0 < call.values["minibatch"] < call.values["batch"],
+)
 SIGNATURE = Signature(
     name="ppo",
     about="PPO: the score of a preference model less the price of divergence from where training started.",
@@ -79,11 +85,12 @@ SIGNATURE = Signature(
               "head.", value="enum", default="reward", choices=("reward", "zero")),
         Param("critic_warmup", "First updates, in which only the critic learns.", value="int", default=0, low=0),
         replace(DECAY, default="linear"),
-        _float("clip", "How far the ratio may go (ε).", 0.2, low=0, open_low=True, high=1),
-        _float("value_clip", "How far a value may go from the old one.", 0.2, low=0, open_low=True),
+        _float("clip", "How far the ratio may go (ε).", 0.2, low=0, open_low=True, high=1, needs=_MOVED),
+        _float("value_clip", "How far a value may go from the old one.", 0.2, low=0, open_low=True, needs=_MOVED),
         _float("value_coef", "Weight of the value loss; the critic's own Adam cancels a constant factor, so it acts "
                "through the critic's gradient clip only.", 0.1, low=0),
-        _float("dual_clip", "Bound of the loss where the advantage is negative; off without it.", None, low=1),
+        _float("dual_clip", "Bound of the loss where the advantage is negative; off without it.", None, low=1,
+               needs=_MOVED),
         _float("gamma", "Discount.", 1.0, low=0, high=1),
         _float("lam", "λ of generalised advantage estimation.", 0.95, low=0, high=1),
         _float("missing_eos", "Taken off the score of a reply that does not end.", 1.0, low=0),

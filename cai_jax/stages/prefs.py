@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.lang.types import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
 from cai_jax.stages.parts.params import OWN_DATA
 from cai_jax.stages.parts.sources import (
     PATH_ABOUT,
     READING,
+    columns_of,
     lineage,
     missing,
     read_rows,
@@ -85,6 +86,14 @@ def _column(name: str, about: str, unlike: str = "") -> Param:
     return Param(name, about, value="str", default="", needs=OWN_DATA, unlike=unlike)
 
 
+def _labelled(call: Call) -> bool:
+    """Whether a label says which reply is better, as far as is known here."""
+    if call.values["chosen"] or not OWN_DATA.met(call):
+        return False
+    have = columns_of(call)
+    return bool(call.values["a"]) or {"a", "b", "p"} <= have or not {"chosen", "rejected"} <= have
+
+
 SIGNATURE = Signature(
     name="prefs",
     about="Preferences: two replies to a prompt, and the probability that the first is better.",
@@ -103,7 +112,7 @@ SIGNATURE = Signature(
             value="enum",
             default="auto",
             choices=("auto", "index", "probability"),
-            needs=OWN_DATA,
+            needs=Needs("a label in data of one's own", ("path", "chosen"), _labelled),
         ),
         *READING,
     ),

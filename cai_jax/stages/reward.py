@@ -129,15 +129,15 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.stages.parts.training import train
 
     p, model, form = ctx.params, model_of(ctx, ctx.inputs["model"], trained=True), format_of(ctx.inputs["model"])
-    prefs = ctx.inputs["prefs"].rows()
-    pairs = Pairs(ctx, model, form, prefs)
+    pairs = Pairs(ctx, model, form, ctx.inputs["prefs"].rows())
     total = pairs.steps
     trunk = decoder.trunk(model.params)
     step, _, start = _learner(ctx, model, trunk, total)
     state = train(ctx, partial(start, trunk), step, pairs.batches, total, 2 * p["batch"] * pairs.length)
 
     trained = adapting.trained(p, replace(model, params=trunk), state.params["decoder"], state.params["head"])
-    sample = [prefs[i] for i in np.random.default_rng(ctx.seed).permutation(len(prefs))[:REFERENCE]]
+    # Pairs that were left out say nothing about the scale either.
+    sample = [pairs.rows[i] for i in np.random.default_rng(ctx.seed).permutation(len(pairs.rows))[:REFERENCE]]
     raw = raw_scores(trained, form, [(row["turns"], row[side]) for row in sample for side in ("a", "b")])
     mean, spread = float(raw.mean()), float(raw.std())
     if spread < SPREAD:

@@ -73,12 +73,14 @@ def run(ctx) -> Mapping[str, Any]:
     """
     from cai_jax.stages.parts.auditing import undecided
     from cai_jax.stages.parts.models import model_of
+    from cai_jax.stages.parts.principles import examples, note_one_answer
     from cai_jax.stages.parts.screening import joined, told, unjudged
     from cai_jax.stages.parts.writing import in_batches
 
     by, rows = ctx.inputs["by"], ctx.inputs["replies"].rows()
     screener = _screener(ctx, model_of(ctx, by))
     screener.note_fit(ctx, rows)
+    note_one_answer(ctx, examples(ctx.inputs["constitution"], "audit"))
 
     def make(batch: list[dict]) -> list[dict]:
         return [{**row, **joined([row, found])} for row, found in zip(batch, screener.flags(batch), strict=True)]

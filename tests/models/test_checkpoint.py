@@ -165,10 +165,6 @@ BREAKAGES = {
         lambda path: edit(path, num_hidden_layers="two"),
         "num_hidden_layers 'two'; it is a whole number",
     ),
-    "broken tokenizer": (
-        lambda path: (path / "tokenizer.json").write_text("{}"),
-        "tokenizer's files cannot be read",
-    ),
     "odd heads": (lambda path: edit(path, num_key_value_heads=3), "4 heads cannot share 3"),
 }
 
@@ -262,13 +258,24 @@ def test_large_models_are_written_in_shards(directory, tmp_path):
     families.read(tmp_path / "again")
 
 
-def test_without_a_tokenizer_there_are_still_logits(directory, tmp_path):
+UNUSABLE = {
+    "none": ({}, r"model holds no tokenizer; fetch the model's tokenizer files"),
+    "an empty one": ({"tokenizer.json": ""}, r"model: the tokenizer's files cannot be read \(.+\); fetch them again"),
+    "an empty object": ({"tokenizer.json": "{}"}, r"the tokenizer's files cannot be read \(.+\); fetch them again"),
+    "half of one": ({"vocab.json": '{"a": 0}'}, r"tokenizer\.json does not exist, and .+[^ :]\); fetch the model's"),
+}
+
+
+@pytest.mark.parametrize("files, message", UNUSABLE.values(), ids=UNUSABLE)
+def test_without_a_tokenizer_that_can_be_used_there_are_still_logits(directory, tmp_path, files, message):
     path = tmp_path / "model"
     shutil.copytree(directory, path)
     (path / "tokenizer.json").unlink()
+    for name, content in files.items():
+        (path / name).write_text(content)
     model = checkpoints.load(path)
     np.testing.assert_array_equal(model.logits([IDS]), checkpoints.load(directory).logits([IDS]))
-    with pytest.raises(ModelError, match=r"model holds no tokenizer; fetch the model's tokenizer files"):
+    with pytest.raises(ModelError, match=message):
         model.tokenizer.encode("a")
     model.save(tmp_path / "again")
     np.testing.assert_array_equal(checkpoints.load(tmp_path / "again").logits([IDS]), model.logits([IDS]))

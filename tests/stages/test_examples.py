@@ -113,6 +113,8 @@ def test_the_weights_of_examples_are_relative_to_the_mean_over_their_tokens():
     assert light.weights == [0, 0, 1 / mean] and heavy.weights == [0, 9 / mean, 9 / mean, 9 / mean]
     assert relative([Example([1], [0.1])] * 3)[0].weights == pytest.approx([1])
     assert relative([one])[0] == one
+    huge = relative([Example([1], [1e308])] * 5 + [Example([1], [0.5e308])])  # their sum is more than a float holds
+    assert [each.weights[0] for each in huge] == pytest.approx([12 / 11] * 5 + [6 / 11])
 
 
 def test_a_loss_is_taken_on_the_reply_and_on_an_end_of_its_own():

@@ -11,7 +11,8 @@ from cai_jax.data.rows import DataError
 from cai_jax.lang import assets
 from cai_jax.stages.parts import principles
 from cai_jax.stages.parts.draws import Draw
-from tests.stages.toy import DRAW
+from tests.stages.conftest import CONSTITUTION
+from tests.stages.toy import DRAW, noted
 from tests.support import artefacts
 
 
@@ -79,6 +80,32 @@ def test_reasoned_shots_are_chosen_so_that_they_favour_neither_answer(tmp_path, 
         letters = [letter for letter, _ in shown]
         assert len(shown) == count and abs(letters.count(" (A)") - letters.count(" (B)")) == count % 2
         assert all(f"{letter[2]} is." in text for letter, text in shown)
+
+
+@pytest.mark.parametrize(
+    "answers, fewshots, told",
+    [("AAA", 5, True), ("AAA", 2, True), ("BAA", 2, False), ("AAA", 1, False), ("A", 5, False), ("", 5, False)],
+)
+def test_examples_that_all_give_one_answer_are_told(answers, fewshots, told):
+    ctx = noted(fewshots=fewshots)
+    principles.note_one_answer(ctx, [{"answer": answer} for answer in answers])
+    assert [*ctx.notes] == ["one-answer"] * told
+    if told:
+        assert ctx.notes["one-answer"].startswith(f"all {min(fewshots, 3)} examples of the constitution answer A,")
+
+
+def test_who_shows_examples_of_one_answer_says_so(bench):
+    audit = {"form": "audit", "turns": asked(0), "reply": "x", "question": "Rude?", "answer": "yes"}
+    reasoned = {"form": "reasoning", "turns": asked(0), "a": "x", "b": "y", "reasoning": "So.", "answer": "A"}
+    bench.write("one.jsonl", [audit, audit, reasoned, reasoned])
+    ran = bench.run(
+        CONSTITUTION.replace("shots.jsonl", "one.jsonl").replace("rules", "few")
+        + "pairs = red.train |> sample(base, n=2, max_new=4)\n"
+        + "labels = pairs |> judge(few, fewshots=2, reason=true, max_new=4)\nright = label_accuracy(labels)\n"
+        + "seen = pairs |> screen(few, fewshots=2)\nharm = harm_rate(seen, by=base, under=few, fewshots=2)\n"
+    )
+    told = {note["node"]: note["message"].split()[7] for note in ran.shown["notes"] if note["code"] == "one-answer"}
+    assert told == {"labels": "A,", "seen": "yes,", "harm": "yes,"}
 
 
 @pytest.mark.parametrize("count", range(1, 7))

@@ -1,15 +1,19 @@
 """Options of training and sampling that could change nothing are errors before anything runs."""
 
+import json
+
 import pytest
 
 from cai_jax.lang.check import check
 from cai_jax.stages import registry
 
 SOURCES = """\
+use harmless from "constitutions/starter.cai"
 base = model("builtin:tiny")
 red = prompts("builtin:red_team", limit=64)
 human = prefs("builtin:helpful_prefs", limit=48)
 replies = red.train |> sample(base)
+pairs = red.train |> sample(base, n=2)
 rm = human.train |> reward(base)
 """
 
@@ -35,7 +39,13 @@ def found(statement):
         ("x = base |> ppo(rm, on=red.train, kl=0, target=2)", "E241", "2"),
         ("x = base |> ppo(rm, on=red.train, horizon=500)", "E241", "500"),
         ("x = base |> ppo(rm, on=red.train, watch=rm)", "E246", "rm"),
+        ("x = base |> ppo(rm, on=red.train, clip=0.1)", "E241", "0.1"),
+        ("x = base |> ppo(rm, on=red.train, batch=8, minibatch=8, value_clip=0.1)", "E241", "0.1"),
+        ("x = base |> ppo(rm, on=red.train, dual_clip=3)", "E241", "3"),
         ("x = red.train |> sample(base, n=2, temperature=0)", "E241", "2"),
+        ("x = pairs |> judge(harmless, labels=clamped, clamp=0.5..0.5)", "E237", "0.5..0.5"),
+        ("x = pairs |> judge(harmless, labels=clamped, clamp=0.7..0.9)", "E237", "0.7..0.9"),
+        ("x = pairs |> judge(harmless, labels=clamped, clamp=10%..50%)", "E237", "10%..50%"),
         ("x = red.train |> sample(base, top_p=0.5, temperature=0)", "E241", "0.5"),
     ],
 )
@@ -52,10 +62,51 @@ def test_what_changes_nothing_is_an_error(statement, code, at):
         "x = human.train |> reward(base, epochs=0.05)",
         "x = base |> ppo(rm, on=red.train, steps=5, batch=8, minibatch=4, passes=2, critic_warmup=19)",
         "x = base |> ppo(rm, on=red.train, target=2, horizon=500)",
+        "x = base |> ppo(rm, on=red.train, passes=2, clip=0.1, value_clip=0.1)",
+        "x = base |> ppo(rm, on=red.train, batch=8, minibatch=4, dual_clip=3)",
         "x = red.train |> sample(base, n=1, temperature=0, seed=3)",
+        "x = pairs |> judge(harmless, labels=clamped, clamp=0.4..0.9)",
         # The rows of a file are not counted here.
         'x = documents("builtin:world", rows=10) |> finetune(base, steps=3)',
     ],
 )
 def test_what_changes_something_is_none(statement):
     assert found(statement) == []
+
+
+ROWS = {
+    "asked.jsonl": {"prompt": "Why?"},
+    "split.jsonl": {"prompt": "Why?", "split": "train"},
+    "named/train.jsonl": {"prompt": "Why?"},
+    "named/test.jsonl": {"prompt": "Who?"},
+    "chosen.jsonl": {"prompt": "Why?", "chosen": "So.", "rejected": "No."},
+    "labelled.jsonl": {"prompt": "Why?", "a": "So.", "b": "No.", "p": 1, "which": 0},
+}
+
+
+@pytest.mark.parametrize(
+    "source, in_vain",
+    [
+        ('prompts("asked.jsonl", test=0.5)', False),
+        ('prompts("split.jsonl", test=0.5)', True),
+        ('prompts("named", test=0.5)', True),
+        ('prompts("named", delimiter=";")', True),
+        ('prompts("asked.jsonl", delimiter=";")', True),
+        ('prompts("asked.csv", delimiter=";", test=0.5)', False),
+        ('prompts("hf:no/where", delimiter=";", test=0.5, config="x")', False),
+        ('prefs("chosen.jsonl", label_means=index)', True),
+        ('prefs("chosen.jsonl", chosen="rejected", rejected="chosen", label_means=index)', True),
+        ('prefs("labelled.jsonl", label_means=probability)', False),
+        ('prefs("labelled.jsonl", a="b", b="a", label="which", label_means=index)', False),
+        # What cannot be read, or read so, is told as that.
+        ('prefs("asked.csv", label_means=index, delimiter=";;", test=0.5)', False),
+        ('prefs("nowhere.jsonl", label_means=index, test=0.5)', False),
+    ],
+)
+def test_options_of_data_that_change_nothing(source, in_vain, tmp_path):
+    (tmp_path / "named").mkdir()
+    for name, row in ROWS.items():
+        (tmp_path / name).write_text(json.dumps(row) + "\n", encoding="utf-8")
+    (tmp_path / "asked.csv").write_text("prompt;topic\nWhy?;x\n", encoding="utf-8")
+    told = check(f"x = {source}\n", tmp_path / "p.cai", registry()).diagnostics
+    assert ("E241" in {each.code for each in told}) == in_vain

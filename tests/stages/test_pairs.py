@@ -53,6 +53,8 @@ def test_the_weights_of_pairs_are_relative_to_the_mean_over_the_data():
     mean = (3 * 9 + 2) / 5
     batch = next(found.batches(0))
     np.testing.assert_allclose(sorted(batch["weights"]), np.array([1, 1, 9, 9, 9]) / mean, rtol=1e-6)
+    huge = pairs.Pairs(noted(), Words(), PAPER, [*labelled(5, weight=1e308), *labelled(1, weight=0.5e308)])
+    assert huge.weights.tolist() == pytest.approx([12 / 11] * 5 + [6 / 11])  # their sum is more than a float holds
     # Whatever stands alone in a batch keeps its weight.
     alone = pairs.Pairs(noted(batch=1, epochs=1), Words(), PAPER, rows)
     assert sorted({float(batch["weights"][0]) for batch in alone.batches(0)}) == pytest.approx([1 / mean, 9 / mean])
@@ -72,5 +74,10 @@ def test_pairs_that_teach_nothing_are_left_out_and_counted():
 
 
 def test_pairs_without_any_weight_are_an_error():
-    with pytest.raises(UserError, match="none has two different replies and a weight"):
+    with pytest.raises(UserError, match="none has two different replies and a weight") as found:
         pairs.Pairs(noted(), Words(), PAPER, labelled(3, weight=0.0))
+    assert "undecided=keep" in found.value.hint
+    sick = [{"swapped": swapped, "logprobs": [None, None]} for swapped in (False, True)]
+    with pytest.raises(UserError, match="of 3 pairs none") as found:
+        pairs.Pairs(noted(), Words(), PAPER, [*labelled(2, weight=0.0, judgements=sick), *labelled(1, weight=0.0)])
+    assert found.value.hint.startswith("the logits of the judge of 2 of them are no numbers")

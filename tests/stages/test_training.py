@@ -203,6 +203,19 @@ def test_replies_that_are_scored_alike_leave_no_spread(bench, monkeypatch):
     assert ran.result("rm")["scale"] == reward_stage.SPREAD
 
 
+def test_pairs_that_are_left_out_do_not_set_the_scale(bench):
+    bench.write("mine.jsonl", [{"prompt": f"Who {n}?", "a": "Me.", "b": "You, I think.", "p": 0.9} for n in range(4)])
+    bench.write("same.jsonl", [{"prompt": f"Why {n}?", "a": "So.", "b": "So.", "p": 0.5} for n in range(4)])
+    ran = bench.run(
+        'mine = prefs("mine.jsonl", test=0)\nsame = prefs("same.jsonl", test=0)\n'
+        "one = mine.train |> reward(base, batch=4)\nother = mine.train + same.train |> reward(base, batch=4)\n"
+    )
+    assert ran.notes("other")["equal"].startswith("4 of 8 pairs")
+    # What is trained is the same, and so is what is made of it, but for the order in which scores are added up.
+    one, other = ([ran.result(name)[key] for key in ("pairs", "mean", "spread")] for name in ("one", "other"))
+    assert other == pytest.approx(one, rel=1e-5)
+
+
 def test_fresh_weights_and_bfloat16(bench):
     ran = bench.run("""\
 fresh = model("init:tiny", seed=4)

@@ -20,7 +20,7 @@ from cai_jax.stages.parts.draws import Draw, draw_of
 from cai_jax.stages.parts.fitting import Fitting
 from cai_jax.stages.parts.models import format_of
 from cai_jax.stages.parts.sources import on_disk
-from cai_jax.stages.parts.training import Batch, filled, passes
+from cai_jax.stages.parts.training import Batch, filled, mean_weight, passes
 
 if TYPE_CHECKING:
     from cai_jax.models.checkpoint import Model
@@ -121,8 +121,7 @@ def _answered(ctx, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def relative(examples: Sequence[Example]) -> list[Example]:
     """Examples with their weights divided by the mean over all trained tokens, so that only their ratios count."""
-    every = [weight for each in examples for weight in each.weights if weight]
-    mean = sum(every) / len(every)
+    mean = mean_weight([weight for each in examples for weight in each.weights if weight])
     return [Example(each.ids, [weight / mean for weight in each.weights]) for each in examples]
 
 

@@ -258,6 +258,11 @@ def undecided_pair(judgements: Sequence[Mapping[str, Any]]) -> bool:
     return lost_share(judgements) >= UNDECIDED
 
 
+def without_numbers(judgements: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the judge's logits were no numbers in all that was asked about a pair."""
+    return not np.isfinite(preferences(judgements)).any()
+
+
 def preference(judgements: Sequence[Mapping[str, Any]]) -> float:
     """Mean P(the first reply is better) of the judgements that were made; NaN where too few were."""
     if undecided_pair(judgements):

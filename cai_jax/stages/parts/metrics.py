@@ -214,11 +214,13 @@ def by_audit(ctx, rows: Sequence[Row], compared: int = 1) -> Audit:
 
     from cai_jax.stages.parts.auditing import undecided
     from cai_jax.stages.parts.models import model_of
+    from cai_jax.stages.parts.principles import examples, note_one_answer
     from cai_jax.stages.parts.screening import Answers
     from cai_jax.stages.parts.writing import BATCH
 
     screener = _screener(ctx, model_of(ctx, ctx.inputs["by"]))
     screener.note_fit(ctx, rows, compared)
+    note_one_answer(ctx, examples(ctx.inputs["under"], "audit"))
     found = []
     for start in range(0, len(rows), BATCH):
         found.append(screener.answers(rows[start : start + BATCH], compared))

@@ -13,9 +13,9 @@ from cai_jax.engine import buckets
 from cai_jax.errors import UserError
 from cai_jax.stages.parts.draws import draw_of
 from cai_jax.stages.parts.fitting import Fitted, Fitting
-from cai_jax.stages.parts.judging import equal
+from cai_jax.stages.parts.judging import equal, without_numbers
 from cai_jax.stages.parts.rewarding import scored_segments
-from cai_jax.stages.parts.training import Batch, filled, passes
+from cai_jax.stages.parts.training import Batch, filled, mean_weight, passes
 
 if TYPE_CHECKING:
     from cai_jax.data.formats import Format
@@ -29,6 +29,7 @@ class Pairs:
     is filled up with rows of weight 0.
 
     Attributes:
+      rows: the pairs that are trained on, N of them.
       tokens: int32 [N, 2, T]; lengths: int32 [N, 2]; p: float32 [N].
       weights: float32 [N], divided by their mean.
       seen: pairs of all passes together; steps: batches that hold them.
@@ -46,8 +47,9 @@ class Pairs:
         self.tokens = buckets.pad(flat, len(flat), self.length).reshape(len(keep), 2, -1)
         self.lengths = np.array([len(each) for each in flat], np.int32).reshape(len(keep), 2)
         self.p = np.array([rows[i]["p"] for i in keep], np.float32)
-        weights = np.array([rows[i].get("weight", 1.0) for i in keep])
-        self.weights = (weights / weights.mean()).astype(np.float32)
+        self.rows = [rows[i] for i in keep]
+        weights = np.array([row.get("weight", 1.0) for row in self.rows])
+        self.weights = (weights / mean_weight(weights)).astype(np.float32)
         self.batch = ctx.params["batch"]
         self.seen = passes(ctx.params["epochs"], len(keep))
         self.steps = math.ceil(self.seen / self.batch)
@@ -70,10 +72,11 @@ def _told_apart(ctx, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any
     alike = [equal(row["a"], row["b"]) for row in rows]
     kept = [row for row, same in zip(rows, alike, strict=True) if not same and row.get("weight", 1.0) > 0]
     if not kept:
-        raise UserError(
-            f"of {len(rows)} pairs none has two different replies and a weight",
-            "sample at a higher temperature, keep undecided pairs (undecided=keep), or add pairs",
-        )
+        cure = "sample at a higher temperature, keep undecided pairs (undecided=keep), or add pairs"
+        sick = sum("judgements" in row and without_numbers(row["judgements"]) for row in rows)
+        if sick:
+            cure = f"the logits of the judge of {sick} of them are no numbers: train it anew, its training has diverged"
+        raise UserError(f"of {len(rows)} pairs none has two different replies and a weight", cure)
     if any(alike):
         ctx.note("equal", f"{sum(alike)} of {len(rows)} pairs are of equal replies and were left out")
     empty = sum(not (legible(row["a"]) and legible(row["b"])) for row in kept)

@@ -167,6 +167,15 @@ def suited_shots(constitution, reasoned: bool) -> list[tuple[dict[str, Any], lis
     return [(shot, under) for shot, under in suited if under]
 
 
+def note_one_answer(ctx, shots: Sequence[Mapping[str, Any]]) -> None:
+    """Tells in a note that several examples are shown and all of them give one answer, since there are no others."""
+    answers = [shot["answer"] for shot in shots]
+    count = min(ctx.params["fewshots"], len(answers))
+    if count > 1 and len(set(answers)) == 1:
+        said = f"all {count} examples of the constitution answer {answers[0]}, and may lead the model to answer so too"
+        ctx.note("one-answer", f"{said}; add examples of the other answer")
+
+
 def shown(ctx, there: int, shots: Shots) -> dict[str, str]:
     """What a result tells of the few-shots, in full, as they stand in front of every prompt of the node.
 

@@ -10,13 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 from cai_jax.data.hub import snapshot
 from cai_jax.errors import UserError
-from cai_jax.lang.types import Call, Param, Problem
+from cai_jax.lang.types import Call, Needs, Param, Problem
 from cai_jax.stages.parts.params import OWN_DATA
 
 if TYPE_CHECKING:
     from cai_jax.data.columns import Options, Reading
     from cai_jax.data.readers import Look
     from cai_jax.data.rows import Row
+
+
+def _unsplit(call: Call) -> bool:
+    """Whether a hash of the text decides between the splits of data of one's own, as far as a look tells."""
+    found = _splits(call)
+    return OWN_DATA.met(call) and (found.hashed or found.names is None)
+
+
+def _separated(call: Call) -> bool:
+    """Whether data of one's own holds separated values, as far as is known here."""
+    from cai_jax.data.dataset_files import find, kind_of
+
+    path = call.values["path"]
+    if path.startswith(("builtin:", "tfds:")):
+        return False
+    try:
+        files = find(on_disk(call.resolve(path)), call.values["config"], named=False).files
+    except UserError:
+        return True
+    return any(kind_of(file.name) == "csv" for file, _ in files)
+
 
 SPLIT_COLUMN = Param(
     "split", "The column that names the split, where there is one.", value="str", default="split", needs=OWN_DATA
@@ -29,7 +50,7 @@ COLUMN_TEST = Param(
     low=0,
     high=1,
     unit="fraction",
-    needs=OWN_DATA,
+    needs=Needs("data of one's own whose splits nothing names", ("path", "split"), _unsplit),
 )
 TURNS = Param(
     "turns",
@@ -57,11 +78,12 @@ CLUSTER = Param(
     default="",
     needs=OWN_DATA,
 )
-CONFIG = Param("config", "Which configuration of the dataset card in a folder or `hf:` name.", value="str", default="",
-               needs=OWN_DATA)  # fmt: skip
+CONFIG = Param("config", "Which configuration of the dataset card.", value="str", default="",
+               needs=Needs("a folder or `hf:` name", ("path",),
+                           lambda call: not call.values["path"].startswith(("builtin:", "tfds:"))))  # fmt: skip
 DELIMITER = Param(
-    "delimiter", "What separates the cells of a .csv or .tsv, if no comma or no tab.", value="str", default="",
-    needs=OWN_DATA
+    "delimiter", "What separates the cells, if no comma or no tab.", value="str", default="",
+    needs=Needs("a .csv or .tsv", ("path",), _separated)
 )  # fmt: skip
 LIMIT = Param("limit", "Only the first rows of every split; 0 takes all.", value="int", default=0, low=0, unit="rows")
 READING = (SPLIT_COLUMN, COLUMN_TEST, TURNS, MALFORMED, CLUSTER, CONFIG, DELIMITER, LIMIT)
@@ -104,11 +126,23 @@ def splits_of(call: Call) -> frozenset[str] | None:
 def _splits(call: Call):
     from cai_jax.data.sources import Splits, splits
 
-    given = {name: call.values[name] for name in ("split", "test", "config", "delimiter")}
+    given = {name: call.values[name] for name in ("split", "test")}
     try:
-        return splits(on_disk(call.resolve(call.values["path"])), **given)
+        return splits(on_disk(call.resolve(call.values["path"])), **given, **_reading(call))
     except UserError:
         return Splits(None, False)
+
+
+def _reading(call: Call) -> dict[str, str]:
+    """How a look reads the data.
+
+    Raises:
+      UserError: the delimiter is none.
+    """
+    delimiter = call.values.get("delimiter", "")
+    if len(delimiter) > 1 or delimiter in ('"', "\n", "\r"):
+        raise UserError("a delimiter is one character, no quote and no line break")
+    return {"config": call.values.get("config", ""), "delimiter": delimiter}
 
 
 def rows_of(call: Call, builtin: Mapping[str, int], splits: Iterable[str] | None) -> Mapping[str, int] | None:
@@ -117,6 +151,17 @@ def rows_of(call: Call, builtin: Mapping[str, int], splits: Iterable[str] | None
     if call.values["path"].startswith("builtin:"):
         return {split: min(size, limit or size) for split, size in builtin.items()}
     return dict.fromkeys(splits, limit) if limit and splits else None
+
+
+def columns_of(call: Call) -> set[str]:
+    """The columns that a look at the data shows; none where it is not here, or cannot be read."""
+    from cai_jax.data.readers import look
+
+    try:
+        seen = look(on_disk(call.resolve(call.values["path"])), **_reading(call))
+    except UserError:
+        return set()
+    return {name for record in seen.records for name in record.fields}
 
 
 def on_disk(path: str) -> str:
@@ -195,9 +240,10 @@ def unreadable(
     path = call.resolve(call.values["path"])
     if path.startswith("builtin:"):
         return
-    delimiter = call.values.get("delimiter", "")
-    if len(delimiter) > 1 or delimiter in ('"', "\n", "\r"):
-        yield Problem("E270", "delimiter", "a delimiter is one character, no quote and no line break")
+    try:
+        how = _reading(call)
+    except UserError as error:
+        yield Problem("E270", "delimiter", error.message)
         return
     local = path.removeprefix("tfds:")
     if path.startswith("hf:"):
@@ -211,7 +257,7 @@ def unreadable(
             yield _unread(error, local)
         return
     try:
-        seen = look(local, config=call.values.get("config", ""), delimiter=delimiter, named="split" in call.values)
+        seen = look(local, named="split" in call.values, **how)
     except UserError as error:
         yield _unread(error, local)
         return

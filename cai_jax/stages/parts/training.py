@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,6 +90,12 @@ def micro_batches(batch: Batch, size: int) -> Batch:
 def passes(epochs: float, rows: int) -> int:
     """Rows that so many passes over `rows` rows come to, at least one; a part of a pass is rounded to whole rows."""
     return max(1, round(epochs * rows))
+
+
+def mean_weight(weights: Sequence[float]) -> float:
+    """The mean of weights, also where their sum is more than a float holds."""
+    largest = max(weights)
+    return float(largest * np.mean(np.divide(weights, largest)))
 
 
 def filled(batch: Batch, size: int) -> Batch:
