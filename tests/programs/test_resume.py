@@ -1,6 +1,6 @@
 """What is left of a run that was killed, stopped, or is run again: nothing is lost, and nothing is made twice.
 
-The page runs every stage. It is killed with SIGKILL thirty times, at any moment, behind some batch or step, and while
+The page runs every stage. It is killed with SIGKILL fifteen times, at any moment, behind some batch or step, and while
 it writes a checkpoint, and interrupted once; what it has left on disk in the end must be what an undisturbed run
 leaves, to the byte.
 """
@@ -30,7 +30,7 @@ from cai_jax.cli import main
 main(sys.argv[1:])
 """
 PYTHON = ("-c", OFTEN)
-KILLS = 30
+KILLS = 15
 TRAINING = ("finetune", "reward", "ppo")
 KEPT = ("part-*", f"{CHECKPOINTS}/*.json", DONE)
 BEING_WRITTEN = f"{CHECKPOINTS}/*.orbax-checkpoint-tmp*"
