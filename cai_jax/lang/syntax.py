@@ -25,7 +25,7 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 _BINDS = re.compile(
     r"^[ \t]*(?:(?:let|use|constitution)[ \t]+([A-Za-z_]\w*)|([A-Za-z_]\w*)[ \t]*(?:[:=]|$))", re.MULTILINE
 )
-_LEFT = re.compile(r"(?:(?:let|use|constitution)[ \t]+)?([^=:{(|<>\n]*?)[ \t]*(?:[=:{]|\bfrom\b)")  # of a binding
+_LEFT = re.compile(r"(?:(?:let|use|constitution)[ \t]+)?([^=:{(|<>\n]*+)([=:{]?)")  # of a binding, and its sign
 
 
 class Word(NamedTuple):
@@ -55,8 +55,9 @@ def broken(span: Span) -> ast.Broken:
 
 def _meant(text: str) -> list[str]:
     """What a name that is none may have meant, as `2sl` or `s-l`: its parts, and these put together."""
-    left = _LEFT.match(text)
-    parts = re.findall(r"\w+", left[1], re.ASCII) if left else []
+    left, sign = _LEFT.match(text).groups()
+    name, used, _ = left.partition(" from ")
+    parts = re.findall(r"\w+", name, re.ASCII) if sign or used else []
     return [name[0] for each in (*parts, "".join(parts), "_".join(parts)) if (name := _WORD.search(each))]
 
 
