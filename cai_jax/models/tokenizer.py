@@ -99,6 +99,7 @@ class Tokenizer:
             named = _named(settings["tokenizer_config.json"], json.loads(files.get("special_tokens_map.json", b"{}")))
             templates = _templates(settings["tokenizer_config.json"], files)
             backend = tokenizers.Tokenizer.from_buffer(files["tokenizer.json"])
+            backend.encode("\U0010ffff")  # fails where unknown letters have no token, before any text does
             tokenizer = cls._build(backend, files, settings, named, templates, config)
         except ModelError:
             raise

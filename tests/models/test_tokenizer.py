@@ -208,6 +208,14 @@ def test_what_transformers_cannot_convert_it_does_not_tell_itself(tmp_path, capf
     assert "".join(capfd.readouterr()) == ""
 
 
+@pytest.mark.parametrize("kind", [tokenizers.models.WordLevel, tokenizers.models.WordPiece])
+def test_a_vocabulary_that_lacks_its_token_for_unknown_words_is_refused(tmp_path, kind):
+    tokenizers.Tokenizer(kind({"yes": 0, "</s>": 1}, unk_token="[UNK]")).save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
+    with pytest.raises(ModelError, match=r"cannot be read \(.*\[UNK\]"):
+        Tokenizer.load(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["tekken.json", "qwen.tiktoken"])
 def test_a_tokenizer_in_a_format_that_is_not_read_is_named(tmp_path, name):
     (tmp_path / name).write_text("{}")
