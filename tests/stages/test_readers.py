@@ -155,7 +155,7 @@ def test_a_model_without_a_chat_template_is_no_chat_model(bench):
         if file.name == "tokenizer_config.json":
             text = text.replace(b"chat_template", b"no_template")
         (bench.root / "bare" / file.name).write_bytes(text)
-    ran = bench.run('bare = model("bare", format=chat)\nr = red.train |> sample(bare, max_new=8)\n', code=4)
+    ran = bench.run('bare = model("bare", format=chat)\nr = red.train |> sample(bare, max_new=8)\n', code=3)
     assert "no chat template" in ran.err and 'format="paper"' in ran.err
 
 
