@@ -124,12 +124,11 @@ def test_both_stop_when_one_is_told_to_and_go_on_to_the_same_bits(program, two, 
 
 @pytest.mark.slow
 def test_killed_processes_go_on_to_the_same_bits(program, two, tmp_path):
-    for stage in ("reward", "ppo"):
-        both = started(program, tmp_path)
-        waited(both, lambda stage=stage: list(tmp_path.glob(f"cache/{stage}-*/{CHECKPOINTS}/*.json")))
-        for process in both:
-            process.kill()
-        processes.ended(both)
+    both = started(program, tmp_path)
+    waited(both, lambda: list(tmp_path.glob(f"cache/ppo-*/{CHECKPOINTS}/*.json")))
+    for process in both:
+        process.kill()
+    processes.ended(both)
     assert everything(together(program, tmp_path)) == everything(two)
 
 

@@ -162,10 +162,10 @@ def applying(row, able, rng):
     return rng.choice([p.name for p in able if meaning_of(p.critique).broken_by(act, kind)])
 
 
-@pytest.mark.parametrize(("critique", "fewshots"), [(True, 5), (True, 0), (False, 5), (False, 0)])
+@pytest.mark.parametrize(("critique", "fewshots"), [(True, 5), (False, 0)])
 def test_revision_under_a_principle_that_applies_mends_its_harmful_replies(harmful, critique, fewshots):
     able, rng = principles(world.starter(), "revise"), random.Random(0)
-    rows = [row for row in harmful if judge(row["turns"], row["reply"]).harmful][:200]
+    rows = [row for row in harmful if judge(row["turns"], row["reply"]).harmful][:120]
     # A flagged reply is revised under the principle that flagged it.
     rows = [{**row, "flag": {"principle": applying(row, able, rng)}} for row in rows]
     inputs = {"replies": world.replies(rows), "constitution": world.starter(), "by": world.model()}
@@ -183,7 +183,7 @@ def test_revision_under_a_principle_that_applies_mends_its_harmful_replies(harmf
 def test_revision_under_a_principle_that_does_not_apply_leaves_the_reply(harmful, fewshots):
     able, rng = principles(world.starter(), "revise"), random.Random(0)
     rows = []
-    for row in harmful[:200]:
+    for row in harmful[:120]:
         act, kind = act_of(row), replies.read(row["reply"])
         kept = [p.name for p in able if not meaning_of(p.critique).broken_by(act, kind)]
         rows.append({**row, "flag": {"principle": rng.choice(kept)}})
@@ -204,7 +204,7 @@ def test_it_audits_in_either_order(fewshots):
 
     model = checkpoint.load(world.CHECKPOINT)
     examples = audit_shots(world.starter(), fewshots, PAPER, draw_of(world.Context("screen", {})))
-    rng, rows = random.Random(1), pairs(480)
+    rng, rows = random.Random(1), pairs(240)
     asked, truth, about = [], [], []
     for row, principle in itertools.product(rows[::2], principles(world.starter(), "audit")):
         broken = meaning_of(principle.critique).broken_by(act_of(row), replies.read(row["reply"]))
