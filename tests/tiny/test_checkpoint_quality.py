@@ -204,7 +204,7 @@ def test_it_audits_in_either_order(fewshots):
 
     model = checkpoint.load(world.CHECKPOINT)
     examples = audit_shots(world.starter(), fewshots, PAPER, draw_of(world.Context("screen", {})))
-    rng, rows = random.Random(1), pairs(240)
+    rng, rows = random.Random(1), pairs(480)
     asked, truth, about = [], [], []
     for row, principle in itertools.product(rows[::2], principles(world.starter(), "audit")):
         broken = meaning_of(principle.critique).broken_by(act_of(row), replies.read(row["reply"]))
