@@ -22,10 +22,10 @@ def out(tmp_path_factory):
 @pytest.mark.parametrize(
     "program, words, metrics",
     [
-        ("sl", ("--set", "rounds=2"), {"harm_rate", "refusal_rate"}),
-        ("rl", ("--set", "steps=11"), {"harm_rate", "refusal_rate", "label_accuracy"}),
+        ("sl", ("--set", "rounds=2"), {"harm_rate", "helpful_rate"}),
+        ("rl", ("--set", "steps=11"), {"harm_rate", "helpful_rate", "label_accuracy"}),
         ("rlhf", ("--set", "steps=11"), {"harm_rate", "helpful_rate", "reward_accuracy"}),
-        ("guard", (), {"harm_rate"}),
+        ("guard", (), {"harm_rate", "helpful_rate"}),
     ],
 )
 def test_it_runs_to_its_end(program, words, metrics, out):
