@@ -17,7 +17,7 @@ import click
 from cai_jax import __version__, exits, streams
 from cai_jax.options import DISTRIBUTED, JSON, LIMIT, OUT, PROGRAM, PROGRAMS, PROMPT_TOKENS, RUN, SEED, SET, WIDE
 from cai_jax.runs.errors import EXPECT_FAILED, INTERRUPTED, PROGRAM_WRONG, STAGE_FAILED, Interrupted
-from cai_jax.terminal import indented, json_escaped, say, visible, width
+from cai_jax.terminal import json_escaped, say, under, visible, width
 
 if TYPE_CHECKING:
     from cai_jax.lang.diagnostics import Diagnostic
@@ -172,7 +172,7 @@ def plan(
     planned = _planned(program, program.read_bytes(), sets, seed, limit)
     data = preview.read(planned, registry(), Cache(out / "cache"))
     for warning in preview.warnings(planned, registry(), data):
-        say(indented(visible(f"warning: {warning}"), len("warning: ")), sys.stderr)
+        say(under("warning: ", visible(warning)), sys.stderr)
     sized = sizes.sized(planned, registry(), data.rows, data.documents, prompt_tokens)
     lines = planview.lines(sized, registry(), Cache(out / "cache"), machines.named(topology))
     shown = list(preview.prompts(planned, registry(), Cache(out / "cache"), prompts)) if prompts else []

@@ -22,7 +22,7 @@ from cai_jax.runs.errors import (
     StageFailed,
     UserError,
 )
-from cai_jax.terminal import indented, say, visible
+from cai_jax.terminal import say, under, visible
 
 BROKEN_PIPE = 141  # as of a process that SIGPIPE has ended
 
@@ -65,7 +65,7 @@ def _code_of(commands: click.Group, arguments: Sequence[str]) -> int:
         return commands.main(arguments, prog_name="cai-jax", standalone_mode=False, obj=known) or 0
     except click.ClickException as error:
         usage = f"{error.ctx.get_usage()}\n" if isinstance(error, click.UsageError) and error.ctx else ""
-        return _fail(f"{usage}{_under('Error: ', error.format_message())}", error.exit_code)
+        return _fail(f"{usage}{under('Error: ', error.format_message())}", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except Interrupted as error:
@@ -86,12 +86,7 @@ def _code_of(commands: click.Group, arguments: Sequence[str]) -> int:
 
 
 def _said(message: str, hint: str = "") -> str:
-    return _under("error: ", message) + (_under("\n  = help: ", hint) if hint else "")
-
-
-def _under(head: str, text: str) -> str:
-    """Text behind a head; what it quotes may have lines, of which none can pass for another head."""
-    return head + indented(text, len(head.lstrip("\n")))
+    return under("error: ", message) + (under("\n  = help: ", hint) if hint else "")
 
 
 def _fail(text: str, code: int) -> int:

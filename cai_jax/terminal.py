@@ -51,7 +51,12 @@ def escaped(text: str, more: str = "") -> str:
 
 def hanging(head: str, text: str) -> str:
     """Data behind a head, escaped, its further lines as far to the right: none of them can pass for a line of ours."""
-    return head + indented(escaped(text), max(2, len(head)))
+    return under(head, escaped(text))
+
+
+def under(head: str, text: str) -> str:
+    """Text behind a head, its further lines as far to the right: none of them can pass for another head."""
+    return head + indented(text, max(2, len(head.lstrip("\n"))))
 
 
 def indented(text: str, width: int) -> str:

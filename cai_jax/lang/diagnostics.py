@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cai_jax.lang.source import Span
-from cai_jax.terminal import LINE, indented, visible
+from cai_jax.terminal import LINE, indented, under, visible
 
 
 class Label(NamedTuple):
@@ -179,8 +179,7 @@ def _lines(diagnostic: Diagnostic, paint: Mapping[str, str]) -> list[str]:
         width = len(str(max(label.span.source.position(label.span.start)[0] for label in diagnostic.labels)))
         lines += _excerpts(diagnostic.labels, width, paint)
     if diagnostic.hint:
-        head = f"{' ' * (width + 1)}= help: "
-        lines.append(head + indented(visible(diagnostic.hint), len(head)))
+        lines.append(under(f"{' ' * (width + 1)}= help: ", visible(diagnostic.hint)))
     return lines
 
 
