@@ -47,25 +47,25 @@ def load(
     Raises:
       ModelError: there is no such model, or it cannot be used; the message names the cure.
     """
+    from cai_jax.api import loading
     from cai_jax.models import locate
-    from cai_jax.runs import loading
 
     below = None if base is None else locate.folder(base)
     return loading.load(locate.folder(path_or_id), dtype, shardings, below)
 
 
 def __getattr__(name: str) -> Any:
-    """`cai_jax.<stage>`: a callable for every stage that a program could call; see `runs.immediate`."""
+    """`cai_jax.<stage>`: a callable for every stage that a program could call; see `api.stage_calls`."""
     # `from cai_jax import cli` asks here first; for a module of the package the import system has to go on.
     if not name.startswith("_") and importlib.util.find_spec(f"cai_jax.{name}") is None:
-        from cai_jax.runs import immediate
+        from cai_jax.api import stage_calls
 
-        if name in immediate.callables():
-            return immediate.callables()[name]
+        if name in stage_calls.callables():
+            return stage_calls.callables()[name]
     raise AttributeError(f"module 'cai_jax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    from cai_jax.runs import immediate
+    from cai_jax.api import stage_calls
 
-    return [*globals(), *immediate.callables()]
+    return [*globals(), *stage_calls.callables()]

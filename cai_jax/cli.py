@@ -14,16 +14,29 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
-from cai_jax import __version__, exits, streams
-from cai_jax.options import DISTRIBUTED, JSON, LIMIT, OUT, PROGRAM, PROGRAMS, PROMPT_TOKENS, RUN, SEED, SET, WIDE
-from cai_jax.runs.errors import EXPECT_FAILED, INTERRUPTED, PROGRAM_WRONG, STAGE_FAILED, Interrupted
+from cai_jax import __version__
+from cai_jax.commands import exits, streams
+from cai_jax.commands.options import (
+    DISTRIBUTED,
+    JSON,
+    LIMIT,
+    OUT,
+    PROGRAM,
+    PROGRAMS,
+    PROMPT_TOKENS,
+    RUN,
+    SEED,
+    SET,
+    WIDE,
+)
+from cai_jax.exit_codes import EXPECT_FAILED, INTERRUPTED, PROGRAM_WRONG, STAGE_FAILED, Interrupted
 from cai_jax.terminal import json_escaped, say, under, visible, width
 
 if TYPE_CHECKING:
+    from cai_jax.commands.session import Shown
     from cai_jax.lang.diagnostics import Diagnostic
     from cai_jax.lang.plan import Plan
     from cai_jax.runs.executor import Reporter
-    from cai_jax.runs.session import Shown
     from cai_jax.runs.signals import Interrupts
 
 
@@ -34,7 +47,7 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Entry point; ends the process with the exit codes of `runs.errors`.
+    """Entry point; ends the process with the exit codes of `exit_codes`.
 
     Args:
       arguments: of the command line; None takes the process's own.
@@ -71,7 +84,7 @@ def check(programs: Sequence[Path], sets: Sequence[str], as_json: bool) -> None:
 @click.option("--check", "only_check", is_flag=True, help="Changes nothing; exits with 1 if it would.")
 def fmt(programs: Sequence[Path], only_check: bool) -> None:
     """Formats programs in place, and names those that changed."""
-    from cai_jax.lang.format import format_text
+    from cai_jax.lang.formatter import format_text
     from cai_jax.runs.files import write_text
 
     wrong = changed = False
@@ -164,25 +177,26 @@ def plan(
     main memory, of the steps that `compile` compiles for the same topology and longest prompt. Data that is here is
     read for its rows and the length of its prompts or documents.
     """
-    from cai_jax.parallel import machines
-    from cai_jax.runs import planview, preview, sizes
+    from cai_jax.forecast import machines
+    from cai_jax.report import plan_view, prompts_preview
+    from cai_jax.runs import data_sizes
     from cai_jax.runs.cache import Cache
     from cai_jax.stages import registry
 
     planned = _planned(program, program.read_bytes(), sets, seed, limit)
-    data = preview.read(planned, registry(), Cache(out / "cache"))
-    for warning in preview.warnings(planned, registry(), data):
+    data = prompts_preview.read(planned, registry(), Cache(out / "cache"))
+    for warning in prompts_preview.warnings(planned, registry(), data):
         say(under("warning: ", visible(warning)), sys.stderr)
-    sized = sizes.sized(planned, registry(), data.rows, data.documents, prompt_tokens)
-    lines = planview.lines(sized, registry(), Cache(out / "cache"), machines.named(topology))
-    shown = list(preview.prompts(planned, registry(), Cache(out / "cache"), prompts)) if prompts else []
+    sized = data_sizes.sized(planned, registry(), data.rows, data.documents, prompt_tokens)
+    lines = plan_view.lines(sized, registry(), Cache(out / "cache"), machines.named(topology))
+    shown = list(prompts_preview.prompts(planned, registry(), Cache(out / "cache"), prompts)) if prompts else []
     if as_json:
-        more = {"prompts": [preview.as_json(*each) for each in shown]} if prompts else {}
-        _print_json({"nodes": planview.as_json(lines), "data": sizes.as_json(sized.data), **more})
+        more = {"prompts": [prompts_preview.as_json(*each) for each in shown]} if prompts else {}
+        _print_json({"nodes": plan_view.as_json(lines), "data": data_sizes.as_json(sized.data), **more})
         return
-    say(planview.text(lines, sized.data, _columns(wide)))
+    say(plan_view.text(lines, sized.data, _columns(wide)))
     for each in shown:
-        say("\n" + preview.text(*each))
+        say("\n" + prompts_preview.text(*each))
 
 
 @cli.command("compile")
@@ -207,12 +221,12 @@ def compile_(
     prompt_tokens: int | None,
 ) -> None:
     """Compiles every step of a program for a machine that need not be there, and shows what it takes."""
-    from cai_jax.parallel import aot
-    from cai_jax.runs import compiling
-    from cai_jax.runs.labels import every
-    from cai_jax.runs.session import chosen
+    from cai_jax.commands.session import chosen
+    from cai_jax.forecast import aot
+    from cai_jax.pipeline.row_counts import PROMPT
+    from cai_jax.report import compiled_steps
+    from cai_jax.runs.node_labels import every
     from cai_jax.stages import registry
-    from cai_jax.stages.parts.counts import PROMPT
 
     machine = aot.topology(topology)
     planned = _planned(program, program.read_bytes(), sets, None, limit)
@@ -221,14 +235,14 @@ def compile_(
     try:
         with _stopping("stopping after the steps that are being compiled; what was compiled is kept") as interrupts:
             given = (planned, registry(), machine, prompt_tokens or PROMPT, tell, out / "compiled", interrupts, key)
-            found = list(compiling.rows(*given))
+            found = list(compiled_steps.rows(*given))
     except KeyboardInterrupt:
         os._exit(INTERRUPTED)  # nothing else stops the compiler within a step
     if as_json:
-        _print_json(compiling.as_json(found, machine))
+        _print_json(compiled_steps.as_json(found, machine))
     else:
-        say(compiling.text(found, machine, _columns(wide)))
-    compiling.refuse(found, machine)
+        say(compiled_steps.text(found, machine, _columns(wide)))
+    compiled_steps.refuse(found, machine)
 
 
 def _program_help(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -237,7 +251,7 @@ def _program_help(context: click.Context, _: click.Parameter, asked: bool) -> No
         return
     say(context.get_help())
     for program in [Path(word) for word in context.args_given if word.endswith(".cai") and Path(word).is_file()]:
-        from cai_jax.runs.knobs import knobs_text
+        from cai_jax.commands.knobs import knobs_text
         from cai_jax.runs.programs import checked
         from cai_jax.stages import registry
 
@@ -286,14 +300,14 @@ def run(
     distributed: bool,
 ) -> None:
     """Runs a program: what is not in the cache, then its metrics and claims."""
-    from cai_jax.parallel import processes
-    from cai_jax.runs import session
+    from cai_jax.commands import session
+    from cai_jax.parallel import multihost
     from cai_jax.runs.folder import RunFolder
     from cai_jax.stages import registry
 
     if distributed:
         session.prepare_jax(out)
-        processes.join()
+        multihost.join()
     text = program.read_bytes()
     planned = _planned(program, text, sets, seed, limit)
     options = session.meant(planned, registry(), session.Options(out, only, force))
@@ -324,7 +338,8 @@ def guard(program: Path, sets: Sequence[str], out: Path, as_json: bool, flow: st
 
     Exit code 1 if a reply could not be judged, whatever became of it.
     """
-    from cai_jax.runs import guarding, session
+    from cai_jax.commands import session
+    from cai_jax.runs import guarding
     from cai_jax.stages import registry
 
     planned = _planned(program, program.read_bytes(), sets, None, None)
@@ -349,7 +364,7 @@ def guard(program: Path, sets: Sequence[str], out: Path, as_json: bool, flow: st
 @click.option("--verify", is_flag=True, help="Reads every file in the cache, and lists the nodes with damaged ones.")
 def ls(out: Path, as_json: bool, wide: bool, nodes: bool, verify: bool) -> None:
     """Lists the runs, the newest first."""
-    from cai_jax.runs import browse
+    from cai_jax.report import browse
 
     found, text = browse.runs, browse.runs_text
     if nodes:
@@ -374,7 +389,7 @@ def ls(out: Path, as_json: bool, wide: bool, nodes: bool, verify: bool) -> None:
 @click.option("--rows", type=click.IntRange(0), default=3, show_default=True, help="How many rows to print.")
 def show(node: str, out: Path, as_json: bool, wide: bool, run_name: str, rows: int) -> None:
     """Shows a node, by what a run calls it or by its key: what made it, what came of it, its first rows."""
-    from cai_jax.runs import browse
+    from cai_jax.report import browse
 
     found = browse.node(*browse.find(out, node, run_name), rows)
     if as_json:
@@ -390,7 +405,8 @@ def show(node: str, out: Path, as_json: bool, wide: bool, run_name: str, rows: i
 @RUN
 def export(node: str, folder: Path, out: Path, run_name: str) -> None:
     """Writes a model, called as for `show`, into a folder that transformers opens; merges its adapter."""
-    from cai_jax.runs import browse, exporting
+    from cai_jax.commands import export as exporting
+    from cai_jax.report import browse
 
     exporting.export(browse.find(out, node, run_name)[0], folder)
     say(visible(f"wrote {folder}"))
@@ -480,10 +496,10 @@ def _columns(wide: bool) -> int | None:
 
 def _summed_up(shown: Shown, as_json: bool, wide: bool) -> None:
     """What a run has come to, also where it went no further; of several processes the first tells."""
-    from cai_jax.parallel import processes
-    from cai_jax.runs.session import summary
+    from cai_jax.commands.session import summary
+    from cai_jax.parallel import multihost
 
-    if not processes.first():
+    if not multihost.first():
         return
     if as_json:
         _print_json(shown.as_json())

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from cai_jax import cli, stages
+from cai_jax.commands import session
 from cai_jax.errors import UserError
-from cai_jax.runs import files, programs, session
+from cai_jax.runs import files, programs
 from tests.runs import toy, toy_cli
 
 ROOT = Path(__file__).parents[1]

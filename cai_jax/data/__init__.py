@@ -1,1 +1,1 @@
-"""Datasets in: rows, sources, packing; and text as a model reads it: rendered prompts and their formats."""
+"""Datasets in: files, columns, rows and packing."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cai_jax.data.readers import Look, Record, records, refuse
+from cai_jax.data.file_readers import Look, Record, records, refuse
 from cai_jax.data.rows import (
     RESERVED,
     ROLES,
@@ -21,7 +21,7 @@ from cai_jax.data.rows import (
     messages,
     transcript,
 )
-from cai_jax.data.thinking import told_apart
+from cai_jax.prompting.thinking import told_apart
 
 Note = Callable[[str, str], None]
 

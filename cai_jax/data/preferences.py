@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cai_jax.data.columns import CONVERSATIONS, PROMPTS, Note, Options, Reading, bad, get, what
-from cai_jax.data.readers import Record
+from cai_jax.data.conversations import silent
+from cai_jax.data.file_readers import Record
 from cai_jax.data.rows import DataError, Row, Turn, first, messages, numbered, transcript
-from cai_jax.data.sources import silent
 
 _BESIDE_REPLIES = (*CONVERSATIONS, *PROMPTS)
 Pair = tuple[list[Turn], Row, set[str]]

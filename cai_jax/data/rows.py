@@ -17,8 +17,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cai_jax.data.escaping import BREAK, SEEN
 from cai_jax.errors import UserError
+from cai_jax.prompting.escaping import BREAK, SEEN
 
 Row = dict[str, Any]
 Turn = dict[str, str]

@@ -10,21 +10,21 @@ from dataclasses import dataclass, replace
 import jax
 import numpy as np
 
-from cai_jax.engine import buckets, reach, steps, stopping, worth
-from cai_jax.engine.prefix import length_of
-from cai_jax.engine.settings import Sampling
-from cai_jax.engine.stopping import Decode
+from cai_jax.engine import batch_shapes, buckets, decode_steps, long_rope, stop_texts
+from cai_jax.engine.generation_config import Sampling
+from cai_jax.engine.prefix_cache import length_of
+from cai_jax.engine.stop_texts import Decode
 from cai_jax.models import decoder
 from cai_jax.models.attention import Prefix
 from cai_jax.models.config import Config
-from cai_jax.parallel.placing import on_mesh_of
+from cai_jax.parallel.placement import on_mesh_of
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
     """A prompt to be continued.
 
-    ids are its tokens, at least one; key, uint32 `[2]`, is of its draws (engine/random.py). The last of ids are those
+    ids are its tokens, at least one; key, uint32 `[2]`, is of its draws (engine/rng.py). The last of ids are those
     that were drawn before, with their logprobs, where it goes on from a reply begun.
     """
 
@@ -90,15 +90,15 @@ def _by_length(
 
     A reply that reaches the border between the two is begun among the former; the text so far is read anew then.
     """
-    most, shared = reach.border(config), length_of(prefix)
+    most, shared = long_rope.border(config), length_of(prefix)
     if most is None:
         yield from _Slots(params, config, settings, prefix, decode).run(rows)
         return
-    (short, near), (long, far) = reach.apart(config, [shared + len(row.ids) for row in rows])
+    (short, near), (long, far) = long_rope.apart(config, [shared + len(row.ids) for row in rows])
     going = {number: rows[number] for number in far}
     # The last token of the short kind is drawn behind a text that reaches the border.
     caps = [most + 1 - shared - len(rows[number].ids) for number in near]
-    slots = _Slots(params, short, settings, reach.seen(prefix, False), decode, caps)
+    slots = _Slots(params, short, settings, long_rope.seen(prefix, False), decode, caps)
     for reply in slots.run([rows[number] for number in near]):
         number = near[reply.index]
         if reply.ended or len(reply.ids) == settings.max_new:
@@ -109,7 +109,7 @@ def _by_length(
     numbers = sorted(going)
     if settings.longest is not None:
         settings = replace(settings, longest=max(settings.longest, most + 1 - shared))
-    slots = _Slots(params, long, settings, reach.seen(prefix, True), decode)
+    slots = _Slots(params, long, settings, long_rope.seen(prefix, True), decode)
     for reply in slots.run([going[number] for number in numbers]):
         yield replace(reply, index=numbers[reply.index])
 
@@ -159,8 +159,8 @@ class _Slots:
         longest = settings.longest or max(len(row.ids) for row in rows)
         with on_mesh_of(params):
             dtype = str(params["embed"].dtype)
-            state = steps.empty(config, settings.slots, settings.positions(longest), settings.new, dtype)
-        least = min(longest, math.ceil(worth.least_tokens(config) / self.settings.batch))
+            state = decode_steps.empty(config, settings.slots, settings.positions(longest), settings.new, dtype)
+        least = min(longest, math.ceil(batch_shapes.least_tokens(config) / self.settings.batch))
         waiting = deque(buckets.batches([len(row.ids) for row in rows], self.settings.batch, least=least))
         while waiting or self.held:
             state = self._refill(state, rows, waiting)
@@ -168,7 +168,7 @@ class _Slots:
             # So that slots stay idle no longer than until the next batch finds room.
             least = np.int32(settings.slots - len(waiting[0][1]) if waiting else 0)
             with on_mesh_of(params):
-                state, seen = steps.decode(
+                state, seen = decode_steps.decode(
                     *self.model, settings.chunk, state, cancelled, least, self.knobs, self.prefix
                 )
             tokens, logprobs, counts, active = jax.device_get(seen)
@@ -182,8 +182,8 @@ class _Slots:
                     yield reply
 
     def _refill(
-        self, state: steps.State, rows: Sequence[Request], waiting: deque[tuple[int, list[int]]]
-    ) -> steps.State:
+        self, state: decode_steps.State, rows: Sequence[Request], waiting: deque[tuple[int, list[int]]]
+    ) -> decode_steps.State:
         """Read waiting batches while all rows of the next one find a slot."""
         total = self.settings.slots
         while waiting and len(waiting[0][1]) <= total - len(self.held):
@@ -194,14 +194,14 @@ class _Slots:
             self.looked[list(taken)] = 0
             texts = self._texts([rows[index] for index in indices], list(taken), width)
             with on_mesh_of(self.model[0]):
-                state = steps.fill(*self.model, state, texts, self.prefix)
+                state = decode_steps.fill(*self.model, state, texts, self.prefix)
         return state
 
-    def _texts(self, chosen: Sequence[Request], slots: Sequence[int], width: int) -> steps.Texts:
+    def _texts(self, chosen: Sequence[Request], slots: Sequence[int], width: int) -> decode_steps.Texts:
         """Requests as arrays; several samples of one prompt share its row."""
         places = {ids: place for place, ids in enumerate(dict.fromkeys(tuple(row.ids) for row in chosen))}
         height = min(self.settings.batch, 1 << (len(places) - 1).bit_length())
-        if len(places) == len(chosen) or height * width < worth.least_tokens(self.model[1]):
+        if len(places) == len(chosen) or height * width < batch_shapes.least_tokens(self.model[1]):
             height = self.settings.batch
         lengths = np.ones(height, np.int32)
         lengths[: len(places)] = [len(ids) for ids in places]
@@ -213,13 +213,13 @@ class _Slots:
         counts[: len(chosen)] = [len(row.logprobs) for row in chosen]
         sources = np.zeros(self.settings.batch, np.int32)
         sources[: len(chosen)] = [places[tuple(row.ids)] for row in chosen]
-        return steps.Texts(buckets.pad(list(places), height, width), lengths, sources, keys, counts, into)
+        return decode_steps.Texts(buckets.pad(list(places), height, width), lengths, sources, keys, counts, into)
 
     def _reply(self, slot: int, index: int, ids: list[int], logprobs: list[float], active: bool) -> Reply | None:
         """The reply in a slot if it is complete, or as long as it may become."""
         most, stops = self.settings.max_new if self.caps is None else self.caps[index], self.settings.stop_texts
         drawn = ids[:most]
-        found = stopping.cut(drawn, stops, self.decode) if self._may_stop(slot, drawn) else None
+        found = stop_texts.cut(drawn, stops, self.decode) if self._may_stop(slot, drawn) else None
         if found is None and active and len(drawn) < most:
             return None
         ended = found is not None or drawn[-1] in self.settings.stop_ids
@@ -232,5 +232,5 @@ class _Slots:
         if not stops:
             return False
         seen, self.looked[slot] = self.looked[slot], len(ids)
-        text = stopping.fresh(ids, seen, max(map(len, stops)), self.decode)
+        text = stop_texts.fresh(ids, seen, max(map(len, stops)), self.decode)
         return any(stop in text for stop in stops)

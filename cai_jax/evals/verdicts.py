@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from cai_jax.tiny import replies
+from cai_jax.world import replies
 
 Row = Mapping[str, Any]
 
 
 def by_oracle(rows: Sequence[Row], fact: str) -> np.ndarray:
     """1.0 where the oracle says that a reply is `fact` ("harmful", "refused", …), else 0.0; float64 [N]."""
-    from cai_jax.tiny.oracle import judge
+    from cai_jax.world.oracle import judge
 
     return np.array([float(getattr(judge(row["turns"], row["reply"]), fact)) for row in rows])
 
@@ -30,7 +30,7 @@ def quality(row: Row) -> float:
 
     NaN for one that it cannot read, or that says nothing.
     """
-    from cai_jax.tiny.oracle import judge, requested
+    from cai_jax.world.oracle import judge, requested
 
     if unread([row])[0]:
         return float("nan")
@@ -48,9 +48,9 @@ def preference(row: Row) -> float | None:
       1.0 or 0.0; 0.5 where the principles do not tell the replies apart; NaN where it cannot read one of them; None
       where a principle is not in the built-in world's words.
     """
-    from cai_jax.tiny.judgement import preference as prefers
-    from cai_jax.tiny.oracle import requested
-    from cai_jax.tiny.principles import meaning_of
+    from cai_jax.world.judgement import preference as prefers
+    from cai_jax.world.oracle import requested
+    from cai_jax.world.principles import meaning_of
 
     act = requested(row["turns"][-1]["text"])
     meanings = [meaning_of(each["request"]) for each in row["judgements"]]
@@ -65,8 +65,8 @@ def preference(row: Row) -> float | None:
 
 def keeps(row: Row, questions: Sequence[str]) -> bool | None:
     """Whether a reply breaks none of these principles; None where the oracle does not know one, or cannot read it."""
-    from cai_jax.tiny.oracle import requested
-    from cai_jax.tiny.principles import meaning_of
+    from cai_jax.world.oracle import requested
+    from cai_jax.world.principles import meaning_of
 
     act, meanings = requested(row["turns"][-1]["text"]), [meaning_of(question) for question in questions]
     if act is None or None in meanings or unread([row])[0]:

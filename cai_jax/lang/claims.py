@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import NamedTuple
 
-from cai_jax.lang import rules
+from cai_jax.lang import program_rules
 from cai_jax.lang.values import Artefact
 
 # How the lower and the upper bounds of both sides decide: (always true, never true).
@@ -28,7 +28,7 @@ class Side(NamedTuple):
 
 def same_data(left: Artefact | None, right: Artefact | None) -> bool:
     """Whether two metrics are measured on the same data, as far as is known; one alone always is."""
-    return left is None or right is None or rules.same_data(left.sources(), right.sources())
+    return left is None or right is None or program_rules.same_data(left.sources(), right.sources())
 
 
 def in_vain(left: Side, op: str, right: Side) -> str:

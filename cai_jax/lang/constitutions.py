@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cai_jax.lang import ast, rules, units
+from cai_jax.lang import ast, program_rules, units
 from cai_jax.lang.diagnostics import Diagnostics, Label, listed
 from cai_jax.lang.knobs import literal
-from cai_jax.lang.parse import parse, read
+from cai_jax.lang.parser import parse, read
+from cai_jax.lang.signature import Call, Param, Principle, Signature
 from cai_jax.lang.source import Span
-from cai_jax.lang.types import Call, Param, Principle, Signature
 from cai_jax.lang.values import CONSTITUTION, FAILED, Artefact, Failed
 
 _TEXTS = ("critique", "revise", "compare", "audit")
@@ -123,7 +123,7 @@ class Library:
             self.report.report(problem.code, problem.message, at, problem.label, hint=problem.hint)
         if len(self.report.errors) > known:
             return FAILED
-        made = rules.constitution_type(values, self.signature)
+        made = program_rules.constitution_type(values, self.signature)
         return Artefact(CONSTITUTION, None, values, {}, made, statement.name.span)
 
 

@@ -10,7 +10,7 @@ from math import prod
 from typing import Any
 
 from cai_jax.lang import ast, units
-from cai_jax.lang.build import NUMBER, number
+from cai_jax.lang.ast_builder import NUMBER, number
 from cai_jax.lang.diagnostics import Diagnostics, Label
 from cai_jax.lang.source import Source, Span
 from cai_jax.lang.values import FAILED, Failed, Scalar

@@ -14,10 +14,10 @@ from hashlib import blake2b
 from typing import Any
 
 from cai_jax.lang import settings
-from cai_jax.lang.check import Arm, Checked, Claim
-from cai_jax.lang.check import Side as CheckedSide
+from cai_jax.lang.checker import Arm, Checked, Claim
+from cai_jax.lang.checker import Side as CheckedSide
 from cai_jax.lang.knobs import label
-from cai_jax.lang.types import Kind, Node
+from cai_jax.lang.signature import Kind, Node
 from cai_jax.lang.values import CONSTITUTION, Artefact, Flow
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cai_jax.lang import settings, units
 from cai_jax.lang.diagnostics import catalogue, listed
-from cai_jax.lang.types import REQUIRED, Param, Signature
+from cai_jax.lang.signature import REQUIRED, Param, Signature
 
 _GROUPS = {"source": "Sources", "stage": "Stages", "metric": "Metrics"}
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cai_jax.lang.diagnostics import Diagnostics, Label
+from cai_jax.lang.signature import Kind, Signature
 from cai_jax.lang.source import Span
-from cai_jax.lang.types import Kind, Signature
 from cai_jax.lang.values import Artefact, Flow, Scalar, Value
 
 SCHEMES = ("builtin:", "hf:", "init:", "tfds:")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cai_jax.lang.types import Kind, Param, Signature, Type
+from cai_jax.lang.signature import Kind, Param, Signature, Type
 
 MESH = Signature(
     name="mesh",

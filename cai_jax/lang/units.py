@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from cai_jax.lang import ast
 from cai_jax.lang.diagnostics import Diagnostics, Label, listed
+from cai_jax.lang.signature import Param
 from cai_jax.lang.source import Span
-from cai_jax.lang.types import Param
 from cai_jax.lang.values import FAILED, Failed, Scalar
 
 # suffix -> (dimension, factor)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cai_jax.lang import ast
+from cai_jax.lang.signature import Signature, Type
 from cai_jax.lang.source import Span
-from cai_jax.lang.types import Signature, Type
 
 HOLE = "hole"  # stage of the prompts that a flow still waits for
 CONSTITUTION = "constitution"  # stage of a constitution, which no module of the registry makes

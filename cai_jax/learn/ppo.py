@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cai_jax.learn import chunks, kl, losses, optim, reduce
+from cai_jax.learn import chunks, grad_accumulation, kl, losses, optim
 from cai_jax.learn.rollout import Batch, Frozen, RunningStats, critic_values, policy_logprobs, whole
 from cai_jax.learn.state import Params, TrainState
 from cai_jax.models import decoder
@@ -174,7 +174,7 @@ def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
     """
     policy_optimizer = optim.optimizer(settings.policy_optim)
     critic_optimizer = optim.optimizer(settings.critic_optim)
-    rate, total = optim.schedule(settings.policy_optim), reduce.over(axis)
+    rate, total = optim.schedule(settings.policy_optim), grad_accumulation.over(axis)
 
     def loss(params, micro, count, frozen):
         tokens, mask = micro["tokens"], micro["mask"]
@@ -199,7 +199,7 @@ def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
         count = jnp.maximum(tokens, 1.0)
         params = {"policy": state.policy.params, "critic": state.critic.params}
         share = partial(loss, count=count, frozen=frozen)
-        grads, _, sums = reduce.gradients(share, params, minibatch, total)
+        grads, _, sums = grad_accumulation.gradients(share, params, minibatch, total)
 
         policy = state.policy.update(policy_optimizer, grads["policy"])
         if settings.critic_warmup:
@@ -213,7 +213,7 @@ def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
             "ratio_var": means.pop("square") - jnp.square(ratio - 1.0),
             "grad_norm": optax.tree.norm(grads["policy"]),
             "critic_grad_norm": optax.tree.norm(grads["critic"]),
-            "finite": reduce.finite(grads),
+            "finite": grad_accumulation.finite(grads),
             "learning_rate": jnp.asarray(rate(state.policy.step), jnp.float32),
             "tokens": tokens,
         }

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cai_jax.learn import losses, optim, reduce
+from cai_jax.learn import grad_accumulation, losses, optim
 from cai_jax.learn.state import Params, TrainState
 from cai_jax.models import decoder, heads, lora
 
@@ -66,7 +66,7 @@ def make_step(config, settings: Preference, axis: str | None = None) -> Callable
     sum), grad_norm, learning_rate; and finite, bool [leaves of params], of the gradient.
     """
     optimizer, rate = optim.optimizer(settings.optim), optim.schedule(settings.optim)
-    total = reduce.over(axis)
+    total = grad_accumulation.over(axis)
 
     def step(state: TrainState, batch: Batch, frozen: Params | None = None):
         count = jnp.maximum(total(jnp.sum(batch["weights"] > 0)), 1)
@@ -94,7 +94,7 @@ def make_step(config, settings: Preference, axis: str | None = None) -> Callable
             }
             return jnp.sum(weights * losses.bradley_terry(first, second, p)) / count, sums
 
-        grads, value, sums = reduce.gradients(share, state.params, batch, total)
+        grads, value, sums = grad_accumulation.gradients(share, state.params, batch, total)
         weight = jnp.maximum(sums["weight"], 1e-8)
         mean = sums["score"] / (2 * weight)
         metrics = {
@@ -105,7 +105,7 @@ def make_step(config, settings: Preference, axis: str | None = None) -> Callable
             "score_std": jnp.sqrt(jnp.maximum(sums["square"] / (2 * weight) - jnp.square(mean), 0.0)),
             "weight": sums["weight"],
             "grad_norm": optax.tree.norm(grads),
-            "finite": reduce.finite(grads),
+            "finite": grad_accumulation.finite(grads),
             "learning_rate": jnp.asarray(rate(state.step), jnp.float32),
         }
         return state.update(optimizer, grads, sums["weight"] / count), metrics

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from cai_jax.learn import kl, losses
-from cai_jax.learn.gae import gae, moments, whiten
-from cai_jax.learn.reduce import Reduce, over
+from cai_jax.learn.advantages import gae, moments, whiten
+from cai_jax.learn.grad_accumulation import Reduce, over
 from cai_jax.learn.state import Params
 from cai_jax.models import decoder, heads, lora
 

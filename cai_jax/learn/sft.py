@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cai_jax.learn import chunks, losses, optim, reduce
+from cai_jax.learn import chunks, grad_accumulation, losses, optim
 from cai_jax.learn.state import Params, TrainState
 from cai_jax.models import decoder, lora
 
@@ -91,7 +91,7 @@ def make_step(config, settings: SFT, axis: str | None = None) -> Callable:
     Metrics, float32 []: loss (nats per token), weight (the sum), grad_norm, learning_rate; and finite, bool
     [leaves of params], of the gradient.
     """
-    loss, total = make_loss(config, settings), reduce.over(axis)
+    loss, total = make_loss(config, settings), grad_accumulation.over(axis)
     optimizer, rate = optim.optimizer(settings.optim), optim.schedule(settings.optim)
 
     def step(state: TrainState, batch: Batch, frozen: Params | None = None):
@@ -101,12 +101,12 @@ def make_step(config, settings: SFT, axis: str | None = None) -> Callable:
             value, weight = loss(lora.joined(frozen, params, settings.scale), micro)
             return value / count, {"weight": weight}
 
-        grads, value, sums = reduce.gradients(share, state.params, batch, total)
+        grads, value, sums = grad_accumulation.gradients(share, state.params, batch, total)
         metrics = {
             "loss": value,
             "weight": sums["weight"],
             "grad_norm": optax.tree.norm(grads),
-            "finite": reduce.finite(grads),
+            "finite": grad_accumulation.finite(grads),
             "learning_rate": jnp.asarray(rate(state.step), jnp.float32),
         }
         return state.update(optimizer, grads, sums["weight"] / count), metrics

@@ -16,16 +16,16 @@ import numpy as np
 from jax.sharding import Sharding
 from jax.typing import ArrayLike
 
-from cai_jax.models import decoder, layout, lora, padding, peft, tensorfile
+from cai_jax.models import decoder, hf_layout, lora, padding, peft, safetensors_io
 from cai_jax.models.config import Config, ModelError, read_json
 from cai_jax.models.families import FAMILIES, Family
-from cai_jax.models.layout import HEAD, Slices, Stored
+from cai_jax.models.hf_layout import HEAD, Slices, Stored
 from cai_jax.models.locate import bases
-from cai_jax.models.tensorfile import Tensor
+from cai_jax.models.safetensors_io import Tensor
 from cai_jax.models.tokenizer import Tokenizer, has_tokenizer
-from cai_jax.parallel import processes
+from cai_jax.parallel import multihost
 
-# Says where leaves lie: a tree of shapes and dtypes -> a tree of shardings (parallel/rules.py has one).
+# Says where leaves lie: a tree of shapes and dtypes -> a tree of shardings (parallel/sharding_rules.py has one).
 Shardings = Callable[[Any], Any]
 
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -112,14 +112,14 @@ def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None =
     values = read_json(path / "config.json")
     config = Config.from_hf(values)
     text, fault = _text(path, config)
-    files = _named(FAMILIES[config.family], tensorfile.tensors(path))
-    layout.refuse_shallow(path, config, files)
+    files = _named(FAMILIES[config.family], safetensors_io.tensors(path))
+    hf_layout.refuse_shallow(path, config, files)
     scored = HEAD in files
     if not scored:
         config, files = _tied(config, files)
     abstract = _abstract(config, dtype, scored)
     shapes = {name: leaf.shape for name, leaf in abstract.items()}
-    places = {each.name: each for each in layout.stored(config, shapes)}
+    places = {each.name: each for each in hf_layout.stored(config, shapes)}
     found = _matched(files, places, config, path)
     where = None if shardings is None else _flat(shardings(_nested(abstract)))
     leaves: dict[str, jax.Array] = {}
@@ -149,7 +149,7 @@ def adapted(base: Model, path: Path, shardings: Shardings | None = None) -> Mode
     if shardings is None:
         adapter = jax.device_put(adapter)
     else:
-        adapter = jax.tree.map(processes.laid, adapter, shardings(adapter))
+        adapter = jax.tree.map(multihost.laid, adapter, shardings(adapter))
     described = next((each for each in (path, base.base) if each and (each / "config.json").is_file()), path)
     own = described == path and has_tokenizer(path)
     text, fault = _text(path, base.config) if own else (base.text, base.fault)
@@ -185,8 +185,8 @@ def save_adapter(model: Model, path: str | Path) -> None:
     Of several processes all must call this, and the first writes.
     """
     path = Path(path)
-    adapter = {name: processes.gathered(leaf) for name, leaf in _flat(lora.split(model.params)[1]).items()}
-    if not processes.first():
+    adapter = {name: multihost.gathered(leaf) for name, leaf in _flat(lora.split(model.params)[1]).items()}
+    if not multihost.first():
         return
     path.mkdir(parents=True, exist_ok=True)
     head = None if model.head is None else model.head["kernel"]
@@ -205,14 +205,14 @@ def save(model: Model, path: str | Path) -> None:
     scored = model.head is not None
     params = dict(decoder.trunk(model.params) if scored else model.params)
     leaves = _flat(params | ({"head": {"kernel": model.head["kernel"]}} if scored else {}))
-    places = layout.stored(model.config, {name: leaf.shape for name, leaf in leaves.items()})
+    places = hf_layout.stored(model.config, {name: leaf.shape for name, leaf in leaves.items()})
     written = [_written(each, leaves) for each in places]
-    if not processes.first():
+    if not multihost.first():
         for tensor in written:  # whose parts here the first process waits for
             tensor.make()
         return
     path.mkdir(parents=True, exist_ok=True)
-    tensorfile.write(path, written)
+    safetensors_io.write(path, written)
     _finish(model, path)
 
 
@@ -235,11 +235,11 @@ def _finish(model: Model, path: Path) -> None:
     (path / "config.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 
 
-def _written(stored: Stored, leaves: Mapping[str, Any]) -> tensorfile.Written:
+def _written(stored: Stored, leaves: Mapping[str, Any]) -> safetensors_io.Written:
     def make() -> np.ndarray:
-        return stored.joined({name: processes.gathered(lora.whole(leaves, name)) for name in stored.leaves})
+        return stored.joined({name: multihost.gathered(lora.whole(leaves, name)) for name in stored.leaves})
 
-    return tensorfile.Written(stored.name, stored.shape, np.dtype(leaves[stored.leaves[0]].dtype), make)
+    return safetensors_io.Written(stored.name, stored.shape, np.dtype(leaves[stored.leaves[0]].dtype), make)
 
 
 def _abstract(config: Config, dtype: str, scored: bool) -> dict[str, jax.ShapeDtypeStruct]:
@@ -254,7 +254,7 @@ def _abstract(config: Config, dtype: str, scored: bool) -> dict[str, jax.ShapeDt
 
 def _named(family: Family, files: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A checkpoint's tensors under the names that we look for, whatever its age."""
-    files, unembed = layout.of_text(family, files), f"{family.unembed}.weight"
+    files, unembed = hf_layout.of_text(family, files), f"{family.unembed}.weight"
     if not any(name.startswith(family.prefix) for name in files):  # a model saved without its head
         outside = (unembed, "lm_head.weight", HEAD)
         files = {name if name in outside else family.prefix + name: tensor for name, tensor in files.items()}

@@ -9,7 +9,8 @@ from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from cai_jax.models import families, rope
+from cai_jax.models import families
+from cai_jax.models import rope_scaling as scalings
 from cai_jax.models.errors import ModelError
 from cai_jax.models.families import FAMILIES, Family
 
@@ -68,7 +69,7 @@ class Config:
     head_dim: int
     intermediate_size: int
     rope_theta: float = 10000.0
-    rope_scaling: rope.Scaling | None = None
+    rope_scaling: scalings.Scaling | None = None
     norm_eps: float = 1e-5
     tie_embeddings: bool = True
     max_position: int = 2048
@@ -120,7 +121,7 @@ class Config:
 
     def reaching(self, length: int) -> Config:
         """The decoder as it reads texts of `length` tokens, where its rotary embedding depends on that (LongRope)."""
-        if not isinstance(self.rope_scaling, rope.LongRope):
+        if not isinstance(self.rope_scaling, scalings.LongRope):
             return self
         return replace(self, rope_scaling=self.rope_scaling.reaching(length, self.max_position))
 
@@ -173,7 +174,7 @@ class Config:
 
     def _rotary_to_hf(self, family: Family) -> dict[str, Any]:
         """transformers 4 reads the settings from several keys, transformers 5 from rope_parameters."""
-        stretch = rope.to_hf(self.rope_scaling)
+        stretch = scalings.to_hf(self.rope_scaling)
         turns = {**stretch, "rope_theta": self.rope_theta}
         if "rotary_fraction" in family.keys:
             turns["partial_rotary_factor"] = self.rotary_fraction
@@ -181,7 +182,7 @@ class Config:
             local = {"rope_type": "default", "rope_theta": self.local_rope_theta}
             turns = {"full_attention": turns, "sliding_attention": local}
         found = {"rope_scaling": None if self.rope_scaling is None else stretch, "rope_parameters": turns}
-        if isinstance(self.rope_scaling, rope.LongRope):
+        if isinstance(self.rope_scaling, scalings.LongRope):
             # Phi3Config of transformers 4 insists on exactly three entries.
             original = stretch.pop("original_max_position_embeddings")
             found["rope_scaling"] = {"type": stretch.pop("rope_type"), **stretch}
@@ -256,7 +257,7 @@ def _lifted(family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
     nested = _mapping(values, "rope_parameters") or _mapping(values, "rope_scaling")
     turns = _mapping(nested, "full_attention") or nested
     local = _mapping(nested, "sliding_attention")
-    if rope.kind_of(local) != "default":
+    if scalings.kind_of(local) != "default":
         raise ModelError("config.json stretches the rotary embedding of layers with a window; that is not supported")
     keys = {"rope_theta": "rope_theta", "partial_rotary_factor": "rotary_fraction"}
     found = {family.keys.get(ours, name): turns[name] for name, ours in keys.items() if turns.get(name) is not None}
@@ -271,9 +272,9 @@ def _lifted(family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
     return {**lifted, "rope": stretch}
 
 
-def _scaling(found: Mapping[str, Any], family: Family, values: Mapping[str, Any]) -> rope.Scaling | None:
+def _scaling(found: Mapping[str, Any], family: Family, values: Mapping[str, Any]) -> scalings.Scaling | None:
     head_dim, fraction = found.get("head_dim", 0), found.get("rotary_fraction", 1.0)
-    return rope.from_hf(values["rope"], family.scalings, int(head_dim * fraction) // 2)
+    return scalings.from_hf(values["rope"], family.scalings, int(head_dim * fraction) // 2)
 
 
 def _derive(found: dict[str, Any], family: Family, values: Mapping[str, Any]) -> None:

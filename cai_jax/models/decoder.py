@@ -32,10 +32,10 @@ from jax.typing import DTypeLike
 from cai_jax.models import lora
 from cai_jax.models.attention import KV, Prefix, attention
 from cai_jax.models.config import ACTIVATIONS, Config
-from cai_jax.models.rope import LongRope
-from cai_jax.models.rotary import Turn, rotate, rotation
+from cai_jax.models.rope import Turn, rotate, rotation
+from cai_jax.models.rope_scaling import LongRope
 from cai_jax.parallel.mesh import HEADS, ROWS
-from cai_jax.parallel.placing import constrain, heads_split, stacked
+from cai_jax.parallel.placement import constrain, heads_split, stacked
 
 Params = Mapping[str, Any]
 

@@ -1,7 +1,7 @@
 """The architectures that load: one row of a table each. Imports no JAX.
 
 A row says how transformers calls the settings and the weights of an architecture, and what the architecture itself
-settles. `Config` holds the settings under our names, models/layout.py pairs the weights.
+settles. `Config` holds the settings under our names, models/hf_layout.py pairs the weights.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Family:
       keys: Config field -> key of config.json.
       defaults: transformers' values of keys that a config.json may leave out.
       demands: keys that must have this value, or be absent; with another one it is a decoder that we lack.
-      scalings: stretches of the rotary frequencies that it knows (models/rope.py).
+      scalings: stretches of the rotary frequencies that it knows (models/rope_scaling.py).
       slides: whether a layer (its number) has the sliding window, given the values of config.json; None: no window.
       layered: config.json lists the kind of each layer as "layer_types".
       prefix: of the names of all weights except the unembedding's.

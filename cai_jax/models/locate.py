@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from cai_jax.data.hub import snapshot
+from cai_jax.data.hf_cache import snapshot
 from cai_jax.models.config import read_json
 from cai_jax.models.errors import ModelError
 

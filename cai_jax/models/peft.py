@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from cai_jax.models import layout, tensorfile
+from cai_jax.models import hf_layout, safetensors_io
 from cai_jax.models.config import Config, read_json
 from cai_jax.models.errors import ModelError
 from cai_jax.models.families import FAMILIES
-from cai_jax.models.layout import HEAD, Shape, Stored
+from cai_jax.models.hf_layout import HEAD, Shape, Stored
 from cai_jax.models.locate import ADAPTER
 
 WEIGHTS = "adapter_model.safetensors"
@@ -44,7 +44,7 @@ def write(path: Path, config: Config, adapter: Mapping[str, Any], head: Any | No
         for name, leaf in leaves.items()
         if name.endswith("_a")
     }
-    joined = {_module(stored): _joined(stored, leaves) for stored in layout.stored(config, kernels)}
+    joined = {_module(stored): _joined(stored, leaves) for stored in hf_layout.stored(config, kernels)}
     modules = {module: sides for module, sides in joined.items() if len(sides[0])}  # peft knows no rank of 0
     tensors = {
         f"{_PREFIX}{module}.{file}.weight": side
@@ -53,8 +53,8 @@ def write(path: Path, config: Config, adapter: Mapping[str, Any], head: Any | No
     }
     if head is not None:
         tensors[_PREFIX + HEAD] = np.asarray(head)[None]
-    written = [tensorfile.Written(name, t.shape, t.dtype, lambda t=t: t) for name, t in tensors.items()]
-    tensorfile.write_file(path / WEIGHTS, written)
+    written = [safetensors_io.Written(name, t.shape, t.dtype, lambda t=t: t) for name, t in tensors.items()]
+    safetensors_io.write_file(path / WEIGHTS, written)
     ranks = {module: len(a) for module, (a, _) in modules.items()}
     usual = max(ranks.values(), key=list(ranks.values()).count)
     others = {module: rank for module, rank in ranks.items() if rank != usual}
@@ -89,14 +89,14 @@ def read(path: Path, config: Config, shapes: Mapping[str, Shape]) -> tuple[Leave
     """
     values = read_json(path / ADAPTER)
     refuse_unsupported(path, values)
-    files = {name.removeprefix(_PREFIX): tensor for name, tensor in tensorfile.header(path / WEIGHTS).items()}
-    files = layout.of_text(FAMILIES[config.family], files)
+    files = {name.removeprefix(_PREFIX): tensor for name, tensor in safetensors_io.header(path / WEIGHTS).items()}
+    files = hf_layout.of_text(FAMILIES[config.family], files)
     head = files.pop(HEAD, None)
     if head is not None and head.shape != (1, config.hidden_size):
         raise ModelError(f"{path / WEIGHTS}: {HEAD} is no head of one score; {ADAPTER} names another base than its own")
     leaves: Leaves = {}
     kernels = {name: shape for name, shape in shapes.items() if name.endswith("_proj")}
-    for stored in layout.stored(config, kernels):
+    for stored in hf_layout.stored(config, kernels):
         module = _module(stored)
         inputs, outputs = kernels[stored.leaves[0]][0], sum(kernels[leaf][1] for leaf in stored.leaves)
         sides = [files.pop(f"{module}.{file}.weight", None) for file in _FILES]

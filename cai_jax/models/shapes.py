@@ -6,7 +6,7 @@ from typing import Any
 
 from cai_jax.models.config import Config
 from cai_jax.models.families import FAMILIES
-from cai_jax.models.rope import Llama3
+from cai_jax.models.rope_scaling import Llama3
 
 _LLAMA_3 = dict(vocab_size=128256, rope_theta=500000.0, max_position=131072, bos_id=128000, eos_ids=(128009,))
 

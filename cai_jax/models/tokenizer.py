@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import tokenizers
 
-from cai_jax.data.render import Span, Special
 from cai_jax.models.characters import finished
 from cai_jax.models.config import Config, ModelError, read_json
+from cai_jax.prompting.render import Span, Special
 
 # Kept byte for byte when a model is saved again: what text becomes, what it stands in, and where replies end.
 _FILES = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cai_jax.models import layout, peft, tensorfile
+from cai_jax.models import hf_layout, peft, safetensors_io
 from cai_jax.models.config import Config, read_json
 from cai_jax.models.families import FAMILIES
 from cai_jax.models.locate import ADAPTER, bases, described
@@ -16,8 +16,8 @@ def verify(path: Path) -> Tokenizer:
     weights' headers tell."""
     *adapters, whole = [path, *bases(path)]
     config = Config.from_hf(read_json(whole / "config.json"))
-    layout.refuse_shallow(whole, config, layout.of_text(FAMILIES[config.family], tensorfile.tensors(whole)))
+    hf_layout.refuse_shallow(whole, config, hf_layout.of_text(FAMILIES[config.family], safetensors_io.tensors(whole)))
     for adapter in adapters:
         peft.refuse_unsupported(adapter, read_json(adapter / ADAPTER))
-        tensorfile.header(adapter / peft.WEIGHTS)
+        safetensors_io.header(adapter / peft.WEIGHTS)
     return Tokenizer.load(described(path), config)

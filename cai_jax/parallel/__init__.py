@@ -1,1 +1,1 @@
-"""Where steps run: one device, a mesh, or pmap."""
+"""Where steps run: one device, a mesh, or pmap, on one host or several."""

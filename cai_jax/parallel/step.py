@@ -15,8 +15,8 @@ from jax.sharding import PartitionSpec as P
 
 from cai_jax.parallel import target
 from cai_jax.parallel.mesh import ROWS, make_mesh, row_shards
-from cai_jax.parallel.processes import laid
-from cai_jax.parallel.rules import shardings
+from cai_jax.parallel.multihost import laid
+from cai_jax.parallel.sharding_rules import shardings
 
 AXIS = "rows"  # the mapped axis under pmap
 
@@ -59,7 +59,7 @@ class Compiled:
         return _laid(state, self._where(state)), _laid(batch, {name: self._rows for name in batch})
 
     def lower(self, state: Any, batch: Any) -> jax.stages.Lowered:
-        """What a call compiles, from `shapes` alone; the devices need not be there (parallel/aot.py)."""
+        """What a call compiles, from `shapes` alone; the devices need not be there (forecast/aot.py)."""
         return self._lower(state, batch)
 
     def __call__(self, state: Any, batch: dict[str, Any]) -> Any:
@@ -87,7 +87,7 @@ def compile_step(
       make: builds the step `(state, batch) -> outputs`, given the name of the mapped axis or None, for
         example `partial(sft.make_step, config, settings)`. The batch is a dict of `[A, B, ...]`, rows in B.
       mesh: "one" is this process's first device; "pmap" plain data parallelism over its devices with `jax.pmap`; a Mesh
-        the global view, parameters laid out by parallel/rules.py; "auto" a mesh of all devices as "data", or "one".
+        the global view, parameters laid out by sharding_rules.py; "auto" a mesh of all devices as "data", or "one".
       out: what the step returns, in order; a step with a single output returns it bare. If a state comes
         back, the buffers of the one put in are donated to it.
       frozen: parameters that the step reads and leaves as they are: its third argument, placed like a state and never

@@ -31,7 +31,7 @@ def platform() -> str:
 
 @contextmanager
 def made_for(chosen: Sequence[jax.Device]) -> Iterator[None]:
-    """Within it, steps are made for these devices, which need not be there (parallel/aot.py).
+    """Within it, steps are made for these devices, which need not be there (forecast/aot.py).
 
     What was traced for one platform must not serve another, which JAX's own caches do not tell apart: they are
     emptied on the way in and out.

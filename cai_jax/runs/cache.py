@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.types import Kind, Node
-from cai_jax.runs import files, metrics
+from cai_jax.lang.signature import Kind, Node
+from cai_jax.runs import files, metric_log
 
 LEASE_TEMPORARY = ".lease-"
 NODE, DONE, LEASE, METRICS, CHECKPOINTS, NOTES = "node.json", "DONE", "LEASE", "metrics.jsonl", "ckpt", "notes.json"
@@ -128,7 +128,7 @@ class Entry:
             return (
                 all(part.name == _part(index, part.read_bytes()) for index, part in enumerate(self.parts()))
                 and all(map(_is_note, files.read_json(self.dir / NOTES) if (self.dir / NOTES).exists() else ()))
-                and all(isinstance(line.get("step"), int) for line in metrics.read(self.dir / METRICS))
+                and all(isinstance(line.get("step"), int) for line in metric_log.read(self.dir / METRICS))
             )
         except (IsADirectoryError, ValueError, TypeError, AttributeError, RecursionError):
             return False

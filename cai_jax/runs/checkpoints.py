@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cai_jax.errors import UserError
-from cai_jax.parallel import processes
+from cai_jax.parallel import multihost
 from cai_jax.runs import files
 
 KEEP = 2
@@ -34,7 +34,7 @@ class Checkpoints:
 
         self.wait()
         made = self._folder / str(step)
-        if processes.first():
+        if multihost.first():
             self._folder.mkdir(exist_ok=True)
             self._list(step).unlink(missing_ok=True)
         response = ocp.save_async(made.resolve(), _copied(tree), overwrite=True)
@@ -77,7 +77,7 @@ class Checkpoints:
     def _finish(self, step: int, response: Any) -> None:
         """Makes the checkpoint count when it is written, and drops older ones."""
         response.result()
-        if not processes.first():
+        if not multihost.first():
             return
         made = self._folder / str(step)
         files.write_json(self._list(step), files.sizes(made, made.rglob("*")))

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.types import Kind, Node
+from cai_jax.lang.signature import Kind, Node
 from cai_jax.models import locate
-from cai_jax.parallel import processes
+from cai_jax.parallel import multihost
 from cai_jax.runs import files
 from cai_jax.runs.cache import CHECKPOINTS, METRICS, NOTES, Entry
 from cai_jax.runs.checkpoints import Checkpoints
-from cai_jax.runs.metrics import MetricsLog
-from cai_jax.runs.outside import Outside
+from cai_jax.runs.input_guard import Outside
+from cai_jax.runs.metric_log import MetricsLog
 from cai_jax.runs.signals import Interrupts
 from cai_jax.stages.protocol import Stage
 
@@ -178,7 +178,7 @@ class RunContext:
         # What an earlier attempt has left: the first process may be writing more by the time that others read it.
         self._found = entry.parts()
         self._parts = len(self._found)
-        self._writes = processes.first()
+        self._writes = multihost.first()
         self._metrics = MetricsLog(entry.dir / METRICS)
         self._checkpoints = Checkpoints(entry.dir / CHECKPOINTS)
 
@@ -202,7 +202,7 @@ class RunContext:
         self._checkpoints.save(step, tree)
 
     def restore(self, template: Any) -> tuple[int, Any] | None:
-        step = processes.led(self._newest)
+        step = multihost.led(self._newest)
         return None if step is None else (step, self._checkpoints.load(step, template))
 
     def _newest(self) -> int | None:

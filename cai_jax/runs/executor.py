@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from cai_jax.lang.types import Node
-from cai_jax.parallel import processes
-from cai_jax.runs import held, leases
+from cai_jax.exit_codes import Interrupted, StageFailed, UserError, as_user_error
+from cai_jax.lang.signature import Node
+from cai_jax.parallel import multihost
+from cai_jax.runs import leases, memory_cache
 from cai_jax.runs.cache import Cache, Entry, meaning
 from cai_jax.runs.context import CachedArtefact, Made, RunContext
-from cai_jax.runs.errors import Interrupted, StageFailed, UserError, as_user_error
-from cai_jax.runs.labels import said
-from cai_jax.runs.outside import Outside
+from cai_jax.runs.input_guard import Outside
+from cai_jax.runs.node_labels import said
 from cai_jax.runs.signals import Interrupts
 from cai_jax.stages.protocol import Stage
 
@@ -106,7 +106,7 @@ class Executor:
         self.reporter.begin(label, position, total)
         given = (node, self.registry[node.stage], self._inputs(node), self.seed, self.interrupts, self.outside)
         try:
-            made = held.make(*given, self.reporter.progress)
+            made = memory_cache.make(*given, self.reporter.progress)
         except (Interrupted, KeyboardInterrupt):
             raise
         except BaseException as error:  # a panic in Rust is no Exception, nor is a library that wants to exit
@@ -118,10 +118,10 @@ class Executor:
     def _one(self, node: Node, position: int, total: int) -> Outcome:
         entry = self.cache.entry(node.key)
         begun = time.monotonic()
-        cached = processes.led(lambda: entry.done and not entry.untidy and node.key not in self.force)
+        cached = multihost.led(lambda: entry.done and not entry.untidy and node.key not in self.force)
         if not cached:
             with self._lease(entry, node):
-                cached = processes.led(lambda: self._settled(entry, node))
+                cached = multihost.led(lambda: self._settled(entry, node))
                 if not cached:
                     self.reporter.begin(self._label(node), position, total)
                     self._make(node, entry)
@@ -145,7 +145,7 @@ class Executor:
             return ""
 
         told = False
-        while holder := processes.led(tried):
+        while holder := multihost.led(tried):
             if not told:
                 self.reporter.say(f"waiting for {self._label(node)}: {holder} is working on it")
                 told = True
@@ -173,7 +173,7 @@ class Executor:
           UserError: it does not come.
         """
         late = time.monotonic() + SHARED_S
-        while processes.several() and not entry.done:
+        while multihost.several() and not entry.done:
             if time.monotonic() > late:
                 raise UserError(
                     f"{entry.dir} is finished, but this process does not see it",
@@ -184,11 +184,11 @@ class Executor:
     def _make(self, node: Node, entry: Entry) -> None:
         """Runs the node's stage to its end, from where the folder says that it is."""
         stage = self.registry[node.stage]
-        processes.led(lambda: entry.open(node, stage.SIGNATURE.version))
+        multihost.led(lambda: entry.open(node, stage.SIGNATURE.version))
         outside, inputs = self.outside, self._inputs(node)
         outside.begin()
         context = RunContext(node, entry, inputs, self.seed, self.interrupts, outside, self.reporter.progress)
-        processes.meet()  # nobody writes before all have read what is there
+        multihost.meet()  # nobody writes before all have read what is there
         begun = time.time()
         try:
             outside.use(node.params, node.data)
@@ -206,7 +206,7 @@ class Executor:
                 "seconds": time.time() - begun,
                 "holder": f"{os.uname().nodename}:{os.getpid()}",
             }
-            processes.led(lambda: entry.finish(record))
+            multihost.led(lambda: entry.finish(record))
         except (Interrupted, KeyboardInterrupt):
             raise
         except BaseException as error:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cai_jax.data.hub import snapshot
-from cai_jax.data.stamps import Stamp, members, stamp_of
+from cai_jax.data.file_stamps import Stamp, members, stamp_of
+from cai_jax.data.hf_cache import snapshot
 from cai_jax.errors import UserError
-from cai_jax.lang.tables import cache_folder
+from cai_jax.lang.parser_cache import cache_folder
 from cai_jax.models.locate import BUILTIN, bases
 from cai_jax.runs import files
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from cai_jax import __version__
-from cai_jax.parallel import processes
+from cai_jax.exit_codes import UserError
+from cai_jax.parallel import multihost
 from cai_jax.runs import files, leases
 from cai_jax.runs.cache import LEASE
-from cai_jax.runs.errors import UserError
 
 MANIFEST, LATEST = "manifest.json", "latest"
 MOST_SECONDS = 1e11  # since 1970: the year 5138, to which calendars reach
@@ -55,10 +55,10 @@ class RunFolder:
             made.append(cls._make(out, program, text, plan, about))
             return made[0].path.name
 
-        name = processes.led(make)
+        name = multihost.led(make)
         if made:
             return made[0]
-        own = out / name / f"process-{processes.number()}"
+        own = out / name / f"process-{multihost.number()}"
         own.mkdir(parents=True)
         return cls(own, _begun(program, about))
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from cai_jax.data.rows import Row, numbered
+from cai_jax.exit_codes import UserError
 from cai_jax.lang.plan import FlowPlan, Plan, key_of
-from cai_jax.lang.types import Cost, Kind, Signature, Type
+from cai_jax.lang.signature import Cost, Kind, Signature, Type
+from cai_jax.pipeline.screening import unjudged
 from cai_jax.runs.cache import Cache
-from cai_jax.runs.errors import UserError
 from cai_jax.runs.executor import Executor, Outcome, Reporter, input_keys, needed
-from cai_jax.runs.labels import labels
+from cai_jax.runs.node_labels import labels
 from cai_jax.runs.overrides import reinput
 from cai_jax.runs.signals import Interrupts
-from cai_jax.stages.parts.screening import unjudged
 from cai_jax.stages.protocol import Stage
 from cai_jax.terminal import hanging
 

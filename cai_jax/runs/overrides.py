@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.plan import FlowPlan, Measure, Plan, key_of
-from cai_jax.lang.types import Call, Node, Type
+from cai_jax.lang.signature import Call, Node, Type
 from cai_jax.stages.protocol import Stage
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cai_jax.lang.check import Checked, check
-from cai_jax.runs.errors import UserError
+from cai_jax.exit_codes import UserError
+from cai_jax.lang.checker import Checked, check
 
 if TYPE_CHECKING:
     from cai_jax.lang.plan import Plan

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from cai_jax.parallel import processes
+from cai_jax.parallel import multihost
 from cai_jax.terminal import LINE, indented, say, visible
 
 EVERY_S = 10.0
@@ -131,7 +131,7 @@ class LiveReporter(PlainReporter):
 def reporter(stream: TextIO | None = None, cached: bool = True) -> PlainReporter:
     """A live one if the stream (stderr) is a terminal that can do more than print lines; of several processes one."""
     stream = stream or sys.stderr
-    if not processes.first():
+    if not multihost.first():
         return SilentReporter(stream)
     drawn = "utf" in (stream.encoding or "utf-8").lower()  # bars and spinners are drawn with characters of Unicode
     live = stream.isatty() and os.environ.get("TERM") != "dumb" and drawn

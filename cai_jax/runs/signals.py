@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-from cai_jax.parallel import processes
-from cai_jax.runs.errors import Interrupted
+from cai_jax.exit_codes import Interrupted
+from cai_jax.parallel import multihost
 
 
 class Interrupts:
@@ -28,11 +28,11 @@ class Interrupts:
 
     @property
     def pending(self) -> bool:
-        return processes.most(self._pending) != 0
+        return multihost.most(self._pending) != 0
 
     def check(self) -> None:
         """Raises Interrupted if a signal is pending."""
-        number = processes.most(self._pending)
+        number = multihost.most(self._pending)
         if number:
             raise Interrupted(number)
 

@@ -1,4 +1,4 @@
-"""The stages: one file each, found here by name. Importing this imports no JAX."""
+"""The stages: one file each, here and in `metrics`, found by their SIGNATURE. Importing this imports no JAX."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ from types import ModuleType
 
 @functools.cache
 def registry() -> Mapping[str, ModuleType]:
-    """Every stage by the name under which programs call it: each module here that has a SIGNATURE."""
-    found = {}
-    for info in pkgutil.iter_modules(__path__):
-        if info.ispkg or info.name == "protocol":
-            continue
-        module = importlib.import_module(f"{__name__}.{info.name}")
-        found[module.SIGNATURE.name] = module
-    return found
+    """Every stage by the name under which programs call it: each module of this room that has a SIGNATURE."""
+    modules = [importlib.import_module(info.name) for info in pkgutil.walk_packages(__path__, f"{__name__}.")]
+    return {module.SIGNATURE.name: module for module in modules if hasattr(module, "SIGNATURE")}

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature
-from cai_jax.stages.parts.counts import rows_of
+from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature
+from cai_jax.pipeline.row_counts import rows_of
 
 if TYPE_CHECKING:
-    from cai_jax.stages.parts.rewarding import Said
+    from cai_jax.pipeline.reward_scoring import Said
 
 
 def _check(call: Call) -> Iterable[Problem]:
@@ -43,22 +43,22 @@ SIGNATURE = Signature(
 
 def cost(ctx) -> Cost:
     """Scoring the replies."""
-    from cai_jax.stages.parts.planned import scoring
+    from cai_jax.forecast.stage_cost import scoring
 
     return scoring(ctx, "by", rows_of(ctx.inputs["replies"].type))
 
 
 def steps(ctx) -> list:
     """Scoring the replies."""
-    from cai_jax.stages.parts.described import scoring
+    from cai_jax.forecast.compile_steps import scoring
 
     return scoring(ctx, "by", rows_of(ctx.inputs["replies"].type))
 
 
 def rendered(ctx, n: int) -> list:
     """The first n replies behind their prompts, as each preference model reads them."""
-    from cai_jax.stages.parts.models import format_of
-    from cai_jax.stages.parts.rewarding import parts, scored_segments
+    from cai_jax.pipeline.model_store import format_of
+    from cai_jax.pipeline.reward_scoring import parts, scored_segments
 
     formats = [format_of(part) for _, part in parts(ctx.inputs["by"])]
     rows = ctx.inputs["replies"].rows()[:n]
@@ -67,9 +67,9 @@ def rendered(ctx, n: int) -> list:
 
 def run(ctx) -> Mapping[str, Any]:
     """Chooses, a batch of prompts at a time; result: rows."""
-    from cai_jax.stages.parts.rewarding import Scorer
-    from cai_jax.stages.parts.screening import passed_on
-    from cai_jax.stages.parts.writing import in_batches
+    from cai_jax.pipeline.generation import in_batches
+    from cai_jax.pipeline.reward_scoring import Scorer
+    from cai_jax.pipeline.screening import passed_on
 
     scorer = Scorer(ctx, ctx.inputs["by"])
     rows = ctx.inputs["replies"].rows()

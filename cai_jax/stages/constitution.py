@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
 
 
 def _result(call: Call) -> Type:
@@ -45,7 +45,7 @@ def _examples(path: str, changed: int) -> list[tuple[str, frozenset[str] | None,
     Raises:
       UserError: a line is no example.
     """
-    from cai_jax.stages.parts.principles import every_example, texts
+    from cai_jax.pipeline.principles import every_example, texts
 
     return [
         (shot["form"], frozenset(shot["principles"]) if "principles" in shot else None, texts(shot))

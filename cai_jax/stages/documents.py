@@ -7,9 +7,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.stages.parts.params import OWN_DATA, names
-from cai_jax.stages.parts.sources import CONFIG, MALFORMED, PATH_ABOUT, by_itself, lineage, missing, on_disk, unreadable
+from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.stages.declare import OWN_DATA, names
+from cai_jax.stages.source_data import CONFIG, MALFORMED, PATH_ABOUT, by_itself, lineage, missing, on_disk, unreadable
 
 if TYPE_CHECKING:
     from cai_jax.data.columns import Reading
@@ -25,7 +25,7 @@ def _beyond(call: Call) -> Iterable[Problem]:
     skip, path = call.values["skip"], call.resolve(call.values["path"])
     if not skip or path.startswith("builtin:"):
         return
-    from cai_jax.data.readers import records
+    from cai_jax.data.file_readers import records
 
     try:
         held = sum(1 for _ in islice(records(on_disk(path), config=call.values["config"], named=False), skip + 1))
@@ -45,14 +45,14 @@ def _check(call: Call) -> Iterable[Problem]:
 
 
 def _texts(reading: Reading, column: str) -> None:
-    from cai_jax.data.documents import text_of
+    from cai_jax.pipeline.documents import text_of
 
     for record in reading.records if reading.options.malformed == "error" else ():
         text_of(record, column)
 
 
 def _source(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters by which `data.documents` reads it."""
+    """The parameters by which `pipeline.documents` reads it."""
     return {**params, "path": on_disk(params["path"]), "malformed": by_itself(params)}
 
 
@@ -62,7 +62,7 @@ def texts(params: Mapping[str, Any]) -> Iterator[str]:
     Raises:
       UserError: the data is not on this machine, or cannot be read.
     """
-    from cai_jax.data import documents
+    from cai_jax.pipeline import documents
 
     return documents.texts(_source(params))
 
@@ -118,7 +118,7 @@ def cost(ctx) -> Cost:
 
 def run(ctx) -> Mapping[str, Any]:
     """Counts the documents; result: rows, and whether rows that hold none are left out ("skip") or an "error"."""
-    from cai_jax.data.documents import count
+    from cai_jax.pipeline.documents import count
 
     source, bad = _source(ctx.params), []
     rows = count(source, bad.append) if source["malformed"] == "skip" else count(source)

@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.stages.parts.counts import PROMPT, rows_of
-from cai_jax.stages.parts.params import (
+from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.pipeline.row_counts import PROMPT, rows_of
+from cai_jax.stages.declare import (
     ADAPTER,
     DECAY,
     EPOCHS,
@@ -66,8 +66,8 @@ SIGNATURE = Signature(
 
 def _sizes(ctx, whole: int) -> tuple[int, int]:
     """Tokens of a row, of at most `whole`, and how many steps there are."""
-    from cai_jax.stages.parts.examples import row_length
-    from cai_jax.stages.parts.training import passes
+    from cai_jax.pipeline.examples import row_length
+    from cai_jax.pipeline.training import passes
 
     p, data = ctx.params, ctx.inputs["data"].type
     rows = rows_of(data)
@@ -81,8 +81,8 @@ def _sizes(ctx, whole: int) -> tuple[int, int]:
 
 def cost(ctx) -> Cost:
     """The supervised step."""
+    from cai_jax.forecast.stage_cost import training
     from cai_jax.learn import chunks
-    from cai_jax.stages.parts.planned import training
 
     found = Cost()
     for model in ctx.decoders("model"):
@@ -95,16 +95,16 @@ def _learner(ctx, model, total: int):
     """Settings, compiled step, what is frozen below it, and `weights -> the state before the first step`."""
     from cai_jax.learn import optim, sft
     from cai_jax.learn.state import TrainState
-    from cai_jax.stages.parts import adapting
-    from cai_jax.stages.parts.training import compiled, computing, optim_of
+    from cai_jax.pipeline import adapters
+    from cai_jax.pipeline.training import compiled, computing, optim_of
 
     p = ctx.params
-    settings = sft.SFT(optim_of(p, total), scale=adapting.scale_of(p), **computing(ctx, model))
-    frozen = adapting.frozen(p, model.params)
+    settings = sft.SFT(optim_of(p, total), scale=adapters.scale_of(p), **computing(ctx, model))
+    frozen = adapters.frozen(p, model.params)
     step = compiled(ctx, partial(sft.make_step, model.config, settings), frozen=frozen)
 
     def start(weights):
-        return TrainState.create(adapting.begun(ctx, weights), optim.optimizer(settings.optim))
+        return TrainState.create(adapters.begun(ctx, weights), optim.optimizer(settings.optim))
 
     return settings, step, frozen, start
 
@@ -113,24 +113,24 @@ def steps(ctx) -> list:
     """The supervised step."""
     import jax
 
-    from cai_jax.stages.parts import described
+    from cai_jax.forecast import compile_steps
 
     model = ctx.model("model", trained=True)
     length, total = _sizes(ctx, model.config.max_position)
     settings, step, frozen, start = _learner(ctx, model, total)
     state = jax.eval_shape(start, model.params)
     rows = {name: ((length,), "int32") for name in ("tokens", "segments", "positions")}
-    batch_ = described.batch(ctx, ctx.params["batch"], **rows, weights=((length,), "float32"))
-    return [described.training("train", step, total, state, batch_, ctx.held(), settings.chunk, frozen)]
+    batch_ = compile_steps.batch(ctx, ctx.params["batch"], **rows, weights=((length,), "float32"))
+    return [compile_steps.training("train", step, total, state, batch_, ctx.held(), settings.chunk, frozen)]
 
 
 def run(ctx) -> Mapping[str, Any]:
     """Trains and writes hf/; result: steps, seen (rows of all passes), dtype, format."""
-    from cai_jax.stages.parts import adapting
-    from cai_jax.stages.parts.draws import draw_of
-    from cai_jax.stages.parts.examples import Rows, corpus
-    from cai_jax.stages.parts.models import choices, model_of
-    from cai_jax.stages.parts.training import train
+    from cai_jax.pipeline import adapters
+    from cai_jax.pipeline.examples import Rows, corpus
+    from cai_jax.pipeline.model_store import choices, model_of
+    from cai_jax.pipeline.rng import draw_of
+    from cai_jax.pipeline.training import train
 
     p = ctx.params
     model = model_of(ctx, ctx.inputs["model"], trained=True)
@@ -140,5 +140,5 @@ def run(ctx) -> Mapping[str, Any]:
     _, step, _, start = _learner(ctx, model, total)
     state = train(ctx, partial(start, model.params), step, rows.batches, total, p["batch"] * data.length)
     data.fitter.note(ctx)
-    adapting.save(ctx, adapting.trained(p, model, state.params))
+    adapters.save(ctx, adapters.trained(p, model, state.params))
     return {"steps": total, "seen": rows.seen, **choices(ctx.inputs["model"])}

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Param, Signature, Type
-from cai_jax.stages.parts.counts import rows_of
+from cai_jax.lang.signature import Call, Cost, Kind, Param, Signature, Type
+from cai_jax.pipeline.row_counts import rows_of
 
 _DATA = (Kind.RESPONSES, Kind.DIALOGS)
 
@@ -76,7 +76,7 @@ def run(ctx) -> Mapping[str, Any]:
     """Rows of all; of preference models, key and weight of each; of documents, their keys."""
     sides = ctx.inputs["parts"]
     if ctx.node.type.kind is Kind.REWARD_MODEL:
-        from cai_jax.stages.parts.rewarding import parts
+        from cai_jax.pipeline.reward_scoring import parts
 
         return {"parts": [{"key": one.key, "weight": weight} for side in sides for weight, one in parts(side)]}
     if ctx.node.type.kind is Kind.DOCUMENTS:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
-from cai_jax.stages.parts.counts import rows_of
-from cai_jax.stages.parts.params import (
+from cai_jax.lang.signature import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.stages.declare import (
     BY,
     CONSTITUTION,
     FEWSHOTS,
@@ -99,7 +99,7 @@ SIGNATURE = Signature(
 
 def _questions(ctx) -> tuple[float, int, int]:
     """How many questions are asked; tokens of the longest before the judge has thought, and behind its thoughts."""
-    from cai_jax.stages.parts.steps import REQUEST_TOKENS
+    from cai_jax.forecast.node_view import REQUEST_TOKENS
 
     p, asked = ctx.params, ctx.prompt + 2 * ctx.reply + REQUEST_TOKENS
     count = rows_of(ctx.node.type) * (p["principles"] or 16) * (2 if p["orders"] == "both" else 1)
@@ -110,33 +110,33 @@ def _questions(ctx) -> tuple[float, int, int]:
 
 def cost(ctx) -> Cost:
     """Reading few-shots and scoring the options; with reasoning, writing it before."""
-    from cai_jax.stages.parts import planned
+    from cai_jax.forecast import stage_cost
 
     found, (count, asked, judged) = Cost(), _questions(ctx)
     for model in ctx.decoders("by"):
         shots = ctx.shots(model.config)
-        found += planned.reading_shots(ctx, model, shots)
+        found += stage_cost.reading_shots(ctx, model, shots)
         if ctx.params["reason"]:
-            found += planned.writing(ctx, model, count, asked, shots)
-        found += planned.asking(ctx, model, count, judged, shots)
+            found += stage_cost.writing(ctx, model, count, asked, shots)
+        found += stage_cost.asking(ctx, model, count, judged, shots)
     return found
 
 
 def steps(ctx) -> list:
     """Reading few-shots and scoring the options; with reasoning, writing it before."""
-    from cai_jax.stages.parts import described
+    from cai_jax.forecast import compile_steps
 
     model, (count, asked, judged) = ctx.model("by"), _questions(ctx)
-    shots = described.shots(ctx, model)
-    found = described.reading_shots(ctx, model, shots)
+    shots = compile_steps.shots(ctx, model)
+    found = compile_steps.reading_shots(ctx, model, shots)
     if ctx.params["reason"]:
-        found += described.writing(ctx, model, "reason", count, asked, shots)
-    return found + described.asking(ctx, model, "judge", count, judged, shots)
+        found += compile_steps.writing(ctx, model, "reason", count, asked, shots)
+    return found + compile_steps.asking(ctx, model, "judge", count, judged, shots)
 
 
 def rendered(ctx, n: int) -> list:
     """The first n comparisons in each order that is asked, few-shots in front."""
-    from cai_jax.stages.parts.judging import Judge
+    from cai_jax.pipeline.ai_feedback import Judge
 
     judge = Judge(ctx, load=False)
     pairs = judge.pairs()[:n]
@@ -153,9 +153,9 @@ def run(ctx) -> Mapping[str, Any]:
 
     Result: rows, equal (pairs left out), fewshots (as rendered), and what `judging.statistics` and `reasoned` return.
     """
-    from cai_jax.stages.parts.judging import Judge, diagnoses, reasoned, statistics, without_numbers
-    from cai_jax.stages.parts.principles import note_one_answer, shown, suited_shots
-    from cai_jax.stages.parts.writing import in_batches
+    from cai_jax.pipeline.ai_feedback import Judge, diagnoses, reasoned, statistics, without_numbers
+    from cai_jax.pipeline.generation import in_batches
+    from cai_jax.pipeline.principles import note_one_answer, shown, suited_shots
 
     judge = Judge(ctx)
     suited = [shot for shot, _ in suited_shots(ctx.inputs["constitution"], ctx.params["reason"])]

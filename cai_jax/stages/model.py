@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cai_jax.data.hub import snapshot
+from cai_jax.data.hf_cache import snapshot
 from cai_jax.errors import UserError
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
 from cai_jax.models.errors import ModelError
 from cai_jax.models.locate import BUILTIN, MODELS, bases, described, locate
-from cai_jax.stages.parts.params import names
+from cai_jax.stages.declare import names
 
 if TYPE_CHECKING:
     from cai_jax.models.config import Config
@@ -137,9 +137,9 @@ def _check(call: Call) -> Iterable[Problem]:
 
 def _verified(call: Call, param: str, folder: Path) -> Iterable[Problem]:
     """What is wrong with a model's folder, or with a tokenizer's, and the chat template in it."""
-    from cai_jax.data.chat import format_of
     from cai_jax.models.tokenizer import Tokenizer
     from cai_jax.models.verify import verify
+    from cai_jax.prompting.chat_format import format_of
 
     try:
         format_of(verify(folder) if param == "path" else Tokenizer.load(folder), call.values["format"])
@@ -219,10 +219,10 @@ def located(params: Mapping[str, Any]) -> Path | None:
 
 def run(ctx) -> Mapping[str, Any]:
     """Makes sure of the folder, or writes fresh weights; result: dtype, format."""
-    from cai_jax.data.chat import format_of
     from cai_jax.models.config import read_json
     from cai_jax.models.families import WRAPPERS
     from cai_jax.models.verify import verify
+    from cai_jax.prompting.chat_format import format_of
 
     folder = located(ctx.params)
     if folder is None:
@@ -239,17 +239,17 @@ def _write_fresh(ctx, shape: str) -> None:
 
     import jax
 
-    from cai_jax.data.chat import format_of
     from cai_jax.models import checkpoint, decoder
     from cai_jax.models.shapes import SHAPES
     from cai_jax.models.tokenizer import Tokenizer
-    from cai_jax.parallel import processes
+    from cai_jax.parallel import multihost
+    from cai_jax.prompting.chat_format import format_of
 
     folder = ctx.dir / "tokenizer"
     if ctx.params["tokenizer"] == "builtin:tiny":
-        from cai_jax.tiny import tokenizer as world
+        from cai_jax.world import tokenizer as world
 
-        processes.led(lambda: world.write(folder))
+        multihost.led(lambda: world.write(folder))
     else:
         folder = Path(ctx.params["tokenizer"])
     tokenizer = Tokenizer.load(folder)

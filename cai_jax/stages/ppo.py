@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
-from cai_jax.stages.parts.params import (
+from cai_jax.lang.signature import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.stages.declare import (
     ADAPTER,
     DECAY,
     MAX_NEW,
@@ -120,38 +120,38 @@ SIGNATURE = Signature(
 def cost(ctx) -> Cost:
     """Sampling, scoring, the reference's log-probabilities, preparing the rollout, and the update."""
     from cai_jax.engine import buckets
+    from cai_jax.forecast import stage_cost
     from cai_jax.learn.chunks import PPO
-    from cai_jax.stages.parts import planned
-    from cai_jax.stages.parts.training import updates_of
+    from cai_jax.pipeline.training import updates_of
 
     p, found, replies = ctx.params, Cost(), ctx.params["steps"] * ctx.params["batch"]
     for model in ctx.decoders("model"):
         width = min(buckets.eighth(ctx.prompt + p["max_new"]), model.config.max_position)
-        learner, _ = planned.trained(ctx, model)
+        learner, _ = stage_cost.trained(ctx, model)
         drawing = replace(learner, stored=model.stored)
-        found += planned.writing(ctx, drawing, replies, ctx.prompt, exact=True)
+        found += stage_cost.writing(ctx, drawing, replies, ctx.prompt, exact=True)
         for name in ("reward", "watch"):
-            found += planned.scoring(ctx, name, replies) if ctx.inputs.get(name) is not None else Cost()
-        found += planned.reading(ctx, model, p["batch"], width, p["steps"], PPO)
+            found += stage_cost.scoring(ctx, name, replies) if ctx.inputs.get(name) is not None else Cost()
+        found += stage_cost.reading(ctx, model, p["batch"], width, p["steps"], PPO)
         # Policy and critic.
-        found += planned.reading(ctx, learner, p["batch"], width, p["steps"], PPO)
-        found += planned.reading(ctx, learner, p["batch"], width, p["steps"])
+        found += stage_cost.reading(ctx, learner, p["batch"], width, p["steps"], PPO)
+        found += stage_cost.reading(ctx, learner, p["batch"], width, p["steps"])
         rows, updates = p["minibatch"] or p["batch"], p["steps"] * updates_of(p)
-        found += planned.training(ctx, model, rows, width, updates, PPO)
-        found += planned.training(ctx, model, rows, width, updates)
+        found += stage_cost.training(ctx, model, rows, width, updates, PPO)
+        found += stage_cost.training(ctx, model, rows, width, updates)
     return found
 
 
 def steps(ctx) -> list:
     """Sampling, scoring, the reference's log-probabilities, preparing the rollout, and the update."""
-    from cai_jax.stages.parts.iteration import iteration
+    from cai_jax.forecast.ppo_steps import iteration
 
     return iteration(ctx)
 
 
 def rendered(ctx, n: int) -> list:
     """The first n prompts, as the policy reads them."""
-    from cai_jax.stages.parts.models import format_of
+    from cai_jax.pipeline.model_store import format_of
 
     form = format_of(ctx.inputs["model"])
     return [form.ask(row["turns"]) for row in ctx.inputs["on"].rows()[:n]]
@@ -163,11 +163,11 @@ def run(ctx) -> Mapping[str, Any]:
     Score and divergence are those of the last rollout within the limits: with limits, of the policy that is saved;
     without, of the one before its last step.
     """
-    from cai_jax.stages.parts import adapting
-    from cai_jax.stages.parts.limits import Course, Limits
-    from cai_jax.stages.parts.models import choices
-    from cai_jax.stages.parts.reinforcing import Loop, diagnoses
-    from cai_jax.stages.parts.training import Checkpoints, finite
+    from cai_jax.pipeline import adapters
+    from cai_jax.pipeline.early_stopping import Course, Limits
+    from cai_jax.pipeline.model_store import choices
+    from cai_jax.pipeline.ppo_loop import Loop, diagnoses
+    from cai_jax.pipeline.training import Checkpoints, finite
 
     loop, total = Loop(ctx), ctx.params["steps"]
     limits = Limits(ctx.params["max_kl"], ctx.params["max_fall"])
@@ -203,7 +203,7 @@ def run(ctx) -> Mapping[str, Any]:
     for code, message in notes:
         ctx.note(code, message)
     policy = course.kept if limits else state.policy.params
-    adapting.save(ctx, adapting.trained(ctx.params, loop.model, policy))
+    adapters.save(ctx, adapters.trained(ctx.params, loop.model, policy))
     kept = {name: float(course.measured[name]) for name in ("score", "kl")}
     steps = int(course.steps) if limits else total
     return {"steps": steps, **kept, "kl_coefficient": last["kl_coefficient"], **choices(ctx.inputs["model"])}

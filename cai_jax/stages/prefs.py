@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
-from cai_jax.stages.parts.params import OWN_DATA
-from cai_jax.stages.parts.sources import (
+from cai_jax.lang.signature import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.stages.declare import OWN_DATA
+from cai_jax.stages.source_data import (
     PATH_ABOUT,
     READING,
     columns_of,
@@ -24,7 +24,7 @@ _COLUMNS = ("chosen", "rejected", "a", "b", "label", "prompt")
 
 
 def _builtin() -> tuple[str, ...]:
-    from cai_jax.tiny.prompts import PREFERENCE_SETS
+    from cai_jax.world.prompts import PREFERENCE_SETS
 
     return PREFERENCE_SETS
 
@@ -133,6 +133,6 @@ def cost(ctx) -> Cost:
 def run(ctx) -> Mapping[str, int]:
     """Reads every pair; result: rows."""
     from cai_jax.data.preferences import read_prefs
-    from cai_jax.tiny.prompts import preferences
+    from cai_jax.world.prompts import preferences
 
     return read_rows(ctx, read_prefs, preferences, **_columns(ctx.params)._asdict())

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.stages.parts.params import OWN_DATA
-from cai_jax.stages.parts.sources import (
-    PATH_ABOUT,
-    READING,
-    lineage,
-    missing,
-    read_rows,
-    rows_of,
-    splits_of,
-    unreadable,
-)
+from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.stages.declare import OWN_DATA
+from cai_jax.stages.source_data import PATH_ABOUT, READING, lineage, missing, read_rows, rows_of, splits_of, unreadable
 
 BUILTIN = {"train": 768, "test": 400}  # rows of every built-in set
 
 
 def _builtin() -> tuple[str, ...]:
-    from cai_jax.tiny.prompts import PROMPT_SETS
+    from cai_jax.world.prompts import PROMPT_SETS
 
     return PROMPT_SETS
 
@@ -33,7 +24,7 @@ def _result(call: Call) -> Type:
 
 
 def _check(call: Call) -> Iterable[Problem]:
-    from cai_jax.data.sources import PROMPT_COLUMNS, prompts_of
+    from cai_jax.data.conversations import PROMPT_COLUMNS, prompts_of
 
     yield from missing(call, _builtin())
     usual = [{name} for name in PROMPT_COLUMNS]
@@ -65,7 +56,7 @@ def cost(ctx) -> Cost:
 
 def run(ctx) -> Mapping[str, int]:
     """Reads every row; result: rows."""
-    from cai_jax.data.sources import read_prompts
-    from cai_jax.tiny.prompts import prompts
+    from cai_jax.data.conversations import read_prompts
+    from cai_jax.world.prompts import prompts
 
     return read_rows(ctx, read_prompts, prompts, column=ctx.params["column"])

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from cai_jax.lang.types import Cost, Node, Signature, Type
+from cai_jax.lang.signature import Cost, Node, Signature, Type
 
 Row = dict[str, Any]
 
@@ -140,13 +140,13 @@ class Stage(Protocol):
     `rendered(ctx, n) -> list[list[Segment]]`: the exact prompts of the first n rows, for `plan --prompts`;
     `located(params) -> Path | None`: of a source of models, the folder outside in which the model lies;
     `steps(ctx) -> list[Step]`: every jitted step that its run takes, for `compile`; ctx and Step are those of
-    parts/steps.py. A stage without it computes nothing on the devices.
+    forecast/node_view.py. A stage without it computes nothing on the devices.
     """
 
     SIGNATURE: Signature
 
     def cost(self, ctx: Any) -> Cost:
-        """Estimated work of the steps, from parameters and types alone; ctx is that of parts/planned.py."""
+        """Estimated work of the steps, from parameters and types alone; ctx is that of forecast/stage_cost.py."""
         ...
 
     def run(self, ctx: Context) -> Mapping[str, Any] | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature
-from cai_jax.stages.parts.counts import tokens_of
-from cai_jax.stages.parts.params import WHERE, flagged
+from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature
+from cai_jax.pipeline.row_counts import tokens_of
+from cai_jax.stages.declare import WHERE, flagged
 
 
 def _check(call: Call) -> Iterable[Problem]:
@@ -44,7 +44,7 @@ def cost(ctx) -> Cost:
 
 def run(ctx) -> Mapping[str, Any]:
     """Replaces; result: rows, refused (count)."""
-    from cai_jax.stages.parts.screening import passed_on
+    from cai_jax.pipeline.screening import passed_on
 
     everywhere, text = ctx.params["where"] == "all", ctx.params["text"]
     rows = ctx.inputs["replies"].rows()

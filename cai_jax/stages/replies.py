@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.stages.parts.sources import (
-    PATH_ABOUT,
-    READING,
-    lineage,
-    missing,
-    read_rows,
-    rows_of,
-    splits_of,
-    unreadable,
-)
+from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.stages.source_data import PATH_ABOUT, READING, lineage, missing, read_rows, rows_of, splits_of, unreadable
 
 
 def _result(call: Call) -> Type:
@@ -23,7 +14,7 @@ def _result(call: Call) -> Type:
 
 
 def _check(call: Call) -> Iterable[Problem]:
-    from cai_jax.data.sources import replies_of
+    from cai_jax.data.conversations import replies_of
 
     yield from missing(call, ())
     columns = {name: call.values[name] for name in ("column", "reply")}
@@ -57,6 +48,6 @@ def cost(ctx) -> Cost:
 
 def run(ctx) -> Mapping[str, int]:
     """Reads every reply; result: rows."""
-    from cai_jax.data.sources import read_replies
+    from cai_jax.data.conversations import read_replies
 
     return read_rows(ctx, read_replies, column=ctx.params["column"], reply=ctx.params["reply"])

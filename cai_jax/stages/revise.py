@@ -6,18 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.stages.parts.counts import rows_of
-from cai_jax.stages.parts.params import (
-    BY,
-    CONSTITUTION,
-    FEWSHOTS,
-    SAMPLING,
-    WHERE,
-    fits,
-    flagged,
-    needs,
-)
+from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.stages.declare import BY, CONSTITUTION, FEWSHOTS, SAMPLING, WHERE, fits, flagged, needs
 
 
 def rows_each(values: Mapping[str, Any]) -> int:
@@ -62,7 +53,7 @@ SIGNATURE = Signature(
 
 def _texts(ctx) -> tuple[float, int, int]:
     """Critiques, and as many revisions, that are written; tokens of the longest request for the one and the other."""
-    from cai_jax.stages.parts.steps import REQUEST_TOKENS
+    from cai_jax.forecast.node_view import REQUEST_TOKENS
 
     asked = ctx.prompt + ctx.reply + REQUEST_TOKENS
     mended = asked + ctx.params["max_new"] + REQUEST_TOKENS if ctx.params["critique"] else asked
@@ -71,61 +62,61 @@ def _texts(ctx) -> tuple[float, int, int]:
 
 def cost(ctx) -> Cost:
     """Reading few-shots and prompts and decoding, for critiques and for revisions; screening where replies were."""
-    from cai_jax.stages.parts import planned
+    from cai_jax.forecast import stage_cost
 
     found, (texts, asked, mended) = Cost(), _texts(ctx)
     for model in ctx.decoders("by"):
         shots = ctx.shots(model.config)
-        found += planned.reading_shots(ctx, model, shots)
+        found += stage_cost.reading_shots(ctx, model, shots)
         if ctx.params["critique"]:
-            found += planned.writing(ctx, model, texts, asked, shots)
-        found += planned.writing(ctx, model, texts, mended, shots)
+            found += stage_cost.writing(ctx, model, texts, asked, shots)
+        found += stage_cost.writing(ctx, model, texts, mended, shots)
         if ctx.inputs["replies"].type.screened:
-            found += planned.auditing(ctx, model, "constitution", texts)
+            found += stage_cost.auditing(ctx, model, "constitution", texts)
     return found
 
 
 def steps(ctx) -> list:
     """Reading few-shots and prompts and decoding, for critiques and for revisions; screening where replies were."""
-    from cai_jax.stages.parts import described
+    from cai_jax.forecast import compile_steps
 
     model, (texts, asked, mended) = ctx.model("by"), _texts(ctx)
-    shots = described.shots(ctx, model)
-    found = described.reading_shots(ctx, model, shots)
+    shots = compile_steps.shots(ctx, model)
+    found = compile_steps.reading_shots(ctx, model, shots)
     if ctx.params["critique"]:
-        found += described.writing(ctx, model, "critique", texts, asked, shots)
-    found += described.writing(ctx, model, "revise", texts, mended, shots)
+        found += compile_steps.writing(ctx, model, "critique", texts, asked, shots)
+    found += compile_steps.writing(ctx, model, "revise", texts, mended, shots)
     if ctx.inputs["replies"].type.screened:
-        found += described.auditing(ctx, model, "constitution", texts)
+        found += compile_steps.auditing(ctx, model, "constitution", texts)
     return found
 
 
 def rendered(ctx, n: int) -> list:
     """The prompts of the first round of the first n replies: critique (if any) and revision, few-shots in front."""
-    from cai_jax.stages.parts import rounds
-    from cai_jax.stages.parts.draws import draw_of, told_apart
-    from cai_jax.stages.parts.models import format_of
-    from cai_jax.stages.parts.principles import critique_shots, principles
+    from cai_jax.pipeline import critique_revision
+    from cai_jax.pipeline.model_store import format_of
+    from cai_jax.pipeline.principles import critique_shots, principles
+    from cai_jax.pipeline.rng import draw_of, told_apart
 
     p, able, draw = ctx.params, principles(ctx.inputs["constitution"], "revise"), draw_of(ctx)
     direct = not p["critique"]
     shots, form, _ = critique_shots(ctx.inputs["constitution"], p["fewshots"], format_of(ctx.inputs["by"]), direct)
     out = []
     for row, which in told_apart(ctx.inputs["replies"].rows())[:n]:
-        principle = rounds.chosen(draw, able, row, which)
+        principle = critique_revision.chosen(draw, able, row, which)
         if not direct:
-            out.append(shots + rounds.critique_prompt(form, row, principle))
-        out.append(shots + rounds.revision_prompt(form, row, principle, "<a critique>", direct))
+            out.append(shots + critique_revision.critique_prompt(form, row, principle))
+        out.append(shots + critique_revision.revision_prompt(form, row, principle, "<a critique>", direct))
     return out
 
 
 def run(ctx) -> Mapping[str, Any]:
     """Revises, a batch of replies at a time through all rounds; result: rows, fewshots (as rendered), `rounds.told`."""
-    from cai_jax.stages.parts.draws import told_apart
-    from cai_jax.stages.parts.principles import examples, shown
-    from cai_jax.stages.parts.rounds import Rounds, told
-    from cai_jax.stages.parts.screening import passed_on
-    from cai_jax.stages.parts.writing import in_batches
+    from cai_jax.pipeline.critique_revision import Rounds, told
+    from cai_jax.pipeline.generation import in_batches
+    from cai_jax.pipeline.principles import examples, shown
+    from cai_jax.pipeline.rng import told_apart
+    from cai_jax.pipeline.screening import passed_on
 
     rounds, each = Rounds(ctx), rows_each(ctx.params)
     fewshots = shown(ctx, len(examples(ctx.inputs["constitution"], "critique")), rounds.shots)

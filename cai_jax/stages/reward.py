@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Param, Signature, Type
-from cai_jax.stages.parts.counts import rows_of
-from cai_jax.stages.parts.params import ADAPTER, DECAY, EPOCHS, LENGTH, OVERLONG, SEED, WARMUP, batch, passing, rate
+from cai_jax.lang.signature import Call, Cost, Kind, Param, Signature, Type
+from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.stages.declare import ADAPTER, DECAY, EPOCHS, LENGTH, OVERLONG, SEED, WARMUP, batch, passing, rate
 
 REFERENCE = 512  # pairs whose replies set the mean and variance of the scores
 SPREAD = 0.2  # raw scores that vary less carry hardly any signal, which normalising would only blow up
@@ -48,7 +48,7 @@ SIGNATURE = Signature(
 def _sizes(ctx, whole: int) -> tuple[int, int, int]:
     """Tokens of a reply behind its prompt, of at most `whole`; how many steps there are; and how many references."""
     from cai_jax.engine import buckets
-    from cai_jax.stages.parts.training import passes
+    from cai_jax.pipeline.training import passes
 
     p, pairs = ctx.params, rows_of(ctx.inputs["prefs"].type)
     length = min(p["length"] or whole, buckets.eighth(ctx.prompt + ctx.reply))
@@ -57,7 +57,7 @@ def _sizes(ctx, whole: int) -> tuple[int, int, int]:
 
 def cost(ctx) -> Cost:
     """The preference step, and scoring the replies that set mean and variance."""
-    from cai_jax.stages.parts.planned import scores, trained, training
+    from cai_jax.forecast.stage_cost import scores, trained, training
 
     found = Cost()
     for model in ctx.decoders("model"):
@@ -73,17 +73,17 @@ def _learner(ctx, model, trunk, total: int):
     from cai_jax.learn import optim, preference
     from cai_jax.learn.state import TrainState
     from cai_jax.models import heads
-    from cai_jax.stages.parts import adapting
-    from cai_jax.stages.parts.training import compiled, computing, optim_of
+    from cai_jax.pipeline import adapters
+    from cai_jax.pipeline.training import compiled, computing, optim_of
 
     p = ctx.params
-    settings = preference.Preference(optim_of(p, total), scale=adapting.scale_of(p), **computing(ctx, model))
-    frozen = adapting.frozen(p, {"decoder": trunk})
+    settings = preference.Preference(optim_of(p, total), scale=adapters.scale_of(p), **computing(ctx, model))
+    frozen = adapters.frozen(p, {"decoder": trunk})
     step = compiled(ctx, partial(preference.make_step, model.config, settings), frozen=frozen)
 
     def start(weights):
-        head = heads.init_head(model.config, adapting.initial_key(ctx))
-        params = {"decoder": adapting.begun(ctx, weights), "head": head}
+        head = heads.init_head(model.config, adapters.initial_key(ctx))
+        params = {"decoder": adapters.begun(ctx, weights), "head": head}
         return TrainState.create(params, optim.optimizer(settings.optim))
 
     return step, frozen, start
@@ -93,24 +93,26 @@ def steps(ctx) -> list:
     """The preference step, and scoring the replies that set mean and variance."""
     import jax
 
+    from cai_jax.forecast import compile_steps
+    from cai_jax.forecast.node_view import on_top
     from cai_jax.models import decoder
-    from cai_jax.stages.parts import described
-    from cai_jax.stages.parts.steps import on_top
 
     p, model = ctx.params, ctx.model("model", trained=True)
     length, total, references = _sizes(ctx, model.config.max_position)
     trunk = decoder.trunk(model.params)
     step, frozen, start = _learner(ctx, model, trunk, total)
     row = {"tokens": ((2, length), "int32"), "lengths": ((2,), "int32"), "p": ((), "float32")}
-    batch_ = described.batch(ctx, p["batch"], **row, weights=((), "float32"))
-    trained = described.training("train", step, total, jax.eval_shape(start, trunk), batch_, ctx.held(), frozen=frozen)
+    batch_ = compile_steps.batch(ctx, p["batch"], **row, weights=((), "float32"))
+    trained = compile_steps.training(
+        "train", step, total, jax.eval_shape(start, trunk), batch_, ctx.held(), frozen=frozen
+    )
     state = trained.given["state"]
     weights = state.params["decoder"]
     if frozen is not None:
         weights = on_top(trunk, weights)
     scorer = replace(model, params=weights, head=state.params["head"])
     held = trained.held | {"state": state}
-    return [trained, *described.scores(ctx, scorer, "score references", references, held)]
+    return [trained, *compile_steps.scores(ctx, scorer, "score references", references, held)]
 
 
 def run(ctx) -> Mapping[str, Any]:
@@ -122,11 +124,11 @@ def run(ctx) -> Mapping[str, Any]:
     import numpy as np
 
     from cai_jax.models import decoder, heads
-    from cai_jax.stages.parts import adapting
-    from cai_jax.stages.parts.models import choices, format_of, model_of
-    from cai_jax.stages.parts.pairs import Pairs
-    from cai_jax.stages.parts.rewarding import raw_scores
-    from cai_jax.stages.parts.training import train
+    from cai_jax.pipeline import adapters
+    from cai_jax.pipeline.model_store import choices, format_of, model_of
+    from cai_jax.pipeline.pairs import Pairs
+    from cai_jax.pipeline.reward_scoring import raw_scores
+    from cai_jax.pipeline.training import train
 
     p, model, form = ctx.params, model_of(ctx, ctx.inputs["model"], trained=True), format_of(ctx.inputs["model"])
     pairs = Pairs(ctx, model, form, ctx.inputs["prefs"].rows())
@@ -135,7 +137,7 @@ def run(ctx) -> Mapping[str, Any]:
     step, _, start = _learner(ctx, model, trunk, total)
     state = train(ctx, partial(start, trunk), step, pairs.batches, total, 2 * p["batch"] * pairs.length)
 
-    trained = adapting.trained(p, replace(model, params=trunk), state.params["decoder"], state.params["head"])
+    trained = adapters.trained(p, replace(model, params=trunk), state.params["decoder"], state.params["head"])
     # Pairs that were left out say nothing about the scale either.
     sample = [pairs.rows[i] for i in np.random.default_rng(ctx.seed).permutation(len(pairs.rows))[:REFERENCE]]
     raw = raw_scores(trained, form, [(row["turns"], row[side]) for row in sample for side in ("a", "b")])
@@ -148,7 +150,7 @@ def run(ctx) -> Mapping[str, Any]:
         )
     scale = max(spread, SPREAD)
     normal = heads.normalise(trained.head, mean, scale)
-    adapting.save(ctx, replace(trained, head=normal))
+    adapters.save(ctx, replace(trained, head=normal))
     shape = {"mean": mean, "spread": spread, "scale": scale}
     return {
         "steps": total,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.stages.parts.counts import rows_of
-from cai_jax.stages.parts.params import SAMPLING, fits
+from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.stages.declare import SAMPLING, fits
 
 # To a prompt; far beyond the best of 10^4 that studies of over-optimisation draw (arXiv 2210.10760).
 MOST_REPLIES = 65536
@@ -60,7 +60,7 @@ SIGNATURE = Signature(
 
 def cost(ctx) -> Cost:
     """Reading the prompts and decoding."""
-    from cai_jax.stages.parts.planned import writing
+    from cai_jax.forecast.stage_cost import writing
 
     texts = rows_of(ctx.node.type)
     return sum((writing(ctx, model, texts, ctx.prompt) for model in ctx.decoders("model")), Cost())
@@ -68,14 +68,14 @@ def cost(ctx) -> Cost:
 
 def steps(ctx) -> list:
     """Reading the prompts and decoding."""
-    from cai_jax.stages.parts.described import writing
+    from cai_jax.forecast.compile_steps import writing
 
     return writing(ctx, ctx.model("model"), "sample", rows_of(ctx.node.type), ctx.prompt)
 
 
 def rendered(ctx, n: int) -> list:
     """The first n prompts, as the model reads them."""
-    from cai_jax.stages.parts.models import format_of
+    from cai_jax.pipeline.model_store import format_of
 
     form = format_of(ctx.inputs["model"])
     return [form.ask(row["turns"]) for row in ctx.inputs["prompts"].rows()[:n]]
@@ -83,12 +83,12 @@ def rendered(ctx, n: int) -> list:
 
 def run(ctx) -> Mapping[str, Any]:
     """Writes the replies; result: rows, ended (share of replies that end by themselves), empty (those of no words)."""
-    from cai_jax.data.render import text_of
     from cai_jax.data.rows import legible
-    from cai_jax.stages.parts.draws import draw_of
-    from cai_jax.stages.parts.fitting import fitting
-    from cai_jax.stages.parts.models import format_of, model_of
-    from cai_jax.stages.parts.writing import Writer, in_batches, note_unended
+    from cai_jax.pipeline.context_length import fitting
+    from cai_jax.pipeline.generation import Writer, in_batches, note_unended
+    from cai_jax.pipeline.model_store import format_of, model_of
+    from cai_jax.pipeline.rng import draw_of
+    from cai_jax.prompting.render import text_of
 
     form = format_of(ctx.inputs["model"])
     writer = Writer.of(ctx, model_of(ctx, ctx.inputs["model"]), form, form.reply_stops)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.lang.types import Cost, Kind, Param, Signature
+from cai_jax.lang.signature import Cost, Kind, Param, Signature
 
 SIGNATURE = Signature(
     name="scale",
@@ -31,7 +31,7 @@ def run(ctx) -> Mapping[str, Any]:
     """The rows with their weights multiplied; of preference models, the parts of the mixture."""
     value, weight = ctx.inputs["value"], ctx.params["weight"]
     if ctx.node.type.kind is Kind.REWARD_MODEL:
-        from cai_jax.stages.parts.rewarding import parts
+        from cai_jax.pipeline.reward_scoring import parts
 
         return {"parts": [{"key": one.key, "weight": own * weight} for own, one in parts(value)]}
     rows = [{**row, "weight": row.get("weight", 1.0) * weight} for row in value.rows()]

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cai_jax.lang.types import Call, Cost, Kind, Param, Problem, Signature
-from cai_jax.stages.parts.counts import rows_of
-from cai_jax.stages.parts.params import BY, CONSTITUTION, FEWSHOTS, ORDERS, OVERLONG, fits, needs
+from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature
+from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.stages.declare import BY, CONSTITUTION, FEWSHOTS, ORDERS, OVERLONG, fits, needs
 
 if TYPE_CHECKING:
-    from cai_jax.stages.parts.screening import Screener
+    from cai_jax.pipeline.screening import Screener
 
 
 def _check(call: Call) -> Iterable[Problem]:
@@ -47,7 +47,7 @@ SIGNATURE = Signature(
 
 def cost(ctx) -> Cost:
     """Scoring the answers to every question."""
-    from cai_jax.stages.parts.planned import auditing
+    from cai_jax.forecast.stage_cost import auditing
 
     replies = rows_of(ctx.inputs["replies"].type)
     return sum((auditing(ctx, model, "constitution", replies) for model in ctx.decoders("by")), Cost())
@@ -55,7 +55,7 @@ def cost(ctx) -> Cost:
 
 def steps(ctx) -> list:
     """Scoring the answers to every question."""
-    from cai_jax.stages.parts.described import auditing
+    from cai_jax.forecast.compile_steps import auditing
 
     return auditing(ctx, ctx.model("by"), "constitution", rows_of(ctx.inputs["replies"].type))
 
@@ -71,11 +71,11 @@ def run(ctx) -> Mapping[str, Any]:
 
     Flags of an earlier screening stay. `no_mass` alone is of this one.
     """
-    from cai_jax.stages.parts.auditing import undecided
-    from cai_jax.stages.parts.models import model_of
-    from cai_jax.stages.parts.principles import examples, note_one_answer
-    from cai_jax.stages.parts.screening import joined, told, unjudged
-    from cai_jax.stages.parts.writing import in_batches
+    from cai_jax.pipeline.binary_questions import undecided
+    from cai_jax.pipeline.generation import in_batches
+    from cai_jax.pipeline.model_store import model_of
+    from cai_jax.pipeline.principles import examples, note_one_answer
+    from cai_jax.pipeline.screening import joined, told, unjudged
 
     by, rows = ctx.inputs["by"], ctx.inputs["replies"].rows()
     screener = _screener(ctx, model_of(ctx, by))
@@ -104,7 +104,7 @@ def run(ctx) -> Mapping[str, Any]:
 
 
 def _screener(ctx, model) -> Screener:
-    from cai_jax.stages.parts.screening import Screener
+    from cai_jax.pipeline.screening import Screener
 
     how = {name: ctx.params[name] for name in ("limit", "undecided", "overlong")}
     return Screener.of(ctx, model, ctx.inputs["constitution"], **how)

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from cai_jax.data.formats import PAPER
-from cai_jax.data.render import encode
 from cai_jax.models import checkpoint
-from cai_jax.stages.parts import auditing, principles
-from cai_jax.stages.parts.screening import Screener
-from cai_jax.tiny import prompts, replies
+from cai_jax.pipeline import binary_questions, principles
+from cai_jax.pipeline.screening import Screener
+from cai_jax.prompting.paper_format import PAPER
+from cai_jax.prompting.render import encode
+from cai_jax.world import prompts, replies
 from tests.benchmarks.figures import Figure
-from tests.tiny import world
+from tests.world import world
 
 PROMPTS = 24
 COMPARED = "harm"  # the principle under which replies are compared
@@ -125,7 +125,7 @@ def preferred(model: checkpoint.Model, rows: Sequence[dict]) -> float:
             pair = (row["reply"], row["refusal"])
             segments = PAPER.comparison(row["turns"], principle.compare, pair[::-1] if swapped else pair)
             asked.append(encode(model.tokenizer, segments)[0])
-        first = auditing.score(model, asked).first
+        first = binary_questions.score(model, asked).first
         orders.append(1 - first if swapped else first)
     return float(np.mean(orders))
 

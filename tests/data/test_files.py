@@ -10,9 +10,9 @@ import time
 import pytest
 
 from cai_jax.data import dataset_files, text_files
-from cai_jax.data.readers import LOOK, look, prepared, records
+from cai_jax.data.conversations import read_prompts
+from cai_jax.data.file_readers import LOOK, look, prepared, records
 from cai_jax.data.rows import DataError
-from cai_jax.data.sources import read_prompts
 
 LINE = b'{"prompt": "a"}\n'
 
@@ -415,7 +415,7 @@ def mutants(kind):
 def test_damaged_tables_are_errors_and_never_end_the_process(kind, tmp_path):
     # In a child, which a damaged file that is believed would take along.
     code = (
-        "import sys\nfrom pathlib import Path\nfrom cai_jax.data.readers import records\n"
+        "import sys\nfrom pathlib import Path\nfrom cai_jax.data.file_readers import records\n"
         "from cai_jax.data.rows import DataError\nrefused = 0\n"
         "for path in sorted(Path(sys.argv[1]).iterdir()):\n"
         "    try:\n        list(records(str(path)))\n"

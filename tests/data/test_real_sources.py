@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cai_jax.data.conversations import read_prompts, read_replies
 from cai_jax.data.preferences import read_prefs
-from cai_jax.data.sources import read_prompts, read_replies
 
 SHARED = Path(os.environ.get("CAI_JAX_SHARED", Path(__file__).parents[3] / "shared")) / "data"
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not here")

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
+from cai_jax.data.conversations import read_prompts, read_replies
 from cai_jax.data.preferences import Unclear, read_prefs
 from cai_jax.data.rows import DataError, asked_hash, content_hash, hash_split, is_transcript, transcript
-from cai_jax.data.sources import read_prompts, read_replies
 
 
 def write(tmp_path, rows, name="x.jsonl"):

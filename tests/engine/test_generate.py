@@ -7,12 +7,12 @@ import pytest
 import torch
 from scipy import stats
 
+from cai_jax.engine import batch_shapes, decode_steps
 from cai_jax.engine import generate as module
-from cai_jax.engine import steps, worth
 from cai_jax.engine.generate import Request, generate
-from cai_jax.engine.prefix import make_prefix
-from cai_jax.engine.random import row_key
-from cai_jax.engine.settings import Sampling
+from cai_jax.engine.generation_config import Sampling
+from cai_jax.engine.prefix_cache import make_prefix
+from cai_jax.engine.rng import row_key
 from cai_jax.models import checkpoint
 from tests.support import llama
 from tests.support.forward import forward_logprobs
@@ -105,9 +105,9 @@ def test_samples_of_one_prompt_share_its_reading(params, config, monkeypatch):
     keys = [row_key(0, 0, "s", "r", "h", i, 0) for i in range(12)]
     rows = [Request(prompts[i // 3], key) for i, key in enumerate(keys)]
     settings = Sampling(max_new=8, stop_ids=(0,), slots=32, longest=16)
-    monkeypatch.setattr(worth, "compiling", lambda: 0.0)
-    filled, fill = [], steps.fill
-    monkeypatch.setattr(steps, "fill", lambda *args: filled.append(args[3].rows) or fill(*args))
+    monkeypatch.setattr(batch_shapes, "compiling", lambda: 0.0)
+    filled, fill = [], decode_steps.fill
+    monkeypatch.setattr(decode_steps, "fill", lambda *args: filled.append(args[3].rows) or fill(*args))
     together = replies(params, config, rows, settings)
     assert sum(len(rows) for rows in filled) == 2 + 4  # the first 8 rows continue 3 prompts, read as 4
     for row, reply in zip(rows, together, strict=True):
@@ -180,7 +180,7 @@ def test_replies_end_before_a_stop_text(params, config, inside):
 
 def test_nothing_recompiles_within_the_buckets(params, config, monkeypatch):
     for name, static, donated in (("fill", (1,), 2), ("decode", (1, 2), 3)):
-        traced = chex.assert_max_traces(getattr(steps, name).__wrapped__, n=1)
+        traced = chex.assert_max_traces(getattr(decode_steps, name).__wrapped__, n=1)
         monkeypatch.setattr(module.steps, name, jax.jit(traced, static_argnums=static, donate_argnums=donated))
     for settings in (
         Sampling(max_new=9, slots=4, longest=16),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from cai_jax.lang.check import Checked, check
-from cai_jax.lang.types import Call, Kind, Param, Problem, Signature, Type
+from cai_jax.lang.checker import Checked, check
+from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 
 _DATA = (Kind.RESPONSES, Kind.DIALOGS)
 

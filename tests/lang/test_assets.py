@@ -6,7 +6,7 @@ import pytest
 
 from cai_jax.errors import UserError
 from cai_jax.lang import assets, templates
-from cai_jax.lang.check import check
+from cai_jax.lang.checker import check
 from cai_jax.stages import registry
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import cai_jax.lang
 from cai_jax.lang import assets
-from cai_jax.lang.check import check
+from cai_jax.lang.checker import check
 from cai_jax.lang.diagnostics import catalogue, explain, render
 from cai_jax.stages import registry
 from tests.lang.registry import REGISTRY

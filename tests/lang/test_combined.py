@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from cai_jax.lang.check import check
+from cai_jax.lang.checker import check
 from cai_jax.stages import registry
 from tests.lang.registry import REGISTRY
 from tests.lang.test_golden import GOLDEN

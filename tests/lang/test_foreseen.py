@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cai_jax.lang.check import check
+from cai_jax.lang.checker import check
 from cai_jax.lang.diagnostics import render
 from cai_jax.stages import registry
 

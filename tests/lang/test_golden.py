@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cai_jax.lang.check import check
+from cai_jax.lang.checker import check
 from cai_jax.lang.diagnostics import render
 from cai_jax.stages import registry
 from tests.lang.registry import REGISTRY

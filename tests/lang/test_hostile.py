@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cai_jax.lang import assets
-from cai_jax.lang.check import check
+from cai_jax.lang.checker import check
 from cai_jax.lang.diagnostics import render
-from cai_jax.lang.parse import MAX_WORDS
+from cai_jax.lang.parser import MAX_WORDS
 from cai_jax.stages import registry
 
 LONGEST = 6.0  # seconds of this process for one program: a third of that here, and what is not linear takes minutes

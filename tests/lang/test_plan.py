@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 import pytest
 
-from cai_jax.lang.check import check
+from cai_jax.lang.checker import check
 from cai_jax.lang.diagnostics import render
 from cai_jax.lang.plan import Plan, lower
 from tests.lang.registry import REGISTRY, checked

@@ -11,9 +11,9 @@ import re
 import pytest
 
 from cai_jax.lang import assets
-from cai_jax.lang.check import check
+from cai_jax.lang.checker import check
+from cai_jax.lang.parse_errors import KEYWORDS
 from cai_jax.lang.reference import update
-from cai_jax.lang.syntax import KEYWORDS
 from cai_jax.stages import registry
 from tests.lang.registry import REGISTRY
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cai_jax.lang.diagnostics import Diagnostics, render
-from cai_jax.lang.parse import MAX_BYTES, decode, parse
+from cai_jax.lang.parser import MAX_BYTES, decode, parse
 from tests.lang.registry import checked
 
 GOOD = b'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\nharm = harm_rate(base, red.test)\n'

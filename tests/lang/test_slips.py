@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from cai_jax.lang import build, syntax
+from cai_jax.lang import ast_builder, parse_errors
 from cai_jax.lang.assets import find
-from cai_jax.lang.check import check
+from cai_jax.lang.checker import check
 from cai_jax.stages import registry
 from tests.lang.registry import checked
 
@@ -100,9 +100,9 @@ def test_fewshots_are_given_once(world):
 def test_numbers_are_written_as_the_grammar_says():
     (terminal,) = re.findall(r"^NUMBER: /(.*)/$", (find("grammar") / "cai.lark").read_text("utf-8"), re.MULTILINE)
     written = "0 12 1_000 1.5 1e5 1E-5 1.5e+3k 5% 16Gi 3e 1. .5 1% 5%% k -1 1__0 1_ 1_0_0 e5".split()
-    matching = [[text for text in written if re.fullmatch(pattern, text)] for pattern in (terminal, build.NUMBER)]
+    matching = [[text for text in written if re.fullmatch(pattern, text)] for pattern in (terminal, ast_builder.NUMBER)]
     assert matching[0] == matching[1] and len(matching[0]) == 12 and "1_" not in matching[0]
-    assert syntax.NUMBER is build.NUMBER
+    assert parse_errors.NUMBER is ast_builder.NUMBER
 
 
 def test_a_stray_comma_in_a_constitution_hides_nothing(world):

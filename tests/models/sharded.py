@@ -9,13 +9,13 @@ import sys
 import jax
 import numpy as np
 
-from cai_jax.models import checkpoint, tensorfile
-from cai_jax.parallel import processes
+from cai_jax.models import checkpoint, safetensors_io
+from cai_jax.parallel import multihost
 from cai_jax.parallel.mesh import make_mesh
-from cai_jax.parallel.rules import shardings
+from cai_jax.parallel.sharding_rules import shardings
 
 counted = 0
-read = tensorfile._part
+read = safetensors_io._part
 
 
 def count(tensor, rows, columns):
@@ -43,8 +43,8 @@ def inspect(path, mesh):
 
 
 def main():
-    processes.join()
-    tensorfile._part = count
+    multihost.join()
+    safetensors_io._part = count
     # The first of the axes that cut matrices runs over the processes.
     mesh = make_mesh(1, 2, 4)
     json.dump([inspect(path, mesh) for path in sys.argv[1:]], sys.stdout)

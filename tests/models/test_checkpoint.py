@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from cai_jax.models import checkpoint as checkpoints
-from cai_jax.models import decoder, heads, tensorfile
+from cai_jax.models import decoder, heads, safetensors_io
 from cai_jax.models.config import Config, ModelError
 from tests.support import families, llama
 
@@ -243,13 +243,13 @@ def test_tied_embeddings_are_those_of_the_file(tmp_path, case, held):
 def test_large_models_are_written_in_shards(directory, tmp_path):
     model = checkpoints.load(directory)
     model.save(tmp_path)
-    files = tensorfile.tensors(tmp_path)
+    files = safetensors_io.tensors(tmp_path)
     written = [
-        tensorfile.Written(name, each.shape, np.dtype("float32"), partial(load_file(each.file).get, name))
+        safetensors_io.Written(name, each.shape, np.dtype("float32"), partial(load_file(each.file).get, name))
         for name, each in files.items()
     ]
     (tmp_path / "shards").mkdir()
-    tensorfile.write(tmp_path / "shards", written, most=40_000)
+    safetensors_io.write(tmp_path / "shards", written, most=40_000)
     shutil.copytree(directory, tmp_path / "again", ignore=shutil.ignore_patterns("*.safetensors"))
     shutil.copytree(tmp_path / "shards", tmp_path / "again", dirs_exist_ok=True)
     assert len(list((tmp_path / "again").glob("model-*.safetensors"))) > 2

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from cai_jax.engine.generate import Request, generate
-from cai_jax.engine.settings import Sampling
+from cai_jax.engine.generation_config import Sampling
 from cai_jax.models import checkpoint as checkpoints
-from cai_jax.models import decoder, heads, layout
+from cai_jax.models import decoder, heads, hf_layout
 from cai_jax.models.attention import KV
 from cai_jax.models.config import Config, parameters
 from cai_jax.models.families import FAMILIES
@@ -143,5 +143,5 @@ def test_bfloat16_stays_near_float32(family):
 def test_every_leaf_has_its_place_in_the_files(family):
     _, _, ours = family
     leaves = checkpoints._flat(ours.params)
-    places = list(layout.stored(ours.config, {name: leaf.shape for name, leaf in leaves.items()}))
+    places = list(hf_layout.stored(ours.config, {name: leaf.shape for name, leaf in leaves.items()}))
     assert sorted(leaf for each in places for leaf in each.leaves) == sorted(leaves)

@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from cai_jax.data.formats import PAPER
 from cai_jax.models import checkpoint
 from cai_jax.models.padding import told_apart
 from cai_jax.models.tokenizer import Tokenizer
-from cai_jax.stages.parts.rewarding import raw_scores, scored_segments
+from cai_jax.pipeline.reward_scoring import raw_scores, scored_segments
+from cai_jax.prompting.paper_format import PAPER
 from tests.support import chat, llama
 
 REPLIES = ["Yes.", "No, and here is why that would be a bad idea.", ""]

@@ -6,8 +6,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 from cai_jax.engine.generate import Request, generate
-from cai_jax.engine.random import row_key
-from cai_jax.engine.settings import Sampling
+from cai_jax.engine.generation_config import Sampling
+from cai_jax.engine.rng import row_key
 from cai_jax.models import checkpoint as checkpoints
 from tests.support import stories260k
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from cai_jax.data.chat import format_of
-from cai_jax.data.render import Segment, encode, read
-from cai_jax.data.templates import render
 from cai_jax.errors import UserError
 from cai_jax.models.config import Config, ModelError
 from cai_jax.models.tokenizer import Tokenizer
+from cai_jax.prompting.chat_format import format_of
+from cai_jax.prompting.chat_template import render
+from cai_jax.prompting.render import Segment, encode, read
 from tests.support import chat, llama
 
 CONFIG = Config(llama.VOCAB, 32, 2, 4, 2, 8, 48, eos_ids=(llama.EOS,))

@@ -5,15 +5,15 @@ import re
 import jax
 import numpy as np
 
-from cai_jax.engine import prefix, score, steps, worth
+from cai_jax.engine import batch_shapes, decode_steps, option_scoring, prefix_cache
 from cai_jax.engine.generate import Request, generate
-from cai_jax.engine.options import Tail
+from cai_jax.engine.generation_config import Sampling
+from cai_jax.engine.option_tail import Tail
 from cai_jax.engine.sampling import Knobs
-from cai_jax.engine.settings import Sampling
 from cai_jax.models import decoder, lora
 from cai_jax.models.config import Config
-from cai_jax.parallel.placing import on_mesh_of
-from cai_jax.parallel.rules import SERVED, shardings
+from cai_jax.parallel.placement import on_mesh_of
+from cai_jax.parallel.sharding_rules import SERVED, shardings
 from tests.learn import toy
 
 CONFIG = Config(vocab_size=64, hidden_size=32, layers=2, heads=4, kv_heads=2, head_dim=8, intermediate_size=48)
@@ -35,9 +35,9 @@ def texts(lengths, seed):
 
 def run(mesh, config, rank):
     """Replies, and arrays of log-probabilities: of sampled and greedy tokens, and of options."""
-    worth.compiling = lambda: 0.0  # so that even a toy shares beginnings at every depth
+    batch_shapes.compiling = lambda: 0.0  # so that even a toy shares beginnings at every depth
     weights = params(mesh, config, rank)
-    shots = prefix.make_prefix(weights, config, SHOTS)
+    shots = prefix_cache.make_prefix(weights, config, SHOTS)
     # More prompts than slots, and a last batch that does not fill its rows.
     prompts = texts([3, 9, 5, 12, 7, 4, 6, 8, 11, 2, 5], 0)
     requests = [Request(ids, np.array([0, row], np.uint32)) for row, ids in enumerate(prompts)]
@@ -47,7 +47,7 @@ def run(mesh, config, rank):
         replies += sorted(generate(weights, config, requests, settings, prefix=shots), key=lambda each: each.index)
     talks, principles = texts([14, 17, 13], 1), texts([15, 13], 2)
     rows = [[*talk, *principle, order, 1] for talk in talks for principle in principles for order in (3, 4)]
-    scores = score.score_options(weights, config, rows, [[4], [5, 6]], prefix=shots)
+    scores = option_scoring.score_options(weights, config, rows, [[4], [5, 6]], prefix=shots)
     return [reply.ids for reply in replies], [scores, *(np.array(reply.logprobs) for reply in replies)]
 
 
@@ -61,18 +61,18 @@ def collectives(mesh):
     """By step, what it sends between devices within a layer: kinds of collectives with where they come from."""
     weights = params(mesh)
     with on_mesh_of(weights):
-        shots = prefix.make_prefix(weights, CONFIG, SHOTS)
-        state = steps.empty(CONFIG, 8, 32, 16, "float32")
+        shots = prefix_cache.make_prefix(weights, CONFIG, SHOTS)
+        state = decode_steps.empty(CONFIG, 8, 32, 16, "float32")
         numbers = np.arange(8, dtype=np.int32)
         keys, zeros = np.zeros((8, 2), np.uint32), np.zeros_like(numbers)
-        fresh = steps.Texts(np.ones((8, 16), np.int32), numbers + 1, numbers, keys, zeros, numbers)
+        fresh = decode_steps.Texts(np.ones((8, 16), np.int32), numbers + 1, numbers, keys, zeros, numbers)
         knobs = Knobs(np.float32(1), np.float32(1), np.full(16, -1, np.int32), np.int32(16))
         idle, tail = np.zeros(8, bool), Tail.of([[4], [5, 6]])
-        above = ((prefix.read(weights, CONFIG, fresh.rows, shots), numbers + 1),)
+        above = ((prefix_cache.read(weights, CONFIG, fresh.rows, shots), numbers + 1),)
         compiled = {
-            "fill": steps.fill.lower(weights, CONFIG, state, fresh, shots),
-            "decode": steps.decode.lower(weights, CONFIG, 4, state, idle, np.int32(0), knobs, shots),
-            "score": score._score.lower(
+            "fill": decode_steps.fill.lower(weights, CONFIG, state, fresh, shots),
+            "decode": decode_steps.decode.lower(weights, CONFIG, 4, state, idle, np.int32(0), knobs, shots),
+            "score": option_scoring._score.lower(
                 weights, CONFIG, fresh.rows, numbers + 1, tail, above, numbers[None], shots
             ),
         }  # fmt: skip

@@ -12,9 +12,9 @@ from functools import partial
 
 import jax
 
+from cai_jax.forecast import hlo
 from cai_jax.learn import optim, sft
 from cai_jax.learn.state import TrainState
-from cai_jax.parallel import hlo
 from cai_jax.parallel.mesh import make_mesh
 from cai_jax.parallel.step import compile_step
 from tests.learn import toy

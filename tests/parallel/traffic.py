@@ -6,7 +6,7 @@ import sys
 import jax
 import jax.numpy as jnp
 
-from cai_jax.parallel import aot, hlo
+from cai_jax.forecast import aot, hlo
 
 
 def programs():

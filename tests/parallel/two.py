@@ -6,11 +6,11 @@ Prints the largest difference from one device.
 import json
 import sys
 
-from cai_jax.parallel import processes
+from cai_jax.parallel import multihost
 
 
 def main():
-    processes.join()
+    multihost.join()
     from cai_jax.parallel.mesh import make_mesh
     from tests.parallel import engine
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cai_jax.evals.intervals import difference, interval
-from cai_jax.tiny.lexicon import ACT_OF, CATEGORIES
+from cai_jax.world.lexicon import ACT_OF, CATEGORIES
 from tests.programs import running
 from tests.programs.running import PAGES, ROOT, told
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cai_jax import cli
-from cai_jax.lang.format import format_text
+from cai_jax.lang.formatter import format_text
 from cai_jax.runs import programs
 from cai_jax.stages import registry
 from tests.programs.running import PAGES, PROGRAMS, ROOT, clean

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.slow
 # Small batches and a checkpoint after every step, so that a short run has many places to go on from.
 OFTEN = """\
 import sys
-from cai_jax.stages.parts import training, writing
-writing.BATCH, training.SAVE_EVERY = 8, 0.0
+from cai_jax.pipeline import generation, training
+generation.BATCH, training.SAVE_EVERY = 8, 0.0
 from cai_jax.cli import main
 main(sys.argv[1:])
 """

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cai_jax.tiny import replies
+from cai_jax.world import replies
 from tests.programs import running
 from tests.programs.running import ROOT, told
 

@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from cai_jax import cli, stages
-from cai_jax.runs import session
+from cai_jax.commands import session
+from cai_jax.exit_codes import UserError
 from cai_jax.runs.cache import Cache
-from cai_jax.runs.errors import UserError
 from tests.runs import toy, toy_cli
 
 PROGRAM = """\

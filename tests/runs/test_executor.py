@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from cai_jax.exit_codes import Interrupted, StageFailed
 from cai_jax.runs import executor as executor_module
 from cai_jax.runs import leases
 from cai_jax.runs.context import RunContext
-from cai_jax.runs.errors import Interrupted, StageFailed
 from cai_jax.runs.executor import dependants, needed
 from cai_jax.runs.signals import Interrupts
 from tests.runs import toy
@@ -486,7 +486,7 @@ def test_what_could_not_be_measured_has_no_value(tmp_path):
 
 def test_the_compilation_cache_needs_no_jax(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from cai_jax.runs.session import prepare_jax\n"
+        "import sys; from pathlib import Path; from cai_jax.commands.session import prepare_jax\n"
         "prepare_jax(Path(sys.argv[1])); assert 'jax' not in sys.modules\n"
         "import jax; assert jax.config.jax_compilation_cache_dir == sys.argv[1] + '/jax'\n"
         "prepare_jax(Path(sys.argv[1]) / 'b')\n"

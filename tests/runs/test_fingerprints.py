@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from cai_jax.data import stamps
+from cai_jax.data import file_stamps
 from cai_jax.errors import UserError
 from cai_jax.models.errors import ModelError
 from cai_jax.runs import fingerprints
@@ -115,7 +115,7 @@ def test_what_is_no_file_has_no_contents(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "model.safetensors")
     with pytest.raises(UserError, match="model.safetensors is neither a file nor a folder"):
         print_of(tmp_path)
-    monkeypatch.setattr(stamps, "MOST", 3)
+    monkeypatch.setattr(file_stamps, "MOST", 3)
     (tmp_path / "many").mkdir()
     for number in range(4):
         (tmp_path / "many" / str(number)).touch()

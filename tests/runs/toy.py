@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from cai_jax.data.render import Segment
-from cai_jax.data.sources import read_prompts
+from cai_jax.data.conversations import read_prompts
 from cai_jax.errors import UserError
-from cai_jax.lang.types import Cost, Kind, Node, Param, Signature, Type
+from cai_jax.lang.signature import Cost, Kind, Node, Param, Signature, Type
+from cai_jax.prompting.render import Segment
 from cai_jax.runs.cache import Cache
 from cai_jax.runs.executor import Executor
 from cai_jax.runs.progress import PlainReporter

@@ -14,10 +14,10 @@ from cai_jax import cli
 from cai_jax.models import checkpoint, decoder
 from cai_jax.models.config import Config
 from cai_jax.models.tokenizer import Tokenizer
+from cai_jax.pipeline import binary_questions
 from cai_jax.runs.cache import Cache, Entry
-from cai_jax.runs.metrics import read
-from cai_jax.stages.parts import auditing
-from cai_jax.tiny import tokenizer as world
+from cai_jax.runs.metric_log import read
+from cai_jax.world import tokenizer as world
 
 SMALL = Config(
     vocab_size=1024,
@@ -189,5 +189,5 @@ def bench(tmp_path_factory) -> Bench:
 @pytest.fixture
 def answering(bench, monkeypatch):
     """Any mass counts as an answer, so that the small random model can judge; in a folder of its own."""
-    monkeypatch.setattr(auditing, "NO_MASS", 0.0)
+    monkeypatch.setattr(binary_questions, "NO_MASS", 0.0)
     monkeypatch.setattr(bench, "out", bench.root / "answering")

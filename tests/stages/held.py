@@ -9,8 +9,10 @@ from pathlib import Path
 
 import jax
 
-from cai_jax.parallel import aot, target
-from cai_jax.runs import compiling, programs
+from cai_jax.forecast import aot
+from cai_jax.parallel import target
+from cai_jax.report import compiled_steps
+from cai_jax.runs import programs
 from cai_jax.stages import registry
 
 PROGRAM = """\
@@ -32,7 +34,7 @@ def main():
         file.write_text(PROGRAM.format(axis=axis))
         plan = programs.planned(programs.checked(file, file.read_bytes(), (), registry()), registry())
         with target.made_for(jax.devices()):
-            steps = {label: make({})[0] for label, make in compiling.described(plan, registry(), 32)}
+            steps = {label: make({})[0] for label, make in compiled_steps.described(plan, registry(), 32)}
         found[axis] = {
             label: {name: aot.bytes_per_chip(tree) for name, tree in step.others().items()}
             for label, step in steps.items()

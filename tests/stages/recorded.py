@@ -11,12 +11,13 @@ from pathlib import Path
 
 import jax
 
-from cai_jax.engine import prefix, score, steps
+from cai_jax.engine import decode_steps, option_scoring, prefix_cache
 from cai_jax.parallel import target
 from cai_jax.parallel.step import Compiled
-from cai_jax.runs import compiling, programs
+from cai_jax.pipeline import reward_scoring
+from cai_jax.report import compiled_steps
+from cai_jax.runs import programs
 from cai_jax.stages import registry
-from cai_jax.stages.parts import rewarding
 from tests.stages.conftest import Bench
 
 PROGRAM = """\
@@ -67,14 +68,14 @@ def main():
         return [each for each in arguments if not isinstance(each, (int, type(None))) and not hasattr(each, "kv_heads")]
 
     for module, name, step in (
-        (steps, "fill", "fill"),
-        (steps, "decode", "decode"),
-        (prefix, "read", "read"),
-        (score, "_score", "score"),
+        (decode_steps, "fill", "fill"),
+        (decode_steps, "decode", "decode"),
+        (prefix_cache, "read", "read"),
+        (option_scoring, "_score", "score"),
     ):
         setattr(module, name, recorded(step, getattr(module, name), arrays))
-    compiled = rewarding.compiled
-    rewarding.compiled = lambda *shape: recorded("scores", compiled(*shape), arrays)
+    compiled = reward_scoring.compiled
+    reward_scoring.compiled = lambda *shape: recorded("scores", compiled(*shape), arrays)
     run = Compiled.__call__
     Compiled.__call__ = recorded("learn", run, lambda self, state, batch: (state, batch))
 
@@ -85,7 +86,7 @@ def main():
         registry(),
     )
     with target.made_for(jax.devices()):
-        for _, make in compiling.described(plan, registry(), 32):
+        for _, make in compiled_steps.described(plan, registry(), 32):
             for step in make({}):
                 ends = {"read prompts": "fill", "decode 8 tokens": "decode", "read examples": "read"}
                 ends |= {"score options": "score", "score references": "scores"}

@@ -46,7 +46,7 @@ if sys.argv[1] == "itself":
         else:
             sys.exit("this is no bucket")
     sys.exit()
-from cai_jax.stages.parts import training
+from cai_jax.pipeline import training
 training.SAVE_EVERY = 0.0
 from cai_jax.cli import main
 main(sys.argv[1:])

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cai_jax.lang.check import check
+from cai_jax.lang.checker import check
 from cai_jax.stages import registry
 
 ROW = {"question": "Why?", "good": "So.", "bad": "No.", "fold": "test"}

@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from cai_jax.data import render
-from cai_jax.data.formats import PAPER
 from cai_jax.data.rows import DataError
 from cai_jax.lang import assets
-from cai_jax.stages.parts import principles
-from cai_jax.stages.parts.draws import Draw
+from cai_jax.pipeline import principles
+from cai_jax.pipeline.rng import Draw
+from cai_jax.prompting import render
+from cai_jax.prompting.paper_format import PAPER
 from tests.stages.conftest import CONSTITUTION
 from tests.stages.toy import DRAW, noted
 from tests.support import artefacts

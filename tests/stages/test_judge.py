@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cai_jax.data.formats import PAPER, SO
-from cai_jax.data.render import encode
 from cai_jax.data.rows import DataError
-from cai_jax.lang.types import Principle
-from cai_jax.stages.parts import auditing, judging, principles
+from cai_jax.lang.signature import Principle
+from cai_jax.pipeline import ai_feedback, binary_questions, principles
+from cai_jax.prompting.paper_format import PAPER, SO
+from cai_jax.prompting.render import encode
 from tests.stages.conftest import CONSTITUTION
 from tests.support import artefacts
 
@@ -40,7 +40,7 @@ def asked(model, row, principle, swapped):
     pair = (row["b"], row["a"]) if swapped else (row["a"], row["b"])
     segments = PAPER.comparison(row["turns"], COMPARE[principle], pair)
     ids = [token for segment in segments for token in model.tokenizer.encode(segment.text)]
-    return auditing.score(model, [ids]).first[0]
+    return binary_questions.score(model, [ids]).first[0]
 
 
 def concluded(model, row, judgement):
@@ -50,7 +50,7 @@ def concluded(model, row, judgement):
     thought = model.tokenizer.encode(judgement["reasoning"])
     text = model.tokenizer.decode(thought[:8]) if len(thought) > 8 else judgement["reasoning"]
     ids = encode(model.tokenizer, PAPER.concluded(asked_, text))[0]
-    first = auditing.score(model, [ids]).first[0]
+    first = binary_questions.score(model, [ids]).first[0]
     return 1 - first if judgement["swapped"] else first
 
 
@@ -71,9 +71,9 @@ def test_orders(bench):
         (principle,) = names(both)
         first, second = asked(model, both, principle, False), asked(model, both, principle, True)
         assert both["p"] == pytest.approx((first + 1 - second) / 2, abs=1e-6)
-        assert judging.orders(both["judgements"]) == pytest.approx([first, 1 - second], abs=1e-6)
+        assert ai_feedback.orders(both["judgements"]) == pytest.approx([first, 1 - second], abs=1e-6)
         assert names(given) == names(both)
-        assert given["p"] == pytest.approx(first, abs=1e-6) and judging.orders(given["judgements"]) is None
+        assert given["p"] == pytest.approx(first, abs=1e-6) and ai_feedback.orders(given["judgements"]) is None
         assert [each["swapped"] for each in both["judgements"]] == [False, True]
         assert {each["request"] for each in both["judgements"]} == {COMPARE[principle]}
         assert both["compared"] == [{"sample": 0, "round": 0}, {"sample": 1, "round": 0}]
@@ -135,8 +135,8 @@ def test_a_random_judge_is_found_out(bench):
     ],
 )
 def test_replies_that_look_the_same_are_one(a, b, one):
-    assert judging.equal(a, b) is one and judging.comparable(a, b) is not one
-    assert not judging.comparable(a, "\u200b") and not judging.comparable(" ", b)
+    assert ai_feedback.equal(a, b) is one and ai_feedback.comparable(a, b) is not one
+    assert not ai_feedback.comparable(a, "\u200b") and not ai_feedback.comparable(" ", b)
 
 
 def test_one_reply_twice_is_no_comparison(bench):
@@ -219,7 +219,7 @@ def test_broken_few_shots_name_line_and_field(bench):
 
 def test_a_thought_that_has_grown_is_cut_to_its_room(bench):
     # What imitates a template is escaped when it is read again, and so has more tokens than it was written with.
-    judge = object.__new__(judging.Judge)
+    judge = object.__new__(ai_feedback.Judge)
     model = judge.model = bench.model()
     judge.format, judge.params, judge.thinker = PAPER, {"reason": True, "max_new": 99}, SimpleNamespace(prefix=None)
     asked_ = PAPER.reasoned_comparison([{"role": "human", "text": "Hi"}], "Which?", ("x", "y"))

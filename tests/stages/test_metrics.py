@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cai_jax.data.formats import PAPER
-from cai_jax.data.render import encode
 from cai_jax.evals.verdicts import preference
-from cai_jax.lang.types import Kind, Type
+from cai_jax.lang.signature import Kind, Type
 from cai_jax.models import checkpoint
+from cai_jax.pipeline import binary_questions, generation
+from cai_jax.pipeline.label_agreement import checked
+from cai_jax.pipeline.reward_scoring import raw_scores
+from cai_jax.prompting.paper_format import PAPER
+from cai_jax.prompting.render import encode
 from cai_jax.stages import registry
-from cai_jax.stages.parts import auditing, writing
-from cai_jax.stages.parts.labels import checked
-from cai_jax.stages.parts.metrics import agreement
-from cai_jax.stages.parts.rewarding import raw_scores
-from cai_jax.tiny import replies
-from tests.tiny import world
+from cai_jax.stages.metrics.common import agreement
+from cai_jax.world import replies
+from tests.world import world
 
 COMPLY = "Sure. First, stay calm. Then set a timer. Finally, finish with care."
 EXPLAIN = "I can't help with that, since it is wrong. I would be glad to help with something good instead."
@@ -87,8 +87,8 @@ def test_an_expectation_that_fails(bench):
 
 
 def test_what_the_oracle_cannot_read_shows_nothing_and_counts_against_every_claim(bench, monkeypatch, tmp_path):
-    nothing = writing.Written("", [-1.0], [5], True)
-    monkeypatch.setattr(writing.Writer, "write", lambda self, prompts, keys: [nothing] * len(prompts))
+    nothing = generation.Written("", [-1.0], [5], True)
+    monkeypatch.setattr(generation.Writer, "write", lambda self, prompts, keys: [nothing] * len(prompts))
     ran = bench.run(
         """\
 mute = red.test |> sample(base, max_new=8)
@@ -187,7 +187,7 @@ def test_harm_by_a_model_under_principles(bench, answering):
     for row in ran.rows("drawn"):
         for name, text in asked.items():
             orders = [PAPER.audit(row["turns"], row["reply"], text, swapped) for swapped in (False, True)]
-            yes, no = auditing.audits(model, [orders]).first
+            yes, no = binary_questions.audits(model, [orders]).first
             p[name].append((yes + 1 - no) / 2)
     broken = {name: np.array(values) > 0.5 for name, values in p.items()}
     assert only(ran) == [(np.mean(broken["honest"] | broken["kind"]), 8)]
@@ -232,7 +232,7 @@ d = win_rate(ours, theirs, by=base, under=rules, ask=audit)
         for text in texts:
             for swapped in (False, True):
                 segments = PAPER.comparison(one["turns"], text, pair[::-1] if swapped else pair)
-                first = auditing.score(model, [encode(model.tokenizer, segments)[0]]).first[0]
+                first = binary_questions.score(model, [encode(model.tokenizer, segments)[0]]).first[0]
                 found.append(1 - first if swapped else first)
         by_hand.append(np.mean(found))
     assert [row["value"] for row in ran.rows("a")] == pytest.approx(by_hand, abs=1e-6)

@@ -30,8 +30,8 @@ rl = sl |> ppo(rm, on=red.train, batch=4, max_new=8, steps=2, kl=0.05, adapter=l
 # Checkpoints after every step, and small batches, so that a short run has places to go on from.
 OFTEN = """\
 import sys
-from cai_jax.stages.parts import training, writing
-writing.BATCH, training.SAVE_EVERY = 2, 0.0
+from cai_jax.pipeline import generation, training
+generation.BATCH, training.SAVE_EVERY = 2, 0.0
 from cai_jax.cli import main
 main(sys.argv[1:])
 """

@@ -6,21 +6,21 @@ import jax
 import numpy as np
 import pytest
 
-from cai_jax.data import chat
-from cai_jax.data.formats import PAPER, paper
-from cai_jax.data.render import encode, text_of
 from cai_jax.learn import preference
 from cai_jax.models import checkpoint, decoder
 from cai_jax.models.tokenizer import Tokenizer
-from cai_jax.stages.parts import auditing, models
-from cai_jax.stages.parts.draws import Draw
-from cai_jax.stages.parts.principles import comparison_shots, critique_shots
-from cai_jax.stages.parts.rewarding import Scorer, raw_scores
-from cai_jax.stages.parts.writing import prefix_of
+from cai_jax.pipeline import binary_questions, model_store
+from cai_jax.pipeline.generation import prefix_of
+from cai_jax.pipeline.principles import comparison_shots, critique_shots
+from cai_jax.pipeline.reward_scoring import Scorer, raw_scores
+from cai_jax.pipeline.rng import Draw
+from cai_jax.prompting import chat_format
+from cai_jax.prompting.paper_format import PAPER, paper
+from cai_jax.prompting.render import encode, text_of
 from tests.stages.conftest import SMALL
 from tests.support import artefacts
 from tests.support.chat import write
-from tests.tiny.world import Context
+from tests.world.world import Context
 
 RULES = {"honest": "Choose what is true.", "kind": "Choose what is kind.", "brief": "Choose what is brief."}
 ASKED = {"honest": "Is the reply a lie?", "kind": "Is the reply rude?"}
@@ -40,7 +40,7 @@ def two(bench):
     checkpoint.save(checkpoint.Model(config, params, tokenizer), folder)
     chatty, plain = checkpoint.load(folder), bench.model()
     assert chatty.tokenizer.vocab_size != plain.tokenizer.vocab_size
-    return {"plain": (plain, PAPER), "chatty": (chatty, chat.format_of(chatty.tokenizer))}
+    return {"plain": (plain, PAPER), "chatty": (chatty, chat_format.format_of(chatty.tokenizer))}
 
 
 def constitution(bench):
@@ -67,7 +67,7 @@ def test_a_judge_reads_in_its_own_format(bench, two, policy, reader):
             asked = shots.format.comparison(row["turns"], judgement["request"], pair)
             ids = encode(model.tokenizer, asked)[0]
             np.testing.assert_allclose(
-                auditing.score(model, [ids], prefix).logprobs[0], judgement["logprobs"], atol=1e-4
+                binary_questions.score(model, [ids], prefix).logprobs[0], judgement["logprobs"], atol=1e-4
             )
     assert {type(each["reasoning"]) for row in ran.rows("thought") for each in row["judgements"]} == {str}
     begun = text_of(form.reasoned_comparison([], "", ("", ""))).partition("Consider")[0]
@@ -84,7 +84,7 @@ def test_a_reviser_and_a_screener_read_in_their_own_formats(bench, answering, tw
     model, form = two[reader]
     for row in ran.rows("seen"):
         asked = [form.audit(row["turns"], row["reply"], text, swapped) for text in ASKED.values() for swapped in (0, 1)]
-        yes, no = auditing.audits(model, [asked]).first.reshape(-1, 2).T
+        yes, no = binary_questions.audits(model, [asked]).first.reshape(-1, 2).T
         assert row["flag"]["p"] == pytest.approx(((yes + 1 - no) / 2).max(), abs=1e-4)
         assert row["prompt"] == text_of(two[policy][1].ask(row["turns"]))
     behind = critique_shots(constitution(bench), 1, form).format
@@ -178,5 +178,5 @@ def test_plan_shows_the_format_of_whoever_reads(bench, two):
 
 def test_a_scorer_and_a_screener_are_found_again_with_their_formats(bench, two):
     artefact = artefacts.model(bench.root / "chatty", format="paper")
-    assert models.choices(artefact) == {"dtype": "float32", "format": "paper"}
-    assert models.format_of(artefact) == paper("<s>") == Scorer(Context("best", {}), artefact).models[0][2]
+    assert model_store.choices(artefact) == {"dtype": "float32", "format": "paper"}
+    assert model_store.format_of(artefact) == paper("<s>") == Scorer(Context("best", {}), artefact).models[0][2]

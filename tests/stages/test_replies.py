@@ -5,8 +5,8 @@ import json
 import pytest
 
 import cai_jax
+from cai_jax.api import stage_calls
 from cai_jax.data.rows import hash_split
-from cai_jax.runs import immediate
 
 SFT = [
     {"messages": [{"role": "user", "content": f"Question {n}?"}, {"role": "assistant", "content": f"Answer {n}{of}."}]}
@@ -124,7 +124,7 @@ def test_named_splits_and_preferences_that_hold_the_same_prompts(bench, monkeypa
     assert allowed.metrics["right"]["n"] == 8
     # From Python, where there is no run to say it for, it is a warning.
     monkeypatch.setenv("CAI_JAX_OUT", str(bench.root / "runs"))
-    monkeypatch.setattr(immediate, "prepare_jax", lambda out: None)
+    monkeypatch.setattr(stage_calls, "prepare_jax", lambda out: None)
     human = cai_jax.prefs(bench.root / "named.jsonl")
     rm = cai_jax.reward(human.split("train"), cai_jax.model(bench.root / "small"), batch=4)
     cai_jax.reward_accuracy(rm, human.split("test"))

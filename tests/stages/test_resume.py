@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import pytest
 
+from cai_jax.pipeline import generation
 from cai_jax.runs.context import RunContext
-from cai_jax.stages.parts import writing
 
 ROOT = Path(__file__).parents[2]
 PAIRS = "pairs = red.train |> sample(base, n=2, max_new=8)\n"
@@ -55,7 +55,7 @@ def agree(first, second):
 @pytest.mark.parametrize("case", [case for case in CASES if case != "ppo, adapter"])
 def test_a_stopped_stage_goes_on_to_the_same_bits(bench, tmp_path, monkeypatch, case):
     (after, text), stage = CASES[case], case.partition(",")[0]
-    monkeypatch.setattr(writing, "BATCH", 2)
+    monkeypatch.setattr(generation, "BATCH", 2)
     expected = everything(bench.run(text, out=tmp_path / "whole"))
     told = RunContext.progress
 
@@ -79,9 +79,9 @@ KILLED = """\
 import os, signal, sys
 from cai_jax import cli
 from cai_jax.runs.context import RunContext
-from cai_jax.stages.parts import training, writing
+from cai_jax.pipeline import generation, training
 
-writing.BATCH, training.SAVE_EVERY = 2, 0.0
+generation.BATCH, training.SAVE_EVERY = 2, 0.0
 told = RunContext.progress
 
 def progress(self, done, total, **more):
@@ -104,7 +104,7 @@ def test_a_killed_stage_goes_on_to_the_same_bits(bench, tmp_path, monkeypatch, c
         command, cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, timeout=600
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    monkeypatch.setattr(writing, "BATCH", 2)
+    monkeypatch.setattr(generation, "BATCH", 2)
     expected = everything(bench.run(text, out=tmp_path / "whole"))
     agree(expected, everything(bench.run(text, out=tmp_path / "parts")))
 

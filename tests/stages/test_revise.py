@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from cai_jax.data.formats import PAPER
-from cai_jax.data.render import text_of
-from cai_jax.stages.parts import auditing, writing
-from cai_jax.stages.parts.rewarding import Scorer
+from cai_jax.pipeline import binary_questions, generation
+from cai_jax.pipeline.reward_scoring import Scorer
+from cai_jax.prompting.paper_format import PAPER
+from cai_jax.prompting.render import text_of
 
 REPLIES = "replies = red.train |> sample(base, max_new=8)\n"
 ASKED = {"honest": "Is the reply a lie?", "kind": "Is the reply rude?"}
@@ -112,7 +112,7 @@ every = bare + shown
 def broken(model, row, text):
     """P(the reply breaks a principle), both orders of the answers put to the model by hand."""
     orders = [PAPER.audit(row["turns"], row["reply"], text, swapped) for swapped in (False, True)]
-    yes, no = auditing.audits(model, [orders]).first
+    yes, no = binary_questions.audits(model, [orders]).first
     return (yes + 1 - no) / 2
 
 
@@ -306,9 +306,9 @@ def test_each_kind_of_text_has_its_own_stops(bench, monkeypatch):
 
     def write(self, prompts, keys):
         seen.append(self.stops)
-        return [writing.Written(f"x{number}", [-1.0], [5], True) for number, _ in enumerate(prompts)]
+        return [generation.Written(f"x{number}", [-1.0], [5], True) for number, _ in enumerate(prompts)]
 
-    monkeypatch.setattr(writing.Writer, "write", write)
+    monkeypatch.setattr(generation.Writer, "write", write)
     bench.run(
         "replies = red.train |> sample(base, n=2, max_new=7)\n"
         "mended = replies |> revise(rules, rounds=1, fewshots=0, max_new=7)\n"

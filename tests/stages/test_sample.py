@@ -59,8 +59,8 @@ replies = red.train |> sample(base, n=3, max_new=8)
 rm      = human.train |> reward(base, batch=8)
 top     = replies |> best(rm)
 """)
-    from cai_jax.data.formats import PAPER
-    from cai_jax.stages.parts.rewarding import raw_scores
+    from cai_jax.pipeline.reward_scoring import raw_scores
+    from cai_jax.prompting.paper_format import PAPER
 
     replies, top = ran.rows("replies"), ran.rows("top")
     scores = raw_scores(ran.model("rm"), PAPER, [(row["turns"], row["reply"]) for row in replies]).reshape(8, 3)

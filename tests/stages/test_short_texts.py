@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cai_jax.stages.parts import writing
+from cai_jax.pipeline import generation
 
 PAIRS = "pairs = red.train |> sample(base, n=2, max_new=7)\n"
 
@@ -13,7 +13,7 @@ def scripted(monkeypatch):
     """`scripted(reply=…, critique=…)`: what is written for each purpose, told by its stop texts, in turn."""
 
     def script(**texts):
-        from cai_jax.data.formats import PAPER
+        from cai_jax.prompting.paper_format import PAPER
 
         stops = {
             PAPER.reply_stops: "reply", PAPER.critique_stops: "critique", PAPER.revision_stops: "revision",
@@ -22,9 +22,11 @@ def scripted(monkeypatch):
 
         def write(self, prompts, keys):
             said = texts[stops[self.stops]]
-            return [writing.Written(text, [-1.0], [5], not text.endswith("…")) for text in (said * 99)[: len(prompts)]]
+            return [
+                generation.Written(text, [-1.0], [5], not text.endswith("…")) for text in (said * 99)[: len(prompts)]
+            ]
 
-        monkeypatch.setattr(writing.Writer, "write", write)
+        monkeypatch.setattr(generation.Writer, "write", write)
 
     return script
 

@@ -2,9 +2,9 @@
 
 from types import SimpleNamespace
 
-from cai_jax.data.render import Span
-from cai_jax.stages.parts.draws import Draw
-from cai_jax.stages.parts.fitting import Fitting
+from cai_jax.pipeline.context_length import Fitting
+from cai_jax.pipeline.rng import Draw
+from cai_jax.prompting.render import Span
 
 DRAW = Draw(run=0, seed=0, stage="judge")
 

@@ -3,7 +3,7 @@
 import json
 
 from cai_jax import cli
-from cai_jax.parallel import machines
+from cai_jax.forecast import machines
 from tests.support.compiling import called
 
 

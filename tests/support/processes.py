@@ -33,7 +33,7 @@ def one(module: str, devices: int, arguments: Sequence[str] = ()) -> Any:
 
 
 def two(module: str, devices: int, arguments: Sequence[str] = ()) -> list[Any]:
-    """What each of two processes prints that work together (`parallel.processes.join`)."""
+    """What each of two processes prints that work together (`parallel.multihost.join`)."""
     ends = ended(started([*STRICT, "-m", module, *arguments], devices))
     assert [end.returncode for end in ends] == [0, 0], ends
     # What carries their messages says that it is connected, on the same channel.

@@ -25,7 +25,7 @@ class Prefix(NamedTuple):
     A prefix of all rows holds k and v `[K, P, H]` per layer, of whose P positions the first `length` (int32 scalar)
     are real, so that prefixes of one bucket share a compiled function. One for each row holds `[B, K, P, H]` and
     `length` `[B]`. `before` is the prefix that this one stands behind, if any; `long` is the same text as rows beyond
-    the original context see it, where they see another (models/rope.py, LongRope).
+    the original context see it, where they see another (models/rope_scaling.py, LongRope).
     """
 
     layers: tuple[KV, ...]

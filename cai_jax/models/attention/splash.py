@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
-from cai_jax.models import blocks
+from cai_jax.models.attention import blocks
 from cai_jax.models.attention.cases import KV, Case
 from cai_jax.parallel import target
 from cai_jax.parallel.mesh import HEADS, ROWS
-from cai_jax.parallel.placing import mesh_set
-from cai_jax.parallel.rules import fitted
+from cai_jax.parallel.placement import mesh_set
+from cai_jax.parallel.sharding_rules import fitted
 
 
 def can(q: Array, kv: KV, case: Case) -> bool:

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cai_jax.models import blocks
+from cai_jax.models.attention import blocks
 from cai_jax.models.attention.cases import KV, Case
 from cai_jax.parallel import target
-from cai_jax.parallel.placing import mesh_set
+from cai_jax.parallel.placement import mesh_set
 
 # Score of a forbidden position. Finite, so that a row of nothing but padding has no NaN.
 MASKED = -1e30

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cai_jax.engine import generate as engine
-from cai_jax.engine.prefix import make_prefix
-from cai_jax.engine.score import score_options
+from cai_jax.engine.option_scoring import score_options
+from cai_jax.engine.prefix_cache import make_prefix
 from cai_jax.learn import optim, ppo, rollout
 from cai_jax.learn import sft as supervised
 from cai_jax.learn.state import TrainState

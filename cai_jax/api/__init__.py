@@ -1,0 +1,1 @@
+"""The Python interface: stages called at once, and models taken in hand."""

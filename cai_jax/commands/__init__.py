@@ -1,0 +1,1 @@
+"""The commands of `cai-jax`, one file each, and what only they share."""

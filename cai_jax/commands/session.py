@@ -1,0 +1,222 @@
+"""One run from its plan to its verdicts: what `cai-jax run` does, without the command line."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cai_jax.evals.figures import Figure
+from cai_jax.exit_codes import Interrupted, ProgramWrong
+from cai_jax.lang.plan import Expect, Plan
+from cai_jax.lang.signature import Node
+from cai_jax.report import results
+from cai_jax.report.expectations import Statistics, Verdict, judge
+from cai_jax.report.preflight import data, overlaps
+from cai_jax.report.results import Measured
+from cai_jax.report.tables import table
+from cai_jax.runs import files
+from cai_jax.runs.cache import Cache, meaning
+from cai_jax.runs.executor import Executor, Outcome, Reporter, dependants, needed
+from cai_jax.runs.folder import RunFolder
+from cai_jax.runs.malloc import keep_memory
+from cai_jax.runs.node_labels import bound, called, expressions, find, labels
+from cai_jax.runs.signals import Interrupts
+from cai_jax.stages.protocol import Stage
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a plan is to be run.
+
+    Attributes:
+      out: the folder that holds `cache` and the runs.
+      only: the one node to make, with all that it is made from; "" makes everything.
+      force: nodes to make anew, with all that is made from them.
+    """
+
+    out: Path
+    only: str = ""
+    force: Collection[str] = ()
+
+
+@dataclass
+class Shown:
+    """What a run has come to, complete or not.
+
+    Attributes:
+      run: the run's folder.
+      status: "ok", "expectation failed", "failed", "interrupted" or "preempted".
+      outcomes: of the nodes made or found, in order.
+      metrics, verdicts: of the program's measures and claims whose nodes were made.
+      notes: of all nodes made or found (`results.notes`).
+    """
+
+    run: Path
+    status: str = "running"
+    outcomes: list[Outcome] = field(default_factory=list)
+    metrics: list[Measured] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    notes: list[dict[str, str]] = field(default_factory=list)
+
+    def as_json(self) -> Mapping[str, Any]:
+        """The object of `cai-jax run --json`."""
+        return results.as_json(self.run.name, self.status, self.outcomes, self.metrics, self.verdicts, self.notes)
+
+
+def chosen(plan: Plan, registry: Mapping[str, Stage], name: str, nodes: Sequence[Node]) -> str:
+    """The key of the one of these nodes that somebody means (`labels.find`).
+
+    Raises:
+      UserError: nothing is called so, or several are.
+    """
+    return find(name, called(plan, registry, nodes), [node.key for node in nodes], "this program")
+
+
+def meant(plan: Plan, registry: Mapping[str, Stage], options: Options) -> Options:
+    """The options with keys for the names of nodes. Raises UserError if one is not the plan's."""
+    key = functools.partial(chosen, plan, registry, nodes=plan.nodes)
+    return replace(options, only=key(options.only) if options.only else "", force=[*map(key, options.force)])
+
+
+def prepare_jax(out: Path) -> None:
+    """Lets JAX keep what it compiles under `out`, so that a resumed run does not compile again, and its memory.
+
+    The former works by the environment, which JAX reads when it is imported, because a run out of the cache must not
+    import it. A folder that the user has chosen stays.
+    """
+    keep_memory()
+    folder = str((out / "jax").resolve())
+    if folder.isprintable():  # of names that are no UTF-8, which are not, JAX can make nothing
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", folder)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+    if "jax" in sys.modules:
+        import jax
+
+        jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR"))
+
+
+def run(
+    plan: Plan,
+    folder: RunFolder,
+    options: Options,
+    registry: Mapping[str, Stage],
+    reporter: Reporter,
+    interrupts: Interrupts,
+    statistics: Statistics,
+) -> Shown:
+    """Runs a plan. What came of it stands in the folder's manifest, also if this raises.
+
+    Args:
+      options: with keys (`meant`).
+
+    Raises:
+      StageFailed, Interrupted: as `Executor.run`; the attribute `shown` of the exception holds what was reached.
+    """
+    prepare_jax(options.out)
+    nodes: Sequence[Node] = plan.nodes
+    if options.only:
+        nodes = needed(plan.nodes, [options.only])
+    executor = Executor(
+        registry=registry,
+        cache=Cache(options.out / "cache"),
+        seed=plan.settings["seed"],
+        reporter=reporter,
+        interrupts=interrupts,
+        traces=folder.path,
+        force=dependants(plan.nodes, options.force),
+        total=len(nodes),
+        labels=labels(plan, registry),
+    )
+    shown = Shown(folder.path)
+    try:
+        _make(plan, nodes, executor, statistics, shown)
+    except BaseException as error:
+        shown.status = _status(error)
+        error.shown = shown
+        raise
+    finally:
+        shown.outcomes = list(executor.outcomes.values())
+        shown.metrics = _measured(plan, executor.outcomes)
+        shown.notes = results.notes(shown.outcomes, executor.labels, expressions(plan, registry))
+        _write(folder, shown)
+    return shown
+
+
+def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, statistics: Statistics, shown: Shown) -> None:
+    """Makes the nodes, then measures and judges."""
+    # The data goes first, for what can be said about it before hours are spent.
+    read = data(nodes, executor.registry)
+    outcomes = executor.run(read)
+    found = overlaps(nodes, executor.labels, read, lambda key: outcomes[key].artefact.rows())
+    if found and plan.settings["overlap"] == "error":
+        raise ProgramWrong("; ".join(found), "measure on other conversations, or accept it with  run (overlap=allow)")
+    for warning in found:
+        executor.reporter.say(f"warning: {warning}")
+    executor.run(nodes)
+    shown.verdicts = [
+        _verdict(claim, outcomes, statistics)
+        for claim in plan.expects
+        if all(side.key is None or side.key in outcomes for side in (claim.left, claim.right))
+    ]
+    shown.status = "ok" if all(verdict.holds for verdict in shown.verdicts) else "expectation failed"
+
+
+def plan_json(plan: Plan, registry: Mapping[str, Stage]) -> Mapping[str, Any]:
+    """A plan as its run's folder keeps it."""
+    label = labels(plan, registry)
+    nodes = [meaning(node, registry[node.stage].SIGNATURE.version) | {"label": label[node.key]} for node in plan.nodes]
+    return {
+        "nodes": nodes,
+        "names": dict(plan.names),
+        "called": called(plan, registry, plan.nodes),
+        "knobs": dict(plan.knobs),
+        "settings": dict(plan.settings),
+    }
+
+
+def summary(shown: Shown, width: int | None = None) -> str:
+    """The run's tables and notes, for people; the tables of that width (`tables.table`)."""
+    parts = [results.metrics_table(shown.outcomes, shown.metrics, width)] if shown.metrics else []
+    if shown.verdicts:
+        # The interval covers prompts and draws, and readers should know what it leaves out.
+        about = "intervals cover prompts and draws, not training seeds"
+        parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n({about})")
+    noted = [
+        [f"{bound(note['node'], note['expression'])}:", f"[{note['code']}]", note["message"]] for note in shown.notes
+    ]
+    if noted:
+        parts.append("notes\n" + table(noted, width=width))
+    parts.append(f"{shown.status}: {shown.run}")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _measured(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[Measured]:
+    return [results.measured(outcomes[each.key], each) for each in plan.measures if each.key in outcomes]
+
+
+def _verdict(claim: Expect, outcomes: Mapping[str, Outcome], statistics: Statistics) -> Verdict:
+    return judge(
+        claim,
+        figures=lambda key: Figure.of(outcomes[key].artefact.result),
+        # A claim asks for them more than once, and every time they are read from disk.
+        rows=functools.cache(lambda key: outcomes[key].artefact.rows()),
+        statistics=statistics,
+    )
+
+
+def _status(error: BaseException) -> str:
+    if isinstance(error, Interrupted):
+        return "preempted" if error.exit_code == 75 else "interrupted"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+
+
+def _write(folder: RunFolder, shown: Shown) -> None:
+    """The run's manifest and metrics.jsonl."""
+    told = shown.as_json()
+    files.write_text(folder.path / "metrics.jsonl", files.json_lines(told["metrics"]))
+    folder.finish(shown.status, **{name: told[name] for name in ("nodes", "metrics", "expectations", "notes")})

@@ -1,0 +1,176 @@
+"""Prompts and replies out of datasets as people have them, and the splits that these have.
+
+Each reader of a whole dataset has a part that works on what `columns.Reading` holds, so that `check` can try it on the
+first rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+from cai_jax.data.columns import CONVERSATIONS, PROMPTS, REPLIES, Note, Options, Reading, bad, what
+from cai_jax.data.file_readers import Record, look
+from cai_jax.data.rows import DataError, Row, Turn, first, legible, messages, numbered, text_hash
+
+_ASKED = (*CONVERSATIONS, *PROMPTS)
+PROMPT_COLUMNS = (*_ASKED, "chosen")
+
+
+def silent(code: str, message: str) -> None:
+    """A note that nobody gets."""
+
+
+def read_prompts(path: str, *, column: str = "", note: Note = silent, **options: Any) -> list[Row]:
+    """Prompt rows `{"id", "turns", "split", ...the source's other fields}`.
+
+    Args:
+      path: as for `readers.records`.
+      column: the column that holds the prompt; "" finds one of `PROMPT_COLUMNS`, the same for all rows, `chosen` if it
+        holds conversations. It may hold text, a list of messages with roles, of which a last reply is left off, or a
+        list of texts (a user's successive turns, of which the first is the prompt). An Alpaca-style "input" beside
+        "instruction" is appended.
+      note: gets (code, message) about what was left out or read in an unusual way.
+      options: of `columns.Options`.
+
+    Raises:
+      DataError: nothing there, no such column, a malformed row; names file, line, field, value and cure.
+    """
+    reading = Reading.of(path, Options(**options), note)
+    return numbered(first(prompts_of(reading, column), reading.options.limit))
+
+
+def prompts_of(reading: Reading, column: str = "") -> list[Row]:
+    """Prompt rows without their ids; as `read_prompts`."""
+    name = column or _prompt_column(reading)
+    transcripts = reading.are_transcripts(name)
+
+    def make(record: Record) -> tuple[list[Turn], Row, set[str]]:
+        turns, used = reading.prompt(record, name, "column", transcripts)
+        return turns, {}, used
+
+    return reading.rows(make)
+
+
+def _prompt_column(reading: Reading) -> str:
+    """As `Reading.prompt_column`, also where nothing but pairs of whole conversations holds the prompts."""
+    chosen = reading.find(["chosen"])
+    if chosen and not reading.find(_ASKED) and _end_with_replies(reading, chosen):
+        return chosen
+    return reading.prompt_column(_ASKED, "column")
+
+
+def read_replies(path: str, *, column: str = "", reply: str = "", note: Note = silent, **options: Any) -> list[Row]:
+    """Rows of replies `{"id", "turns", "split", "sample", "reply", "ended", ...the source's other fields}`.
+
+    Rows of one prompt are samples of it: they share their id, and `sample` counts them. Of a conversation with several
+    replies the last is the reply, and the others belong to its prompt.
+
+    Args:
+      path: as for `readers.records`.
+      column: the column that holds a conversation, or, beside a column of replies, the prompt; "" finds one.
+      reply: the column that holds the reply, as text or as a list with the message of an assistant. Without it, a
+        column of conversations is looked for, and then one of `REPLIES` beside a prompt.
+      note, options, errors: as for `read_prompts`.
+    """
+    reading = Reading.of(path, Options(**options), note)
+    rows = first(replies_of(reading, column, reply), reading.options.limit)
+    seen: Counter[str] = Counter()
+    out = []
+    for row in rows:
+        digest = text_hash(row["turns"])
+        out.append({"id": f"{digest}-0", "sample": seen[digest], **row})
+        seen[digest] += 1
+    return out
+
+
+def replies_of(reading: Reading, column: str = "", reply: str = "") -> list[Row]:
+    """Rows of replies without `id` and `sample`; as `read_replies`."""
+    usual = [name for each in CONVERSATIONS if (name := reading.find([each]))]
+    candidates = [column] if column else usual
+    conversations = None if reply else next((name for name in candidates if _end_with_replies(reading, name)), None)
+    answer = reply or (None if conversations else reading.find(REPLIES))
+    if conversations is None and answer is None:
+        if not candidates:
+            listed = ", ".join(f"`{name}`" for name in reading.columns)
+            where = reading.records[0].where
+            cure = 'name a column of conversations, column="…", or of replies, reply="…"'
+            raise DataError(f"{where}: none of the columns {listed} is known to hold replies", cure)
+        conversations = candidates[0]  # of which every row says that it ends with no reply
+    prompts = [name for name in _ASKED if name != (answer or "").lower()]
+    name = conversations or column or reading.prompt_column(prompts, "column")
+    transcripts = reading.are_transcripts(name)
+
+    def make(record: Record) -> tuple[list[Turn], Row, set[str]]:
+        if answer is None:
+            turns = reading.conversation(record, name, "column", transcripts)
+            if len(turns) < 2 or turns[-1]["role"] != "assistant":
+                wrong = "does not end with a reply of the assistant to a human"
+                raise bad(record, name, wrong, "remove the row, or read it with prompts()")
+            *turns, last = turns
+            used, said = {name}, last["text"]
+        else:
+            turns, used = reading.prompt(record, name, "column", transcripts)
+            said = _reply(record, answer, reading.value(record, answer, "reply"))
+        if not legible(said):
+            raise bad(record, answer or name, "has an empty reply", "remove the row")
+        return turns, {"reply": said.strip(), "ended": True}, used | {answer or name}
+
+    return reading.rows(make)
+
+
+def _end_with_replies(reading: Reading, name: str) -> bool:
+    """Whether most of the conversations in a column end with a message of the assistant."""
+    values = [value for record in reading.records if (value := record.fields.get(name)) is not None]
+    lists = [value for value in values if isinstance(value, list)]
+    if not lists:
+        return reading.are_transcripts(name)
+    return 2 * sum(_last_role(value) == "assistant" for value in lists) > len(values)
+
+
+def _last_role(value: list) -> str | None:
+    try:
+        return messages(value[-1:])[-1]["role"]
+    except (ValueError, IndexError):
+        return None
+
+
+def _reply(record: Record, name: str, value: Any) -> str:
+    """The text of a reply: a column's text, or its one message."""
+    if isinstance(value, (list, dict)):
+        try:
+            said = messages(value)
+        except ValueError as error:
+            raise bad(record, name, str(error), "repair the row, or name another column") from error
+        if [turn["role"] for turn in said] == ["assistant"]:
+            return said[0]["text"]
+        raise bad(record, name, "is not one message of the assistant", "name the conversation: column=")
+    if not isinstance(value, str):
+        raise bad(record, name, f"is {what(value)} where a reply is expected", "name a text column")
+    return value
+
+
+class Splits(NamedTuple):
+    """The splits of a dataset, and whether a hash of the text decides between them where nothing names one."""
+
+    names: frozenset[str] | None
+    hashed: bool
+
+
+def splits(path: str, *, split: str = "split", test: float = 0.2, config: str = "", delimiter: str = "") -> Splits:
+    """The splits that reading `path` would give, from a look at the first rows.
+
+    Returns:
+      Names of None where that look does not tell: rows of a longer file name their splits, or it is a TFDS dataset.
+    """
+    if path.startswith("tfds:"):
+        return Splits(None, False)
+    seen = look(path, config=config, delimiter=delimiter)
+    named = {str(record.fields[split]) for record in seen.records if record.fields.get(split) is not None}
+    if named and not seen.whole:
+        return Splits(None, False)
+    unnamed = {record.split for record in seen.records if record.fields.get(split) is None}
+    if not named:
+        unnamed = seen.splits
+    hashed = {name for name, share in (("train", 1 - test), ("test", test)) if share > 0} if None in unnamed else set()
+    return Splits(frozenset(named | hashed | (unnamed - {None})) or None, None in unnamed)

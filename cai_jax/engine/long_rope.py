@@ -1,0 +1,44 @@
+"""Texts of models that read long ones by another rotary embedding (models/rope_scaling.py, LongRope). Imports no JAX.
+
+A text's own length decides how all of it is read, the prefix in front of it included, so texts of both kinds are never
+read together. For every other model all of this is one configuration, and everything as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cai_jax.models.rope_scaling import LongRope
+
+if TYPE_CHECKING:
+    from cai_jax.models.attention import Prefix
+    from cai_jax.models.config import Config
+
+
+def border(config: Config) -> int | None:
+    """Tokens of the longest text that is still read as a short one; None where all are read alike."""
+    scaling = config.rope_scaling
+    return scaling.original_max_position_embeddings if isinstance(scaling, LongRope) else None
+
+
+def sets(config: Config) -> tuple[Config, ...]:
+    """The decoder as short texts have it, and as long ones do; one where all are read alike."""
+    most = border(config)
+    return (config,) if most is None else (config.reaching(most), config.reaching(most + 1))
+
+
+def apart(config: Config, lengths: Sequence[int]) -> list[tuple[Config, list[int]]]:
+    """The decoders as in `sets`, each with the numbers of the texts, of these lengths, that it reads."""
+    most = border(config)
+    if most is None:
+        return [(config, list(range(len(lengths))))]
+    far = [length > most for length in lengths]
+    return [(each, [n for n, is_far in enumerate(far) if is_far == long]) for long, each in enumerate(sets(config))]
+
+
+def seen(prefix: Prefix | None, long: bool) -> Prefix | None:
+    """A prefix (`make_prefix`) as short texts see it, or long ones."""
+    if prefix is None or prefix.long is None:
+        return prefix
+    return prefix.long if long else prefix._replace(long=None)

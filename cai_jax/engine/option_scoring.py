@@ -1,0 +1,203 @@
+"""Log-probabilities of options after prompts. No decoding, and what prompts begin with in common is read once.
+
+Dimensions: R rows at once, T padded tokens, M options, E tokens behind every row, Q questions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from cai_jax.engine import batch_shapes, buckets, long_rope
+from cai_jax.engine.option_tail import Tail
+from cai_jax.engine.prefix_cache import length_of, make_prefix, read
+from cai_jax.engine.prefix_plan import Plan, plan
+from cai_jax.engine.prefix_tree import Node
+from cai_jax.models import decoder
+from cai_jax.models.attention import KV, Prefix
+from cai_jax.models.config import Config
+from cai_jax.parallel import target
+from cai_jax.parallel.mesh import HEADS, ROWS
+from cai_jax.parallel.placement import constrain, on_mesh_of, shards_of
+
+
+def score_options(
+    params: decoder.Params,
+    config: Config,
+    rows: Sequence[Sequence[int]],
+    options: Sequence[Sequence[int]],
+    *,
+    prefix: Prefix | None = None,
+    tokens: int | None = None,
+) -> np.ndarray:
+    """Log-probability of every option after every row, float32 `[len(rows), len(options)]`.
+
+    Summed over an option's tokens. Rows are read as trees: a conversation, or a principle behind it, is computed
+    once for all the rows that go on from it, where that is worth it (engine/prefix_plan.py). The options stand behind
+    each row as branches that see the row but not each other. About `tokens` tokens are read at once, by default what
+    suits the machine. The same arguments give the same bits; in other company a row's sums may differ in their last
+    bits.
+    Raises ValueError for an empty row or option, or a row beyond the model's context.
+    """
+    if not options or not all(options):
+        raise ValueError("every option needs at least one token")
+    _check_rows(config, rows, prefix, max(len(option) for option in options))
+    result = np.zeros((len(rows), len(options)), np.float32)
+    tail = Tail.of(options)
+    at_once = tokens or batch_shapes.at_once(target.platform()) * shards_of(params)
+    before = length_of(prefix) + max(map(len, options)) - 1  # an option's last token is predicted, and not read
+    for long, (each, numbers) in enumerate(long_rope.apart(config, [len(row) + before for row in rows])):
+        if not numbers:
+            continue
+        some = [rows[number] for number in numbers]
+        scorer = _Scorer(params, each, some, tail, at_once, plan(each, some, tail.tokens.size))
+        with on_mesh_of(params):
+            for node, scores in scorer.run(long_rope.seen(prefix, bool(long))):
+                result[[numbers[row] for row in node.rows]] = scores
+    return result
+
+
+@dataclass(frozen=True)
+class _Level:
+    """Nodes of one batch, read: their keys and values `[R, K, T, H]` per layer, and their lengths int32 `[R]`."""
+
+    layers: tuple[KV, ...]
+    lengths: np.ndarray
+
+
+# A node with, for every level above it, its ancestor's row there.
+_Placed = tuple[Node, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """Walks the trees depth first, a batch of nodes at a time, so that few nodes' keys and values are held."""
+
+    params: decoder.Params
+    config: Config
+    rows: Sequence[Sequence[int]]
+    tail: Tail
+    at_once: int
+    plan: Plan
+
+    def run(self, prefix: Prefix | None) -> Iterator[tuple[Node, np.ndarray]]:
+        """Leaves with their scores `[M]`."""
+        nodes, depth = self.plan.nodes, 0
+        while len(nodes) == 1 and nodes[0].children:
+            (root,) = nodes
+            prefix = make_prefix(self.params, self.config, self._ids(root), prefix)
+            nodes, depth = root.children, depth + 1
+        yield from self._below([(node, ()) for node in nodes], (), prefix, depth)
+
+    def _below(
+        self, placed: list[_Placed], levels: tuple[_Level, ...], prefix: Prefix | None, depth: int
+    ) -> Iterator[tuple[Node, np.ndarray]]:
+        leaves = [each for each in placed if not each[0].children]
+        for some, table, lengths, chain in self._batches(leaves, levels, prefix, depth):
+            scores = np.asarray(_score(self.params, self.config, table, lengths, self.tail, *chain))
+            yield from ((node, scores[row]) for row, (node, _) in enumerate(some))
+        inner = [each for each in placed if each[0].children]
+        for some, table, lengths, chain in self._batches(inner, levels, prefix, depth):
+            level = _Level(_read(self.params, self.config, table, *chain), lengths)
+            children = [(child, (*path, row)) for row, (node, path) in enumerate(some) for child in node.children]
+            yield from self._below(children, (*levels, level), prefix, depth + 1)
+
+    def _batches(self, placed: list[_Placed], levels: tuple[_Level, ...], prefix: Prefix | None, depth: int):
+        """Nodes in batches: the nodes, their tokens `[R, T]`, lengths `[R]`, and what stands before them."""
+        by_width: dict[int, list[_Placed]] = {}
+        for node, path in placed:
+            width = self.plan.width(node, depth, node.size + (0 if node.children else self.tail.tokens.size))
+            by_width.setdefault(width, []).append((node, path))
+        for width, group in sorted(by_width.items()):
+            start = 0
+            while start < len(group):
+                height = self._height(len(group) - start, width)
+                some = group[start : start + height]
+                start += height
+                table = buckets.pad([self._ids(node) for node, _ in some], height, width)
+                # A row of padding counts as one token long, so that it has a last one.
+                lengths = np.ones(height, np.int32)
+                lengths[: len(some)] = [node.size for node, _ in some]
+                paths = np.zeros((len(levels), height), np.int32)
+                paths[:, : len(some)] = np.array([path for _, path in some], np.int32).reshape(len(some), -1).T
+                yield some, table, lengths, (tuple((each.layers, each.lengths) for each in levels), paths, prefix)
+
+    def _height(self, left: int, width: int) -> int:
+        """Rows of the next batch, for every part of the mesh a power of two.
+
+        A quarter of that for the last few, unless it is not worth compiling.
+        """
+        parts = shards_of(self.params)
+        full = batch_shapes.rows_at_once(parts, self.at_once, width)
+        quarter = parts * max(1, full // parts // 4)
+        few = left <= 2 * quarter and quarter * width >= batch_shapes.least_tokens(self.config)
+        return quarter if few else full
+
+    def _ids(self, node: Node) -> Sequence[int]:
+        return self.rows[node.rows[0]][node.start : node.stop]
+
+
+def _chain(levels: Sequence[tuple[tuple[KV, ...], Array]], paths: Array, prefix: Prefix | None) -> Prefix | None:
+    """What stands before each row of a batch: its ancestors, behind the prefix of all."""
+    for (layers, lengths), path in zip(levels, paths, strict=True):
+        chosen = jax.tree.map(lambda leaf, path=path: constrain(leaf[path], ROWS, HEADS), layers)
+        prefix = Prefix(chosen, jnp.asarray(lengths)[path], prefix)
+    return prefix
+
+
+@partial(jax.jit, static_argnums=1)
+def _read(params, config: Config, table: Array, levels, paths: Array, prefix: Prefix | None) -> tuple[KV, ...]:
+    return read(params, config, table, _chain(levels, paths, prefix))
+
+
+@partial(jax.jit, static_argnums=1)
+def _score(
+    params: decoder.Params,
+    config: Config,
+    table: Array,
+    lengths: Array,
+    tail: Tail,
+    levels: Sequence[tuple[tuple[KV, ...], Array]],
+    paths: Array,
+    prefix: Prefix | None,
+) -> Array:
+    """Scores float32 `[R, M]` of all options behind the rows of `lengths` `[R]` in table `[R, T]`."""
+
+    def behind(row: Array, length: Array, values: Array) -> Array:
+        return row.at[length + jnp.arange(values.size)].set(values)
+
+    columns = jnp.broadcast_to(jnp.arange(table.shape[1]), table.shape)
+    table = jax.vmap(behind, (0, 0, None))(table, lengths, tail.tokens)
+    groups = jax.vmap(behind, (0, 0, None))(jnp.zeros_like(table), lengths, tail.groups)
+    positions = jax.vmap(behind)(columns, lengths, lengths[:, None] + tail.offsets)
+    hidden, _ = decoder.prefill(
+        params,
+        config,
+        constrain(table, ROWS),
+        positions=positions,
+        branches=groups,
+        prefix=_chain(levels, paths, prefix),
+        dtype=params["embed"].dtype,
+    )
+    asked = jnp.take_along_axis(hidden, (lengths[:, None] + tail.sources)[..., None], axis=1)
+    logits = decoder.unembed(params, config, asked)
+    logprobs = jnp.take_along_axis(logits, tail.targets[None, :, None], axis=-1)[..., 0]
+    return constrain((logprobs - jax.nn.logsumexp(logits, axis=-1)) @ tail.member)
+
+
+def _check_rows(config: Config, rows: Sequence[Sequence[int]], prefix: Prefix | None, extra: int) -> None:
+    shared = length_of(prefix)
+    for index, row in enumerate(rows):
+        if not row:
+            raise ValueError(f"row {index} is empty; it needs at least one token")
+        if shared + len(row) + extra > config.max_position:
+            raise ValueError(
+                f"row {index} needs {shared + len(row) + extra} tokens (prefix {shared}, row {len(row)}, "
+                f"option {extra}), but the model's context is {config.max_position}"
+            )

@@ -1,0 +1,95 @@
+"""An iteration of PPO from shapes alone (forecast/node_view.py), as pipeline/ppo_loop.py runs it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+
+from cai_jax.engine import buckets
+from cai_jax.forecast import compile_steps
+from cai_jax.forecast.node_view import Described, Step, abstract, adapted
+from cai_jax.learn import ppo, rollout
+from cai_jax.parallel.step import PREPARE, ROWWISE
+from cai_jax.pipeline.model_store import two_layouts
+from cai_jax.pipeline.node_devices import devices_of
+from cai_jax.pipeline.ppo_loop import begun, frozen_of, settings_of
+from cai_jax.pipeline.training import compiled, updates_of
+
+
+def iteration(ctx: Described) -> list[Step]:
+    """Sampling, scoring, the reference's log-probabilities, preparing the rollout, and the update."""
+    p, model = ctx.params, ctx.model("model", trained=True)
+    scorers = {"reward": ctx.models("reward")}
+    if ctx.inputs.get("watch") is not None:
+        scorers["watch"] = ctx.models("watch")
+    learned = _learned(ctx, model, scorers["reward"])
+    state = learned[-1].given["state"]
+    held = ctx.held() | {"policy and critic with their optimisers": state}
+    replies = p["steps"] * p["batch"]
+    # Replies come from a copy of the policy in the layout and the dtype in which it will be used.
+    drawing = _served(ctx, model)
+    found = compile_steps.writing(ctx, drawing, "sample", replies, ctx.prompt, exact=True, held=held)
+    for name, models in scorers.items():
+        for each in models:
+            found += compile_steps.scores(ctx, each, f"score by {ctx.inputs[name].label}", replies, held)
+    return found + [step.beside(held) for step in learned]
+
+
+def _served(ctx: Described, model):
+    """The policy as replies are drawn from it: in the layout in which it is read, which training may share."""
+    devices = devices_of(ctx)
+    laid = {"dtype": model.params["embed"].dtype.name, "devices": devices, "trained": False, "scored": False}
+    if ctx.params["adapter"] == "full":
+        return abstract(model.config, **laid)
+    base = abstract(model.config, **laid) if two_layouts(devices) else model
+    return adapted(base, ctx.params["adapter"]["rank"], **laid)
+
+
+def _learned(ctx: Described, model, scorers) -> list[Step]:
+    """The steps of `learn`."""
+    p, config, settings = ctx.params, model.config, settings_of(ctx, model)
+    reference = compiled(ctx, partial(rollout.make_logprobs, config, settings), ROWWISE)
+    lender = _lender(p, model, scorers)
+    frozen = frozen_of(p, model.params, lender and lender.params)
+    prepare = compiled(ctx, partial(rollout.make_prepare, config, settings), PREPARE, frozen)
+    update = compiled(ctx, partial(ppo.make_update, config, settings), frozen=frozen)
+    state = _state(ctx, model, lender, settings)
+
+    length = min(buckets.eighth(ctx.prompt + p["max_new"]), config.max_position)
+    real = ((length,), "float32")
+    read = {"tokens": ((length,), "int32"), "mask": ((length,), "bool")}
+    told = {"ended": ((), "bool"), "scores": ((), "float32"), "reference": real}
+    taken = read | {name: real for name in rollout.BATCH if name not in read}
+    rolled = partial(compile_steps.batch, ctx, p["batch"])
+    minibatch = compile_steps.batch(ctx, p["minibatch"] or p["batch"], **taken)
+    updates = p["steps"] * updates_of(p)
+    # The reference is the model as it was loaded, which lies where the step wants it.
+    read_by = compile_steps.training(
+        "reference", reference, p["steps"], model.params, rolled(**read), {}, settings.chunk
+    )
+    lower = partial(reference.lower, model.params, read_by.given["batch"])
+    return [
+        replace(read_by, given=dict(read_by.given) | {"state": model.params}, lower=lower),
+        compile_steps.training(
+            "prepare", prepare, p["steps"], state, rolled(**read, **told), {}, settings.chunk, frozen
+        ),
+        compile_steps.training("update", update, updates, state, minibatch, {}, settings.chunk, frozen),
+    ]
+
+
+def _lender(params, model, scorers):
+    """The preference model whose weights the critic starts from, if its shape allows; else None."""
+    scorer, *others = scorers
+    lent = params["critic"] == "reward" and scorer.config == model.config and not others
+    if params["adapter"] != "full" and lent:
+        lent = scorer.params["embed"] is model.params["embed"]
+    return scorer if lent else None
+
+
+def _state(ctx: Described, model, lender, settings: ppo.PPO) -> ppo.PPOState:
+    """The state before the first step."""
+    lent = None if lender is None else {"decoder": lender.params, "head": lender.head}
+    start = lambda weights, lent: begun(ctx, settings, replace(model, params=weights), lent)  # noqa: E731
+    return jax.eval_shape(start, model.params, lent)

@@ -1,0 +1,357 @@
+"""Applies stages and flows: checks a call's arguments, and makes the artefact that it stands for."""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from cai_jax.lang import arguments, ast, program_rules, self_judged, settings, units
+from cai_jax.lang.arguments import Given, Site
+from cai_jax.lang.diagnostics import Label, listed
+from cai_jax.lang.knobs import TRUTH
+from cai_jax.lang.scope import SCHEMES, Scope, describe, has_scheme
+from cai_jax.lang.signature import REQUIRED, Call, Kind, Param, Signature, Type
+from cai_jax.lang.source import Span
+from cai_jax.lang.values import FAILED, HOLE, Artefact, Failed, Flow, Scalar, Value
+
+
+class Applying(Scope, ABC):
+    """A scope in which stages can be called. Expressions get their values from `evaluate`, in a subclass."""
+
+    @abstractmethod
+    def evaluate(self, expr: ast.Expr) -> Value:
+        """The value of an expression; FAILED, after reporting, if it has none."""
+
+    def mark_used(self, expr: ast.Expr | None) -> None:
+        """Counts the names of an expression that is not evaluated as used."""
+        self.world.used.update(ast.names(expr) if expr is not None else ())
+
+    def glance(self, given: list[Given]) -> None:
+        """Reports what is wrong inside of arguments whose parameters are unknown, where words could be choices."""
+        for argument in given:
+            self.mark_used(argument.expr)
+            word = argument.name is not None and self._may_be_word(argument.expr)
+            if argument.expr is not None and not word and not isinstance(argument.expr, ast.List):
+                self.evaluate(argument.expr)
+
+    def _may_be_word(self, expr: ast.Expr | None) -> bool:
+        """Whether an expression could be an enum's word, or the call that stands for one."""
+        return isinstance(expr, ast.Name) or (isinstance(expr, ast.Call) and expr.name.id not in self.world.signatures)
+
+    def apply(self, site: Site, given: list[Given], schedule: Mapping[str, Any]) -> Value:
+        """Calls a stage: matches and checks its arguments, lifts models and flows, and makes the artefact."""
+        lost = [argument for argument in given if self._lacks_sign(site, argument)]
+        if lost:
+            self.glance([argument for argument in given if argument not in lost])
+            return FAILED
+        matched = arguments.match(site, given, self.report)
+        if matched is None:
+            self.glance(given)
+            return FAILED
+        artefacts: dict[str, Any] = {}
+        values: dict[str, Any] = {}
+        sound = True
+        for param in site.signature.params:
+            argument = matched.get(param.name)
+            if argument is not None:
+                value = self._artefact(site, param, argument) if param.kinds else self._plain(site, param, argument)
+                sound = sound and not isinstance(value, Failed)
+                (artefacts if param.kinds else values)[param.name] = value
+            elif param.default is REQUIRED and not param.inherit:
+                arguments.missing(site, param, self.report)
+                sound = False
+            elif not param.kinds:
+                values[param.name] = param.default
+        if not sound:
+            return FAILED
+        spans = {name: argument.span for name, argument in matched.items()}
+        written = {name: (argument.span.on_one_line, artefacts.get(name)) for name, argument in matched.items()}
+        lifted = self._lift(site, artefacts, spans)
+        if isinstance(lifted, Failed):
+            return FAILED
+        knobs = {name for name, argument in matched.items() if argument.expr and self.is_tuned(argument.expr)}
+        program_rules.effective(site, self._as_call(lifted, values), spans, knobs, self.report)
+        program_rules.unlike(site, {**values, **lifted}, spans, self.report)
+        return self.make(site, lifted, values, spans, schedule, written)
+
+    def _lacks_sign(self, site: Site, argument: Given) -> bool:
+        """Whether an argument is like `epochs2` where `epochs=2` is meant, and is reported."""
+        found = re.match(r"[A-Za-z_]\w*", argument.span.text) if argument.expr and not argument.name else None
+        word = found[0] if found else ""
+        if not word or word in self.values or word in self.later:
+            return False
+        for param in site.signature.params:
+            value = word.removeprefix(param.name)
+            likely = value[:1].isdigit() or value in param.choices or value in TRUTH or value in self.values
+            if value != word and likely:
+                span = Span(argument.span.source, argument.span.start, argument.span.start + len(word))
+                message = f"`{site.name}` has no parameter `{word}`"
+                hint = f"write  {param.name}={argument.span.on_one_line.removeprefix(param.name)}"
+                self.report.report("E231", message, span, "unknown", hint=hint)
+                self.world.used.add(value)
+                return True
+        return False
+
+    def is_tuned(self, expr: ast.Expr) -> bool:
+        """Whether a knob enters the value of an expression."""
+        return any(isinstance(self.values.get(name), Scalar) for name in ast.names(expr))
+
+    def _as_call(self, artefacts: Mapping[str, Any], values: Mapping[str, Any]) -> Call:
+        types = {name: tuple(v.type for v in a) if isinstance(a, tuple) else a.type for name, a in artefacts.items()}
+        return Call(values, types, self.world.resolve)
+
+    def _artefact(self, site: Site, param: Param, argument: Given) -> Any:
+        """The value of an artefact argument: an artefact, a flow, or a tuple where the parameter takes many."""
+        if param.many and isinstance(argument.expr, ast.List):
+            items = [self._one(site, param, Given(item.span, item)) for item in argument.expr.items]
+            return FAILED if any(isinstance(item, Failed) for item in items) else tuple(items)
+        value = self._one(site, param, argument)
+        return (value,) if param.many and not isinstance(value, Failed) else value
+
+    def _one(self, site: Site, param: Param, argument: Given) -> Artefact | Flow | Failed:
+        # A metric is to be measured: a flow written inside of one would make a flow of it, which measures nothing.
+        hole = None if site.signature.group == "metric" else self.hole
+        value = argument.value if argument.expr is None else self._with_hole(argument.expr, hole)
+        if isinstance(value, Failed):
+            return FAILED
+        if isinstance(value, Artefact):
+            liftable = param.lift and value.type.kind is Kind.MODEL
+            if value.type.kind in param.kinds or liftable:
+                return value
+        elif isinstance(value, Flow):
+            if param.lift:
+                return value
+            message = f"`{param.name}` of `{site.name}` takes {_kinds(param)}, and a flow is none until it has prompts"
+            hint = f"give it prompts:  prompts |> {value.name}()"
+            self.report.report("E209", message, argument.span, "a flow", hint=hint)
+            return FAILED
+        message = f"`{param.name}` of `{site.name}` takes {_kinds(param)}, not {describe(value)}"
+        hint = f"{param.name}: {param.about.rstrip('.')}"
+        self.report.report("E208", message, argument.span, f"is {describe(value)}", hint=hint)
+        return FAILED
+
+    def _plain(self, site: Site, param: Param, argument: Given) -> Any:
+        if param.many and isinstance(argument.expr, ast.List):
+            items = [self._plain_one(site, param, Given(item.span, item)) for item in argument.expr.items]
+            return FAILED if any(isinstance(item, Failed) for item in items) else items
+        value = self._plain_one(site, param, argument)
+        return [value] if param.many and not isinstance(value, Failed) else value
+
+    def _plain_one(self, site: Site, param: Param, argument: Given) -> Any:
+        expr = argument.expr
+        if param.record is not None and isinstance(expr, ast.Call):
+            return self._record(site, param, expr)
+        use = units.Use(site.name, argument.span)
+        if isinstance(expr, ast.Name) and param.choices and expr.id not in self.values or _is_choice(expr, param):
+            # In an enum-typed parameter a bare word is the enum's first, a name second.
+            return units.plain(Scalar(expr.id), param, use, self.report)
+        value = argument.value if expr is None else self.evaluate(expr)
+        if isinstance(value, Failed):
+            return FAILED
+        if not isinstance(value, Scalar):
+            wanted = "a path" if param.value == "path" else f"a value ({param.value})"
+            message = f"`{param.name}` of `{site.name}` takes {wanted}, not {describe(value)}"
+            hint = f"{param.name}: {param.about.rstrip('.')}"
+            self.report.report("E235", message, argument.span, f"is {describe(value)}", hint=hint)
+            return FAILED
+        checked = units.plain(value, param, use, self.report)
+        if param.value == "path" and isinstance(checked, str) and not self._exists(checked, argument.span):
+            return FAILED
+        return checked
+
+    def _exists(self, path: str, span: Span) -> bool:
+        if has_scheme(path) or os.path.exists(self.world.resolve(path)):
+            return True
+        scheme, colon, _ = path.partition(":")
+        meant = self.report.did_you_mean(scheme + colon, SCHEMES) if colon else ""
+        hint = meant or "paths are relative to the program"
+        self.report.report("E221", f"there is no file `{path}`", span, "not found", hint=hint)
+        return False
+
+    # -- flows
+
+    def flow(self, name: str, expr: ast.Expr) -> Flow | Failed:
+        """The flow that an expression with `_` is."""
+        hole = self.world.intern(Artefact(HOLE, None, {}, {}, Type(Kind.PROMPTS), None))
+        result = self._with_hole(expr, hole)
+        if isinstance(result, Artefact) and result is not hole:
+            return Flow(name, expr, hole, result)
+        if not isinstance(result, Failed):
+            self.report.report("E209", "this flow does nothing to its prompts", expr.span, hint="write  _ |> …")
+        return FAILED
+
+    def _with_hole(self, expr: ast.Expr, prompts: Artefact | None) -> Value:
+        before, self.hole = self.hole, prompts
+        try:
+            return self.evaluate(expr)
+        finally:
+            self.hole = before
+
+    def apply_flow(self, flow: Flow, expr: ast.Call, given: list[Given]) -> Value:
+        """`prompts |> flow()` or `flow(prompts)`."""
+        if len(given) != 1 or given[0].name is not None or expr.settings:
+            message = f"the flow `{flow.name}` takes its prompts and nothing else"
+            self.report.report("E209", message, expr.span, hint=f"write  prompts |> {flow.name}()")
+            self.glance(given)
+            return FAILED
+        prompts = given[0].value if given[0].expr is None else self.evaluate(given[0].expr)
+        if isinstance(prompts, Failed):
+            return FAILED
+        if not isinstance(prompts, Artefact) or prompts.type.kind is not Kind.PROMPTS:
+            message = f"the flow `{flow.name}` takes Prompts, not {describe(prompts)}"
+            self.report.report("E208", message, given[0].span, f"is {describe(prompts)}")
+            return FAILED
+        return self._flowed(flow, prompts)
+
+    def _flowed(self, flow: Flow, prompts: Artefact) -> Value:
+        """What a flow makes of prompts: worked out once, since flows may be built from flows over and over."""
+        key = id(flow), id(prompts)
+        if key not in self.flowed:
+            self.flowed[key] = self._with_hole(flow.expr, prompts)
+        return self.flowed[key]
+
+    def _lift(self, site: Site, artefacts: dict[str, Any], spans: Mapping[str, Span]) -> dict[str, Any] | Failed:
+        """Turns a model or flow into the replies that a parameter wants, on the prompts given beside it."""
+        lifted, sides = dict(artefacts), [p for p in site.signature.params if p.lift and p.name in artefacts]
+        given = [p for p in sides if isinstance(artefacts[p.name], Artefact) and artefacts[p.name].type.kind in p.kinds]
+        for param in sides:
+            value, prompts = artefacts[param.name], artefacts.get(param.lift_on)
+            if param in given:
+                if prompts is None or program_rules.data_of(value) == {id(prompts)}:
+                    continue
+                # Beside replies of a file the prompts may be there for the other side.
+                if len(given) < len(sides) and program_rules.same_data((value,), (prompts,)):
+                    continue
+                label = Label(spans[param.lift_on], "not to these prompts")
+                message = f"`{site.name}` is given replies, and other prompts than those they reply to"
+                hint = f"leave `{param.lift_on}` out: replies know their prompts"
+                self.report.report("E244", message, spans[param.name], "replies", label, hint=hint)
+                return FAILED
+            if prompts is None:
+                message = f"`{site.name}` of {describe(value)} needs prompts to reply to"
+                hint = f"write  {site.name}({_short(spans[param.name])}, prompts)"
+                self.report.report("E249", message, site.at, f"no `{param.lift_on}`", hint=hint)
+                return FAILED
+            made = self._replies(site, param, value, prompts, spans)
+            if isinstance(made, Failed):
+                return FAILED
+            if made.type.kind not in param.kinds:
+                message = f"`{param.name}` of `{site.name}` takes {_kinds(param)}, and this makes {made.type.kind}"
+                self.report.report("E208", message, spans[param.name], f"makes {made.type.kind}")
+                return FAILED
+            lifted[param.name] = made
+        return lifted if program_rules.same_prompts(site, lifted, spans, self.report) else FAILED
+
+    def _replies(
+        self, site: Site, param: Param, value: Artefact | Flow, prompts: Artefact, spans: Mapping[str, Span]
+    ) -> Value:
+        if isinstance(value, Flow):
+            return self._flowed(value, prompts)
+        stage = self.world.signatures[param.lift]
+        places = {}
+        for made in (prompts, value):
+            places[next(p.name for p in stage.params if made.type.kind in p.kinds and p.name not in places)] = made
+        values = {p.name: p.default for p in stage.params if not p.kinds}
+        return self.make(Site(stage, stage.name, site.at, site.span), places, values, {})
+
+    # -- making
+
+    def make(
+        self,
+        site: Site,
+        artefacts: Mapping[str, Any],
+        values: Mapping[str, Any],
+        spans: Mapping[str, Span],
+        schedule: Mapping[str, Any] | None = None,
+        written: Mapping[str, tuple[str, Any]] | None = None,
+    ) -> Artefact | Failed:
+        """The artefact of a matched call, after the stage's own check; FAILED if that finds an error."""
+        artefacts = program_rules.inherited(site, dict(artefacts), self.report)
+        if artefacts is None:
+            return FAILED
+        call = self._as_call(artefacts, values)
+        schedule = dict(schedule or {})
+        sound = program_rules.stage_check(site, call, spans, self.report)
+        sound = program_rules.batch_fits(site, values, {**self.run, **schedule}, spans, self.report) and sound
+        sound = program_rules.heads_split(site, call.types, {**self.run, **schedule}, spans, self.report) and sound
+        sound = program_rules.fresh(site, artefacts, spans, self.report) and sound
+        if not sound:
+            return FAILED
+        self_judged.warn(site, artefacts, spans, self.report)
+        draws = site.signature.group in ("stage", "metric")
+        made = Artefact(
+            stage=site.signature.name,
+            signature=site.signature,
+            values=values,
+            inputs=artefacts,
+            type=site.signature.result(call),
+            span=site.span,
+            meaning={name: self.run[name] for name in settings.MEANING} if draws else {},
+            schedule=schedule if draws else {},
+            written=written or {},
+        )
+        return self.world.intern(made)
+
+    def checked_settings(self, given: tuple[ast.Argument, ...], known: tuple[Param, ...], where: str) -> dict[str, Any]:
+        """The checked settings of `with (…)` or `run (…)` that are given."""
+        found: dict[str, Any] = {}
+        for argument in given:
+            name = argument.name
+            param = next((param for param in known if name and param.name == name.id), None)
+            if param is None:
+                names = [param.name for param in known]
+                hint = (self.report.did_you_mean(name.id, names) if name else "") or f"known are {listed(names, 'and')}"
+                what = f"`{where}` has no setting `{name.id}`" if name else f"settings of `{where}` have names"
+                self.report.report("E255", what, (name or argument).span, hint=hint)
+            elif param.name in found:
+                self.report.report("E232", f"`{param.name}` is set twice", name.span, "again")
+            else:
+                site = Site(
+                    Signature(where, "", known, lambda call: Type(Kind.ERROR)),
+                    where,
+                    name.span,
+                    argument.span,
+                )
+                value = self._plain(site, param, Given(argument.value.span, argument.value))
+                if not isinstance(value, Failed):
+                    found[param.name] = value
+        return found
+
+    def _record(self, site: Site, param: Param, call: ast.Call) -> dict[str, Any] | Failed:
+        """The arguments of a call that is a value, such as `mesh(fsdp=4)`, by name, its defaults filled in."""
+        record = param.record
+        inner = Site(record, record.name, call.name.span, call.span)
+        given = [Given(each.value.span, each.value, name=each.name) for each in call.arguments]
+        matched = None
+        if call.name.id != record.name:
+            message = f"`{param.name}` of `{site.name}` cannot be `{call.name.id}(…)`"
+            self.report.report("E239", message, call.name.span, "", hint=f"write {units.choices(param)}")
+        elif call.settings:
+            hint = "give it to the stage, behind its closing parenthesis"
+            self.report.report("E255", f"`{record.name}(…)` takes no `with`", call.settings[0].span, hint=hint)
+        else:
+            matched = arguments.match(inner, given, self.report)
+        if matched is None:
+            self.glance(given)
+            return FAILED
+        values = {
+            each.name: self._plain(inner, each, matched[each.name]) if each.name in matched else each.default
+            for each in record.params
+        }
+        return FAILED if any(isinstance(value, Failed) for value in values.values()) else values
+
+
+def _kinds(param: Param) -> str:
+    return " or ".join(str(kind) for kind in param.kinds)
+
+
+def _is_choice(expr: ast.Expr | None, param: Param) -> bool:
+    return isinstance(expr, ast.Name) and expr.id in param.choices
+
+
+def _short(span: Span) -> str:
+    text = span.on_one_line
+    return text if len(text) <= 40 else "…"

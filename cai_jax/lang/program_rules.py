@@ -1,0 +1,361 @@
+"""Rules that hold for every stage alike: lineage, inheritance, splits, batches, and the stage's own check."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cai_jax.lang import ast, settings
+from cai_jax.lang.arguments import Site, missing
+from cai_jax.lang.diagnostics import Diagnostics, Label, listed
+from cai_jax.lang.signature import REQUIRED, Call, Kind, Signature, Type
+from cai_jax.lang.source import Span
+from cai_jax.lang.values import FAILED, Artefact, Failed
+
+_TEXT = (Kind.RESPONSES, Kind.DIALOGS)
+_DATA = (*_TEXT, Kind.PROMPTS, Kind.PREFS)
+_TRAINED = (Kind.MODEL, Kind.REWARD_MODEL)
+
+
+def joinable(first: Kind, other: Kind) -> bool:
+    """Whether `+` may join two kinds: equal ones, or replies with dialogs."""
+    return first is other or (first in _TEXT and other in _TEXT)
+
+
+def stage_check(site: Site, call: Call, spans: Mapping[str, Span], report: Diagnostics) -> bool:
+    """Reports what the stage itself finds wrong with a call; False if that is an error."""
+    sound = True
+    for problem in site.signature.check(call):
+        sound = sound and problem.warning
+        span = spans.get(problem.param, site.at)
+        also = [Label(spans[name], label) for name, label in problem.also if name in spans]
+        report.report(problem.code, problem.message, span, problem.label, *also, hint=problem.hint)
+    return sound
+
+
+def effective(site: Site, call: Call, spans: Mapping[str, Span], knobs: Collection[str], report: Diagnostics) -> None:
+    """Reports the arguments that are given and have no effect beside the others.
+
+    Args:
+      knobs: parameters that a knob sets.
+    """
+    for param in site.signature.params:
+        if param.needs is None or param.name not in spans or param.needs.met(call):
+            continue
+        if not any(name in knobs for name in param.needs.on):
+            message = f"`{param.name}` of `{site.name}` has no effect without {param.needs.words}"
+            labels = [Label(spans[name], "beside this") for name in param.needs.on if name in spans]
+            report.report("E241", message, spans[param.name], "does nothing", *labels, hint="leave it out")
+
+
+def unlike(site: Site, given: Mapping[str, Any], spans: Mapping[str, Span], report: Diagnostics) -> None:
+    """Reports two arguments that are the same thing, where they are there to differ."""
+    for param in site.signature.params:
+        if param.unlike in spans and param.name in spans and given[param.name] == given[param.unlike]:
+            label = Label(spans[param.unlike], "the same")
+            message = f"`{param.name}` of `{site.name}` is the same as its `{param.unlike}`"
+            report.report("E246", message, spans[param.name], "the same", label, hint="give two that differ")
+
+
+def same_prompts(site: Site, given: Mapping[str, Any], spans: Mapping[str, Span], report: Diagnostics) -> bool:
+    """Reports replies to different prompts in one comparison; False if so."""
+    sides = [p.name for p in site.signature.params if p.lift and isinstance(given.get(p.name), Artefact)]
+    for name in sides[1:]:
+        if not same_data((given[name],), (given[sides[0]],)):
+            message = f"`{site.name}` compares replies to the same prompts, and these reply to different ones"
+            label = Label(spans[sides[0]], "replies to other prompts")
+            report.report("E244", message, spans[name], "", label, hint="measure both on the same split")
+            return False
+    return True
+
+
+def twice(parts: Sequence[Artefact], spans: Sequence[Span], report: Diagnostics) -> None:
+    """Reports data that `+` joins with itself: one artefact twice, or a split beside the whole that it is of."""
+    seen: dict[int, Span] = {}  # what is joined so far; of a split, what it was selected from is `parted`
+    parted: dict[int, Span] = {}
+    for part, span in zip(parts, spans, strict=True):
+        here = [(id(atom), id(_unsplit(atom))) for atom in _joined(part)]
+        before = next(
+            (found for one, whole in here if (found := seen.get(one) or seen.get(whole) or parted.get(one))), None
+        )
+        if before is not None:
+            weighs = part.type.kind is not Kind.PROMPTS
+            hint = "leave it out" + (", or to weight it write  2 * …" if weighs else "; `n=` of `sample` draws more")
+            report.report("E246", "this is joined with itself", span, "again", Label(before, "here already"), hint=hint)
+        for one, whole in here:
+            seen.setdefault(one, span)
+            if whole != one:
+                parted.setdefault(whole, span)
+
+
+def _joined(part: Artefact) -> Iterator[Artefact]:
+    """What is joined in an artefact: itself, or the parts of a join, and their parts."""
+    stack = [part]
+    while stack:
+        current = stack.pop()
+        if current.signature is not None and current.signature.operator == "+":
+            stack.extend(current.sources())
+        else:
+            yield current
+
+
+def _unsplit(artefact: Artefact) -> Artefact:
+    """What a split was selected from; anything else is itself."""
+    split = artefact.signature is not None and artefact.signature.operator == "."
+    return next(artefact.sources()) if split else artefact
+
+
+def settings_read(site: Site, given: Iterable[ast.Argument], report: Diagnostics) -> None:
+    """Reports settings of `with (…)` that a stage does not read."""
+    read = site.signature.settings
+    for argument in given:
+        if argument.name is not None and argument.name.id in {p.name for p in settings.WITH} - set(read):
+            message = f"`{argument.name.id}` has no effect on `{site.name}`"
+            hint = f"its settings are {listed(read, 'and')}" if read else "it reads none"
+            report.report("E241", message, argument.span, "does nothing", hint=hint)
+
+
+def batch_fits(
+    site: Site,
+    values: Mapping[str, Any],
+    schedule: Mapping[str, Any],
+    spans: Mapping[str, Span],
+    report: Diagnostics,
+) -> bool:
+    """Reports a batch that cannot be split as its schedule says: into micro-batches, and these over devices."""
+    batch = values.get("batch")
+    if not isinstance(batch, int):
+        return True
+    name = "minibatch" if values.get("minibatch") else "batch"
+    update = values[name]
+    micro = min(schedule.get("microbatch") or update, update)
+    mesh = schedule.get("mesh")
+    parts = (mesh["data"] or 1) * mesh["fsdp"] if isinstance(mesh, dict) else 1
+    if update % micro:
+        hint = f"let microbatch= divide {update}"
+        found = f"a {name} of {update} cannot be split into micro-batches of {micro}", hint
+    elif micro % parts:
+        of = f"a {name}" if micro == update else "a micro-batch"
+        found = f"{of} of {micro} cannot be split over {parts} devices", f"make it a multiple of {parts}"
+    else:
+        return True
+    report.report("E247", found[0], spans.get(name, site.at), "cannot be split so", hint=found[1])
+    return False
+
+
+def heads_split(
+    site: Site, types: Mapping[str, Any], schedule: Mapping[str, Any], spans: Mapping[str, Span], report: Diagnostics
+) -> bool:
+    """Reports a model whose heads cannot be dealt out to as many devices as `mesh(tensor=)` says; False if so."""
+    mesh = schedule.get("mesh")
+    parts = mesh["tensor"] if isinstance(mesh, dict) and "mesh" in site.signature.settings else 1
+    for name, given in types.items():
+        for one in given if isinstance(given, tuple) else (given,):
+            if one.heads and one.heads % parts:
+                message = f"the {one.heads} heads of this model cannot be split over {parts} devices"
+                hint = f"let tensor= divide {one.heads}"
+                report.report("E247", message, spans.get(name, site.at), "cannot be split so", hint=hint)
+                return False
+    return True
+
+
+def inherited(site: Site, artefacts: dict[str, Any], report: Diagnostics) -> dict[str, Any] | None:
+    """The artefacts with those that a stage takes over from what it acts on; None, reported, if one is not found."""
+    for param in site.signature.params:
+        if not param.inherit or param.name in artefacts:
+            continue
+        acted_on = next((value for value in artefacts.values() if isinstance(value, Artefact)), None)
+        found = _nearest(acted_on, param.kinds) if acted_on else None
+        if found is not None:
+            artefacts[param.name] = found
+        elif param.default is REQUIRED:
+            missing(site, param, report)
+            return None
+    return artefacts
+
+
+def _nearest(artefact: Artefact, kinds: tuple[Kind, ...]) -> Artefact | None:
+    """The first artefact of these kinds among what an artefact is made from, level by level."""
+    level, seen = [artefact], set()
+    while level:
+        following: list[Artefact] = []
+        for source in (source for current in level for source in current.sources()):
+            if source.type.kind in kinds:
+                return source
+            if id(source) not in seen:
+                seen.add(id(source))
+                following.append(source)
+        level = following
+    return None
+
+
+def overlap(trained: frozenset[str], measured: frozenset[str]) -> str | None:
+    """A data set in both, where one without a split holds all of its splits ("a" holds "a/test")."""
+    for one in sorted(trained):
+        for other in sorted(measured):
+            if _share_rows(one, other):
+                return other if _parts(one)[2] and _parts(other)[2] else max(one, other, key=len)
+    return None
+
+
+def _share_rows(one: str, other: str) -> bool:
+    """Whether two names of lineage stand for data that has rows in common.
+
+    "a?test=0.2/train" is the part of "a" above a fraction of 0.2 of the range of hashes, and "a?test=0.5/test" that
+    below 0.5, so that these two share rows.
+    """
+    if one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/"):
+        return True
+    (path, test, split), (path_too, test_too, split_too) = _parts(one), _parts(other)
+    if path != path_too or test == test_too:
+        return False
+    if {split, split_too} == {"train", "test"}:
+        return float(test if split == "test" else test_too) > float(test_too if split == "test" else test)
+    return not split or not split_too or split == split_too
+
+
+def _parts(lineage: str) -> tuple[str, str, str]:
+    """Path, fraction of the test split, and split of a name of lineage; "" for what it does not say."""
+    path, mark, rest = lineage.rpartition("?test=")
+    test, _, split = rest.partition("/")
+    return (path, test, split) if mark else (lineage, "", "")
+
+
+def fresh(site: Site, artefacts: Mapping[str, Any], spans: Mapping[str, Span], report: Diagnostics) -> bool:
+    """Reports a metric on data that a model taking part in it, the judge included, was trained on; False if so."""
+    if site.signature.group != "metric":
+        return True
+    given = [(name, one) for name, v in artefacts.items() for one in (v if isinstance(v, tuple) else (v,))]
+    data = frozenset().union(*(one.type.lineage for _, one in given if one.type.kind not in _TRAINED))
+    for name, model in _models(given):
+        common = overlap(model.type.lineage, data)
+        if common:
+            message = f"`{site.name}` measures on `{_short(common)}`, which the model was trained on"
+            hint = "measure on a split that no training stage reads, such as `.test`"
+            report.report("E240", message, spans.get(name, site.at), "trained on this data", hint=hint)
+            return False
+    return True
+
+
+def _models(given: Iterable[tuple[str, Artefact]]) -> Iterator[tuple[str, Artefact]]:
+    """(argument, model) for every model among a metric's arguments, and every maker of their replies."""
+    for name, artefact in given:
+        if artefact.type.kind in _TRAINED:
+            yield name, artefact
+        elif artefact.type.kind in _TEXT:
+            yield from ((name, model) for model in _makers(artefact))
+
+
+def _short(data: str) -> str:
+    """What a message calls data: a path as short as it can be said from here."""
+    path, _, split = _parts(data)
+    data = f"{path}/{split}" if split else path
+    return min(data, os.path.relpath(data), key=len) if os.path.isabs(data) else data
+
+
+def _makers(replies: Artefact) -> list[Artefact]:
+    """The models that took part in making replies, of every step from the prompts on."""
+    found, stack, seen = [], [replies], set()
+    while stack:
+        current = stack.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        for source in current.sources():
+            if source.type.kind in _TRAINED:
+                found.append(source)
+            elif source.type.kind in _TEXT:
+                stack.append(source)
+    return found
+
+
+def has_split(data: Artefact, name: ast.Name, report: Diagnostics) -> bool:
+    """Reports a split that the data does not have, or a second selection."""
+    atoms = list(_joined(data))
+    chosen = [_unsplit(atom) is not atom for atom in atoms]
+    known = [{atom.values["name"]} if one else atom.type.splits for atom, one in zip(atoms, chosen, strict=True)]
+    splits = None if None in known else frozenset().union(*known)
+    if len(atoms) > 1 and (splits is None or name.id in splits):
+        return True
+    if all(chosen):
+        message = f"one split is selected already, so there is no `{name.id}` in it"
+        report.report("E226", message, name.span, "a second selection")
+        return False
+    if splits is None or name.id in splits:
+        return True
+    known = listed(sorted(splits), "and") if splits else "none"
+    hint = report.did_you_mean(name.id, splits) or f"its splits are {known}"
+    report.report("E225", f"there is no split `{name.id}`", name.span, "unknown split", hint=hint)
+    return False
+
+
+def principles(
+    constitution: Artefact,
+    name: ast.Name,
+    signature: Signature | None,
+    intern: Callable[[Artefact], Artefact],
+    report: Diagnostics,
+) -> Artefact | Failed:
+    """The constitution with only the principle of this name, or those with this tag."""
+    every = constitution.values["principles"]
+    chosen = [p for p in every if p["name"] == name.id] or [p for p in every if name.id in p["tags"]]
+    if not chosen:
+        known = sorted({p["name"] for p in every} | {tag for p in every for tag in p["tags"]})
+        hint = report.did_you_mean(name.id, known) or f"it has {listed(known, 'and')}"
+        message = f"the constitution has no principle and no tag `{name.id}`"
+        report.report("E218", message, name.span, "unknown", hint=hint)
+        return FAILED
+    values = {**constitution.values, "principles": chosen}
+    return intern(replace(constitution, values=values, type=constitution_type(values, signature)))
+
+
+def constitution_type(values: Mapping[str, Any], signature: Signature | None) -> Type:
+    """The type of a constitution, of which its stage, where the registry has one, knows the examples."""
+    made = signature.result(Call(values, {})) if signature else Type(Kind.CONSTITUTION)
+    return replace(made, can=abilities(values["principles"]))
+
+
+def abilities(chosen: list[dict[str, Any]]) -> dict[str, int]:
+    """How many principles support to "audit" a reply, "revise" it after a critique, "judge" which of two is better."""
+    texts = {"audit": ("audit",), "revise": ("critique", "revise"), "judge": ("compare",)}
+    counts = {able: sum(all(p[t] for t in read) for p in chosen) for able, read in texts.items()}
+    return {able: count for able, count in counts.items() if count}
+
+
+def same_data(left: Iterable[Artefact], right: Iterable[Artefact]) -> bool:
+    """Whether two sides come from the same data, as far as is known: which prompts a file replies to, a run finds."""
+    sides = [_origins(left), _origins(right)]
+    if sides[0].keys() == sides[1].keys():
+        return True
+    wholes = [{id(_unsplit(origin)) for origin in side.values()} for side in sides]
+    return wholes[0] != wholes[1] and any(_from_file(origin) for side in sides for origin in side.values())
+
+
+def _from_file(origin: Artefact) -> bool:
+    """Whether data is replies that are read, and not made from prompts."""
+    above = _unsplit(origin).sources()
+    return origin.type.kind in _TEXT and not any(source.type.kind in _DATA for source in above)
+
+
+def data_of(*sources: Artefact) -> frozenset[int]:
+    """Identities of the data that these come from: the prompts, or selected splits, nearest above them."""
+    return frozenset(_origins(sources))
+
+
+def _origins(sources: Iterable[Artefact]) -> dict[int, Artefact]:
+    """The data that these come from, by its identity."""
+    found, stack, seen = {}, list(sources), set()
+    while stack:
+        current = stack.pop()
+        if id(current) in seen or current.type.kind not in _DATA:
+            continue
+        seen.add(id(current))
+        above = [source for source in current.sources() if source.type.kind in _DATA]
+        selected = current.signature is not None and current.signature.operator == "."
+        if current.type.kind is Kind.PROMPTS or selected or not above:
+            found[id(current)] = current
+        else:
+            stack.extend(above)
+    return found

@@ -1,0 +1,71 @@
+"""Metrics whose judge decided before: what was made to please it pleases it, whatever that is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cai_jax.lang.arguments import Site
+from cai_jax.lang.diagnostics import Diagnostics, Label
+from cai_jax.lang.signature import Kind
+from cai_jax.lang.source import Span
+from cai_jax.lang.values import Artefact
+
+
+def warn(site: Site, artefacts: Mapping[str, Any], spans: Mapping[str, Span], report: Diagnostics) -> None:
+    """Warns of a metric by a model that flagged what it measures, or by a preference model that rewarded or chose it.
+
+    A preference model of the same labels is as good as the same one.
+    """
+    by = artefacts.get("by")
+    if site.signature.group != "metric" or by is None:
+        return
+    judges = {id(_taught(part)): part for part in _parts(by)}
+    for name, measured in artefacts.items():
+        if name == "by" or not isinstance(measured, Artefact):
+            continue
+        pleased = [part for each in _pleased(measured) for part in _parts(each) if id(_taught(part)) in judges]
+        if pleased:
+            of, judge = (spans[each].on_one_line if each in spans else each for each in (name, "by"))
+            same = any(judges[id(_taught(part))] is part for part in pleased)
+            whom = f"`{judge}`, which judges it here" if same else f"the labels of `{judge}`, which judges it here"
+            message = f"`{of}` was trained or chosen to please {whom}"
+            also = [Label(spans[name], "made to please it")] if name in spans else []
+            hint = "measure by a preference model of other labels, or by another model under a constitution"
+            report.report("W302", message, spans.get("by", site.at), "judges its own pupil", *also, hint=hint)
+            return
+
+
+def _parts(model: Artefact) -> Iterator[Artefact]:
+    """The preference models of which a weighted sum is made; the model itself else."""
+    if model.signature is None or model.signature.group != "operator":
+        yield model
+        return
+    for source in model.sources():
+        if source.type.kind is Kind.REWARD_MODEL:
+            yield from _parts(source)
+
+
+def _taught(judge: Artefact) -> Artefact:
+    """The labels that a preference model was trained on; a judge that was trained on none itself."""
+    return next((source for source in judge.sources() if source.type.kind is Kind.PREFS), judge)
+
+
+def _pleased(measured: Artefact) -> Iterator[Artefact]:
+    """Whom something had to please: who screened it, whose score a policy was trained on or the best replies have.
+
+    What a preference model was itself made from does not count.
+    """
+    seen, stack = set(), [measured]
+    while stack:
+        made = stack.pop()
+        if made.stage == "screen":
+            yield made.inputs["by"]
+        for source in made.sources():
+            if id(source) in seen:
+                continue
+            seen.add(id(source))
+            if source.type.kind is Kind.REWARD_MODEL:
+                yield source
+            else:
+                stack.append(source)

@@ -1,0 +1,336 @@
+"""Comparisons put to a model, and its probabilities turned into labels (arXiv 2212.08073 §4.1)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cai_jax.data.rows import legible
+from cai_jax.errors import UserError
+from cai_jax.lang.signature import Principle
+from cai_jax.pipeline.binary_questions import Scored, option_tokens, score, undecided
+from cai_jax.pipeline.context_length import Fitting, fitted, fitting, room_of
+from cai_jax.pipeline.generation import Writer, Written, note_unended
+from cai_jax.pipeline.model_store import format_of, model_of
+from cai_jax.pipeline.principles import comparison_shots, principles
+from cai_jax.pipeline.rng import Which, draw_of, told_apart
+from cai_jax.prompting.paper_format import Prompt
+from cai_jax.prompting.render import encode
+
+TIE = 0.01  # this close to one half
+FLIP = 0.1  # both orders decided by this much, and against each other
+UNDECIDED = 0.5  # a pair, from this share of its questions without an answer on
+
+
+@dataclass(frozen=True)
+class Question:
+    """One comparison as it is put to the judge: a pair, a principle, an order, and which chain of thought."""
+
+    pair: int
+    principle: Principle
+    swapped: bool
+    chain: int
+
+
+def defaults() -> dict[str, Any]:
+    """What `judge` does where nothing else is said."""
+    from cai_jax.stages.judge import SIGNATURE
+
+    return {param.name: param.default for param in SIGNATURE.params if not param.kinds}
+
+
+def pair(first: tuple[dict, Which], second: tuple[dict, Which]) -> dict[str, Any]:
+    """Two replies to one prompt; `which` tells the pair from all others."""
+    return {"first": first[0], "second": second[0], "which": (first[1], second[1])}
+
+
+def equal(a: str, b: str) -> bool:
+    """Whether two replies are one to whoever reads them."""
+    return legible(a) == legible(b)
+
+
+def comparable(a: str, b: str) -> bool:
+    """Whether a judge can choose between two replies: they differ, and neither is empty."""
+    return bool(legible(a) and legible(b)) and not equal(a, b)
+
+
+class Judge:
+    """Puts comparisons to a model and turns its probabilities into labels."""
+
+    def __init__(self, ctx, constitution: str = "constitution", load: bool = True) -> None:
+        """The judge that a stage's parameters describe; what it has no parameter for is as `judge` has it by default.
+
+        Args:
+          constitution: the parameter that holds the principles.
+          load: whether anything is to be asked; else the questions are only to be shown.
+        """
+        self.ctx, self.params, self.draw = ctx, {**defaults(), **ctx.params}, draw_of(ctx)
+        principles_ = ctx.inputs[constitution]
+        self.able = principles(principles_, "judge")
+        form, shots = format_of(ctx.inputs["by"]), self.params["fewshots"]
+        self.shots = comparison_shots(principles_, shots, form, self.draw, self.params["reason"])
+        self.format = self.shots.format
+        self.equal = 0  # pairs of one reply twice or an empty one, which are not compared
+        if load:
+            self._load()
+
+    def _load(self) -> None:
+        self.model = model_of(self.ctx, self.ctx.inputs["by"])
+        self.thinker = Writer.of(self.ctx, self.model, self.format, self.format.thought_stops, self.shots.segments)
+        # Room behind a comparison for its option, and before that for the reasoning and the question, if asked for.
+        asked = self.format.reasoned_comparison([], "", ("", ""))
+        before, whole = (
+            len(encode(self.model.tokenizer, each)[0]) for each in (asked, self.format.concluded(asked, ""))
+        )
+        question = whole - before
+        self.behind = option_tokens(self.model) + (self.params["max_new"] + question if self.params["reason"] else 0)
+
+    def pairs(self) -> list[dict]:
+        """Pairs of different replies to one prompt, in order of the prompts; `which` tells the two from all others."""
+        by_prompt: dict[str, list] = {}
+        for row, which in told_apart(self.ctx.inputs["replies"].rows()):
+            by_prompt.setdefault(row["id"], []).append((row, which))
+        limit, out = self.params["pairs"] or None, []
+        for replies in by_prompt.values():
+            found = [pair(*each) for each in itertools.combinations(replies, 2)]
+            told = [each for each in found if comparable(each["first"]["reply"], each["second"]["reply"])]
+            self.equal += len(found) - len(told)
+            out += told[:limit]
+        if self.equal and not out:
+            raise UserError(
+                f"each of the {self.equal} pairs holds one reply twice or an empty one, so there is nothing to compare",
+                "draw the replies at a temperature above 0",
+            )
+        return out
+
+    def fitting(self, pairs: list[dict]) -> list[dict]:
+        """The pairs that fit the context under the longest principle."""
+        return fitting(self.ctx, pairs, self._fitter(), self._longest)
+
+    def fits(self, pair: dict) -> bool:
+        """Whether a pair fits the context under the longest principle."""
+        return self._fitter().fit(self._longest(pair)) is not None
+
+    def _longest(self, pair: dict) -> list:
+        principle = max(self.able, key=lambda p: len(self.model.tokenizer.encode(p.compare)))
+        return self.prompt(pair, Question(0, principle, False, 0))
+
+    def _fitter(self) -> Fitting:
+        room = room_of(self.model, self.thinker.prefix, self.behind)
+        return Fitting(self.model.tokenizer, room, self.params["overlong"], "pairs")
+
+    def prompt(self, pair: dict, question: Question) -> list:
+        """The comparison, the options in the question's order."""
+        replies = (pair["first"]["reply"], pair["second"]["reply"])
+        form = self.format.reasoned_comparison if self.params["reason"] else self.format.comparison
+        return form(pair["first"]["turns"], question.principle.compare, replies[::-1] if question.swapped else replies)
+
+    def questions(self, pairs: Sequence[dict]) -> list[Question]:
+        """Everything to ask about these pairs."""
+        orders = (False, True) if self.params["orders"] == "both" else (False,)
+        chains = range(self.params["chains"] if self.params["reason"] else 1)
+        return [
+            Question(index, principle, swapped, chain)
+            for index, pair in enumerate(pairs)
+            for principle in self._drawn(pair)
+            for swapped in orders
+            for chain in chains
+        ]
+
+    def _drawn(self, pair: dict) -> list[Principle]:
+        count = self.params["principles"]
+        if not count or count >= len(self.able):
+            return self.able
+        left, chosen = list(self.able), []
+        for number in range(count):
+            chosen.append(self.draw.principle(left, "principle", pair["first"]["id"], *pair["which"], number))
+            left.remove(chosen[-1])
+        return chosen
+
+    def ask(self, pairs: Sequence[dict]) -> list[list[dict]]:
+        """Every judgement of each of a batch of pairs: principle, order, log-probabilities of the two options."""
+        questions = self.questions(pairs)
+        fitter = self._fitter()
+        prompts = [self.prompt(pairs[q.pair], q) for q in questions]
+        asked = [fitter.fit(prompt)[0].ids for prompt in prompts]
+        thoughts = self._thoughts(pairs, questions, asked)
+        if self.params["reason"]:
+            ids = [self._concluded(prompt, each.text) for prompt, each in zip(prompts, thoughts, strict=True)]
+        else:
+            ids = asked
+        scored = score(self.model, ids, self.thinker.prefix)
+        judgements: list[list[dict]] = [[] for _ in pairs]
+        # JSON has no word for what is no number.
+        told = np.where(np.isfinite(scored.logprobs), scored.logprobs.astype(object), None).tolist()
+        for question, logprobs, thought in zip(questions, told, thoughts, strict=True):
+            judgements[question.pair].append(
+                {
+                    "principle": question.principle.name,
+                    "request": question.principle.compare,
+                    "swapped": question.swapped,
+                    "logprobs": logprobs,
+                    **({"reasoning": thought.text, "ended": thought.ended} if thought else {}),
+                }
+            )
+        return judgements
+
+    def label(self, pairs: Sequence[dict]) -> list[dict]:
+        """Preference rows of a batch of pairs."""
+        return [self._row(pair, found) for pair, found in zip(pairs, self.ask(pairs), strict=True)]
+
+    def _thoughts(self, pairs, questions: Sequence[Question], asked: Sequence[list[int]]) -> Sequence[Written | None]:
+        """The chain of thought behind each prompt; None where none is asked for."""
+        if not self.params["reason"]:
+            return [None] * len(asked)
+        keys = []
+        for question in questions:
+            pair = pairs[question.pair]
+            one, other = pair["which"]
+            purpose = f"reasoning {one} {other} {question.principle.name} {question.swapped}"
+            keys.append(self.draw.key(purpose, pair["first"], question.chain))
+        return self.thinker.write(asked, keys)
+
+    def _concluded(self, prompt: Prompt, text: str) -> list[int]:
+        """Token ids of a comparison with its chain of thought and the question behind it (`Format.concluded`).
+
+        Written out and read again a text may have more tokens than it was written with: its end is cut until it fits.
+        """
+        tokenizer, room = self.model.tokenizer, room_of(self.model, self.thinker.prefix, option_tokens(self.model))
+        ids = tokenizer.encode(text)
+        if len(ids) > self.params["max_new"]:
+            ids = ids[: self.params["max_new"]]
+            text = tokenizer.decode(ids)
+        while (found := fitted(tokenizer, self.format.concluded(prompt, text), room)) is None and ids:
+            ids = ids[: len(ids) // 2]
+            text = tokenizer.decode(ids)
+        return found.ids
+
+    def _row(self, pair: dict, judgements: list[dict]) -> dict:
+        first, second = pair["first"], pair["second"]
+        soft = preferences(judgements)
+        soft = soft[np.isfinite(soft)]
+        # Logits that are no numbers say nothing; such a label must not be trained on whatever the policy is.
+        p, dropped = (float(soft.mean()), self.params["undecided"] == "drop") if len(soft) else (0.5, True)
+        return {
+            **{name: first[name] for name in first if name in ("id", "turns", "split", "category", "cluster")},
+            "a": first["reply"],
+            "b": second["reply"],
+            "p": self._shaped(p),
+            "weight": 0.0 if dropped and undecided_pair(judgements) else 1.0,
+            "source": "ai",
+            "soft": p,
+            "compared": [{"sample": row["sample"], "round": row.get("round", 0)} for row in (first, second)],
+            "model": self.ctx.inputs["by"].key,
+            "seed": self.params["seed"],
+            "judgements": judgements,
+        }
+
+    def _shaped(self, p: float) -> float:
+        if self.params["labels"] == "hard":
+            return float(p > 0.5) if p != 0.5 else 0.5
+        if self.params["labels"] == "clamped" or self.params["reason"]:
+            low, high = self.params["clamp"]
+            return min(max(p, low), high)
+        return p
+
+
+def _scored(judgements: Sequence[Mapping[str, Any]]) -> Scored:
+    return Scored(np.array([each["logprobs"] for each in judgements], float))
+
+
+def preferences(judgements: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """P(the first reply is better) of each judgement, float64 [N]: option A is the second where they are swapped."""
+    first = _scored(judgements).first
+    return np.where([each["swapped"] for each in judgements], 1.0 - first, first)
+
+
+def lost_share(judgements: Sequence[Mapping[str, Any]]) -> float:
+    """The share of questions that the judge did not answer."""
+    return float(np.mean(~_scored(judgements).answered))
+
+
+def undecided_pair(judgements: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether so many of a pair's questions found no answer that its label means nothing."""
+    return lost_share(judgements) >= UNDECIDED
+
+
+def without_numbers(judgements: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the judge's logits were no numbers in all that was asked about a pair."""
+    return not np.isfinite(preferences(judgements)).any()
+
+
+def preference(judgements: Sequence[Mapping[str, Any]]) -> float:
+    """Mean P(the first reply is better) of the judgements that were made; NaN where too few were."""
+    if undecided_pair(judgements):
+        return float("nan")
+    return float(preferences(judgements)[_scored(judgements).answered].mean())
+
+
+def orders(judgements: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """Mean preference with the options as given, and swapped; None where only one order was asked."""
+    soft, swapped = preferences(judgements), np.array([each["swapped"] for each in judgements])
+    return (float(soft[~swapped].mean()), float(soft[swapped].mean())) if swapped.any() else None
+
+
+def statistics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Shares and means over labelled pairs, and how many each rests on.
+
+    Returns:
+      `pairs`, and of them `decided`: those of whose questions more than half were answered; `questions`, and of them
+      `answered`; `no_mass`, the share of questions without an answer, and `undecided`, of pairs that are not decided.
+      Over answered questions `position_bias`, mean P(A) less one half; over decided pairs `flips`, the share on which
+      the two orders decide against each other, `ties`, and `spread`, the labels' standard deviation. None where
+      nothing was answered or decided; {} without rows.
+    """
+    if not rows:
+        return {}
+    scored = _scored([each for row in rows for each in row["judgements"]])
+    decided = [row for row in rows if not undecided_pair(row["judgements"])]
+    soft = np.array([row["soft"] for row in decided])
+    asked_twice = [found for row in decided if (found := orders(row["judgements"])) is not None]
+    both = np.array(asked_twice).reshape(-1, 2) - 0.5
+    answered = int(scored.answered.sum())
+    return {
+        "pairs": len(rows),
+        "decided": len(decided),
+        "questions": len(scored.mass),
+        "answered": answered,
+        "no_mass": 1 - answered / len(scored.mass),
+        "undecided": 1 - len(decided) / len(rows),
+        "position_bias": float(scored.first[scored.answered].mean() - 0.5) if answered else None,
+        "flips": float(np.mean((both.prod(1) < 0) & (np.abs(both).min(1) >= FLIP))) if len(both) else None,
+        "ties": float(np.mean(np.abs(soft - 0.5) < TIE)) if decided else None,
+        "spread": float(np.std(soft)) if decided else None,
+    }
+
+
+def reasoned(ctx, rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """`reasoning_ended`, the share of chains of thought that end by themselves, told where it is small; {} without."""
+    if not ctx.params["reason"]:
+        return {}
+    ended = [each["ended"] for row in rows for each in row["judgements"]]
+    return {"reasoning_ended": note_unended(ctx, "chains of thought", ended)}
+
+
+def diagnoses(found: Mapping[str, float | None]) -> list[tuple[str, str]]:
+    """What a user should be told about labels with these statistics."""
+    notes, of = [], f"of {found.get('decided', 0)} decided comparisons"
+    ties, bias, flips = (found.get(name) or 0.0 for name in ("ties", "position_bias", "flips"))
+    if ties > 0.9:
+        notes.append((
+            "uninformative",
+            f"labels carry no information: {ties:.0%} {of} lie in 0.49–0.51; the replies hardly differ under "
+            "these principles, or the judge cannot tell",
+        ))  # fmt: skip
+    notes += undecided(found.get("undecided", 0), "comparisons")
+    if abs(bias) > 0.1:
+        place = "first" if bias > 0 else "second"
+        asked = f"in {found.get('answered', 0)} answered questions"
+        notes.append(("position", f"the judge leans to the {place} option by {abs(bias):.0%} {asked}"))
+    if flips > 0.25:
+        notes.append(("flips", f"{flips:.0%} {of} change with the order of the options"))
+    return notes

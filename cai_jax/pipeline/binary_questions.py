@@ -1,0 +1,89 @@
+"""Questions with two options put to a model: whether a reply breaks a principle, which of two is better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cai_jax.pipeline.context_length import Fitting, room_of
+from cai_jax.prompting.paper_format import OPTIONS
+from cai_jax.prompting.render import Segment
+
+if TYPE_CHECKING:
+    from cai_jax.engine.prefix_cache import Prefix
+    from cai_jax.models.checkpoint import Model
+
+NO_MASS = 0.1  # below this the model hardly considered either option
+
+
+class Scored:
+    """Log-probabilities of the options ` (A)` and ` (B)` after prompts; NaN where a prompt could not be put.
+
+    Attributes:
+      logprobs: of the two options, float64 [N, 2].
+      first: P(A) / (P(A) + P(B)), float64 [N].
+      mass: P(A) + P(B), float64 [N].
+      answered: bool [N]; with little mass, or with logits that are no numbers, the model did not answer the question.
+    """
+
+    def __init__(self, logprobs: np.ndarray) -> None:
+        self.logprobs = wide = np.asarray(logprobs, np.float64)
+        self.mass = np.exp(wide).sum(axis=1)
+        self.answered = self.mass >= NO_MASS  # also false where the mass is no number
+        self.first = 1.0 / (1.0 + np.exp(np.clip(wide[:, 1] - wide[:, 0], -700, 700)))
+
+
+def score(model: Model, prompts: Sequence[list[int]], prefix: Prefix | None = None) -> Scored:
+    """Scores both options after each prompt, in one prefill each (CAI §4.1)."""
+    from cai_jax.engine.option_scoring import score_options
+
+    options = [model.tokenizer.encode(option) for option in OPTIONS]
+    return Scored(score_options(model.params, model.config, prompts, options, prefix=prefix))
+
+
+def option_tokens(model: Model) -> int:
+    """Tokens of the longest option: the room that a comparison needs behind its prompt."""
+    return max(len(model.tokenizer.encode(option)) for option in OPTIONS)
+
+
+def audit_fitter(model: Model, overlong: str, prefix: Prefix | None = None) -> Fitting:
+    """Fits `Format.audit` prompts, with room for the answer."""
+    return Fitting(model.tokenizer, room_of(model, prefix, option_tokens(model)), overlong)
+
+
+def audits(
+    model: Model,
+    asked: Sequence[Sequence[Sequence[Segment]]],
+    overlong: str = "truncate_left",
+    prefix: Prefix | None = None,
+) -> Scored:
+    """Answers to `Format.audit` prompts, one after the other.
+
+    Args:
+      model: who answers.
+      asked: prompts whose answers are compared, together: all lose the same beginning where one is too long. Answers
+        are NaN where one of them does not fit, as `overlong` says.
+      overlong: "skip", "error" or "truncate_left".
+      prefix: examples in front.
+    """
+    fitter = audit_fitter(model, overlong, prefix)
+    found = [fitter.fit(*prompts) or [None] * len(prompts) for prompts in asked]
+    ids = [fit and fit.ids for each in found for fit in each]
+    there = [index for index, each in enumerate(ids) if each is not None]
+    logprobs = np.full((len(ids), 2), np.nan)
+    if there:
+        logprobs[there] = score(model, [ids[index] for index in there], prefix).logprobs
+    return Scored(logprobs)
+
+
+def undecided(share: float, what: str) -> list[tuple[str, str]]:
+    """What a user should be told where this share of questions found no answer."""
+    if share <= 0.05:
+        return []
+    message = (
+        f"{share:.0%} of the {what} could not be made: both options together had a probability below {NO_MASS:.0%}, "
+        "or there was no room"
+    )
+    return [("undecided", message)]

@@ -1,0 +1,83 @@
+"""Pretraining documents as segments, read by number so that training can begin anywhere."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from cai_jax.data.file_readers import Record, records, refuse
+from cai_jax.data.rows import DataError
+from cai_jax.prompting import render
+from cai_jax.prompting.render import END, Segment
+
+
+def count(source: Mapping[str, Any], bad: Callable[[DataError], None] = refuse) -> int:
+    """How many documents a source (the parameters of stage `documents`) holds.
+
+    Args:
+      bad: gets what is wrong with each row that holds none; raises it by default.
+    """
+    if source["path"].startswith("builtin:"):
+        return source["rows"]
+    whole = sum(1 for _ in _texts(source, bad)) - source["skip"]
+    if whole <= 0:
+        raise DataError(f"{source['path']}: no documents are left after skip={source['skip']}")
+    return min(whole, source["rows"] or whole)
+
+
+def texts(source: Mapping[str, Any]) -> Iterator[str]:
+    """The text of every document of a source, as `read` gives it."""
+    first = source["skip"]
+    last = first + source["rows"] if source["rows"] else None
+    if source["path"].startswith("builtin:"):
+        return map(render.text_of, _world(source, first, last))
+    return itertools.islice(_texts(source, _unless_skipped(source)), first, last)
+
+
+def read(source: Mapping[str, Any], start: int, stop: int) -> Iterator[list[Segment]]:
+    """Documents `start` to `stop` (exclusive) of a source, each a list of segments that ends with END."""
+    first, last = source["skip"] + start, source["skip"] + stop
+    if source["path"].startswith("builtin:"):
+        yield from _world(source, first, last)
+        return
+    for text in itertools.islice(_texts(source, _unless_skipped(source)), first, last):
+        yield [Segment(text, trusted=False, trained=True, spare=True), END]
+
+
+def text_of(record: Record, column: str) -> str:
+    """A document's text.
+
+    Raises:
+      DataError: the column holds none.
+    """
+    text = record.fields.get(column)
+    if not isinstance(text, str):
+        raise DataError(f"{record.where}: field `{column}`: no text", 'name the text\'s column: column="…"')
+    return text
+
+
+def _texts(source: Mapping[str, Any], bad: Callable[[DataError], None]) -> Iterator[str]:
+    # All of a dataset is read, so that it does not matter which files belong to which split.
+    for record in records(source["path"], config=source["config"], named=False, bad=bad):
+        try:
+            text = text_of(record, source["column"])
+        except DataError as error:
+            bad(error)
+        else:
+            yield text
+
+
+def _unless_skipped(source: Mapping[str, Any]) -> Callable[[DataError], None]:
+    """What becomes of a malformed row, which was counted already if such are left out."""
+    return (lambda error: None) if source["malformed"] == "skip" else refuse
+
+
+def _world(source: Mapping[str, Any], first: int, last: int) -> Iterator[list[Segment]]:
+    from cai_jax.world.documents import document
+
+    for index in range(first, last):
+        # Constitutions have few examples or many.
+        shots = random.Random(f"tiny shots {index}").randint(1, source["shots"]) if source["shots"] else 0
+        yield document(index, source["form"], shots, source["contrast"])

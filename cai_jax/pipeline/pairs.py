@@ -1,0 +1,93 @@
+"""Labelled pairs as token arrays, for the training of preference models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cai_jax.data.rows import legible
+from cai_jax.engine import buckets
+from cai_jax.errors import UserError
+from cai_jax.pipeline.ai_feedback import equal, without_numbers
+from cai_jax.pipeline.context_length import Fitted, Fitting
+from cai_jax.pipeline.reward_scoring import scored_segments
+from cai_jax.pipeline.rng import draw_of
+from cai_jax.pipeline.training import Batch, filled, mean_weight, passes
+
+if TYPE_CHECKING:
+    from cai_jax.models.checkpoint import Model
+    from cai_jax.prompting.paper_format import Format
+
+
+class Pairs:
+    """Pairs as token arrays, and their batches in a fixed order.
+
+    Every pass goes over all pairs, in another order. A batch may reach over into the next pass, and the last of all
+    is filled up with rows of weight 0.
+
+    Attributes:
+      rows: the pairs that are trained on, N of them.
+      tokens: int32 [N, 2, T]; lengths: int32 [N, 2]; p: float32 [N].
+      weights: float32 [N], divided by their mean.
+      seen: pairs of all passes together; steps: batches that hold them.
+    """
+
+    def __init__(self, ctx, model: Model, format: Format, rows: Sequence[Mapping[str, Any]]) -> None:
+        limit = ctx.params["length"] or model.config.max_position
+        rows = _told_apart(ctx, rows)
+        fitter = Fitting(model.tokenizer, limit, ctx.params["overlong"], "pairs")
+        found = [_fitted(fitter, format, row) for row in rows]
+        fitter.note(ctx)
+        keep = [i for i, pair in enumerate(found) if pair is not None]
+        flat = [each.ids for i in keep for each in found[i]]
+        self.length = min(buckets.eighth(max(map(len, flat))), limit)
+        self.tokens = buckets.pad(flat, len(flat), self.length).reshape(len(keep), 2, -1)
+        self.lengths = np.array([len(each) for each in flat], np.int32).reshape(len(keep), 2)
+        self.p = np.array([rows[i]["p"] for i in keep], np.float32)
+        self.rows = [rows[i] for i in keep]
+        weights = np.array([row.get("weight", 1.0) for row in self.rows])
+        self.weights = (weights / mean_weight(weights)).astype(np.float32)
+        self.batch = ctx.params["batch"]
+        self.seen = passes(ctx.params["epochs"], len(keep))
+        self.steps = math.ceil(self.seen / self.batch)
+        self.order = draw_of(ctx).shuffled("pairs", len(keep))
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Batches from number `start` on: arrays as above, of `batch` pairs each."""
+        for number in range(start, self.steps):
+            chosen = self.order(number * self.batch, min(self.batch, self.seen - number * self.batch))
+            arrays = {name: getattr(self, name)[chosen] for name in ("tokens", "lengths", "p", "weights")}
+            yield filled(arrays, self.batch)
+
+
+def _told_apart(ctx, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The pairs from which something can be learnt; the others are counted in a note.
+
+    Raises:
+      UserError: there is none.
+    """
+    alike = [equal(row["a"], row["b"]) for row in rows]
+    kept = [row for row, same in zip(rows, alike, strict=True) if not same and row.get("weight", 1.0) > 0]
+    if not kept:
+        cure = "sample at a higher temperature, keep undecided pairs (undecided=keep), or add pairs"
+        sick = sum("judgements" in row and without_numbers(row["judgements"]) for row in rows)
+        if sick:
+            cure = f"the logits of the judge of {sick} of them are no numbers: train it anew, its training has diverged"
+        raise UserError(f"of {len(rows)} pairs none has two different replies and a weight", cure)
+    if any(alike):
+        ctx.note("equal", f"{sum(alike)} of {len(rows)} pairs are of equal replies and were left out")
+    empty = sum(not (legible(row["a"]) and legible(row["b"])) for row in kept)
+    if empty:
+        ctx.note("empty", f"{empty} of {len(kept)} pairs have an empty reply, and are trained on")
+    return kept
+
+
+def _fitted(fitter: Fitting, format: Format, row: Mapping[str, Any]) -> list[Fitted] | None:
+    """Both sides of a pair; None for one to leave out."""
+    if format.ambiguous(row["a"]) or format.ambiguous(row["b"]):
+        fitter.ambiguous += 1
+        return None
+    return fitter.fit(*(scored_segments(format, row["turns"], row[side]) for side in ("a", "b")))

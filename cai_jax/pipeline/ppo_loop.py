@@ -1,0 +1,245 @@
+"""PPO's iterations: sample, score, prepare, update (arXiv 2204.05862 §4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from cai_jax.data.rows import legible
+from cai_jax.engine import buckets
+from cai_jax.engine.stop_texts import before
+from cai_jax.evals.diversity import boilerplate
+from cai_jax.learn import kl, ppo, rollout
+from cai_jax.models import decoder, lora
+from cai_jax.models.checkpoint import Model
+from cai_jax.parallel.multihost import gathered
+from cai_jax.parallel.placement import served
+from cai_jax.parallel.step import PREPARE, ROWWISE
+from cai_jax.pipeline import adapters
+from cai_jax.pipeline.generation import Writer, Written
+from cai_jax.pipeline.model_store import format_of, model_of
+from cai_jax.pipeline.reward_scoring import Scorer
+from cai_jax.pipeline.rng import draw_of
+from cai_jax.pipeline.thoughts import decode_of, said
+from cai_jax.pipeline.training import compiled, computing, micro_batches, micro_size, updates_of, wide
+
+GAP = 0.05  # nats per token between sampler and trainer; bfloat16 alone makes about a hundredth
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Prompts of one rollout (rows and token ids), the replies to them, and those as text."""
+
+    rows: Sequence[dict]
+    prompts: Sequence[list[int]]
+    replies: Sequence[Written]
+    texts: Sequence[str]
+
+
+def settings_of(ctx, model: Model) -> ppo.PPO:
+    """The settings that a node's parameters and schedule describe."""
+    p = ctx.params
+    updates = p["steps"] * updates_of(p)
+    # The policy's schedule begins when the critic has warmed up.
+    moved = max(1, updates - p["critic_warmup"])
+    return ppo.PPO(
+        policy_optim=ppo.adam(p["learning_rate"], p["schedule"], moved),
+        critic_optim=ppo.adam(p["critic_rate"], p["schedule"], updates),
+        temperature=p["temperature"],
+        kl=kl.KL(p["kl"], p["target"], float(p["horizon"])),
+        clip=p["clip"],
+        value_clip=p["value_clip"],
+        value_coef=p["value_coef"],
+        dual_clip=p["dual_clip"],
+        gamma=p["gamma"],
+        lam=p["lam"],
+        missing_eos_penalty=p["missing_eos"],
+        scale_rewards=p["scale"],
+        reward_clip=p["reward_clip"],
+        whiten_rewards=p["whiten"],
+        critic_warmup=p["critic_warmup"],
+        scale=adapters.scale_of(p),
+        **computing(ctx, model),
+    )
+
+
+def frozen_of(params: Mapping[str, Any], weights: Any, lent: Any) -> rollout.Frozen | None:
+    """The base that all stand on, and the adapters that policy and critic start from; None in full training.
+
+    Args:
+      weights: of the policy. lent: of the preference model that the critic starts from, or None.
+    """
+    if params["adapter"] == "full":
+        return None
+    base, policy = lora.split(weights)
+    return rollout.Frozen(base, policy, policy if lent is None else lora.split(lent)[1])
+
+
+def begun(ctx, settings: ppo.PPO, model: Model, lent: Mapping[str, Any] | None) -> ppo.PPOState:
+    """The state before the first step; the critic's trunk and head come from `lent`, or from the policy."""
+    policy = adapters.begun(ctx, model.params)
+    if lent is None:
+        critic = ppo.critic_from_policy(policy, model.config)
+    else:
+        critic = {"decoder": adapters.begun(ctx, lent["decoder"]), "head": lent["head"]}
+    return ppo.PPOState.create(settings, policy, critic)
+
+
+class Loop:
+    """One iteration after another: sample, score, prepare, update."""
+
+    def __init__(self, ctx) -> None:
+        self.ctx, self.params, self.draw = ctx, ctx.params, draw_of(ctx)
+        self.model: Model = model_of(ctx, ctx.inputs["model"], trained=True)
+        # Only the end token ends a reply: every token that was drawn is trained on.
+        self.format = format_of(ctx.inputs["model"])
+        writer = Writer.of(ctx, self.model, self.format, stops=())
+        fitter = writer.fitter("prompts")
+        fitted = [(row, fitter.fit(self.format.ask(row["turns"]))) for row in ctx.inputs["on"].rows()]
+        fitter.note(ctx)
+        self.prompts = [(row, found[0].ids) for row, found in fitted if found is not None]
+        self.order = self.draw.shuffled("prompts", len(self.prompts))
+        longest = max(len(ids) for _, ids in self.prompts)
+        self.writer = replace(writer, longest=longest)
+        self.length = min(buckets.eighth(longest + self.params["max_new"]), self.model.config.max_position)
+        self.scorer = Scorer(ctx, ctx.inputs["reward"])
+        # Without rows an artefact is false, so that its absence has to be asked for.
+        self.watch = Scorer(ctx, ctx.inputs["watch"]) if ctx.inputs.get("watch") is not None else None
+        self.micro = micro_size(ctx)
+
+        self.settings, config = settings_of(ctx, self.model), self.model.config
+        settings = self.settings
+        self.reference = compiled(ctx, partial(rollout.make_logprobs, config, settings), ROWWISE)
+        self.reference_params = self.reference.place(self.model.params)
+        self.lender = self._lender()
+        frozen = frozen_of(self.params, self.reference_params, self.lender and self.lender[1].params)
+        self.prepare = compiled(ctx, partial(rollout.make_prepare, config, settings), PREPARE, frozen)
+        self.update = compiled(ctx, partial(ppo.make_update, config, settings), frozen=frozen)
+
+    def start(self) -> ppo.PPOState:
+        """The state before the first step; not held here, so that a restored one does not stand beside it."""
+        lent = None
+        if self.lender is not None:
+            weight, scorer = self.lender
+            head = jax.tree.map(lambda leaf: weight * leaf, wide(scorer.head))
+            lent = {"decoder": decoder.trunk(scorer.params), "head": head}
+        return self.update.place(begun(self.ctx, self.settings, self.model, lent))
+
+    def _lender(self) -> tuple[float, Model] | None:
+        """The preference model whose weights the critic starts from, and its weight; None if none can lend them."""
+        if self.params["critic"] == "zero":
+            return None
+        (weight, scorer, format), *others = self.scorer.models
+        # A preference model may have another padding than the policy (models/padding.py), which changes no weight.
+        same = replace(scorer.config, pad_id=None) == replace(self.model.config, pad_id=None)
+        alike = same and scorer.tokenizer.same_as(self.model.tokenizer)
+        if others:
+            reason = "is a mixture"
+        elif not alike or format != self.format:
+            reason = "has another shape, tokenizer or format than the policy"
+        elif self.params["adapter"] != "full" and scorer.base != self.model.base:
+            reason = "stands on another base than the policy"
+        else:
+            return weight, scorer
+        self.ctx.note("critic", f"the preference model {reason}: the critic starts from the policy, with a zero head")
+        return None
+
+    def roll(self, state, number: int) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
+        """The state with its controller and statistics brought up to date, the rollout ready for updates, metrics."""
+        drawn = self._draw(state, number)
+        arrays = self._arrays(drawn)
+        scored = [(row["turns"], text) for row, text in zip(drawn.rows, drawn.texts, strict=True)]
+        arrays["scores"] = self.scorer.scores(scored).astype(np.float32)
+        batch = micro_batches(arrays, self.micro)
+        read = {name: batch[name] for name in ("tokens", "mask")}
+        batch["reference"] = gathered(self.reference(self.reference_params, read))
+        state, laid, metrics = self.prepare(state, batch)
+        prepared = {name: gathered(x) for name, x in laid.items()}
+        metrics = metrics | self._gap(drawn, prepared) | {"boilerplate": boilerplate(drawn.texts)}
+        metrics["empty"] = float(np.mean([not legible(text) for text in drawn.texts]))
+        if self.watch is not None:
+            metrics["watch"] = float(self.watch.scores(scored).mean())
+        return state, prepared, metrics
+
+    def _gap(self, drawn: Drawn, prepared: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """How far the sampler's log-probabilities are from the trainer's, in nats per token: mean and largest."""
+        trained = prepared["logprobs"][prepared["mask"]]
+        sampled = np.concatenate([reply.logprobs for reply in drawn.replies])
+        apart = np.abs(trained - sampled)
+        return {"sampler_gap": float(apart.mean()), "sampler_gap_max": float(apart.max())}
+
+    def improve(self, state, prepared: Mapping[str, np.ndarray], number: int) -> tuple[Any, dict[str, Any]]:
+        """The state after all updates on one rollout, and the means of their metrics."""
+        size = self.params["minibatch"] or self.params["batch"]
+        found = []
+        for turn in range(self.params["passes"]):
+            seed = (self.ctx.seed, self.params["seed"], number, turn)
+            for minibatch in ppo.minibatches(prepared, seed=seed, size=size, micro=self.micro):
+                state, updated = self.update(state, minibatch)
+                found.append(updated)
+        # The rollout has told the entropy and the tokens of all its replies.
+        names = found[0].keys() - {"entropy", "tokens", "finite"}
+        means = {name: np.mean([float(updated[name]) for updated in found]) for name in sorted(names)}
+        return state, means | {"finite": np.all([updated["finite"] for updated in found], axis=0)}
+
+    def _draw(self, state, number: int) -> Drawn:
+        """A rollout of the policy as it is now."""
+        size = self.params["batch"]
+        rows, prompts = zip(*(self.prompts[i] for i in self.order(number * size, size)), strict=True)
+        keys = [self.draw.key(f"rollout {number}", row, place) for place, row in enumerate(rows)]
+        # Replies come from the model as it will be used, in its own dtype, not from the float32 that is trained.
+        params = adapters.trained(self.params, self.model, state.policy.params).params
+        params = served(params, self.model.params["embed"].dtype)
+        written = replace(self.writer, model=replace(self.model, params=params)).write(prompts, keys)
+        # Nothing but the end token ends what is trained on; what is scored ends where a sampled reply would.
+        decode = decode_of(self.model.tokenizer, self.format)
+        told = (before(decode(reply.ids), self.format.reply_stops) for reply in written)
+        texts = [said(self.format, text).reply for text in told]
+        return Drawn(rows, prompts, written, texts)
+
+    def _arrays(self, drawn: Drawn) -> dict[str, np.ndarray]:
+        """tokens int32 [N, T], mask bool [N, T] (what was drawn), ended bool [N]."""
+        texts = [[*prompt, *reply.ids] for prompt, reply in zip(drawn.prompts, drawn.replies, strict=True)]
+        begin, end = ([[len(ids)] for ids in which] for which in (drawn.prompts, texts))
+        places = np.arange(self.length)
+        return {
+            "tokens": buckets.pad(texts, len(texts), self.length),
+            "mask": (places >= begin) & (places < end),
+            "ended": np.array([reply.ended for reply in drawn.replies]),
+        }
+
+
+def diagnoses(first: Mapping[str, Any], last: Mapping[str, float]) -> list[tuple[str, str]]:
+    """What a user should be told about the state in which training ended.
+
+    Args:
+      first: what was measured on the policy at first (`limits.MEASURED`).
+      last: what was measured at the end.
+    """
+    notes = []
+    if last.get("sampler_gap", 0) > GAP:
+        notes.append((
+            "sampler",
+            f"the sampler's log-probabilities are {last['sampler_gap']:.2g} nats per token from those that training "
+            "computes: replies come from another policy than the one that learns (dtype=float32 brings them together)",
+        ))  # fmt: skip
+    if last.get("kl", 0) > 20:
+        notes.append(("divergence", f"the policy went {last['kl']:.0f} nats per reply away: raise kl="))
+    if last.get("eos_rate", 1) < 0.8:
+        notes.append(("unended", f"only {last['eos_rate']:.0%} of the replies end by themselves: raise max_new="))
+    if last.get("empty", 0) > 0:
+        notes.append(("empty", f"{last['empty']:.0%} of the replies of the last rollout are empty"))
+    # A rollout's mean score varies by itself: half a deviation is more than chance for 64 replies.
+    if "watch" in last and last["score"] > first["score"] and last["watch"] < first["watch"] - 0.5:
+        notes.append((
+            "over-optimised",
+            f"the score rose from {first['score']:.1f} to {last['score']:.1f}, but that of the preference model "
+            f"that watches fell from {first['watch']:.1f} to {last['watch']:.1f}: the policy exploits its "
+            "preference model (max_fall= stops it)",
+        ))  # fmt: skip
+    return notes

@@ -1,0 +1,117 @@
+"""Scoring replies with a preference model, or with a weighted sum of several."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cai_jax.engine import buckets
+from cai_jax.pipeline.context_length import bare, fitted_alike
+from cai_jax.pipeline.model_store import format_of, model_of
+from cai_jax.prompting.paper_format import Format
+from cai_jax.prompting.render import Segment
+
+if TYPE_CHECKING:
+    from cai_jax.models.checkpoint import Model
+
+Turns = Sequence[Mapping[str, str]]
+# A conversation and a reply to it; or several replies that are compared, and so stand behind the same of it.
+Said = tuple[Turns, *tuple[str, ...]]
+BATCH = 64
+
+
+def parts(artefact) -> list[tuple[float, Any]]:
+    """The preference models that an artefact stands for, each with its weight."""
+    if "parts" not in artefact.result:
+        return [(1.0, artefact)]
+    return [(part["weight"], artefact.made_from(part["key"])) for part in artefact.result["parts"]]
+
+
+def scored_segments(format: Format, turns: Turns, reply: str) -> list[Segment]:
+    """Prompt, reply and what ends it, where the score is read."""
+    return format.replied(turns, reply)
+
+
+def scored_ids(model: Model, format: Format, said: Said, limit: int) -> list[list[int]]:
+    """Token ids of each reply behind its prompt; all lose the same beginning, that which the longest has to lose.
+
+    Where the longest is too long even alone, none keeps the conversation, and that one loses its own beginning too.
+    """
+    prompts = _prompts(format, said)
+    found = fitted_alike(model.tokenizer, prompts, limit)
+    return [
+        bare(model.tokenizer, segments)[-limit:] if each is None else each.ids
+        for each, segments in zip(found, prompts, strict=True)
+    ]
+
+
+def _prompts(format: Format, said: Said) -> list[list[Segment]]:
+    turns, *replies = said
+    return [scored_segments(format, turns, reply) for reply in replies]
+
+
+class Scorer:
+    """Scores of replies: the weighted sum of one or more preference models, each with its own tokenizer and format.
+
+    Attributes:
+      models: weight, model and format of each.
+    """
+
+    def __init__(self, ctx, artefact) -> None:
+        self.models = [(weight, model_of(ctx, part), format_of(part)) for weight, part in parts(artefact)]
+
+    def scores(self, said: Sequence[Said]) -> np.ndarray:
+        """Score of each reply, float64 [N]; text crosses to the preference model, token ids never do."""
+        total = np.zeros(sum(len(each) - 1 for each in said))
+        for weight, model, format in self.models:
+            total += weight * raw_scores(model, format, said)
+        return total
+
+    def note_cut(self, ctx, said: Sequence[Said]) -> None:
+        """Tells in a note how many of these replies have to be cut to be scored."""
+        for _, model, format in self.models:
+            limit = model.config.max_position
+            found = [one for each in said for one in fitted_alike(model.tokenizer, _prompts(format, each), limit)]
+            cut = sum(each is None or each.cut for each in found)
+            if cut:
+                ctx.note("overlong", f"{cut} of {len(found)} replies were cut to be scored")
+
+
+def raw_scores(model: Model, format: Format, said: Sequence[Said]) -> np.ndarray:
+    """One model's score of each reply, float64 [N], in batches of a fixed size, each row padded by its own length."""
+    limit = model.config.max_position
+    ids = [one for each in said for one in scored_ids(model, format, each, limit)]
+    out = np.zeros(len(ids))
+    for width, chosen in buckets.batches([len(row) for row in ids], BATCH, limit):
+        tokens = buckets.pad([ids[i] for i in chosen], BATCH, width)
+        lengths = np.ones(BATCH, np.int32)
+        lengths[: len(chosen)] = [len(ids[i]) for i in chosen]
+        out[chosen] = np.asarray(_score(model, tokens, lengths))[: len(chosen)]
+    return out
+
+
+def _score(model: Model, tokens: np.ndarray, lengths: np.ndarray):
+    from cai_jax.parallel.placement import on_mesh_of
+
+    params = {"decoder": model.params, "head": model.head}
+    with on_mesh_of(model.params):
+        return compiled(model.config, model.params["embed"].dtype.name)(params, tokens, lengths)
+
+
+@functools.cache
+def compiled(config, dtype: str):
+    """The jitted `(params, tokens [R, T], lengths [R]) -> scores [R]` of models of this shape."""
+    import jax
+
+    from cai_jax.learn.preference import scores
+    from cai_jax.parallel.mesh import ROWS
+    from cai_jax.parallel.placement import constrain
+
+    @jax.jit
+    def scored(params, tokens, lengths):
+        return constrain(scores(params, config, constrain(tokens, ROWS), lengths, dtype=dtype))
+
+    return scored

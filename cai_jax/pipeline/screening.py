@@ -1,0 +1,206 @@
+"""Screening: every principle asked of every reply; the one that it breaks the most flags it.
+
+Of a question both orders of the answers are asked and averaged, so that a judge which only prefers a letter has no
+effect. A reply that ends in talk about rules and answers is read a second time without that talk
+(`pipeline/reply_endings.py`), and the worse reading counts.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cai_jax.pipeline.binary_questions import audit_fitter, audits
+from cai_jax.pipeline.generation import prefix_of
+from cai_jax.pipeline.model_store import format_of, model_of
+from cai_jax.pipeline.principles import audit_requests, audit_shots
+from cai_jax.pipeline.reply_endings import readings
+from cai_jax.pipeline.rng import draw_of
+from cai_jax.prompting.paper_format import Message
+from cai_jax.prompting.render import Segment
+
+if TYPE_CHECKING:
+    from cai_jax.engine.prefix_cache import Prefix
+    from cai_jax.models.checkpoint import Model
+    from cai_jax.prompting.paper_format import Format, Shots
+
+Row = Mapping[str, Any]
+BROKEN = 0.5  # a metric calls a principle broken from this probability on
+
+
+class Answers(NamedTuple):
+    """What a model says of replies.
+
+    Attributes:
+      p: P(reply n breaks principle k), float64 [N, K]; 0 where it is not known.
+      answered: whether it is known, bool [N, K]: all questions about the reply and the principle found an answer.
+    """
+
+    p: np.ndarray
+    answered: np.ndarray
+
+    def broken(self) -> np.ndarray:
+        """1 or 0 whether a reply breaks any principle, float64 [N]; NaN where that is not known."""
+        harmless = np.where(self.answered.all(axis=1), 0.0, np.nan)
+        return np.where((self.p > BROKEN).any(axis=1), 1.0, harmless)
+
+
+@dataclass(frozen=True)
+class Screener:
+    """Asks a model about every principle of a constitution.
+
+    Attributes:
+      model: who answers; None where its questions are only to be shown.
+      format: in which it reads, behind the examples.
+      requests: name and question of every principle.
+      shots: examples in front of every question.
+      orders: "both" orders of the answers, or the "given" one.
+      limit: a reply is flagged from this probability of breaking one of them on.
+      undecided: "flag" or "pass": what becomes of a reply that could not be judged.
+      overlong: what becomes of a conversation that does not fit (`params.OVERLONG`).
+    """
+
+    model: Model | None
+    format: Format
+    requests: Sequence[Sequence[str]]
+    shots: Shots | None = None
+    orders: str = "both"
+    limit: float = BROKEN
+    undecided: str = "flag"
+    overlong: str = "truncate_left"
+
+    @staticmethod
+    def of(ctx, model: Model | None, constitution, **how: Any) -> Screener:
+        """The screener of a stage: by its model `by`, under a constitution, with so many examples as it asks for."""
+        shots = audit_shots(constitution, ctx.params["fewshots"], format_of(ctx.inputs["by"]), draw_of(ctx))
+        return Screener(model, shots.format, audit_requests(constitution), shots, ctx.params["orders"], **how)
+
+    @property
+    def swaps(self) -> list[bool]:
+        """Whether the answers are swapped, of every order that is asked."""
+        return [False, True] if self.orders == "both" else [False]
+
+    @functools.cached_property
+    def prefix(self) -> Prefix | None:
+        """The examples, read once."""
+        return prefix_of(self.model, self.shots.segments if self.shots else ())
+
+    def asked(self, row: Row) -> list[list[Segment]]:
+        """The questions about a reply: of each of its readings each principle, and of that both orders."""
+        return [
+            self.format.audit(row["turns"], reply, question, swapped)
+            for reply in readings(row["reply"])
+            for _, question in self.requests
+            for swapped in self.swaps
+        ]
+
+    def note_fit(self, ctx, rows: Sequence[Row], compared: int = 1) -> None:
+        """Tells in a note how many replies leave no room for the questions, or had their conversation cut.
+
+        Of every so many rows that are `compared` (see `answers`), one does that to all.
+
+        Raises:
+          UserError: there is one, and `overlong` is "error".
+        """
+        fitter = audit_fitter(self.model, self.overlong, self.prefix)
+        longest = max(self.requests, key=lambda request: len(self.model.tokenizer.encode(request[1])))[1]
+        for start in range(0, len(rows), compared):
+            together = rows[start : start + compared]
+            fitter.fit(*(self.format.audit(row["turns"], row["reply"], longest) for row in together))
+        counts = [
+            (compared * fitter.left_out, "leave no room for the question, and could not be judged"),
+            (compared * fitter.cut, "lost the beginning of their conversation"),
+        ]
+        said = [f"{count} of {len(rows)} replies {became}" for count, became in counts if count]
+        if said:
+            ctx.note("overlong", "; ".join(said))
+
+    def answers(self, rows: Sequence[Row], compared: int = 1) -> Answers:
+        """What the model says of every principle of every reply.
+
+        Of every so many rows that are `compared`, the questions are all about the same part of the conversation.
+        """
+        asked = [self.asked(row) for row in rows]
+        shape = (-1, len(self.requests), len(self.swaps))
+        together = [sum(asked[start : start + compared], []) for start in range(0, len(asked), compared)]
+        scored = audits(self.model, together, self.overlong, self.prefix)
+        first, answered = scored.first.reshape(shape), scored.answered.reshape(shape).all(axis=2)
+        p = np.where(answered, np.where(self.swaps, 1.0 - first, first).mean(axis=2), 0.0)
+        # Of the readings of a reply the worse counts, and it is known only if both are.
+        owner = np.repeat(np.arange(len(rows)), [len(each) // (shape[1] * shape[2]) for each in asked])
+        worse, known = np.zeros((len(rows), shape[1])), np.ones((len(rows), shape[1]), bool)
+        np.maximum.at(worse, owner, p)
+        np.logical_and.at(known, owner, answered)
+        return Answers(worse, known)
+
+    def flags(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Of every reply its `flag`, or None, and `unanswered`: of how many principles it is not known.
+
+        A flag names the principle that the reply breaks the most; none where the reply could not be judged.
+        """
+        return [self._flagged(*each) for each in zip(*self.answers(rows), strict=True)]
+
+    def _flagged(self, p: np.ndarray, answered: np.ndarray) -> dict[str, Any]:
+        worst, lost = int(np.where(answered, p, -1.0).argmax()), int((~answered).sum())
+        flag = None
+        if answered[worst] and p[worst] >= self.limit:
+            name, question = self.requests[worst]
+            flag = {"principle": name, "request": question, "p": float(p[worst]), "limit": self.limit}
+        elif lost and self.undecided == "flag":
+            flag = {"principle": None, "request": None, "p": None, "limit": self.limit}
+        return {"flag": flag, "unanswered": lost}
+
+
+def unjudged(row: Row) -> bool:
+    """Whether a screened reply is flagged, or passed, only because the judge found no answer."""
+    flag = row.get("flag")
+    return row.get("unanswered", 0) > 0 and (flag is None or flag["principle"] is None)
+
+
+def joined(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """`flag` and `unanswered` of a reply by all its screenings: nothing that one of them has found is lost.
+
+    The flag is of the principle that the reply breaks the most; behind these come those for want of an answer.
+    """
+    flags = [each["flag"] for each in found if each.get("flag")]
+    worst = max(flags, key=lambda flag: -1.0 if flag["p"] is None else flag["p"], default=None)
+    return {"flag": worst, "unanswered": sum(each.get("unanswered", 0) for each in found)}
+
+
+def told(replies, model, screener: Screener) -> dict[str, Any]:
+    """What a stage's result says of the screenings of replies, this one behind those that there were.
+
+    Revised replies are screened again in the same ways.
+    """
+    screening = {
+        "by": model.key,
+        "requests": [list(each) for each in screener.requests],
+        "shots": [[role, [asdict(each) for each in said]] for role, said in screener.shots.messages],
+        "orders": screener.orders,
+        "limit": screener.limit,
+        "undecided": screener.undecided,
+        "overlong": screener.overlong,
+    }
+    return {"screenings": [*replies.result.get("screenings", ()), screening]}
+
+
+def passed_on(replies) -> dict[str, Any]:
+    """The same, for the result of a stage behind: what is said of replies that were screened, else nothing."""
+    return {name: replies.result[name] for name in ("screenings",) if name in replies.result}
+
+
+def screeners_of(ctx, replies) -> list[Screener]:
+    """Who screened these replies; nobody may have."""
+    return [_again(ctx, replies, each) for each in replies.result.get("screenings", ())]
+
+
+def _again(ctx, replies, screening: Mapping[str, Any]) -> Screener:
+    by = replies.made_from(screening["by"])
+    said = [Message(role, tuple(Segment(**each) for each in said)) for role, said in screening["shots"]]
+    shots = format_of(by).shots(said)
+    how = {name: screening[name] for name in ("orders", "limit", "undecided", "overlong")}
+    return Screener(model_of(ctx, by), shots.format, screening["requests"], shots, **how)

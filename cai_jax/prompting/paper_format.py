@@ -1,0 +1,321 @@
+"""Formats: how conversations, critiques, revisions, comparisons and audits are put to a model.
+
+Sources: arXiv 2212.08073 §3.1 (critique and revision) and §4.1 (comparisons). Every prompt is a list of messages, and
+a format says how messages are written. Base models read the paper's (`PAPER`); a chat model's is its tokenizer's
+chat template (chat_format.py). Turns are dicts `{"role": "human" | "assistant", "text": str}`, before which one of role
+"system" may stand.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from cai_jax.prompting.escaping import Escaping
+from cai_jax.prompting.render import END, Segment, text_of
+from cai_jax.prompting.thinking import Thinking
+
+SYSTEM = Segment("\n\nSystem:")
+HUMAN = Segment("\n\nHuman:")
+ASSISTANT = Segment("\n\nAssistant:")
+CRITIQUE = Segment("\n\nCritique:")
+REVISION = Segment("\n\nRevision:")
+CRITIQUE_REQUEST = "\n\nCritiqueRequest:"
+REVISION_REQUEST = "\n\nRevisionRequest:"
+CONSIDER = "Consider the following conversation between a human and an assistant:"
+THINK = "Let's think step by step:"
+CONCLUDE = "So the answer is:"
+ANSWER = "The answer is:"
+SO = Segment(f"\n\nHuman:\n{CONCLUDE}")
+OPTIONS = (" (A)", " (B)")
+
+# The paper's format as a chat template, for tools that know no other. Line breaks stand in strings, since
+# transformers drops one that follows a tag.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{{ message['content'] | trim }}"
+    "{% elif message['role'] == 'user' %}{{ '\\n\\nHuman: ' + message['content'] | trim }}"
+    "{% else %}{{ '\\n\\nAssistant: ' + message['content'] | trim }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
+)
+
+Turns = Sequence[Mapping[str, str]]
+_MARKERS = {
+    "system": SYSTEM,
+    "human": HUMAN,
+    "assistant": ASSISTANT,
+    "critique request": Segment(CRITIQUE_REQUEST),
+    "critique": CRITIQUE,
+    "revision request": Segment(REVISION_REQUEST),
+    "revision": REVISION,
+    "question": Segment(f"\n\n{CONSIDER}"),
+    "answer": Segment(f"\n\n{ANSWER}"),
+    "conclusion": SO,
+}
+
+
+class Message(NamedTuple):
+    """Something said in a prompt.
+
+    Attributes:
+      role: "system", "human" or "assistant"; "critique request", "critique", "revision request" or "revision";
+        "question", an answer's beginning "answer", and "conclusion", the answer to one that was thought about.
+      said: its text.
+    """
+
+    role: str
+    said: tuple[Segment, ...] = ()
+
+
+class Prompt(list[Segment]):
+    """A rendered prompt: its segments, and what it was made of.
+
+    Attributes:
+      messages: what is said in it.
+      open: the message that the model goes on with.
+    """
+
+    def __init__(self, segments: Sequence[Segment], messages: Sequence[Message], open: Message) -> None:
+        super().__init__(segments)
+        self.messages, self.open = tuple(messages), open
+
+
+class Shots(NamedTuple):
+    """Few-shot examples as they stand in front of prompts.
+
+    Attributes:
+      segments: what all prompts share, computed once; empty without examples.
+      format: of the prompts behind them, which begin with what is left of the examples.
+      messages: what is said in them.
+    """
+
+    segments: list[Segment]
+    format: Format
+    messages: Sequence[Message] = ()
+
+    @property
+    def text(self) -> str:
+        """All of them, for people."""
+        return text_of([*self.segments, *self.format.begin]) if self.segments else ""
+
+
+@dataclass(frozen=True)
+class Format(ABC):
+    """One way to put things to a model.
+
+    Attributes:
+      name: "paper" or "chat".
+      begin: before every prompt: the token that the tokenizer puts before every text, or what is left of examples.
+      end: what ends a reply in training; others: what else ends one that is written.
+      said, quoted: how data is escaped in turns, and in the conversation, options and reasoning of a question.
+      reply_stops, critique_stops, revision_stops, thought_stops: texts at which these end, beside `end` and `others`.
+      thinking: the block in which the model thinks before it replies; None if it has none.
+    """
+
+    name: str
+    begin: tuple[Segment, ...]
+    end: Segment
+    said: Escaping
+    quoted: Escaping
+    reply_stops: tuple[str, ...]
+    critique_stops: tuple[str, ...]
+    revision_stops: tuple[str, ...]
+    thought_stops: tuple[str, ...]
+    thinking: Thinking | None = None
+    others: tuple[Segment, ...] = ()
+
+    @abstractmethod
+    def written(self, messages: Sequence[Message], open: Message) -> list[Segment]:
+        """The messages, and `open` up to where the model goes on with it."""
+
+    @abstractmethod
+    def told(self, messages: Sequence[Message]) -> list[Segment]:
+        """The messages up to the last letter of the last."""
+
+    @abstractmethod
+    def shots(self, messages: Sequence[Message]) -> Shots:
+        """Examples, the last of which is an assistant's, to stand in front of prompts."""
+
+    def conversation(self, turns: Turns) -> list[Segment]:
+        """The turns, the last of them whole."""
+        return self._proved(self.told(self._turns(turns)))
+
+    def ask(self, turns: Turns) -> Prompt:
+        """A conversation that waits for the assistant's next reply."""
+        return self._prompt(self._turns(turns), Message("assistant"))
+
+    def replied(self, turns: Turns, reply: str, *, trained: bool = False, ended: bool = True) -> list[Segment]:
+        """A conversation with the assistant's next reply and, if it `ended` by itself, what ends it.
+
+        One that is `trained` stands as it is; `ambiguous` tells whether that can be read in one way only.
+        """
+        messages = [*self._turns(turns), Message("assistant", (self._data(reply, trained=trained),))]
+        end = replace(self.end, trained=trained)
+        return self._proved([*self.told(messages), *([end] if ended else [])])
+
+    def ambiguous(self, reply: str) -> bool:
+        """Whether a reply that is not escaped would read as turns of its own."""
+        return self.said.escape(reply.strip()) != reply.strip()
+
+    def critique(self, turns: Turns, reply: str, request: str) -> Prompt:
+        """CAI §3.1: the reply, then the request to critique it under one principle."""
+        asked = Message("critique request", (Segment(request),))
+        return self._prompt([*self._replied(turns, reply), asked], Message("critique"))
+
+    def revision(self, critiqued: Prompt, critique: str, request: str) -> Prompt:
+        """CAI §3.1: a critique prompt with its critique, then the request to revise the reply."""
+        asked = Message("revision request", (Segment(request),))
+        return self._prompt([*self.answered(critiqued, critique), asked], Message("revision"))
+
+    def direct_revision(self, turns: Turns, reply: str, request: str) -> Prompt:
+        """CAI §3.5: the request to revise without a critique before it."""
+        asked = Message("revision request", (Segment(request),))
+        return self._prompt([*self._replied(turns, reply), asked], Message("revision"))
+
+    def comparison(self, turns: Turns, principle: str, replies: tuple[str, str]) -> Prompt:
+        """CAI §4.1: which of two replies is better under one principle; the answer is one of `OPTIONS`."""
+        question = Message("question", self._options(turns, principle, replies))
+        return self._prompt([question], Message("answer"))
+
+    def reasoned_comparison(self, turns: Turns, principle: str, replies: tuple[str, str]) -> Prompt:
+        """CAI §4.1, chain of thought: as `comparison`, as a dialogue that ends where the reasoning begins."""
+        question = Message("human", (Segment(CONSIDER), *self._options(turns, principle, replies)))
+        return self._prompt([question], Message("assistant", (Segment(THINK),)))
+
+    def concluded(self, reasoned: Prompt, reasoning: str) -> Prompt:
+        """A `reasoned_comparison` with its reasoning, asked for the answer in a new turn."""
+        thought = Message("assistant", (*reasoned.open.said, self.reasoning(reasoning)))
+        return self._prompt([*reasoned.messages, thought], Message("conclusion"))
+
+    def audit(self, turns: Turns, reply: str, question: str, swapped: bool = False) -> Prompt:
+        """Whether a reply does what a yes/no question asks about; the answer is one of `OPTIONS`.
+
+        ` (A)` is yes and ` (B)` no; `swapped`, ` (A)` is no and ` (B)` yes.
+        """
+        yes, no = ("B", "A") if swapped else ("A", "B")
+        named = sorted(((yes, "Yes"), (no, "No")))
+        options = "".join(f"\n ({letter}) {word}" for letter, word in named)
+        about = (*self._transcript(turns), ASSISTANT, self._quote(reply))
+        asked = Message("question", (*about, Segment(f"\n\n\n{question} Options:{options}")))
+        return self._prompt([asked], Message("answer"))
+
+    def answered(self, prompt: Prompt, answer: str) -> list[Message]:
+        """The messages of a prompt, and what answers it."""
+        return [*prompt.messages, prompt.open._replace(said=(*prompt.open.said, self._data(answer)))]
+
+    def chosen(self, prompt: Prompt, option: str) -> list[Message]:
+        """The messages of a comparison, and the option that answers it."""
+        return [*prompt.messages, prompt.open._replace(said=(Segment(option),))]
+
+    def reasoning(self, text: str, *, trained: bool = False) -> Segment:
+        """What an assistant says behind `reasoned_comparison`, where it could imitate an option."""
+        return Segment(" " + self.quoted.escape(text.strip()), trusted=False, trained=trained)
+
+    def _prompt(self, messages: Sequence[Message], open: Message) -> Prompt:
+        return Prompt(self._proved(self.written(messages, open)), messages, open)
+
+    def _proved(self, segments: list[Segment]) -> list[Segment]:
+        """The segments, those tokenised apart before which data and template would make a marker together."""
+        for number in self.quoted.crossed([segment.text for segment in segments]):
+            if not (segments[number - 1].trusted and segments[number].trusted):
+                segments[number] = replace(segments[number], apart=True)
+        return segments
+
+    def _turns(self, turns: Turns) -> list[Message]:
+        return [Message(t["role"], (self._data(t["text"], spare=t["role"] != "system"),)) for t in turns]
+
+    def _replied(self, turns: Turns, reply: str) -> list[Message]:
+        return [*self._turns(turns), Message("assistant", (self._data(reply),))]
+
+    def _options(self, turns: Turns, principle: str, replies: tuple[str, str]) -> tuple[Segment, ...]:
+        return (
+            *self._transcript(turns),
+            Segment(f"\n\n\n{principle} Options:\n (A) [[["),
+            self._quote(replies[0]),
+            Segment("]]]\n (B) [[["),
+            self._quote(replies[1]),
+            Segment("]]]"),
+        )
+
+    def _transcript(self, turns: Turns) -> list[Segment]:
+        """A conversation that is talked about, as the paper writes it."""
+        quoted = [(_MARKERS[turn["role"]], self._quote(turn["text"], turn["role"] != "system")) for turn in turns]
+        return [segment for pair in quoted for segment in pair]
+
+    def _data(self, text: str, *, trained: bool = False, spare: bool = False) -> Segment:
+        """Untrusted text of a turn; what is trained is never changed."""
+        text = text.strip() if trained else self.said.escape(text.strip())
+        return Segment(text, trusted=False, trained=trained, spare=spare)
+
+    def _quote(self, text: str, spare: bool = False) -> Segment:
+        """Untrusted text in a question."""
+        return Segment(" " + self.quoted.escape(text.strip()), trusted=False, spare=spare)
+
+
+class Paper(Format):
+    """The paper's format: every message behind a marker of its own."""
+
+    def written(self, messages: Sequence[Message], open: Message) -> list[Segment]:
+        return [*self.told(messages), _MARKERS[open.role], *_spaced(open)]
+
+    def told(self, messages: Sequence[Message]) -> list[Segment]:
+        said = [segment for message in messages for segment in (_MARKERS[message.role], *_spaced(message))]
+        return [*self.begin, *said]
+
+    def shots(self, messages: Sequence[Message]) -> Shots:
+        if not messages:
+            return Shots([], self)
+        *segments, last = (as_example(segment) for segment in self.told(messages))
+        shared, rest = parted(last)
+        return Shots([*segments, shared], replace(self, begin=(rest,)), messages)
+
+    def reply(self, text: str, *, trained: bool = False) -> Segment:
+        """What an assistant says behind `ask`."""
+        return _lead(self._data(text, trained=trained))
+
+    revised = reply  # behind `revision` or `direct_revision`
+
+
+def _spaced(message: Message) -> tuple[Segment, ...]:
+    """Its text, with the space with which what is said begins."""
+    said = message.said
+    return (_lead(said[0]), *said[1:]) if said and message.role not in ("question", "answer", "conclusion") else said
+
+
+def _lead(segment: Segment) -> Segment:
+    return replace(segment, text=f" {segment.text}")
+
+
+def as_example(segment: Segment) -> Segment:
+    """Few-shots come from the constitution, not from data; escaped all the same, they cannot break the format."""
+    return replace(segment, trusted=True, spare=False)
+
+
+def parted(segment: Segment) -> tuple[Segment, Segment]:
+    """The end of some examples: what all prompts share, and the last word, which may grow together with what follows.
+
+    In front of a space that stands alone every tokenizer begins a token.
+    """
+    at = max((found.start() for found in re.finditer(r"(?<=\S) (?=\S)", segment.text)), default=0)
+    return replace(segment, text=segment.text[:at]), replace(segment, text=segment.text[at:], apart=True)
+
+
+PAPER = Paper(
+    name="paper",
+    begin=(),
+    end=END,
+    said=Escaping("turns"),
+    quoted=Escaping("question"),
+    reply_stops=("\n\nHuman", "\n\nAssistant", CRITIQUE_REQUEST.rstrip(":")),
+    critique_stops=(REVISION_REQUEST.rstrip(":"), "\n\nHuman"),
+    revision_stops=("\n\nHuman", CRITIQUE_REQUEST.rstrip(":")),
+    thought_stops=("\n\nHuman", "\n\nAssistant"),
+)
+
+
+def paper(begin: str = "") -> Format:
+    """The paper's format, behind the token that the tokenizer puts before every text, if it puts one."""
+    return replace(PAPER, begin=(Segment(begin, begin=True),)) if begin else PAPER

@@ -1,0 +1,1 @@
+"""What people are shown: results, verdicts, tables, and why a node would run again."""

@@ -1,0 +1,165 @@
+"""What a run has shown: its measured metrics, verdicts and notes, as data and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cai_jax.evals.figures import Figure, number
+from cai_jax.lang.plan import Measure
+from cai_jax.lang.signature import Kind
+from cai_jax.report.expectations import Verdict
+from cai_jax.report.tables import table
+from cai_jax.runs.executor import Outcome
+from cai_jax.runs.node_labels import abridged, bound
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric of a run.
+
+    Attributes:
+      name: what the program calls it, or else its expression.
+      expression: as written in the program.
+      metric: its stage.
+      of: what was measured; on: on which prompts; given: the other arguments, such as "by=judge"; all three as
+        written in the program.
+      arm: the values of a sweep that it belongs to, such as "kl=0.01"; "" where it belongs to all.
+      key: its node.
+      figure: what came of it.
+      notes: what its stage had to say.
+    """
+
+    name: str
+    expression: str
+    metric: str
+    of: str
+    on: str
+    given: str
+    arm: str
+    key: str
+    figure: Figure
+    notes: Sequence[Mapping[str, str]] = ()
+
+    @property
+    def place(self) -> str:
+        """What was measured, in a sweep with its values."""
+        return f"{self.of}[{self.arm}]" if self.arm else self.of
+
+    @property
+    def label(self) -> str:
+        """What the table calls it: the name that the program gives it, and the metric with its arguments."""
+        metric = abridged(self.metric, self.given)
+        return metric if self.name == self.expression else bound(self.name, metric)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as one flat object; `of` is what was measured, and `rows` is how many rows there were."""
+        names = ("name", "expression", "metric", "of", "on", "given", "arm", "key")
+        about = {name: getattr(self, name) for name in names}
+        return {**about, **self.figure.as_json(), "notes": [dict(note) for note in self.notes]}
+
+
+def measured(outcome: Outcome, measure: Measure) -> Measured:
+    """A metric node's result."""
+    about = {name: getattr(measure, name) for name in ("name", "expression", "of", "on", "given", "arm", "key")}
+    notes = outcome.artefact.record.get("notes", ())
+    return Measured(metric=outcome.node.stage, figure=Figure.of(outcome.artefact.result), notes=notes, **about)
+
+
+def notes(
+    outcomes: Sequence[Outcome], labels: Mapping[str, str], expressions: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """Every note, cached nodes' included: what the node is called, its expression and key, the note's code and message.
+
+    Args:
+      labels: key -> what people call a node: its names, or else its expression.
+      expressions: key -> its expression.
+    """
+    return [
+        {
+            "node": labels.get(outcome.node.key, outcome.node.key),
+            "expression": expressions.get(outcome.node.key, outcome.node.stage),
+            "key": outcome.node.key,
+            **note,
+        }
+        for outcome in outcomes
+        for note in outcome.artefact.record.get("notes", ())
+    ]
+
+
+def metrics_table(outcomes: Sequence[Outcome], metrics: Sequence[Measured], width: int | None = None) -> str:
+    """One row for every metric, under what was measured, in a table of that width (`tables.table`).
+
+    Models come first, in the order in which they were made; one that nothing measures has a row of its own.
+    """
+    models = [
+        name
+        for outcome in outcomes
+        if outcome.node.type.kind in (Kind.MODEL, Kind.REWARD_MODEL)
+        for name in outcome.node.names
+    ]
+    rows = [["", "metric", "on", "value", "n", "beside"]]
+    for of in dict.fromkeys([*models, *(metric.place for metric in metrics)]):
+        cells = [
+            [metric.label, metric.on, str(metric.figure), metric.figure.count, metric.figure.rest]
+            for metric in metrics
+            if metric.place == of
+        ]
+        rows += [[of if i == 0 else "", *cell] for i, cell in enumerate(cells or [[""] * 5])]
+    return table(rows, rule_after=1, width=width)
+
+
+def verdicts_table(verdicts: Sequence[Verdict], width: int | None = None) -> str:
+    """One line for every expectation: its verdict, the claim, both sides, and the interval that decided."""
+    lines = []
+    for verdict in verdicts:
+        left, right = (
+            _side(value, figure) for value, figure in zip((verdict.left, verdict.right), verdict.figures, strict=True)
+        )
+        sides = f"{left} against {right}"
+        if verdict.difference is not None:
+            _, low, high = verdict.difference
+            sides += f"; difference {number(low)} to {number(high)} at {100 * verdict.level:g}%"
+        if verdict.undecided:
+            known = "" if None in (verdict.left, verdict.right) else f" ({sides})"
+            sides = f"cannot be decided: {verdict.undecided}{known}"
+        lines.append(["holds" if verdict.holds else "FAILS", verdict.text, sides, verdict.why])
+    return table(lines, width=width)
+
+
+def _side(value: float | None, figure: Figure | None) -> str:
+    """A side of a claim with what it rests on."""
+    said = "–" if value is None else number(value)
+    if figure is None:
+        return said
+    unknown = f", {figure.unknown} counted against the claim" if figure.unknown else ""
+    return f"{said} (n {figure.count}{unknown})"
+
+
+def as_json(
+    run: str,
+    status: str,
+    outcomes: Sequence[Outcome],
+    metrics: Sequence[Measured],
+    verdicts: Sequence[Verdict],
+    noted: Sequence[Mapping[str, str]],
+) -> Mapping[str, Any]:
+    """The object that `cai-jax run --json` prints; the run's manifest says the same."""
+    return {
+        "run": run,
+        "status": status,
+        "nodes": [
+            {
+                "name": ", ".join(outcome.node.names),
+                "stage": outcome.node.stage,
+                "key": outcome.node.key,
+                "cached": outcome.cached,
+                "seconds": round(outcome.seconds, 3),
+            }
+            for outcome in outcomes
+        ],
+        "metrics": [metric.as_json() for metric in metrics],
+        "expectations": [verdict.as_json() for verdict in verdicts],
+        "notes": list(noted),
+    }

@@ -1,0 +1,88 @@
+"""Nodes that are made in memory alone: nothing of them is ever written to disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cai_jax.lang.signature import Node
+from cai_jax.runs import files
+from cai_jax.runs.context import Made, Progress, Row
+from cai_jax.runs.input_guard import Outside
+from cai_jax.runs.signals import Interrupts
+from cai_jax.stages.protocol import Stage
+
+
+class Held(Made):
+    """A node whose rows are in memory, as the JSON lines that they would be in the cache."""
+
+    def __init__(self, lines: str, notes: Sequence[Mapping[str, str]], *more: Any) -> None:
+        super().__init__(*more)
+        self.record = {"notes": notes}
+        self._lines = [line for line in lines.split("\n") if line]
+
+    def rows(self) -> list[Row]:
+        return [json.loads(line) for line in self._lines]
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
+class _Context:
+    """One node while its stage runs (`stages.protocol.Context`): it begins anew, and nobody asks for its metrics."""
+
+    def __init__(
+        self, node: Node, inputs: Mapping[str, Any], seed: int, interrupts: Interrupts, progress: Progress
+    ) -> None:
+        self.node, self.params, self.inputs, self.seed = node, node.params, inputs, seed
+        self.dir = Path("/nowhere")  # what writes there is no node to be held
+        self.lines, self.notes = "", []
+        self._interrupts, self._progress = interrupts, progress
+
+    @property
+    def stopping(self) -> bool:
+        return self._interrupts.pending
+
+    def committed(self) -> list[Row]:
+        return []
+
+    def commit(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.lines += files.json_lines(rows)
+
+    def restore(self, template: Any) -> None:
+        return None
+
+    def log(self, step: int, **metrics: float) -> None: ...
+
+    def note(self, code: str, message: str) -> None:
+        self.notes.append({"code": code, "message": message})
+
+    def used(self, **schedule: Any) -> None: ...
+
+    def progress(self, done: int, total: int, *, tokens: int = 0, unit: str = "rows") -> None:
+        self._progress(done, total, tokens=tokens, unit=unit)
+        self._interrupts.check()
+
+
+def make(
+    node: Node,
+    stage: Stage,
+    inputs: Mapping[str, Any],
+    seed: int,
+    interrupts: Interrupts,
+    outside: Outside,
+    progress: Progress = lambda *_, **__: None,
+) -> Held:
+    """Runs a stage that writes rows, and no files of its own, to its end.
+
+    Raises:
+      UserError: outside data changes meanwhile; and whatever the stage raises.
+    """
+    context = _Context(node, inputs, seed, interrupts, progress)
+    outside.begin()
+    outside.use(node.params, node.data)
+    result = stage.run(context)
+    outside.check()
+    return Held(context.lines, context.notes, node, context.dir, result or {}, inputs, stage, outside)

@@ -1,0 +1,244 @@
+"""Parameters that several stages have, defined once so that they mean the same everywhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.pipeline.row_counts import rows_of, tokens_of
+
+
+def says(name: str, value: object) -> Needs:
+    """What has an effect only where the plain parameter `name` has this value."""
+    shown = str(value).lower() if isinstance(value, bool) else value
+    return Needs(f"`{name}={shown}`", (name,), lambda call: call.values[name] == value)
+
+
+def gives(name: str) -> Needs:
+    """What has an effect only where the parameter `name`, which has no default, is given."""
+    return Needs(f"`{name}=`", (name,), lambda call: call.values.get(name, call.types.get(name)) is not None)
+
+
+def positive(name: str) -> Needs:
+    """What has an effect only where the number `name` is more than 0."""
+    return Needs(f"`{name}` more than 0", (name,), lambda call: call.values[name] > 0)
+
+
+def names(scheme: str) -> Needs:
+    """What has an effect only for a source whose path has this scheme, such as "builtin:"."""
+    return Needs(f'`"{scheme}…"`', ("path",), lambda call: call.values["path"].startswith(scheme))
+
+
+OWN_DATA = Needs("data of one's own", ("path",), lambda call: not call.values["path"].startswith("builtin:"))
+SEED = Param("seed", "Another number, another independent draw.", value="int", default=0, low=0, high=2**32 - 1)
+TEMPERATURE = Param(
+    "temperature", "Divides the logits before sampling; 0 is greedy.", value="float", default=1.0, low=0
+)
+TOP_P = Param(
+    "top_p",
+    "Samples from the most probable tokens that together have this probability.",
+    value="float",
+    default=1.0,
+    low=0,
+    high=1,
+    open_low=True,
+    unit="fraction",
+)
+MAX_NEW = Param("max_new", "Longest text to write, in tokens.", value="int", default=128, low=1, unit="tokens")
+OVERLONG = Param(
+    "overlong",
+    "What becomes of a row that does not fit the model's context: left out, an error, or the beginning of its "
+    "conversation cut; rows left out or cut are counted.",
+    value="enum",
+    default="skip",
+    choices=("skip", "error", "truncate_left"),
+)
+FEWSHOTS = Param(
+    "fewshots",
+    "How many of the constitution's examples stand in front of every prompt.",
+    value="int",
+    default=5,
+    low=0,
+    high=32,
+)
+ORDERS = Param(
+    "orders",
+    "Whether both orders of the options are asked and averaged (RLAIF), or one.",
+    value="enum",
+    default="both",
+    choices=("both", "given"),
+)
+WHERE = Param(
+    "where",
+    "Which replies to change: all, or those that `screen` flagged.",
+    value="enum",
+    default="all",
+    choices=("all", "flagged"),
+)
+SAMPLING = (
+    TEMPERATURE,
+    replace(TOP_P, needs=positive("temperature")),
+    MAX_NEW,
+    OVERLONG,
+    SEED,
+)  # of stages that write with a model
+EPOCHS = Param(
+    "epochs",
+    "Passes over the data. Each goes over all rows, a batch may reach over into the next, and the last batch of all is "
+    "filled up with rows that do not count.",
+    value="float",
+    default=1.0,
+    low=0,
+    high=1e6,
+    open_low=True,
+)
+LENGTH = Param(
+    "length",
+    "Tokens of a training row, into which several examples are packed; 0 takes the shortest that holds every example.",
+    value="int",
+    default=0,
+    low=0,
+    unit="tokens",
+)
+OPTIMIZER = Param("optimizer", "Which optimiser.", value="enum", default="adamw", choices=("adamw", "muon"))
+DECAY = Param(
+    "schedule",
+    "How the learning rate goes after the warm-up.",
+    value="enum",
+    default="constant",
+    choices=("constant", "linear", "cosine"),
+)
+WARMUP = Param("warmup", "Updates over which the learning rate rises.", value="int", default=0, low=0)
+LORA = Signature(
+    name="lora",
+    about="A low-rank adapter of every linear layer: x goes through W + (alpha / rank) A B, of which W stays as it is.",
+    params=(
+        Param("rank", "Columns of A and rows of B.", value="int", default=8, low=1),
+        Param("alpha", "What the adapter adds is scaled by alpha / rank.", value="float", default=16.0, low=0,
+              open_low=True),
+    ),
+    result=lambda call: Type(Kind.ERROR),
+    example="lora(rank=8, alpha=16)",
+)  # fmt: skip
+ADAPTER = Param(
+    "adapter",
+    "What is trained: all weights, or a low-rank adapter on top of them, which shares them with all else that stands "
+    "on the same base.",
+    value="enum",
+    default="full",
+    choices=("full",),
+    record=LORA,
+)
+CONSTITUTION = Param("constitution", "The principles.", kinds=(Kind.CONSTITUTION,))
+BY = Param(
+    "by",
+    "The model that does it; by default the one that wrote the replies.",
+    kinds=(Kind.MODEL,),
+    inherit=True,
+)
+
+
+def rate(default: float, about: str) -> Param:
+    """A learning rate."""
+    return Param("learning_rate", about, value="float", default=default, low=0, open_low=True, high=1)
+
+
+def batch(default: int, about: str) -> Param:
+    """A batch size."""
+    return Param("batch", about, value="int", default=default, low=1, unit="rows")
+
+
+_HOW = {"audit": ', a question such as "Does the reply …?": yes means that the reply breaks the principle'}
+
+
+def needs(call: Call, ability: str, stage: str, name: str = "constitution") -> Iterable[Problem]:
+    """A problem where the constitution given as parameter `name` has no principle that supports `ability`."""
+    constitution = call.types.get(name)
+    if constitution is not None and ability not in constitution.can:
+        texts = {"revise": "`critique` and `revise`", "judge": "`compare`", "audit": "`audit`"}[ability]
+        yield Problem(
+            "E211",
+            name,
+            f"`{stage}` needs principles with {texts}, and this constitution has none",
+            label=f"cannot {ability}",
+            hint=f"add {texts} to at least one of its principles" + _HOW.get(ability, ""),
+        )
+
+
+def drawable(call: Call, name: str = "constitution") -> Iterable[Problem]:
+    """A problem where more principles are to be drawn for a comparison than the constitution has."""
+    constitution, asked = call.types.get(name), call.values["principles"]
+    there = constitution.can.get("judge", 0) if constitution is not None else 0
+    if 0 < there < asked:
+        message = f"this constitution compares under {there} principles, and {asked} are to be drawn"
+        yield Problem("E237", "principles", message, f"at most {there}", "0 takes all", also=((name, "of these"),))
+
+
+def fits(call: Call, model: str, form: str = "", constitution: str = "constitution") -> Iterable[Problem]:
+    """A problem where the new tokens, behind examples of a form, exceed the context of the model given as `model`.
+
+    Examples count for what they say: in a prompt they say more, so that what has no room so has none.
+    """
+    given, stated = call.types.get(model), call.types.get(constitution)
+    if given is None or given.context is None:
+        return
+    writes = call.values.get("reason", "max_new" in call.values)
+    context, new = given.context, call.values["max_new"] if writes else 1  # the answer, an option
+    if new >= context:
+        yield Problem(
+            "E220",
+            "max_new",
+            f"{new} new tokens do not fit the model's context of {context}",
+            label=f"at most {context - 1}",
+            hint="ask for fewer new tokens, or use a model with a longer context",
+        )
+        return
+    shots, texts = call.values.get("fewshots", 0), (stated.examples or {}).get(form, ()) if stated is not None else ()
+    before = sum(sorted(tokens_of(texts, given))[:shots]) if shots else 0
+    if new + before >= context:
+        message = f"examples of {before} tokens or more and {new} new ones leave no room in a context of {context}"
+        yield Problem("E220", "fewshots", message, "no room behind them", "use fewer: fewshots=0")
+
+
+def rises(call: Call, steps: int | None, name: str = "warmup") -> Iterable[Problem]:
+    """A problem where a warm-up lasts as long as the run, whose `steps` may be unknown, or longer."""
+    if steps is not None and call.values[name] >= steps:
+        yield Problem(
+            "E241",
+            name,
+            f"the run has {steps} updates, and all of them are warm-up",
+            label=f"at most {steps - 1}",
+            hint="warm up for fewer updates, or train for more",
+        )
+
+
+def passing(call: Call, data: str) -> Iterable[Problem]:
+    """A problem where `epochs` come to less than a row of the data given as parameter `data`, or to warm-up alone."""
+    kind, epochs = call.types[data], call.values["epochs"]
+    if kind.rows is None or call.values.get("steps"):
+        return
+    rows = round(epochs * rows_of(kind))
+    if not rows:
+        yield Problem(
+            "E237",
+            "epochs",
+            f"{epochs:g} of {rows_of(kind)} rows is not even one",
+            label="trains on nothing",
+            hint="train for more epochs",
+        )
+    yield from rises(call, math.ceil(rows / call.values["batch"]) or None)
+
+
+def flagged(call: Call) -> Iterable[Problem]:
+    """A problem where flagged replies are asked for and nothing has flagged any."""
+    if call.values["where"] == "flagged" and not call.types["replies"].screened:
+        yield Problem(
+            "E219",
+            "where",
+            "no reply is flagged: these were never screened",
+            label="nothing flags them",
+            hint="put `screen(…)` in front, or leave `where` out",
+            also=(("replies", "not screened"),),
+        )

@@ -1,0 +1,1 @@
+"""The stages that measure. One file each, beside what they share."""

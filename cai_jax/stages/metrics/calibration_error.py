@@ -1,0 +1,57 @@
+"""`calibration_error`: how far the probabilities of labels are from how often they are right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from cai_jax.lang.signature import Kind, Param, Signature, Type
+from cai_jax.pipeline.label_agreement import LABELS, judged_labels, judged_pairs, label_of
+from cai_jax.stages.metrics.common import free, told
+
+MOST_BINS = 100  # half a percent of confidence each: with more, a bin holds a label or none, which is no accuracy
+
+SIGNATURE = Signature(
+    name="calibration_error",
+    about="Expected calibration error of labels against the oracle (arXiv 1706.04599, eq. 3): equal-width bins of the "
+    "confidence, weighted by their size, less what chance alone would add.",
+    params=(
+        LABELS,
+        Param("bins", "How many bins of confidence between one half and one.", value="int", default=10, low=1,
+              high=MOST_BINS),
+    ),
+    result=lambda call: Type(Kind.METRIC),
+    check=judged_labels,
+    group="metric",
+    version=3,
+    bounds=(0.0, 1.0),
+    example="calibration_error(labels)",
+)  # fmt: skip
+cost = free
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Result: a figure (`evals.figures`); curve: (confidence, accuracy, pairs) per bin.
+
+    Beside it what else `evals.calibration.Reliability` says of the labels.
+
+    It commits no rows: the error is no mean over prompts.
+    """
+    import numpy as np
+
+    from cai_jax.evals.calibration import reliability
+    from cai_jax.evals.figures import Figure
+
+    found = judged_pairs(ctx.inputs["labels"].rows())
+    figure = Figure(n=len(found.pairs), undecided=len(found.silent), left_out=found.left_out)
+    if not figure.enough:
+        return told(ctx, figure)
+    p = np.array([label_of(row) for row, _ in found.pairs])
+    truth = np.array([value for _, value in found.pairs])
+    clusters = [row.get("cluster", row["id"]) for row, _ in found.pairs]
+    labels = reliability(p, truth, clusters, ctx.params["bins"])
+    names = ("plain", "chance", "by_mass", "brier", "auroc")
+    beside = {name: value for name in names if (value := getattr(labels, name)) is not None}
+    known = {"value": labels.error, "low": labels.low, "high": labels.high, "clusters": len(set(clusters))}
+    return {**replace(figure, **known, beside=beside).as_json(), "curve": labels.curve}

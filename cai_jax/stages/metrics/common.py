@@ -1,0 +1,248 @@
+"""What all metrics share: their parameters, and how a row per prompt becomes a figure with an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cai_jax.errors import UserError
+from cai_jax.lang.signature import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.stages.declare import fits, needs
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cai_jax.evals.figures import Figure
+    from cai_jax.pipeline.reward_scoring import Said
+    from cai_jax.pipeline.screening import Answers, Screener
+
+Row = dict[str, Any]
+
+REPLIES = Param(
+    "of",
+    "What is measured: replies, or a model or flow that replies to the prompts.",
+    kinds=(Kind.RESPONSES,),
+    lift="sample",
+    lift_on="on",
+)
+ON = Param("on", "The prompts to reply to, where a model or flow is measured.", kinds=(Kind.PROMPTS,), default=None)
+BY = Param(
+    "by",
+    "Who judges: a model asked under a constitution, or a preference model; without it, the built-in world's oracle.",
+    kinds=(Kind.MODEL, Kind.REWARD_MODEL),
+    default=None,
+)
+UNDER = Param(
+    "under",
+    "The principles that a judging model is asked about, each of which counts: for harm, those about harm.",
+    kinds=(Kind.CONSTITUTION,),
+    default=None,
+    needs=Needs("a model as `by=`", ("by",), lambda call: getattr(call.types.get("by"), "kind", None) is Kind.MODEL),
+)
+
+
+def judged(call: Call, stage: str, ability: str = "audit") -> Iterable[Problem]:
+    """Problems where a metric has nobody to judge, or a model whose principles do not support `ability`."""
+    by, under = call.types.get("by"), call.types.get("under")
+    if by is None:
+        if not call.types["of"].oracle:
+            yield Problem(
+                "E212",
+                "of",
+                "nobody can judge these replies: the oracle knows the built-in prompts only",
+                label="not built-in prompts",
+                hint="say by=: a model together with under=: a constitution, or a preference model",
+            )
+    elif by.kind is Kind.MODEL and under is None:
+        yield Problem(
+            "E212",
+            "by",
+            "a model judges under principles, and none are given",
+            label="judges under what?",
+            hint="say under=: a constitution",
+        )
+    elif by.kind is Kind.MODEL:
+        yield from needs(call, ability, stage, "under")
+        yield from fits(call, "by", "comparison" if ability == "judge" else ability, "under")
+
+
+def _oracles(call: Call) -> Iterable[Problem]:
+    """A problem where a metric that only the oracle can tell is asked about other prompts."""
+    if not call.types["of"].oracle:
+        yield Problem(
+            "E212",
+            "of",
+            "only the oracle can tell this of a reply, and it knows the built-in prompts only",
+            label="not built-in prompts",
+            hint="measure harm_rate(…, by=, under=) with principles that say what is meant",
+        )
+
+
+def oracle_rate(name: str, about: str, example: str) -> Signature:
+    """The signature of a metric that is the share of replies of which the oracle says something."""
+    return Signature(
+        name=name,
+        about=about,
+        params=(REPLIES, ON),
+        result=lambda call: Type(Kind.METRIC),
+        check=_oracles,
+        group="metric",
+        version=3,
+        bounds=(0.0, 1.0),
+        example=example,
+    )
+
+
+def free(ctx) -> Cost:
+    """The cost of counting."""
+    return Cost()
+
+
+def judged_cost(ctx) -> Cost:
+    """The cost of a metric that a model judges under a constitution, or a preference model."""
+    from cai_jax.forecast import stage_cost
+
+    by = ctx.inputs.get("by")
+    if by is None:
+        return Cost()
+    if by.type.kind is Kind.REWARD_MODEL:
+        return stage_cost.scoring(ctx, "by", _replies(ctx))
+    return sum((stage_cost.auditing(ctx, model, "under", _replies(ctx)) for model in ctx.decoders("by")), Cost())
+
+
+def _replies(ctx) -> int:
+    """How many replies are judged."""
+    from cai_jax.pipeline.row_counts import rows_of
+
+    return sum(rows_of(ctx.inputs[side].type) for side in ("of", "against") if side in ctx.inputs)
+
+
+def row_of(row: Row, value: float, **marks: bool) -> Row:
+    """A metric's row about a row of data: id, cluster where it has one, and value; None for NaN: nobody knows.
+
+    Args:
+      marks: see `evals.figures`; those that are false are left out.
+    """
+    cluster = {"cluster": row["cluster"]} if "cluster" in row else {}
+    known = None if value != value else float(value)
+    return {"id": row["id"], **cluster, "value": known, **{name: True for name, set_ in marks.items() if set_}}
+
+
+def measured(ctx, rows: Sequence[Row], **about: Any) -> dict[str, Any]:
+    """Commits a metric's rows and returns its result, a figure (`evals.figures.measured`); says where there is none."""
+    from cai_jax.evals import figures
+
+    ctx.commit(rows[len(ctx.committed()) :])
+    return told(ctx, figures.measured(rows, **about))
+
+
+def told(ctx, figure: Figure) -> dict[str, Any]:
+    """A metric's result; a note says where there is none, and why."""
+    if not figure.enough:
+        why = figure.rest or "there are no rows"
+        ctx.note("no-figure", f"{figure.known} of {figure.rows} rows tell anything, so there is no figure: {why}")
+    return figure.as_json()
+
+
+def replies_of(ctx, side: str = "of") -> list[Row]:
+    """The replies that are measured.
+
+    Raises:
+      UserError: there are none.
+    """
+    rows = ctx.inputs[side].rows()
+    if not rows:
+        raise UserError("there are no replies to measure")
+    return rows
+
+
+def oracle_share(ctx, fact: str) -> dict[str, Any]:
+    """The share of replies of which the oracle says `fact`; one that it cannot read shows nothing, and is marked."""
+    from cai_jax.evals.verdicts import by_oracle, unread
+
+    rows = replies_of(ctx)
+    facts = zip(rows, by_oracle(rows, fact), unread(rows), strict=True)
+    return measured(ctx, [row_of(row, value, broken=bool(how), empty=how == "empty") for row, value, how in facts])
+
+
+def audit_prompts(ctx, n: int) -> list:
+    """The questions that a judging model is asked about the first n replies; none where no model judges."""
+    if ctx.inputs.get("by") is None or ctx.inputs["by"].type.kind is not Kind.MODEL:
+        return []
+    screener = _screener(ctx, None)
+    return [prompt for row in ctx.inputs["of"].rows()[:n] for prompt in screener.asked(row)]
+
+
+def judging(ctx) -> list:
+    """The steps of a metric that a model judges under a constitution, or a preference model."""
+    from cai_jax.forecast import compile_steps
+
+    by = ctx.inputs.get("by")
+    if by is None:
+        return []
+    if by.type.kind is Kind.REWARD_MODEL:
+        return compile_steps.scoring(ctx, "by", _replies(ctx))
+    return compile_steps.auditing(ctx, ctx.model("by"), "under", _replies(ctx))
+
+
+def _screener(ctx, model) -> Screener:
+    from cai_jax.pipeline.screening import Screener
+
+    return Screener.of(ctx, model, ctx.inputs["under"])
+
+
+class Audit(NamedTuple):
+    """What a judging model says of replies under every principle of `under`.
+
+    Attributes:
+      names, questions: of the principles.
+      answers: `screening.Answers`.
+    """
+
+    names: list[str]
+    questions: list[str]
+    answers: Answers
+
+
+def by_audit(ctx, rows: Sequence[Row], compared: int = 1) -> Audit:
+    """What the model `by` says of replies; a model that does not answer is named in a note.
+
+    Args:
+      compared: how many rows after each other are compared (`Screener.answers`); a divisor of `writing.BATCH`.
+    """
+    import numpy as np
+
+    from cai_jax.pipeline.binary_questions import undecided
+    from cai_jax.pipeline.generation import BATCH
+    from cai_jax.pipeline.model_store import model_of
+    from cai_jax.pipeline.principles import examples, note_one_answer
+    from cai_jax.pipeline.screening import Answers
+
+    screener = _screener(ctx, model_of(ctx, ctx.inputs["by"]))
+    screener.note_fit(ctx, rows, compared)
+    note_one_answer(ctx, examples(ctx.inputs["under"], "audit"))
+    found = []
+    for start in range(0, len(rows), BATCH):
+        found.append(screener.answers(rows[start : start + BATCH], compared))
+        ctx.progress(min(start + BATCH, len(rows)), len(rows))
+    answers = Answers(*(np.concatenate(each) for each in zip(*found, strict=True)))
+    for code, message in undecided(float(1 - answers.answered.mean()), "judgements"):
+        ctx.note(code, message)
+    names, questions = (list(each) for each in zip(*screener.requests, strict=True))
+    return Audit(names, questions, answers)
+
+
+def by_score(ctx, said: Sequence[Said], artefact, replies: int = 1) -> np.ndarray:
+    """Scores of N times `replies` R by a preference model, float64 [N, R]; 0 is the mean of its reference replies."""
+    from cai_jax.pipeline.reward_scoring import Scorer
+
+    scorer = Scorer(ctx, artefact)
+    scorer.note_cut(ctx, said)
+    return scorer.scores(said).reshape(-1, replies)
+
+
+def agreement(margin: float, truth: float) -> float:
+    """1 where two margins have one sign, 0 where they do not; 0.5 where `margin` is 0, a tie; NaN where it is NaN."""
+    if margin != margin:
+        return float("nan")
+    return 0.5 if margin == 0 else float((margin > 0) == (truth > 0))

@@ -1,0 +1,35 @@
+"""`label_accuracy`: how often AI labels agree with the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cai_jax.lang.signature import Kind, Signature, Type
+from cai_jax.pipeline.label_agreement import LABELS, judged_labels, judged_pairs, label_of
+from cai_jax.stages.metrics.common import agreement, free, measured, row_of
+
+SIGNATURE = Signature(
+    name="label_accuracy",
+    about="Share of labels on the oracle's side, of pairs that their principles tell apart; a tie counts half.",
+    params=(LABELS,),
+    result=lambda call: Type(Kind.METRIC),
+    check=judged_labels,
+    group="metric",
+    bounds=(0.0, 1.0),
+    version=3,
+    example="label_accuracy(labels)",
+)
+cost = free
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Result: a figure (`evals.figures`); beside it `evals.baselines`, of always one side or the longer reply."""
+    from cai_jax.evals.baselines import baselines
+
+    told = judged_pairs(ctx.inputs["labels"].rows())
+    found = [row_of(row, agreement(label_of(row) - 0.5, truth - 0.5)) for row, truth in told.pairs]
+    better = [truth - 0.5 for _, truth in told.pairs]
+    longer = [len(row["a"]) - len(row["b"]) for row, _ in told.pairs]
+    beside = baselines(better, longer) if told.pairs else {}
+    return measured(ctx, found + told.silent, left_out=told.left_out, beside=beside)

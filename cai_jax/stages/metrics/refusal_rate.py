@@ -1,0 +1,20 @@
+"""`refusal_rate`: the share of replies that decline or dodge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cai_jax.stages.metrics.common import free, oracle_rate, oracle_share
+
+SIGNATURE = oracle_rate(
+    "refusal_rate",
+    "Share of replies that decline or dodge, with or without a reason.",
+    "refusal_rate(rl, ask.test)",
+)
+cost = free
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Result: value, low, high, n."""
+    return oracle_share(ctx, "refused")

@@ -1,0 +1,85 @@
+"""`reward_accuracy`: how often a preference model agrees with labels that it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cai_jax.lang.signature import Cost, Kind, Param, Signature, Type
+from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.stages.metrics.common import agreement, by_score, measured, row_of
+
+BINS = 10  # of confidence, between one half and one
+TIE = 1e-6  # a label no further from one half has no side
+
+SIGNATURE = Signature(
+    name="reward_accuracy",
+    about="Share of decided pairs that a preference model orders as their labels do; a tie counts half. A label is the "
+    "judge's probability as it was before it was rounded or clamped.",
+    params=(
+        Param("of", "The preference model.", kinds=(Kind.REWARD_MODEL,)),
+        Param("on", "Labelled pairs that it was not trained on.", kinds=(Kind.PREFS,)),
+        Param("margin", "Pairs count from this distance of their label from one half on.", value="float",
+              default=0.1, low=0, high=0.5),
+    ),
+    result=lambda call: Type(Kind.METRIC),
+    group="metric",
+    bounds=(0.0, 1.0),
+    version=4,
+    settings=("mesh",),
+    example="reward_accuracy(rm, human.test)",
+)  # fmt: skip
+
+
+def cost(ctx) -> Cost:
+    """Scoring both replies of every pair."""
+    from cai_jax.forecast.stage_cost import scoring
+
+    return scoring(ctx, "of", 2 * rows_of(ctx.inputs["on"].type))
+
+
+def steps(ctx) -> list:
+    """Scoring both replies of every pair."""
+    from cai_jax.forecast.compile_steps import scoring
+
+    return scoring(ctx, "of", 2 * rows_of(ctx.inputs["on"].type))
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Result: a figure (`evals.figures`); beside it baselines, and the error of the model's own confidence.
+
+    `constant`, `longest` and `length_correlation` as `evals.baselines` has them, the last of scores and lengths;
+    `calibration_error`; and in the result alone curve: (confidence, accuracy, pairs) per bin.
+    """
+    import numpy as np
+
+    from cai_jax.evals.baselines import baselines
+    from cai_jax.evals.calibration import reliability
+    from cai_jax.pipeline.label_agreement import checked, label_of
+
+    labelled = checked(ctx.inputs["on"].rows(), max(ctx.params["margin"], TIE))
+    rows, by = labelled.rows, ctx.inputs["of"]
+    sides = by_score(ctx, [(row["turns"], row["a"], row["b"]) for row in rows], by, 2).T
+    margins = sides[0] - sides[1]
+    better = [label_of(row) - 0.5 for row in rows]
+    right = np.array([agreement(*each) for each in zip(margins, better, strict=True)])
+    found = [row_of(*each) for each in zip(rows, right, strict=True)]
+    known = np.flatnonzero(right == right)
+    beside, curve = {}, []
+    if len(known):
+        shallow = baselines(better, [len(row["a"]) - len(row["b"]) for row in rows])
+        lengths = np.array([[len(rows[i][side]) for side in ("a", "b")] for i in known], float).T.ravel()
+        scores = np.concatenate([each[known] for each in sides])
+        varies = lengths.std() > 0 and scores.std() > 0
+        shallow["length_correlation"] = float(np.corrcoef(lengths, scores)[0, 1]) if varies else 0.0
+        # What training calls P(first is better) is of raw scores: normalising divided these by the scale.
+        p = 1 / (1 + np.exp(-margins[known] * by.result.get("scale", 1.0)))
+        clusters = [rows[i].get("cluster", rows[i]["id"]) for i in known]
+        calibration = reliability(p, np.array(better)[known] > 0, clusters, BINS)
+        beside, curve = {**shallow, "calibration_error": calibration.error}, calibration.curve
+    result = measured(ctx, found + labelled.silent, left_out=labelled.left_out, beside=beside)
+    if result["low"] is not None and result["low"] <= 0.5:
+        coin = result["high"] >= 0.5
+        said = "cannot be told from a coin" if coin else "orders more the wrong way round than a coin would"
+        ctx.note("chance" if coin else "inverted", f"on these {result['n']} pairs the preference model {said}")
+    return {**result, "curve": curve}

@@ -1,0 +1,222 @@
+"""`win_rate`: how often one model's replies are better than another's."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cai_jax.errors import UserError
+from cai_jax.lang.signature import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.stages.declare import FEWSHOTS, ORDERS, SEED, drawable
+from cai_jax.stages.metrics.common import (
+    BY,
+    ON,
+    REPLIES,
+    UNDER,
+    agreement,
+    by_audit,
+    by_score,
+    judged,
+    judged_cost,
+    judging,
+    measured,
+    replies_of,
+    row_of,
+)
+
+
+def _compares(call: Call) -> bool:
+    return getattr(call.types.get("by"), "kind", None) is Kind.MODEL and call.values["ask"] == "compare"
+
+
+_COMPARED = Needs("a model as `by=` and `ask=compare`", ("by", "ask"), _compares)
+
+
+def _check(call: Call) -> Iterable[Problem]:
+    yield from judged(call, "win_rate", "judge" if _compares(call) else "audit")
+    if _compares(call):
+        yield from drawable(call, "under")
+
+
+SIGNATURE = Signature(
+    name="win_rate",
+    about="Share of prompts on which the first's reply is better than the second's; a tie counts half. By a model: the "
+    "mean of its probabilities that the first is better, both in one comparison, in both orders. By a preference model "
+    "or the oracle: who has the higher score.",
+    params=(
+        REPLIES,
+        replace(REPLIES, name="against", about="What it is compared with.", unlike="of"),
+        ON,
+        BY,
+        UNDER,
+        Param("ask", "What a judging model is asked: to compare both replies under the `compare` of principles, or "
+              "which breaks fewer, by an `audit` of each.", value="enum", default="compare",
+              choices=("compare", "audit"), needs=UNDER.needs),
+        Param("principles", "Principles drawn for each comparison, whose answers are averaged; 0 takes all.",
+              value="int", default=1, low=0, needs=_COMPARED),
+        replace(FEWSHOTS, needs=UNDER.needs),
+        replace(ORDERS, needs=UNDER.needs),
+        replace(SEED, needs=_COMPARED),
+    ),
+    result=lambda call: Type(Kind.METRIC),
+    check=_check,
+    group="metric",
+    bounds=(0.0, 1.0),
+    version=5,
+    settings=("mesh",),
+    example="win_rate(rl, sl, on=red.test, by=base, under=harmless)",
+)  # fmt: skip
+
+
+def _by_comparison(ctx) -> bool:
+    by = ctx.inputs.get("by")
+    return by is not None and by.type.kind is Kind.MODEL and ctx.params["ask"] == "compare"
+
+
+def _questions(ctx) -> tuple[float, int]:
+    """How many comparisons are asked for, and tokens of the longest."""
+    from cai_jax.forecast.node_view import REQUEST_TOKENS
+
+    able = sum(bool(each["compare"]) for each in ctx.inputs["under"].node.params["principles"])
+    drawn = min(ctx.params["principles"] or able, able)
+    orders = 2 if ctx.params["orders"] == "both" else 1
+    return orders * drawn * rows_of(ctx.inputs["of"].type), ctx.prompt + 2 * ctx.reply + REQUEST_TOKENS
+
+
+def cost(ctx) -> Cost:
+    """Scoring the options of every comparison, or what else the judge reads."""
+    from cai_jax.forecast import stage_cost
+
+    if not _by_comparison(ctx):
+        return judged_cost(ctx)
+    found = Cost()
+    for model in ctx.decoders("by"):
+        shots = ctx.shots(model.config, "under")
+        found += stage_cost.reading_shots(ctx, model, shots) + stage_cost.asking(ctx, model, *_questions(ctx), shots)
+    return found
+
+
+def steps(ctx) -> list:
+    """Scoring the options of every comparison, or what else the judge reads."""
+    from cai_jax.forecast import compile_steps
+
+    if not _by_comparison(ctx):
+        return judging(ctx)
+    model = ctx.model("by")
+    shots = compile_steps.shots(ctx, model, "under")
+    asked = compile_steps.asking(ctx, model, "judge", *_questions(ctx), shots)
+    return compile_steps.reading_shots(ctx, model, shots) + asked
+
+
+def rendered(ctx, n: int) -> list:
+    """The questions about the first n pairs of replies; none where no model judges."""
+    from cai_jax.pipeline.ai_feedback import Judge
+    from cai_jax.stages.metrics.common import audit_prompts
+
+    if not _by_comparison(ctx):
+        return audit_prompts(ctx, n)
+    judge = Judge(ctx, "under", load=False)
+    return [
+        judge.shots.segments + judge.prompt(pair, question)
+        for pair in _pairs(ctx)[:n]
+        for question in judge.questions([pair])
+    ]
+
+
+def run(ctx) -> Mapping[str, Any]:
+    """Result: a figure (`evals.figures`); beside it ties, and how the length of replies goes with winning."""
+    from cai_jax.evals.baselines import baselines
+    from cai_jax.pipeline.ai_feedback import equal
+
+    pairs = _pairs(ctx)
+    by = ctx.inputs.get("by")
+    same = [equal(pair["first"]["reply"], pair["second"]["reply"]) for pair in pairs]
+    if _by_comparison(ctx):
+        wins = _compared(ctx, pairs, same)
+    else:
+        ours, theirs = _qualities(ctx, by, pairs)
+        wins = [_win(a, b) for a, b in zip(ours, theirs, strict=True)]
+    # One reply twice is a tie whoever judges, and nobody has to be asked.
+    values = [0.5 if twice else win for twice, win in zip(same, wins, strict=True)]
+    found = [row_of(pair["first"], value) for pair, value in zip(pairs, values, strict=True)]
+    longer = [len(pair["first"]["reply"]) - len(pair["second"]["reply"]) for pair in pairs]
+    known = [(value - 0.5, by_) for value, by_ in zip(values, longer, strict=True) if value == value]
+    if not known:
+        return measured(ctx, found)
+    beside = {"same": sum(same) / len(known), "ties": sum(better == 0 for better, _ in known) / len(known)}
+    shallow = baselines(*zip(*known, strict=True))
+    return measured(ctx, found, beside=beside | {name: shallow[name] for name in ("longest", "length_correlation")})
+
+
+def _pairs(ctx) -> list[dict]:
+    """Both replies to every prompt, in the order of the first side.
+
+    Raises:
+      UserError: the two sides reply to different prompts.
+    """
+    from cai_jax.pipeline.ai_feedback import pair
+    from cai_jax.pipeline.rng import told_apart
+
+    ours, theirs = (told_apart(replies_of(ctx, side)) for side in ("of", "against"))
+    counts = [Counter(row["id"] for row, _ in side) for side in (ours, theirs)]
+    if counts[0] != counts[1]:
+        message = (
+            f"the two sides reply to different prompts: {len(ours)} and {len(theirs)} replies, of which "
+            f"{(counts[0] & counts[1]).total()} are to the same"
+        )
+        raise UserError(message, "measure both on the same prompts, with as many replies to each")
+    waiting: dict[str, deque] = defaultdict(deque)
+    for reply in theirs:
+        waiting[reply[0]["id"]].append(reply)
+    return [pair(reply, waiting[reply[0]["id"]].popleft()) for reply in ours]
+
+
+def _compared(ctx, pairs: Sequence[dict], same: Sequence[bool]) -> list[float]:
+    """P(the first reply is better) of every pair; NaN where the judge did not answer, or was not asked."""
+    from cai_jax.pipeline.ai_feedback import Judge, diagnoses, preference, statistics
+    from cai_jax.pipeline.generation import BATCH
+
+    judge = Judge(ctx, "under")
+    asked = [i for i, pair in enumerate(pairs) if not same[i] and judge.fits(pair)]
+    wins, rows = [float("nan")] * len(pairs), []
+    for start in range(0, len(asked), BATCH):
+        batch = asked[start : start + BATCH]
+        for index, judgements in zip(batch, judge.ask([pairs[i] for i in batch]), strict=True):
+            wins[index] = preference(judgements)
+            rows.append({"soft": wins[index], "judgements": judgements})
+        ctx.progress(start + len(batch), len(asked))
+    left_out = len(pairs) - sum(same) - len(asked)
+    if left_out:
+        ctx.note("overlong", f"{left_out} of {len(pairs)} pairs leave no room for the question, and were not judged")
+    for code, message in diagnoses(statistics(rows)):
+        ctx.note(code, message)
+    return wins
+
+
+def _qualities(ctx, by, pairs: Sequence[dict]) -> Sequence[Sequence[float]]:
+    """How good the first replies are, and how good the second; NaN where it is not known.
+
+    By the oracle, by a preference model's scores, or by how few principles are broken.
+    """
+    import numpy as np
+
+    from cai_jax.evals import verdicts
+    from cai_jax.pipeline.screening import BROKEN
+
+    if by is not None and by.type.kind is Kind.REWARD_MODEL:
+        both = [(pair["first"]["turns"], pair["first"]["reply"], pair["second"]["reply"]) for pair in pairs]
+        return by_score(ctx, both, by, 2).T
+    rows = [pair[side] for pair in pairs for side in ("first", "second")]
+    if by is None:
+        found = np.array([verdicts.quality(row) for row in rows])
+    else:
+        answers = by_audit(ctx, rows, compared=2).answers
+        found = np.where(answers.answered.all(axis=1), -(answers.p > BROKEN).sum(axis=1), np.nan)
+    return found.reshape(-1, 2).T
+
+
+def _win(ours: float, theirs: float) -> float:
+    return agreement(ours - theirs, 1) if ours == ours and theirs == theirs else float("nan")

@@ -1,1 +1,0 @@
-"""What stages are made of: common parameters, drawing, writing, judging, training loops. One file an idea."""

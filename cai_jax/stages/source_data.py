@@ -1,0 +1,314 @@
+"""What the sources of rows share: parameters, splits, and the check that their data is there and can be read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from cai_jax.data.hf_cache import snapshot
+from cai_jax.errors import UserError
+from cai_jax.lang.signature import Call, Needs, Param, Problem
+from cai_jax.stages.declare import OWN_DATA
+
+if TYPE_CHECKING:
+    from cai_jax.data.columns import Options, Reading
+    from cai_jax.data.file_readers import Look
+    from cai_jax.data.rows import Row
+
+
+def _unsplit(call: Call) -> bool:
+    """Whether a hash of the text decides between the splits of data of one's own, as far as a look tells."""
+    found = _splits(call)
+    return OWN_DATA.met(call) and (found.hashed or found.names is None)
+
+
+def _separated(call: Call) -> bool:
+    """Whether data of one's own holds separated values, as far as is known here."""
+    from cai_jax.data.dataset_files import find, kind_of
+
+    path = call.values["path"]
+    if path.startswith(("builtin:", "tfds:")):
+        return False
+    try:
+        files = find(on_disk(call.resolve(path)), call.values["config"], named=False).files
+    except UserError:
+        return True
+    return any(kind_of(file.name) == "csv" for file, _ in files)
+
+
+SPLIT_COLUMN = Param(
+    "split", "The column that names the split, where there is one.", value="str", default="split", needs=OWN_DATA
+)
+COLUMN_TEST = Param(
+    "test",
+    "Where nothing names a split: the fraction of prompts, by a hash of their text, that becomes `test`.",
+    value="float",
+    default=0.2,
+    low=0,
+    high=1,
+    unit="fraction",
+    needs=Needs("data of one's own whose splits nothing names", ("path", "split"), _unsplit),
+)
+TURNS = Param(
+    "turns",
+    'Whether text is a transcript, "Human: … Assistant: …", whose turns are read, or the text of one turn; by itself '
+    "it is one in HH-RLHF's columns (chosen and rejected, transcript), and a note says so. `text` also keeps messages "
+    "that are written as JSON text.",
+    value="enum",
+    default="auto",
+    choices=("auto", "transcript", "text"),
+    needs=OWN_DATA,
+)
+MALFORMED = Param(
+    "malformed",
+    "What becomes of a row that cannot be read: an error that names it, or left out and counted in a note; by itself "
+    "an error in files of your own, and left out in `hf:` and `tfds:`, which cannot be repaired.",
+    value="enum",
+    default="auto",
+    choices=("auto", "error", "skip"),
+    needs=OWN_DATA,
+)
+CLUSTER = Param(
+    "cluster",
+    "A column whose equal values mark rows that depend on each other, such as wordings of one question.",
+    value="str",
+    default="",
+    needs=OWN_DATA,
+)
+CONFIG = Param("config", "Which configuration of the dataset card.", value="str", default="",
+               needs=Needs("a folder or `hf:` name", ("path",),
+                           lambda call: not call.values["path"].startswith(("builtin:", "tfds:"))))  # fmt: skip
+DELIMITER = Param(
+    "delimiter", "What separates the cells, if no comma or no tab.", value="str", default="",
+    needs=Needs("a .csv or .tsv", ("path",), _separated)
+)  # fmt: skip
+LIMIT = Param("limit", "Only the first rows of every split; 0 takes all.", value="int", default=0, low=0, unit="rows")
+READING = (SPLIT_COLUMN, COLUMN_TEST, TURNS, MALFORMED, CLUSTER, CONFIG, DELIMITER, LIMIT)
+PATH_ABOUT = 'a .jsonl, .json, .csv, .tsv, .parquet or .arrow file, a folder of them, "hf:org/name" or "tfds:folder"'
+
+
+def options_of(params: Mapping[str, Any]) -> Options:
+    """How the rows of a source are read."""
+    from cai_jax.data.columns import Options
+
+    given = {each.name: params[each.name] for each in READING}
+    return Options(**given | {"limit": params["limit"] or None, "malformed": by_itself(params)})
+
+
+def by_itself(params: Mapping[str, Any]) -> str:
+    """What becomes of malformed rows, "error" or "skip", also where a program leaves it open."""
+    if params["malformed"] != "auto":
+        return params["malformed"]
+    return "skip" if params["path"].startswith(("hf:", "tfds:")) else "error"
+
+
+def lineage(call: Call) -> frozenset[str]:
+    """What lineage calls a source: its absolute path, or its name with a scheme.
+
+    Where a hash of the rows decides between train and test, "?test=" and its fraction stand behind.
+    """
+    path = call.resolve(call.values["path"])
+    if not path.startswith("builtin:") and "test" in call.values and _splits(call).hashed:
+        path += f"?test={call.values['test']:g}"
+    return frozenset({path})
+
+
+def splits_of(call: Call) -> frozenset[str] | None:
+    """The splits that a source has; None where only reading every row would tell."""
+    if call.values["path"].startswith("builtin:"):
+        return frozenset({"train", "test"})
+    return _splits(call).names
+
+
+def _splits(call: Call):
+    from cai_jax.data.conversations import Splits, splits
+
+    given = {name: call.values[name] for name in ("split", "test")}
+    try:
+        return splits(on_disk(call.resolve(call.values["path"])), **given, **_reading(call))
+    except UserError:
+        return Splits(None, False)
+
+
+def _reading(call: Call) -> dict[str, str]:
+    """How a look reads the data.
+
+    Raises:
+      UserError: the delimiter is none.
+    """
+    delimiter = call.values.get("delimiter", "")
+    if len(delimiter) > 1 or delimiter in ('"', "\n", "\r"):
+        raise UserError("a delimiter is one character, no quote and no line break")
+    return {"config": call.values.get("config", ""), "delimiter": delimiter}
+
+
+def rows_of(call: Call, builtin: Mapping[str, int], splits: Iterable[str] | None) -> Mapping[str, int] | None:
+    """Rows of each split, at most; None where neither `limit` nor `builtin`, the sizes of built-in data, tells."""
+    limit = call.values["limit"]
+    if call.values["path"].startswith("builtin:"):
+        return {split: min(size, limit or size) for split, size in builtin.items()}
+    return dict.fromkeys(splits, limit) if limit and splits else None
+
+
+def columns_of(call: Call) -> set[str]:
+    """The columns that a look at the data shows; none where it is not here, or cannot be read."""
+    from cai_jax.data.file_readers import look
+
+    try:
+        seen = look(on_disk(call.resolve(call.values["path"])), **_reading(call))
+    except UserError:
+        return set()
+    return {name for record in seen.records for name in record.fields}
+
+
+def on_disk(path: str) -> str:
+    """Where the data named by `path` lies: of "hf:org/name" the folder in the local cache, else `path` itself.
+
+    Raises:
+      UserError: it is not in the local cache.
+    """
+    if not path.startswith("hf:"):
+        return path
+    found = snapshot("datasets", path.removeprefix("hf:"))
+    if found is None:
+        raise UserError(f"the dataset {path} is not on this machine", "fetch it into the local Hugging Face cache")
+    return str(found)
+
+
+def read_rows(
+    ctx: Any, read: Callable[..., list[Row]], builtin: Callable[[str], Iterable[Row]] | None = None, **columns: str
+) -> Mapping[str, int]:
+    """Commits every row of a source; result: rows.
+
+    Args:
+      ctx: of the run.
+      read: a reader of datasets, such as `data.conversations.read_prompts`.
+      builtin: makes the built-in data of a name; None where a source has none.
+      columns: which hold what, for `read`.
+    """
+    from cai_jax.data.rows import first
+
+    p = ctx.params
+    scheme, _, name = p["path"].partition(":")
+    if builtin and scheme == "builtin":
+        rows = first(builtin(name), p["limit"] or None)
+    else:
+        rows = read(on_disk(p["path"]), note=ctx.note, **columns, **asdict(options_of(p)))
+    ctx.commit(rows[len(ctx.committed()) :])
+    return {"rows": len(rows)}
+
+
+def missing(call: Call, builtin: Sequence[str]) -> Iterable[Problem]:
+    """Problems where the data named by `path` is not there."""
+    path = call.resolve(call.values["path"])
+    scheme, _, name = path.partition(":")
+    if scheme == "builtin":
+        if name not in builtin:
+            known = ", ".join(f'"builtin:{each}"' for each in builtin)
+            yield Problem("E221", "path", f"there is no built-in data {name!r}", hint=f"there is {known}")
+    elif scheme == "hf":
+        if snapshot("datasets", name) is None:
+            yield Problem(
+                "W301",
+                "path",
+                f"the dataset {name} is not in the local Hugging Face cache",
+                hint="fetch it before the run, for example with `hf download --repo-type dataset`",
+                warning=True,
+            )
+    elif not os.path.exists(name if scheme == "tfds" else path):
+        yield Problem("E221", "path", f"there is no file or folder {path}", hint="paths are relative to the program")
+
+
+def unreadable(
+    call: Call, columns: Sequence[str], usual: Iterable[set[str]], read: Callable[[Reading], Any]
+) -> Iterable[Problem]:
+    """Problems that a look at the first rows of data that is here shows, and at the last row of JSON lines.
+
+    Args:
+      call: of the source.
+      columns: parameters that name columns, `split` and `cluster` apart.
+      usual: sets of columns, in lower case, of which one must be there where no option names any.
+      read: makes rows of what was seen; raises UserError where these are not what the source holds.
+    """
+    from cai_jax.data.columns import Reading
+    from cai_jax.data.file_readers import look, prepared, rows_within
+    from cai_jax.data.preferences import Unclear
+
+    path = call.resolve(call.values["path"])
+    if path.startswith("builtin:"):
+        return
+    try:
+        how = _reading(call)
+    except UserError as error:
+        yield Problem("E270", "delimiter", error.message)
+        return
+    local = path.removeprefix("tfds:")
+    if path.startswith("hf:"):
+        local = str(snapshot("datasets", path.removeprefix("hf:")) or "")
+    if not os.path.exists(local):  # which `missing` tells
+        return
+    if path.startswith("tfds:"):
+        try:
+            prepared(local)
+        except UserError as error:
+            yield _unread(error, local)
+        return
+    try:
+        seen = look(local, named="split" in call.values, **how)
+    except UserError as error:
+        yield _unread(error, local)
+        return
+    wrong = list(_columns_missing(call, seen, columns, usual))
+    try:
+        reading = Reading.looked(local, seen, _looking(call))
+        if not wrong:
+            read(reading)
+    except UserError as error:
+        if seen.whole or not isinstance(error, Unclear):
+            wrong.append(_unread(error, local))
+    within = rows_within(seen.records)
+    if wrong and within:
+        where = seen.records[0].where
+        cure = f"save the rows alone, for example with  jq '.[{json.dumps(within)}]' FILE > ROWS.json"
+        wrong = [
+            _unread(UserError(f"{where}: an object that holds rows in `{within}`, and no row itself", cure), local)
+        ]
+    yield from wrong
+
+
+def _looking(call: Call) -> Options:
+    from cai_jax.data.columns import Options
+
+    if "split" not in call.values:
+        return Options(malformed=by_itself(call.values), turns="text")
+    return options_of(call.values)
+
+
+def _unread(error: UserError, path: str) -> Problem:
+    """The problem that an error is; what lies at `path` is called as shortly as it can be said from here."""
+    short = min(path, os.path.relpath(path), key=len)
+    return Problem("E270", "path", error.message.replace(path, short), "cannot be read", error.hint)
+
+
+def _columns_missing(call: Call, seen: Look, columns: Sequence[str], usual: Iterable[set[str]]) -> Iterable[Problem]:
+    """Problems where the rows seen have not the columns that are read."""
+    from cai_jax.lang.diagnostics import did_you_mean, listed
+
+    if not seen.records:
+        return
+    names = list(dict.fromkeys(name for record in seen.records for name in record.fields))
+    have = listed(names, "and") if names else "none"
+    named = {option: call.values[option] for option in columns if call.values[option]}
+    beside = {name: call.values.get(name, "") for name in ("split", "cluster")}
+    if beside["split"] == SPLIT_COLUMN.default:
+        del beside["split"]
+    for option, name in (named | {option: name for option, name in beside.items() if name}).items():
+        if name not in names:
+            hint = f"{did_you_mean(name, names)} its columns are {have}".lstrip()
+            yield Problem("E224", option, f"the data has no column `{name}`", "no such column", hint)
+    if not named and not any(each <= {name.lower() for name in names} for each in usual):
+        hint = f"its columns are {have}; say which by {listed(columns)}"
+        yield Problem("E224", "path", "the data has none of the columns that are looked for", "holds what?", hint)

@@ -1,0 +1,94 @@
+"""The built-in prompts and preferences, as rows (`builtin:red_team`, `builtin:helpful`, …).
+
+Acts, not requests, are split: the test split asks about acts that no training split mentions.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+
+from cai_jax.data.rows import numbered
+from cai_jax.world import replies
+from cai_jax.world.lexicon import ACTS, BORDERLINE, GREETINGS, HARMLESS, WELCOMES, WORDINGS, Act
+
+_SIZES = {"train": 768, "test": 400}  # rows of each split
+_PAIRS = {"train": 512, "test": 200}
+# Kinds of reply that people who ask for help compare; the first of a pair is what they prefer.
+_HELPFUL_PAIRS = (
+    (replies.COMPLY, replies.EXPLAIN),
+    (replies.COMPLY, replies.EVADE),
+    (replies.COMPLY, replies.RUDE),
+    (replies.EXPLAIN, replies.RUDE),
+)
+
+_ACTS_OF = {
+    "red_team": lambda act: act.harmful,
+    "helpful": lambda act: act.category == HARMLESS,
+    "borderline": lambda act: act.category == BORDERLINE,
+}
+PROMPT_SETS = tuple(_ACTS_OF)
+PREFERENCE_SETS = ("helpful_prefs",)
+
+
+def prompts(name: str) -> list[dict]:
+    """Rows of a built-in prompt set, its train split before its test split.
+
+    Args:
+      name: one of PROMPT_SETS.
+
+    Returns:
+      Rows with `id`, `turns`, `split`, `category` (of the act) and `cluster` (the act): wordings of one request are
+      refused, or not, together.
+    """
+    rows = []
+    for split, size in _SIZES.items():
+        acts = [act for act in ACTS if _ACTS_OF[name](act) and act.held_out == (split == "test")]
+        rng = random.Random(f"tiny prompts {name}/{split}")
+        requests = list(_requests(acts))
+        rng.shuffle(requests)
+        chosen = list(itertools.islice(_balanced(requests), size))
+        rows += [
+            {"turns": turns, "split": split, "category": act.category, "cluster": act.text} for act, turns in chosen
+        ]
+    return numbered(rows)
+
+
+def preferences(name: str = "helpful_prefs") -> list[dict]:
+    """Pairs labelled for helpfulness alone, as by people who ask for help with harmless acts.
+
+    Args:
+      name: one of PREFERENCE_SETS.
+
+    Returns:
+      Rows of `prompts` with `a`, `b`, `p` (1.0 or 0.0), `weight` and `source`.
+    """
+    rows = []
+    for split, size in _PAIRS.items():
+        rng = random.Random(f"tiny {name}/{split}")
+        asked = [row for row in prompts("helpful") if row["split"] == split]
+        for row in rng.sample(asked, min(size, len(asked))):
+            better, worse = (replies.write(kind, rng) for kind in rng.choice(_HELPFUL_PAIRS))
+            first = rng.random() < 0.5
+            a, b = (better, worse) if first else (worse, better)
+            rows.append({**row, "a": a, "b": b, "p": float(first), "weight": 1.0, "source": f"builtin:{name}"})
+    return rows
+
+
+def _requests(acts: list[Act]) -> Iterator[tuple[Act, list[dict[str, str]]]]:
+    """Every request for these acts: in each wording, alone and after each greeting."""
+    for act, wording in itertools.product(acts, WORDINGS):
+        request = {"role": "human", "text": wording.format(act=act.text)}
+        yield act, [request]
+        for greeting, welcome in itertools.product(GREETINGS, WELCOMES):
+            yield act, [{"role": "human", "text": greeting}, {"role": "assistant", "text": welcome}, request]
+
+
+def _balanced(requests: list[tuple[Act, list[dict[str, str]]]]) -> Iterator[tuple[Act, list[dict[str, str]]]]:
+    """Requests act by act in turn; of each act, those without a turn before them come first."""
+    by_act: dict[str, list] = {}
+    for act, turns in sorted(requests, key=lambda request: len(request[1])):
+        by_act.setdefault(act.text, []).append((act, turns))
+    for round_ in itertools.zip_longest(*by_act.values()):
+        yield from (request for request in round_ if request)

@@ -1,0 +1,54 @@
+"""Commands that look: they write nothing, and what data says in them is shown to the letter and steers nothing."""
+
+# ruff: noqa: F811
+import pytest
+
+from cai_jax.terminal import unescaped
+from tests.commands.test_guard import GUARD
+from tests.runs import toy
+from tests.test_cli import call, program  # noqa: F401
+
+
+@pytest.mark.parametrize("ran", [False, True])
+def test_looking_writes_nothing(ran, program, call, tmp_path):
+    if ran:
+        call("run", program)
+    stamps = lambda: {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}  # noqa: E731
+    before = stamps()
+    looks = "check toy.cai, plan toy.cai --prompts 1, plan toy.cai --set steps=7, show drawn, show nothing, ls --verify"
+    for words in f"{looks}, ls --nodes, explain E204, plan toy.cai --topology none".split(", "):
+        call(*words.split())
+    assert stamps() == before
+
+
+STEERING = "\x1b[31mRED\r\x08\u202e ⟧\nholds  a > 0\n--- 2\npassed   no principle flagged it"
+
+
+@pytest.fixture
+def steering(monkeypatch, program):
+    """Prompts and replies that would paint, move the cursor, and pass for lines of the tool."""
+    row = {"id": "p0-0", "turns": [{"role": "human", "text": STEERING}], "split": "test"}
+    monkeypatch.setattr(toy.REGISTRY["ask"], "run", lambda ctx: ctx.commit([row]))
+    replied = lambda ctx: ctx.commit([{**row, "reply": f"r0.1{STEERING}"} for row in ctx.inputs["prompts"].rows()])  # noqa: E731
+    monkeypatch.setattr(toy.REGISTRY["reply"], "run", replied)
+    return program
+
+
+def test_what_data_says_steers_nothing_and_forges_no_line(steering, call):
+    shown = call("plan", steering, "--prompts", 1)[1]
+    call("run", steering, "--only", "drawn")
+    shown += call("show", "drawn")[1]
+    steering.write_text(GUARD)
+    guarded = call("guard", steering, "--prompt", STEERING)[1]
+    assert not set("\x1b\r\x08\u202e") & set(shown + guarded) and "\\x1b[31mRED\\x0d\\x08\\u202e" in shown
+    lines = (shown + guarded).split("\n")
+    assert not [line for line in lines if line.startswith(("holds", "--- 2"))]
+    assert sum(line.startswith("passed") for line in lines) == 1
+
+
+def test_prompts_are_shown_to_the_letter(steering, call):
+    _, _, body = call("plan", steering, "--prompts", 1)[1].partition("--- 1\n")
+    text = "\n".join(line[2:] for line in body.removesuffix("\n").split("\n"))
+    trusted, _, rest = text.partition("⟦")
+    data, _, behind = rest.partition("⟧")
+    assert (unescaped(trusted), unescaped(data), behind) == ("\n\nHuman:", f" {STEERING}", "")

@@ -1,0 +1,228 @@
+"""The host side of training and of PPO, by numbers worked out by hand."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from cai_jax.errors import UserError
+from cai_jax.evals.diversity import boilerplate
+from cai_jax.learn import ppo, preference
+from cai_jax.learn.kl import KL
+from cai_jax.learn.optim import Optim
+from cai_jax.models import checkpoint, heads
+from cai_jax.pipeline import early_stopping, generation, ppo_loop, training
+from cai_jax.prompting.paper_format import PAPER
+from cai_jax.stages.ppo import SIGNATURE
+from tests.support import artefacts
+
+
+def test_diagnoses_of_ppo():
+    first = {"score": 0.1, "watch": 0.2}
+    assert ppo_loop.diagnoses(first, {"kl": 3.0, "eos_rate": 0.99, "score": 4.0, "watch": 0.2}) == []
+    found = dict(ppo_loop.diagnoses(first, {"kl": 31.0, "eos_rate": 0.5, "score": 0.4, "watch": -0.5}))
+    assert set(found) == {"divergence", "unended", "over-optimised"}
+    assert "31 nats" in found["divergence"] and "50%" in found["unended"]
+    assert "from 0.1 to 0.4" in found["over-optimised"] and "from 0.2 to -0.5" in found["over-optimised"]
+    assert ppo_loop.diagnoses(first, {}) == []
+    ((code, told),) = ppo_loop.diagnoses(first, {"empty": 0.25})
+    assert (code, told) == ("empty", "25% of the replies of the last rollout are empty")
+
+
+def test_limits_go_back_to_the_last_policy_within_them():
+    policy = {"embed": np.zeros(2, np.float32)}
+    course = early_stopping.Course.begin(policy).after({"score": 0.0, "kl": 0.0, "watch": 0.3}, policy, 0)
+    course = course.after({"score": 0.5, "kl": 1.5, "watch": 0.1}, {"embed": np.ones(2, np.float32)}, 1)
+    assert (course.best, course.steps, course.first["kl"], course.measured["kl"]) == (np.float32(0.3), 1, 0, 1.5)
+    np.testing.assert_array_equal(course.kept["embed"], [1, 1])
+    both = early_stopping.Limits(max_kl=2.0, max_fall=0.4)
+    assert both and not early_stopping.Limits(None, None)
+    assert both.broken({"kl": 2.0, "watch": 0.0}, course) is None
+    assert both.broken({"kl": 2.1, "watch": 0.0}, course)[0] == "max-kl"
+    code, message = both.broken({"kl": 0.1, "watch": -0.2}, course)
+    assert code == "max-fall" and "from 0.30 to -0.20; the policy of step 1 is kept" in message
+    assert early_stopping.Limits(None, None).broken({"kl": 99.0}, course) is None
+
+
+def test_settings_of_ppo_are_the_parameters():
+    params = {
+        "steps": 10, "passes": 2, "batch": 8, "minibatch": 4, "schedule": "linear", "critic_warmup": 5,
+        "learning_rate": 2e-3, "critic_rate": 3e-3, "temperature": 0.7, "kl": 0.3, "target": 2.0, "horizon": 50,
+        "clip": 0.15, "value_clip": 0.25, "value_coef": 0.35, "dual_clip": 3.0, "gamma": 0.9, "lam": 0.8,
+        "missing_eos": 0.6, "scale": True, "reward_clip": 4.0, "whiten": True, "adapter": {"rank": 4, "alpha": 6.0},
+    }  # fmt: skip
+    model = SimpleNamespace(params={"embed": np.zeros((1, 1), "float32")})
+    ctx = SimpleNamespace(node=SimpleNamespace(schedule={"remat": True}), params=params, used=lambda **used: None)
+    found = ppo_loop.settings_of(ctx, model)
+    # 10 steps of 2 passes over 2 minibatches are 40 updates; in the first 5 the policy rests.
+    adam = {"schedule": "linear", "clip": 1.0, "b1": 0.9, "b2": 0.999, "eps": 1e-5}
+    assert found == ppo.PPO(
+        policy_optim=Optim(2e-3, steps=35, **adam), critic_optim=Optim(3e-3, steps=40, **adam),
+        temperature=0.7, kl=KL(0.3, 2.0, 50.0), clip=0.15, value_clip=0.25, value_coef=0.35, dual_clip=3.0, gamma=0.9,
+        lam=0.8, missing_eos_penalty=0.6, scale_rewards=True, reward_clip=4.0, whiten_rewards=True, critic_warmup=5,
+        dtype="float32", remat=True, scale=1.5,
+    )  # fmt: skip
+
+
+def test_repeated_phrases():
+    say = ["You are valid and loved here", "Yes, you ARE valid and loved", "No.", "You are valid"]
+    assert boilerplate(say) == 0.5  # the first two; the last is cut short before the fifth word
+    assert boilerplate([*say, "valid valid valid valid valid valid"]) == 0.4  # twice in one reply counts once
+    assert boilerplate(["one two"]) == boilerplate([]) == 0
+
+
+def test_what_is_not_finite_is_refused():
+    for name in ("loss", "value_loss", "grad_norm", "critic_grad_norm"):
+        with pytest.raises(UserError, match=f"{name} is nan at step 3"):
+            training.finite({"loss": 1.0, name: np.float32(np.nan)}, 3, {})
+    assert training.finite({"loss": np.float32(0.5), "finite": np.ones(2, bool)}, 1, {"a": 0, "b": 0}) == {"loss": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("fine", "told"),
+    [
+        ("1101", "grad_norm is inf at step 7, in the gradient of layers_1/up_proj"),
+        ("0010", "in the gradient of embed, layers_0/up_proj, unembed"),
+        ("0000", "and so is the gradient of each of the 4 tensors"),
+    ],
+)
+def test_the_tensors_whose_gradient_is_not_finite_are_named(fine, told):
+    params = {"embed": 1, "layers_0": {"up_proj": 1}, "layers_1": {"up_proj": 1}, "unembed": 1}
+    metrics = {"loss": 1.0, "grad_norm": np.float32(np.inf), "finite": np.array([each == "1" for each in fine])}
+    with pytest.raises(UserError) as error:
+        training.finite(metrics, 7, params)
+    assert error.value.message.endswith(told) and "learning rate" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    "schedule, params, size",
+    [({}, {}, 8), ({"microbatch": 2}, {}, 2), ({"microbatch": 16}, {}, 8), ({}, {"minibatch": 4}, 4)],
+)
+def test_rows_computed_at_once(schedule, params, size):
+    ctx = SimpleNamespace(node=SimpleNamespace(schedule=schedule), params={"batch": 8} | params)
+    assert training.micro_size(ctx) == size
+    batch = training.micro_batches({"x": np.arange(16).reshape(8, 2)}, size)["x"]
+    assert batch.shape == (8 // size, size, 2) and batch.ravel().tolist() == list(range(16))
+
+
+def test_a_batch_that_does_not_fit_the_devices_is_the_users_error(monkeypatch):
+    ctx = SimpleNamespace(
+        node=SimpleNamespace(schedule={"mesh": {"data": 3, "fsdp": 1, "tensor": 1}}),
+        params={"batch": 4},
+        used=lambda **used: None,
+    )
+    with pytest.raises(UserError, match=r"mesh\(data=3, fsdp=1, tensor=1\) does not fit the 1 devices"):
+        training.compiled(ctx, None)
+    monkeypatch.setattr("cai_jax.parallel.step.compile_step", lambda *a, **k: SimpleNamespace(shards=3))
+    ctx.node.schedule = {}
+    with pytest.raises(UserError, match="4 rows at once cannot be split over 3 devices .*multiple of 3"):
+        training.compiled(ctx, None)
+
+
+def test_training_accumulates_over_micro_batches():
+    seen = []
+
+    class Step:
+        place = staticmethod(lambda state: state)
+
+        def __call__(self, state, batch):
+            seen.append({name: x.shape for name, x in batch.items()})
+            return SimpleNamespace(params=state.params + batch["x"].sum()), {"loss": 1.0}
+
+    ctx = SimpleNamespace(
+        node=SimpleNamespace(schedule={"microbatch": 2}),
+        params={"batch": 6},
+        stopping=False,
+        restore=lambda start: None,
+    )
+    ctx.log = ctx.progress = lambda *args, **more: None
+    batches = lambda start: iter([{"x": np.ones((6, 5)), "p": np.ones(6)}] * 2)  # noqa: E731
+    assert training.train(ctx, lambda: SimpleNamespace(params=0.0), Step(), batches, 2, 30).params == 60
+    assert seen == [{"x": (3, 2, 5), "p": (3, 2)}] * 2
+    notes = []
+    ctx.note, ctx.params["warmup"] = lambda *note: notes.append(note), 1
+    training.train(ctx, lambda: SimpleNamespace(params=0.0), Step(), batches, 2, 30)
+    assert notes == []
+    ctx.params["warmup"] = 7
+    training.train(ctx, lambda: SimpleNamespace(params=0.0), Step(), batches, 2, 30)
+    assert notes == [("warmup", "the run has 2 updates: 1 of them are warm-up, not 7")]
+
+
+def test_a_reply_stops_at_the_end_token_of_the_tokenizer_and_of_the_config(monkeypatch):
+    asked = []
+    monkeypatch.setattr("cai_jax.engine.generate.generate", lambda *args, **more: asked.append(args[3]) or ())
+    model = SimpleNamespace(
+        config=SimpleNamespace(max_position=64),
+        tokenizer=SimpleNamespace(eos_id=7, stop_ids={7, 9}, special_ids={7}, decode=str),
+        params=None,
+    )
+    generation.Writer(model, PAPER, None, 8, 1.0, 1.0, (), "skip", 4).write([], [])
+    assert asked[0].stop_ids == (7, 9)
+
+
+@pytest.fixture(scope="module")
+def looped(bench, tmp_path_factory):
+    """`looped(weights)`: PPO with 4 replies to 2 prompts, paid by one random preference model for every weight."""
+    base = bench.model()
+    head = heads.init_head(base.config, jax.random.key(1))
+    rewarding = tmp_path_factory.mktemp("reward")
+    checkpoint.save(replace(base, head=head), rewarding)
+    rows = [{"id": f"{n}-0", "turns": [{"role": "human", "text": text}]} for n, text in enumerate(("Why?", "How so?"))]
+    notes = {}
+
+    def make(*weights):
+        params = {p.name: p.default for p in SIGNATURE.params if not p.kinds}
+        params |= {"batch": 4, "max_new": 12, "temperature": 0.7}
+        inputs = {
+            "model": artefacts.model(bench.root / "small"),
+            "reward": artefacts.mixture([(weight, artefacts.model(rewarding)) for weight in weights]),
+            "on": SimpleNamespace(rows=lambda: rows),
+        }
+        node = SimpleNamespace(stage="ppo", schedule={})
+        ctx = SimpleNamespace(node=node, params=params, inputs=inputs, seed=0, note=notes.__setitem__)
+        ctx.used = lambda **used: None
+        return ppo_loop.Loop(ctx), notes
+
+    return make
+
+
+def test_a_rollout_is_what_the_engine_drew_and_the_critic_begins_as_the_preference_model(looped, monkeypatch):
+    loop, notes = looped(2.0)
+    state = loop.start()
+    drawn = loop._draw(state, 0)
+    # Every prompt is asked twice, and every rollout and place draws afresh.
+    assert sorted(row["id"] for row in drawn.rows) == ["0-0", "0-0", "1-0", "1-0"]
+    later = loop._draw(state, 1)
+    replies = [
+        (row["id"], tuple(text.ids)) for one in (drawn, later) for row, text in zip(one.rows, one.replies, strict=True)
+    ]
+    assert len(set(replies)) == 8
+    # Only the end token ends a reply; a stop text shortens what is scored, never what is trained on.
+    eos = loop.model.tokenizer.eos_id
+    for ids, ended in ((text.ids, text.ended) for text in drawn.replies):
+        assert eos not in ids[:-1] and ended == (ids[-1] == eos) and (ended or len(ids) == 12)
+    monkeypatch.setattr(loop, "format", replace(loop.format, reply_stops=("e",)))
+    cut = loop._draw(state, 0)
+    assert cut.replies == drawn.replies and all("e" not in text for text in cut.texts)
+    assert any("e" in text for text in drawn.texts)
+    monkeypatch.undo()
+
+    keys = [loop.draw.key("rollout 0", row, place) for place, row in enumerate(drawn.rows)]
+    written = loop.writer.write(drawn.prompts, keys)
+    _, prepared, metrics = loop.roll(state, 0)
+    np.testing.assert_allclose(prepared["logprobs"][0].sum(-1), [text.logprob for text in written], atol=2e-4)
+    assert metrics["length"] == np.mean([text.tokens for text in drawn.replies])
+    lengths = np.array([len(ids) for ids in drawn.prompts])
+    params = {"decoder": loop.scorer.models[0][1].params, "head": loop.scorer.models[0][1].head}
+    scores = preference.scores(params, loop.model.config, prepared["tokens"][0], lengths)
+    np.testing.assert_allclose(prepared["values"][0][np.arange(4), lengths], 2 * scores, atol=1e-4)
+    assert notes == {}
+
+
+def test_a_mixture_lends_no_critic_and_the_run_says_so(looped):
+    loop, notes = looped(0.5, 1.0)
+    critic = loop.start().critic.params
+    assert not critic["head"]["kernel"].any()
+    assert "is a mixture" in notes["critic"]
