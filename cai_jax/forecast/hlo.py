@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from cai_jax.models.attention import blocks
+from cai_jax.models import attention_blocks
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
@@ -452,4 +452,4 @@ def _splash(each: _Instruction, given: list[_Array]) -> float:
     # [B, N, T, H], before keys and values; masks and segments are integers.
     queries = next(array.dims for array in given if array.dtype in ("bf16", "f32"))
     length, width = queries[-2:]
-    return products * 2.0 * math.prod(queries[:-2]) * width * blocks.pairs(length, on_kernel=True)
+    return products * 2.0 * math.prod(queries[:-2]) * width * attention_blocks.pairs(length, on_kernel=True)

@@ -10,7 +10,7 @@ import re
 import pytest
 
 from cai_jax import cli
-from cai_jax.commands import session
+from cai_jax.console import session
 from cai_jax.exit_codes import UserError
 from cai_jax.forecast import machines
 from cai_jax.lang.assets import find
