@@ -173,7 +173,8 @@ class Judge:
                     "request": question.principle.compare,
                     "swapped": question.swapped,
                     "logprobs": logprobs,
-                    **({"reasoning": thought.text, "ended": thought.ended} if thought else {}),
+                    **({"reasoning": thought.text, **thought.thoughts("thought")} if thought else {}),
+                    **({"ended": thought.ended} if thought else {}),
                 }
             )
         return judgements

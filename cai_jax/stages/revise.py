@@ -45,7 +45,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=5,
+    version=6,
     settings=("mesh", "slots"),
     example="replies |> revise(harmless, rounds=2)",
 )  # fmt: skip
