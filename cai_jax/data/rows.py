@@ -26,8 +26,8 @@ Turn = dict[str, str]
 # Fields with a meaning of their own; a source's column of that name is kept as "source_<name>".
 RESERVED = frozenset(
     "id turns split sample prompt reply thought logprob tokens ended model seed original round rounds principle "
-    "critique unfit cut flag was_flagged unanswered refused score a b p weight source soft compared judgements value "
-    "cluster".split()
+    "critique unfit cut apart flag was_flagged unanswered refused score a b p weight source soft compared judgements "
+    "value cluster".split()
 )
 # What a model's sampling says of a reply that stands beside it.
 _SAMPLED = ("thought", "logprob", "tokens", "ended")

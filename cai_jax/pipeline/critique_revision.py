@@ -73,7 +73,7 @@ class Rounds:
 
     def _begun(self, row: dict) -> dict:
         """A reply before its first round here; earlier rounds are gone on from."""
-        return {"original": row["reply"], "round": 0, "rounds": [], **row, "unfit": 0, "cut": 0}
+        return {"original": row["reply"], "round": 0, "rounds": [], **row, "unfit": 0, "cut": 0, "apart": 0}
 
     def _round(self, replies: Sequence[Reply]) -> list[dict]:
         principles_ = [chosen(self.draw, self.able, *reply) for reply in replies]
@@ -112,6 +112,7 @@ class Rounds:
         revised["rounds"] = [*row["rounds"], entry]
         if text is None:
             return revised | {"unfit": row["unfit"] + 1}
+        revised["apart"] = row["apart"] + fit.apart  # a critique's prompt is the beginning of the revision's
         if not legible(text.text):
             return revised
         revised.pop("refused", None)  # it was the fixed text's; a model has written this one
