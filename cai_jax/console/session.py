@@ -18,7 +18,7 @@ from cai_jax.report import results
 from cai_jax.report.expectations import Verdict, judge
 from cai_jax.report.preflight import data, overlaps
 from cai_jax.report.results import Measured
-from cai_jax.report.tables import table
+from cai_jax.report.tables import folded, table
 from cai_jax.runs import files
 from cai_jax.runs.cache import Cache, meaning
 from cai_jax.runs.executor import Executor, Outcome, Reporter, dependants, needed
@@ -184,7 +184,7 @@ def summary(shown: Shown, width: int | None = None) -> str:
     if shown.verdicts:
         # The interval covers prompts and draws, and readers should know what it leaves out.
         about = "intervals cover prompts and draws, not training seeds"
-        parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n({about})")
+        parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n{folded(f'({about})', width)}")
     noted = [
         [f"{bound(note['node'], note['expression'])}:", f"[{note['code']}]", note["message"]] for note in shown.notes
     ]

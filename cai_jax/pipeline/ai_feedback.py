@@ -13,7 +13,7 @@ from cai_jax.data.rows import legible
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Principle
 from cai_jax.pipeline.binary_questions import Scored, option_tokens, score, undecided
-from cai_jax.pipeline.context_length import Fitting, fitted, fitting, room_of
+from cai_jax.pipeline.context_length import Fitting, fitted, fitting, note_apart, room_of
 from cai_jax.pipeline.generation import Writer, Written, note_unended
 from cai_jax.pipeline.model_store import format_of, model_of
 from cai_jax.pipeline.principles import comparison_shots, principles
@@ -111,9 +111,12 @@ class Judge:
         """The pairs that fit the context under the longest principle."""
         return fitting(self.ctx, pairs, self._fitter(), self._longest)
 
-    def fits(self, pair: dict) -> bool:
-        """Whether a pair fits the context under the longest principle."""
-        return self._fitter().fit(self._longest(pair)) is not None
+    def fits(self, pairs: Sequence[dict]) -> list[bool]:
+        """Whether each pair fits the context under the longest principle; a note tells how many were read apart."""
+        fitter = self._fitter()
+        found = [fitter.fit(self._longest(pair)) is not None for pair in pairs]
+        note_apart(self.ctx, fitter.apart, fitter.what)
+        return found
 
     def _longest(self, pair: dict) -> list:
         principle = max(self.able, key=lambda p: len(self.model.tokenizer.encode(p.compare)))
@@ -173,7 +176,8 @@ class Judge:
                     "request": question.principle.compare,
                     "swapped": question.swapped,
                     "logprobs": logprobs,
-                    **({"reasoning": thought.text, "ended": thought.ended} if thought else {}),
+                    **({"reasoning": thought.text, **thought.thoughts("thought")} if thought else {}),
+                    **({"ended": thought.ended} if thought else {}),
                 }
             )
         return judgements

@@ -150,8 +150,13 @@ class Fitting:
             ctx.note("overlong", "; ".join(told))
         if self.ambiguous:
             ctx.note("ambiguous", f"{self.ambiguous} of the {self.what} were left out: they read as several turns")
-        if self.apart:
-            ctx.note("apart", f"{self.apart} of the {self.what} would make a marker together with the template's text")
+        note_apart(ctx, self.apart, self.what)
+
+
+def note_apart(ctx, count: int, what: str) -> None:
+    """Tells the user of how many texts, which a plural names, data was tokenised apart from the template beside it."""
+    if count:
+        ctx.note("apart", f"{count} of the {what} would make a marker together with the template's text")
 
 
 def fitting(ctx, rows: Sequence[T], fitter: Fitting, segments_of: Callable[[T], Sequence[Segment]]) -> list[T]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.data.rows import legible
+from cai_jax.data.rows import legible, replaced
 from cai_jax.lang.signature import Principle
 from cai_jax.pipeline.context_length import Fitted
 from cai_jax.pipeline.generation import Writer, Written, note_unended
@@ -73,7 +73,7 @@ class Rounds:
 
     def _begun(self, row: dict) -> dict:
         """A reply before its first round here; earlier rounds are gone on from."""
-        return {"original": row["reply"], "round": 0, "rounds": [], **row, "unfit": 0, "cut": 0}
+        return {"original": row["reply"], "round": 0, "rounds": [], **row, "unfit": 0, "cut": 0, "apart": 0}
 
     def _round(self, replies: Sequence[Reply]) -> list[dict]:
         principles_ = [chosen(self.draw, self.able, *reply) for reply in replies]
@@ -99,9 +99,10 @@ class Rounds:
             "principle": principle.name,
             "prompt": asked and text_of(asked),
             "critique": told,
+            **(critique.thoughts("critique_thought") if critique else {}),
             "critique_ended": critique and critique.ended,
             "reply": text and text.text,
-            **({} if text is None or text.thought is None else {"thought": text.thought}),
+            **(text.thoughts("thought") if text else {}),
             "ended": text and text.ended,
             "logprob": text and text.logprob,
             "model": self.ctx.inputs["by"].key,
@@ -111,16 +112,11 @@ class Rounds:
         revised["rounds"] = [*row["rounds"], entry]
         if text is None:
             return revised | {"unfit": row["unfit"] + 1}
+        revised["apart"] = row["apart"] + fit.apart  # a critique's prompt is the beginning of the revision's
         if not legible(text.text):
             return revised
         revised.pop("refused", None)  # it was the fixed text's; a model has written this one
-        return revised | {
-            "reply": text.text,
-            "logprob": text.logprob,
-            "tokens": text.tokens,
-            "ended": text.ended,
-            "cut": row["cut"] + fit.cut,
-        }
+        return replaced(revised, text.fields) | {"cut": row["cut"] + fit.cut}
 
     def _critiques(self, replies: Sequence[Reply], principles_: Sequence[Principle]) -> list[Written | None]:
         """The critique of each reply; an empty one where none is asked for, None where it does not fit."""

@@ -31,7 +31,7 @@ ENDED = 0.8
 class Written:
     """One text that a model wrote: without surrounding space, the log-probability (nats) of each token at the
     sampling temperature, the token ids (`engine.generate.Reply`), whether it ended by itself, and what was thought
-    before it (`parts.thoughts`), whose tokens are among them; a thought without end is no reply that ended."""
+    before it (`pipeline.thoughts`), whose tokens are among them; a thought without end is no reply that ended."""
 
     text: str
     logprobs: list[float]
@@ -46,6 +46,21 @@ class Written:
     @property
     def logprob(self) -> float:
         return float(sum(self.logprobs))
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """As a reply in rows: `reply`, `thought` where there was one, `logprob`, `tokens`, `ended`."""
+        return {
+            "reply": self.text,
+            **self.thoughts("thought"),
+            "logprob": self.logprob,
+            "tokens": self.tokens,
+            "ended": self.ended,
+        }
+
+    def thoughts(self, name: str) -> dict[str, str]:
+        """What was thought, as a field of this name; {} where the model opened no block."""
+        return {} if self.thought is None else {name: self.thought}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from cai_jax.forecast.node_view import Described, Memory, Step, connected
 from cai_jax.lang.plan import Plan
 from cai_jax.parallel import target
 from cai_jax.report.plan_view import quantity
-from cai_jax.report.tables import table
+from cai_jax.report.tables import folded, table
 from cai_jax.runs.compile_cache import Compilers, Told
 from cai_jax.runs.node_labels import every, labels
 from cai_jax.runs.signals import Interrupts
@@ -228,10 +228,11 @@ def text(found: Sequence[Row], machine: Topology, width: int | None = None) -> s
     chips = len(machine.devices)
     of = f" of {_gib(machine.chip.memory)}" if machine.chip else ""
     head = f"{machine.name}: {chips} device{'s' * (chips != 1)}; per device, memory{of}"
-    parts = [head, table(rows, rule_after=1, width=width)]
+    parts = [folded(head, width), table(rows, rule_after=1, width=width)]
     total = run_seconds(found, machine)
     if total is not None:
-        parts.append(f"a run takes at least {_time(total)}, {total * chips / 3600:.1f} chip-hours (roofline)")
+        least = f"a run takes at least {_time(total)}, {total * chips / 3600:.1f} chip-hours (roofline)"
+        parts.append(folded(least, width))
     return "\n\n".join(parts)
 
 

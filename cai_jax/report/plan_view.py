@@ -11,7 +11,7 @@ from cai_jax.forecast.node_view import connected
 from cai_jax.forecast.stage_cost import Planned
 from cai_jax.lang.signature import Cost, Node
 from cai_jax.report.rerun_reason import Reasons
-from cai_jax.report.tables import table
+from cai_jax.report.tables import folded, table
 from cai_jax.runs import data_sizes
 from cai_jax.runs.cache import Cache
 from cai_jax.runs.data_sizes import Size, Sized
@@ -67,7 +67,8 @@ def text(shown: Sequence[Line], data: Sequence[Size], width: int | None = None) 
         tokens, flops, moved = (quantity(value) or "0" for value in spent)
         total += f": {tokens} tokens, {flops} FLOPs, {moved} bytes"
     about = data_sizes.text(data, {line.node.key: line.label for line in shown})
-    return f"{table(rows, rule_after=1, width=width)}\n\n{total} (estimates)\n{about}".rstrip()
+    below = folded(f"{total} (estimates)\n{about}".rstrip(), width)
+    return f"{table(rows, rule_after=1, width=width)}\n\n{below}"
 
 
 def as_json(shown: Sequence[Line]) -> list[dict[str, Any]]:

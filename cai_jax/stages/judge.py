@@ -91,7 +91,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=4,
+    version=5,
     settings=("mesh", "slots"),
     example="red.train |> sample(sl, n=2) |> judge(harmless, by=base)",
 )  # fmt: skip

@@ -33,7 +33,7 @@ SIGNATURE = Signature(
     ),
     result=lambda call: call.types["replies"],
     check=_check,
-    version=3,
+    version=4,
     example='replies |> refuse("I can\'t help with that.", where=flagged)',
 )
 
@@ -56,5 +56,6 @@ def run(ctx) -> Mapping[str, Any]:
 
 def _refused(row: dict, text: str) -> dict:
     """The row with another reply; what a model's sampling said of the old one goes."""
-    kept = {name: value for name, value in row.items() if name not in ("logprob", "tokens", "ended")}
-    return {**kept, "original": row.get("original", row["reply"]), "reply": text, "refused": True}
+    from cai_jax.data.rows import replaced
+
+    return replaced(row, {"original": row.get("original", row["reply"]), "reply": text, "refused": True})

@@ -45,7 +45,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=5,
+    version=6,
     settings=("mesh", "slots"),
     example="replies |> revise(harmless, rounds=2)",
 )  # fmt: skip
@@ -112,6 +112,7 @@ def rendered(ctx, n: int) -> list:
 
 def run(ctx) -> Mapping[str, Any]:
     """Revises, a batch of replies at a time through all rounds; result: rows, fewshots (as rendered), `rounds.told`."""
+    from cai_jax.pipeline.context_length import note_apart
     from cai_jax.pipeline.critique_revision import Rounds, told
     from cai_jax.pipeline.generation import in_batches
     from cai_jax.pipeline.principles import examples, shown
@@ -125,7 +126,7 @@ def run(ctx) -> Mapping[str, Any]:
     for batch in in_batches(ctx, replies, each, rounds.of):
         made += len(batch)
         last += batch[each - 1 :: each]
-    unfit, cut = (sum(row[name] for row in last) for name in ("unfit", "cut"))
+    unfit, cut, apart = (sum(row[name] for row in last) for name in ("unfit", "cut", "apart"))
     # Replies that were revised before bring the rounds of then along.
     earlier = (len(row.get("rounds", ())) for row, _ in replies)
     entries = [entry for row, begun in zip(last, earlier, strict=True) for entry in row["rounds"][begun:]]
@@ -133,4 +134,5 @@ def run(ctx) -> Mapping[str, Any]:
         ctx.note("overlong", f"{unfit} revisions did not fit the context; those replies stayed as they were")
     if cut:
         ctx.note("overlong", f"{cut} revisions were of conversations that lost their beginning to fit the context")
+    note_apart(ctx, apart, "revisions")
     return {"rows": made, **told(ctx, entries), **fewshots, **passed_on(ctx.inputs["replies"])}

@@ -106,11 +106,7 @@ def run(ctx) -> Mapping[str, Any]:
                 **row,
                 "sample": sample,
                 "prompt": text_of(prompt(row)),
-                "reply": text.text,
-                **({} if text.thought is None else {"thought": text.thought}),
-                "logprob": text.logprob,
-                "tokens": text.tokens,
-                "ended": text.ended,
+                **text.fields,
                 "model": ctx.inputs["model"].key,
                 "seed": ctx.params["seed"],
             }

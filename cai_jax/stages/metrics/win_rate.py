@@ -180,7 +180,8 @@ def _compared(ctx, pairs: Sequence[dict], same: Sequence[bool]) -> list[float]:
     from cai_jax.pipeline.generation import BATCH
 
     judge = Judge(ctx, "under")
-    asked = [i for i, pair in enumerate(pairs) if not same[i] and judge.fits(pair)]
+    differ = [i for i in range(len(pairs)) if not same[i]]
+    asked = [i for i, fits in zip(differ, judge.fits([pairs[i] for i in differ]), strict=True) if fits]
     wins, rows = [float("nan")] * len(pairs), []
     for start in range(0, len(asked), BATCH):
         batch = asked[start : start + BATCH]
