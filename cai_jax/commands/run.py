@@ -120,7 +120,7 @@ def _summed_up(shown: Shown, as_json: bool, wide: bool) -> None:
     from cai_jax.console.session import summary
     from cai_jax.parallel import multihost
 
-    if not multihost.first():
+    if not multihost.is_leader():
         return
     if as_json:
         print_json(shown.as_json())

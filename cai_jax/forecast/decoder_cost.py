@@ -95,7 +95,7 @@ MOMENTS = 9
 
 
 @dataclass(frozen=True)
-class Decoder:
+class DecoderCost:
     """A decoder as a device computes it.
 
     Attributes:

@@ -47,7 +47,7 @@ def fitted_alike(tokenizer: Encoder, prompts: Sequence[Sequence[Segment]], room:
 def bare(tokenizer: Encoder, segments: Sequence[Segment]) -> list[int]:
     """Token ids of a prompt without all that may be cut."""
     of = read(tokenizer, segments).of
-    return [number for segment, ids in zip(segments, of, strict=True) if not segment.spare for number in ids]
+    return [number for segment, ids in zip(segments, of, strict=True) if not segment.truncatable for number in ids]
 
 
 def _without(excess: int, tokens: Tokens, segments: Sequence[Segment]) -> Fitted | None:
@@ -55,7 +55,7 @@ def _without(excess: int, tokens: Tokens, segments: Sequence[Segment]) -> Fitted
     found, apart = tokens
     cut = excess > 0
     for index, segment in enumerate(segments):
-        if excess > 0 and segment.spare:
+        if excess > 0 and segment.truncatable:
             length = len(found[index])
             found[index] = found[index][excess:]
             excess -= min(excess, length)

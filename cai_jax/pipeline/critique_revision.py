@@ -9,7 +9,7 @@ from typing import Any
 from cai_jax.data.rows import legible, replaced
 from cai_jax.lang.signature import Principle
 from cai_jax.pipeline.context_length import Fitted
-from cai_jax.pipeline.generation import Writer, Written, note_unended
+from cai_jax.pipeline.generation import Generated, Writer, note_unended
 from cai_jax.pipeline.model_store import format_of, model_of
 from cai_jax.pipeline.principles import critique_shots, principles
 from cai_jax.pipeline.rng import Draw, Which, draw_of
@@ -52,7 +52,9 @@ class Rounds:
         by, count = ctx.inputs["by"], ctx.params["fewshots"]
         self.shots = critique_shots(ctx.inputs["constitution"], count, format_of(by), self.direct)
         self.format = self.shots.format
-        self.reviser = Writer.of(ctx, model_of(ctx, by), self.format, self.format.revision_stops, self.shots.segments)
+        self.reviser = Writer.from_context(
+            ctx, model_of(ctx, by), self.format, self.format.revision_stops, self.shots.segments
+        )
         self.critic = replace(self.reviser, stops=self.format.critique_stops)
         self.fitter = self.reviser.fitter("revisions")
 
@@ -90,7 +92,13 @@ class Rounds:
         return out
 
     def _revised(
-        self, row: dict, principle: Principle, critique: Written | None, asked, fit: Fitted | None, text: Written | None
+        self,
+        row: dict,
+        principle: Principle,
+        critique: Generated | None,
+        asked,
+        fit: Fitted | None,
+        text: Generated | None,
     ) -> dict:
         """The row after a round; the reply stays as it was where the prompt does not fit or the revision is empty."""
         number, told = row["round"] + 1, critique and critique.text
@@ -118,10 +126,10 @@ class Rounds:
         revised.pop("refused", None)  # it was the fixed text's; a model has written this one
         return replaced(revised, text.fields) | {"cut": row["cut"] + fit.cut}
 
-    def _critiques(self, replies: Sequence[Reply], principles_: Sequence[Principle]) -> list[Written | None]:
+    def _critiques(self, replies: Sequence[Reply], principles_: Sequence[Principle]) -> list[Generated | None]:
         """The critique of each reply; an empty one where none is asked for, None where it does not fit."""
         if self.direct:
-            return [Written("", [], [], True)] * len(replies)
+            return [Generated("", [], [], True)] * len(replies)
         asked = [critique_prompt(self.format, row, p) for (row, _), p in zip(replies, principles_, strict=True)]
         return self._write(self.critic, [self._fit(segments) for segments in asked], replies, "critique")
 
@@ -134,7 +142,7 @@ class Rounds:
         there = [index for index, each in enumerate(asked) if each is not None]
         about = [replies[index] for index in there]
         keys = [self.draw.key(f"{purpose} {row['round'] + 1}", row, which) for row, which in about]
-        written = dict(zip(there, writer.write([asked[i].ids for i in there], keys), strict=True))
+        written = dict(zip(there, writer.generate([asked[i].ids for i in there], keys), strict=True))
         return [written.get(index) for index in range(len(asked))]
 
     def _screened(self, rows: list[dict]) -> list[dict]:

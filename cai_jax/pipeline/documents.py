@@ -43,7 +43,7 @@ def read(source: Mapping[str, Any], start: int, stop: int) -> Iterator[list[Segm
         yield from _world(source, first, last)
         return
     for text in itertools.islice(_texts(source, _unless_skipped(source)), first, last):
-        yield [Segment(text, trusted=False, trained=True, spare=True), END]
+        yield [Segment(text, trusted=False, trained=True, truncatable=True), END]
 
 
 def text_of(record: Record, column: str) -> str:

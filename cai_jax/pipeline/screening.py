@@ -75,7 +75,7 @@ class Screener:
     overlong: str = "truncate_left"
 
     @staticmethod
-    def of(ctx, model: Model | None, constitution, **how: Any) -> Screener:
+    def from_context(ctx, model: Model | None, constitution, **how: Any) -> Screener:
         """The screener of a stage: by its model `by`, under a constitution, with so many examples as it asks for."""
         shots = audit_shots(constitution, ctx.params["fewshots"], format_of(ctx.inputs["by"]), draw_of(ctx))
         return Screener(model, shots.format, audit_requests(constitution), shots, ctx.params["orders"], **how)

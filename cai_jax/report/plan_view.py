@@ -8,7 +8,7 @@ from typing import Any
 
 from cai_jax.forecast.machines import Machine
 from cai_jax.forecast.node_view import connected
-from cai_jax.forecast.stage_cost import Planned
+from cai_jax.forecast.stage_cost import CostContext
 from cai_jax.lang.signature import Cost, Node
 from cai_jax.report.rerun_reason import Reasons
 from cai_jax.report.tables import folded, table
@@ -48,7 +48,7 @@ def lines(sized: Sized, registry: Mapping[str, Stage], cache: Cache, machine: Ma
     reasons = Reasons(called, registry, cache, plan.settings["seed"])
     found = []
     for node, made in zip(plan.nodes, connected(plan.nodes, called), strict=True):
-        cost = registry[node.stage].cost(Planned(node, made.inputs, sized.prompts[node.key], machine))
+        cost = registry[node.stage].cost(CostContext(node, made.inputs, sized.prompts[node.key], machine))
         sources = tuple(called[key] for key in dict.fromkeys(input_keys(node)))
         found.append(Line(node, called[node.key], sources, reasons.why(node), cost))
     return found

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.stages.source_data import PATH_ABOUT, READING, lineage, missing, read_rows, rows_of, splits_of, unreadable
+from cai_jax.stages.source_data import (
+    PATH_ABOUT,
+    READING,
+    lineage,
+    missing,
+    read_rows,
+    split_rows,
+    splits_of,
+    unreadable,
+)
 
 
 def _result(call: Call) -> Type:
     splits = splits_of(call)
-    return Type(Kind.RESPONSES, splits=splits, lineage=lineage(call), rows=rows_of(call, {}, splits))
+    return Type(Kind.RESPONSES, splits=splits, lineage=lineage(call), rows=split_rows(call, {}, splits))
 
 
 def _check(call: Call) -> Iterable[Problem]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.declare import BY, CONSTITUTION, FEWSHOTS, SAMPLING, WHERE, fits, flagged, needs
 
 
@@ -57,7 +57,7 @@ def _texts(ctx) -> tuple[float, int, int]:
 
     asked = ctx.prompt + ctx.reply + REQUEST_TOKENS
     mended = asked + ctx.params["max_new"] + REQUEST_TOKENS if ctx.params["critique"] else asked
-    return ctx.params["rounds"] * rows_of(ctx.inputs["replies"].type), asked, mended
+    return ctx.params["rounds"] * expected_rows(ctx.inputs["replies"].type), asked, mended
 
 
 def cost(ctx) -> Cost:
@@ -96,13 +96,13 @@ def rendered(ctx, n: int) -> list:
     from cai_jax.pipeline import critique_revision
     from cai_jax.pipeline.model_store import format_of
     from cai_jax.pipeline.principles import critique_shots, principles
-    from cai_jax.pipeline.rng import draw_of, told_apart
+    from cai_jax.pipeline.rng import distinguish_replies, draw_of
 
     p, able, draw = ctx.params, principles(ctx.inputs["constitution"], "revise"), draw_of(ctx)
     direct = not p["critique"]
     shots, form, _ = critique_shots(ctx.inputs["constitution"], p["fewshots"], format_of(ctx.inputs["by"]), direct)
     out = []
-    for row, which in told_apart(ctx.inputs["replies"].rows())[:n]:
+    for row, which in distinguish_replies(ctx.inputs["replies"].rows())[:n]:
         principle = critique_revision.chosen(draw, able, row, which)
         if not direct:
             out.append(shots + critique_revision.critique_prompt(form, row, principle))
@@ -116,12 +116,12 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.pipeline.critique_revision import Rounds, told
     from cai_jax.pipeline.generation import in_batches
     from cai_jax.pipeline.principles import examples, shown
-    from cai_jax.pipeline.rng import told_apart
+    from cai_jax.pipeline.rng import distinguish_replies
     from cai_jax.pipeline.screening import passed_on
 
     rounds, each = Rounds(ctx), rows_each(ctx.params)
     fewshots = shown(ctx, len(examples(ctx.inputs["constitution"], "critique")), rounds.shots)
-    replies = told_apart(ctx.inputs["replies"].rows())
+    replies = distinguish_replies(ctx.inputs["replies"].rows())
     made, last = 0, []
     for batch in in_batches(ctx, replies, each, rounds.of):
         made += len(batch)

@@ -17,7 +17,7 @@ INPUTS, LAYER = 128, 128 + 64 + 384
 
 def decoder(platform="cpu", **changed):
     changed = {"room": 108 * 2**20 if platform == "tpu" else 0, **changed}
-    return decoder_cost.Decoder(replace(CONFIG, **changed.pop("config", {})), 4, 4, platform, **changed)
+    return decoder_cost.DecoderCost(replace(CONFIG, **changed.pop("config", {})), 4, 4, platform, **changed)
 
 
 def test_rows_attend_to_themselves_a_block_at_a_time():

@@ -8,7 +8,7 @@ from cai_jax.lang.signature import Principle
 from cai_jax.pipeline import context_length, pairs
 from cai_jax.pipeline.ai_feedback import Judge
 from cai_jax.pipeline.examples import dialog
-from cai_jax.pipeline.generation import Writer, Written
+from cai_jax.pipeline.generation import Generated, Writer
 from cai_jax.pipeline.reward_scoring import Scorer, scored_segments
 from cai_jax.pipeline.screening import Screener
 from cai_jax.prompting import render
@@ -129,7 +129,9 @@ def test_questions_about_replies_and_scores_tell_what_is_read_apart(marked):
 
 
 def test_revisions_tell_what_is_read_apart(bench, marked, monkeypatch, tmp_path):
-    monkeypatch.setattr(Writer, "write", lambda self, prompts, keys: [Written("So.", [-1.0], [5], True)] * len(prompts))
+    monkeypatch.setattr(
+        Writer, "generate", lambda self, prompts, keys: [Generated("So.", [-1.0], [5], True)] * len(prompts)
+    )
     bench.write(
         "said.jsonl", [{"prompt": f"Q{n}?", "response": reply} for n, reply in enumerate(("a[0]", "a", "b[0]"))]
     )

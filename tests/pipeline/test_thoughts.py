@@ -7,7 +7,7 @@ import pytest
 
 from cai_jax.engine import generate
 from cai_jax.engine.generate import Reply
-from cai_jax.engine.stop_texts import before
+from cai_jax.engine.stop_texts import before_stop
 from cai_jax.models import checkpoint, decoder
 from cai_jax.models.tokenizer import Tokenizer
 from cai_jax.pipeline.thoughts import Said, decode_of, said
@@ -32,7 +32,7 @@ def test_a_thought_is_never_part_of_a_reply(family, written, found):
     form = chat_format.format_of(tok)
     ids = encode(tok, [Segment(written, special=True)])[0]
     assert tok.special_ids & set(ids) or "think" not in written
-    assert said(form, before(decode_of(tok, form)([*ids, tok.eos_id]), ("STOP",))) == found
+    assert said(form, before_stop(decode_of(tok, form)([*ids, tok.eos_id]), ("STOP",))) == found
 
 
 def test_a_block_that_the_model_opens_itself_where_only_its_end_is_special():

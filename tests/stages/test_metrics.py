@@ -85,8 +85,8 @@ def test_an_expectation_that_fails(bench):
 
 
 def test_what_the_oracle_cannot_read_shows_nothing_and_counts_against_every_claim(bench, monkeypatch, tmp_path):
-    nothing = generation.Written("", [-1.0], [5], True)
-    monkeypatch.setattr(generation.Writer, "write", lambda self, prompts, keys: [nothing] * len(prompts))
+    nothing = generation.Generated("", [-1.0], [5], True)
+    monkeypatch.setattr(generation.Writer, "generate", lambda self, prompts, keys: [nothing] * len(prompts))
     ran = bench.run(
         """\
 mute = red.test |> sample(base, max_new=8)

@@ -15,7 +15,7 @@ from cai_jax.models.attention.cases import KV, Case
 from cai_jax.parallel import target
 from cai_jax.parallel.mesh import HEADS, ROWS
 from cai_jax.parallel.placement import mesh_set
-from cai_jax.parallel.sharding_rules import fitted
+from cai_jax.parallel.sharding_rules import spec_that_divides
 
 
 def can(q: Array, kv: KV, case: Case) -> bool:
@@ -68,7 +68,9 @@ def _sharded(run: Callable, queries: tuple[int, ...], keys: tuple[int, ...]) -> 
     if mesh is None:
         return run
     whole = P(ROWS, HEADS, None, None)
-    rows = min((fitted(whole, shape, mesh) for shape in (queries, keys)), key=lambda spec: spec[1] is not None)
+    rows = min(
+        (spec_that_divides(whole, shape, mesh) for shape in (queries, keys)), key=lambda spec: spec[1] is not None
+    )
     in_specs = (rows, rows, rows, P(rows[0]))
     # A kernel does not say how its outputs vary over the mesh, so that cannot be checked.
     out_specs = (rows, P(*rows[:3]))  # the logarithms of the sums have no width
