@@ -1,15 +1,16 @@
-"""An iteration of PPO from shapes alone (forecast/node_view.py), as pipeline/ppo_loop.py runs it."""
+"""The learning of an iteration of PPO from shapes alone, as pipeline/ppo_loop.py runs it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import jax
 
-from cai_jax.engine import buckets
-from cai_jax.forecast import compile_steps
-from cai_jax.forecast.node_view import CompileContext, Step, abstract, adapted
+from cai_jax.forecast.abstract_models import abstract, adapted
+from cai_jax.forecast.compile_context import CompileContext, Step, training
 from cai_jax.learn import ppo, rollout
 from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.pipeline.model_store import two_layouts
@@ -17,27 +18,11 @@ from cai_jax.pipeline.node_devices import devices_of
 from cai_jax.pipeline.ppo_loop import frozen_of, initial_state, settings_of
 from cai_jax.pipeline.training import compiled, updates_of
 
-
-def iteration(ctx: CompileContext) -> list[Step]:
-    """Sampling, scoring, the reference's log-probabilities, preparing the rollout, and the update."""
-    p, model = ctx.params, ctx.model("model", trained=True)
-    scorers = {"reward": ctx.models("reward")}
-    if ctx.inputs.get("watch") is not None:
-        scorers["watch"] = ctx.models("watch")
-    learned = _learned(ctx, model, scorers["reward"])
-    state = learned[-1].given["state"]
-    held = ctx.held() | {"policy and critic with their optimisers": state}
-    replies = p["steps"] * p["batch"]
-    # Replies come from a copy of the policy in the layout and the dtype in which it will be used.
-    drawing = _served(ctx, model)
-    found = compile_steps.writing(ctx, drawing, "sample", replies, ctx.prompt, exact=True, held=held)
-    for name, models in scorers.items():
-        for each in models:
-            found += compile_steps.scores(ctx, each, f"score by {ctx.inputs[name].label}", replies, held)
-    return found + [step.beside(held) for step in learned]
+if TYPE_CHECKING:
+    from cai_jax.models.checkpoint import Model
 
 
-def _served(ctx: CompileContext, model):
+def served(ctx: CompileContext, model: Model) -> Model:
     """The policy as replies are drawn from it: in the layout in which it is read, which training may share."""
     devices = devices_of(ctx)
     laid = {"dtype": model.params["embed"].dtype.name, "devices": devices, "trained": False, "scored": False}
@@ -47,8 +32,8 @@ def _served(ctx: CompileContext, model):
     return adapted(base, ctx.params["adapter"]["rank"], **laid)
 
 
-def _learned(ctx: CompileContext, model, scorers) -> list[Step]:
-    """The steps of `learn`."""
+def learned(ctx: CompileContext, model: Model, scorers: Sequence[Model], length: int) -> list[Step]:
+    """The reference's log-probabilities, preparing the rollout, and the update, of rows of `length` tokens."""
     p, config, settings = ctx.params, model.config, settings_of(ctx, model)
     reference = compiled(ctx, partial(rollout.make_logprobs, config, settings), ROWWISE)
     lender = _lender(p, model, scorers)
@@ -57,25 +42,20 @@ def _learned(ctx: CompileContext, model, scorers) -> list[Step]:
     update = compiled(ctx, partial(ppo.make_update, config, settings), frozen=frozen)
     state = _state(ctx, model, lender, settings)
 
-    length = min(buckets.next_eighth_octave(ctx.prompt + p["max_new"]), config.max_position)
     real = ((length,), "float32")
     read = {"tokens": ((length,), "int32"), "mask": ((length,), "bool")}
     told = {"ended": ((), "bool"), "scores": ((), "float32"), "reference": real}
     taken = read | {name: real for name in rollout.BATCH if name not in read}
-    rolled = partial(compile_steps.batch, ctx, p["batch"])
-    minibatch = compile_steps.batch(ctx, p["minibatch"] or p["batch"], **taken)
+    rolled = partial(ctx.batch, p["batch"])
+    minibatch = ctx.batch(p["minibatch"] or p["batch"], **taken)
     updates = p["steps"] * updates_of(p)
     # The reference is the model as it was loaded, which lies where the step wants it.
-    read_by = compile_steps.training(
-        "reference", reference, p["steps"], model.params, rolled(**read), {}, settings.chunk
-    )
+    read_by = training("reference", reference, p["steps"], model.params, rolled(**read), {}, settings.chunk)
     lower = partial(reference.lower, model.params, read_by.given["batch"])
     return [
         replace(read_by, given=dict(read_by.given) | {"state": model.params}, lower=lower),
-        compile_steps.training(
-            "prepare", prepare, p["steps"], state, rolled(**read, **told), {}, settings.chunk, frozen
-        ),
-        compile_steps.training("update", update, updates, state, minibatch, {}, settings.chunk, frozen),
+        training("prepare", prepare, p["steps"], state, rolled(**read, **told), {}, settings.chunk, frozen),
+        training("update", update, updates, state, minibatch, {}, settings.chunk, frozen),
     ]
 
 

@@ -226,24 +226,6 @@ class Principle:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """A node's estimated work on all devices together.
-
-    Attributes:
-      tokens: read and written, with the padding of rows.
-      flops: of products, 2·m·n·k each.
-      bytes: to and from main memory.
-    """
-
-    tokens: float = 0.0
-    flops: float = 0.0
-    bytes: float = 0.0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.tokens + other.tokens, self.flops + other.flops, self.bytes + other.bytes)
-
-
-@dataclass(frozen=True)
 class Node:
     """One artefact of a checked program: what to run, on what, and under which key.
 

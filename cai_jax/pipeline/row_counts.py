@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # document.
 ROWS = 1000
 PROMPT = 512
+# What cannot be known before a tokenizer has read it: an instruction with its template, an example of a constitution.
+REQUEST_TOKENS = 64
+SHOT_TOKENS = 256
 
 
 def expected_rows(kind: Type) -> int:

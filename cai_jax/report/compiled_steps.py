@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from cai_jax.errors import UserError
 from cai_jax.exit_codes import StageFailed
 from cai_jax.forecast import aot
-from cai_jax.forecast.node_view import CompileContext, ResidentModels, Step, connected
+from cai_jax.forecast.abstract_models import ResidentModels
+from cai_jax.forecast.compile_context import CompileContext, Step
+from cai_jax.forecast.node_view import connected
 from cai_jax.lang.plan import Plan
 from cai_jax.parallel import target
 from cai_jax.report.plan_view import quantity

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cai_jax.forecast.cost_context import Cost, CostContext, cost_of
 from cai_jax.forecast.machines import Machine
 from cai_jax.forecast.node_view import connected
-from cai_jax.forecast.stage_cost import CostContext
-from cai_jax.lang.signature import Cost, Node
+from cai_jax.lang.signature import Node
 from cai_jax.report.rerun_reason import Reasons
 from cai_jax.report.tables import folded, table
 from cai_jax.runs import data_sizes
@@ -48,7 +48,7 @@ def lines(sized: Sized, registry: Mapping[str, Stage], cache: Cache, machine: Ma
     reasons = Reasons(called, registry, cache, plan.settings["seed"])
     found = []
     for node, made in zip(plan.nodes, connected(plan.nodes, called), strict=True):
-        cost = registry[node.stage].cost(CostContext(node, made.inputs, sized.prompts[node.key], machine))
+        cost = cost_of(registry[node.stage], CostContext(node, made.inputs, sized.prompts[node.key], machine))
         sources = tuple(called[key] for key in dict.fromkeys(input_keys(node)))
         found.append(Line(node, called[node.key], sources, reasons.why(node), cost))
     return found

@@ -22,7 +22,7 @@ from cai_jax.runs.signals import Interrupts
 if TYPE_CHECKING:
     import jax
 
-    from cai_jax.forecast.node_view import Step
+    from cai_jax.forecast.compile_context import Step
 
 Told = aot.AotStep | aot.OutOfMemory
 

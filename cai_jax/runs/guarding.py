@@ -11,7 +11,7 @@ from typing import Any
 from cai_jax.data.rows import Row, numbered
 from cai_jax.exit_codes import UserError
 from cai_jax.lang.plan import FlowPlan, Plan, key_of
-from cai_jax.lang.signature import Cost, Kind, Signature, Type
+from cai_jax.lang.signature import Kind, Signature, Type
 from cai_jax.pipeline.screening import unjudged
 from cai_jax.runs.cache import Cache
 from cai_jax.runs.executor import Executor, Outcome, Reporter, input_keys, needed
@@ -31,9 +31,6 @@ class _Typed:
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self._rows = rows
-
-    def cost(self, ctx: Any) -> Cost:
-        return Cost()
 
     def run(self, ctx: Any) -> None:
         ctx.commit(self._rows[len(ctx.committed()) :])

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature
+from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature
 from cai_jax.pipeline.row_counts import expected_rows
+from cai_jax.stages.protocol import StepContext
 
 if TYPE_CHECKING:
     from cai_jax.pipeline.reward_scoring import Said
@@ -41,18 +42,9 @@ SIGNATURE = Signature(
 )
 
 
-def cost(ctx) -> Cost:
+def steps(ctx: StepContext) -> list:
     """Scoring the replies."""
-    from cai_jax.forecast.stage_cost import scoring
-
-    return scoring(ctx, "by", expected_rows(ctx.inputs["replies"].type))
-
-
-def steps(ctx) -> list:
-    """Scoring the replies."""
-    from cai_jax.forecast.compile_steps import scoring
-
-    return scoring(ctx, "by", expected_rows(ctx.inputs["replies"].type))
+    return ctx.scoring("by", expected_rows(ctx.inputs["replies"].type))
 
 
 def rendered(ctx, n: int) -> list:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 
 
 def _result(call: Call) -> Type:
@@ -67,10 +67,6 @@ SIGNATURE = Signature(
     operator="constitution",
     source="fewshots",
 )
-
-
-def cost(ctx) -> Cost:
-    return Cost()
 
 
 def run(ctx) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.stages.declare import OWN_DATA, names
 from cai_jax.stages.source_data import CONFIG, MALFORMED, PATH_ABOUT, by_itself, lineage, missing, on_disk, unreadable
 
@@ -117,10 +117,6 @@ SIGNATURE = Signature(
     limit="rows",
     example='documents("builtin:world", rows=400k)',
 )
-
-
-def cost(ctx) -> Cost:
-    return Cost()
 
 
 def run(ctx) -> Mapping[str, Any]:

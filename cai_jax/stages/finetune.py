@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.pipeline.row_counts import PROMPT, expected_rows
 from cai_jax.stages.declare import (
     ADAPTER,
@@ -25,6 +25,7 @@ from cai_jax.stages.declare import (
     rises,
     says,
 )
+from cai_jax.stages.protocol import StepContext
 
 
 def _result(call: Call) -> Type:
@@ -79,20 +80,8 @@ def _sizes(ctx, whole: int) -> tuple[int, int]:
     return length, p["steps"] or math.ceil(passes(p["epochs"], rows) / p["batch"])
 
 
-def cost(ctx) -> Cost:
-    """The supervised step."""
-    from cai_jax.forecast.stage_cost import training
-    from cai_jax.learn import chunks
-
-    found = Cost()
-    for model in ctx.decoders("model"):
-        length, total = _sizes(ctx, model.config.max_position)
-        found += training(ctx, model, ctx.params["batch"], length, total, chunks.SFT)
-    return found
-
-
 def _learner(ctx, model, total: int):
-    """Settings, compiled step, what is frozen below it, and `weights -> the state before the first step`."""
+    """The compiled step, what is frozen below it, and `weights -> the state before the first step`."""
     from cai_jax.learn import optim, sft
     from cai_jax.learn.state import TrainState
     from cai_jax.pipeline import adapters
@@ -106,22 +95,21 @@ def _learner(ctx, model, total: int):
     def start(weights):
         return TrainState.create(adapters.initial_trained(ctx, weights), optim.optimizer(settings.optim))
 
-    return settings, step, frozen, start
+    return step, frozen, start
 
 
-def steps(ctx) -> list:
+def steps(ctx: StepContext) -> list:
     """The supervised step."""
-    import jax
+    from cai_jax.learn import chunks
 
-    from cai_jax.forecast import compile_steps
-
-    model = ctx.model("model", trained=True)
-    length, total = _sizes(ctx, model.config.max_position)
-    settings, step, frozen, start = _learner(ctx, model, total)
-    state = jax.eval_shape(start, model.params)
-    rows = {name: ((length,), "int32") for name in ("tokens", "segments", "positions")}
-    batch_ = compile_steps.batch(ctx, ctx.params["batch"], **rows, weights=((length,), "float32"))
-    return [compile_steps.training("train", step, total, state, batch_, ctx.held(), settings.chunk, frozen)]
+    found = []
+    for model in ctx.models("model", trained=True):
+        length, total = _sizes(ctx, model.config.max_position)
+        rows = {name: ((length,), "int32") for name in ("tokens", "segments", "positions")}
+        rows["weights"] = ((length,), "float32")
+        learner = partial(_learner, ctx, total=total)
+        found += ctx.learning(model, learner, ctx.params["batch"], rows, total, chunks.SFT).steps
+    return found
 
 
 def run(ctx) -> Mapping[str, Any]:
@@ -137,7 +125,7 @@ def run(ctx) -> Mapping[str, Any]:
     data = corpus(ctx, model)
     rows = Rows(data, p["batch"], p["epochs"], draw_of(ctx), p["steps"])
     total = rows.steps
-    _, step, _, start = _learner(ctx, model, total)
+    step, _, start = _learner(ctx, model, total)
     state = train(ctx, partial(start, model.params), step, rows.batches, total, p["batch"] * data.length)
     data.fitter.note(ctx)
     adapters.save(ctx, adapters.trained(p, model, state.params))

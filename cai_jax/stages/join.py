@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.signature import Call, Cost, Kind, Param, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Param, Signature, Type
 from cai_jax.pipeline.row_counts import expected_rows
 
 _DATA = (Kind.RESPONSES, Kind.DIALOGS)
@@ -66,10 +66,6 @@ SIGNATURE = Signature(
     operator="+",
     example="revised + chat",
 )
-
-
-def cost(ctx) -> Cost:
-    return Cost()
 
 
 def run(ctx) -> Mapping[str, Any]:

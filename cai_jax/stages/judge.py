@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.signature import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
-from cai_jax.pipeline.row_counts import expected_rows
+from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.pipeline.row_counts import REQUEST_TOKENS, expected_rows
 from cai_jax.stages.declare import (
     BY,
     CONSTITUTION,
@@ -22,6 +22,7 @@ from cai_jax.stages.declare import (
     needs,
     says,
 )
+from cai_jax.stages.protocol import StepContext
 
 COT_CLAMP = (0.4, 0.6)  # CAI §4.1: labels after reasoning are over-confident
 
@@ -99,8 +100,6 @@ SIGNATURE = Signature(
 
 def _questions(ctx) -> tuple[float, int, int]:
     """How many questions are asked; tokens of the longest before the judge has thought, and behind its thoughts."""
-    from cai_jax.forecast.node_view import REQUEST_TOKENS
-
     p, asked = ctx.params, ctx.prompt + 2 * ctx.reply + REQUEST_TOKENS
     count = expected_rows(ctx.node.type) * (p["principles"] or 16) * (2 if p["orders"] == "both" else 1)
     if not p["reason"]:
@@ -108,30 +107,16 @@ def _questions(ctx) -> tuple[float, int, int]:
     return count * p["chains"], asked, asked + p["max_new"] + REQUEST_TOKENS
 
 
-def cost(ctx) -> Cost:
+def steps(ctx: StepContext) -> list:
     """Reading few-shots and scoring the options; with reasoning, writing it before."""
-    from cai_jax.forecast import stage_cost
-
-    found, (count, asked, judged) = Cost(), _questions(ctx)
-    for model in ctx.decoders("by"):
-        shots = ctx.shots(model.config)
-        found += stage_cost.reading_shots(ctx, model, shots)
+    found, (count, asked, judged) = [], _questions(ctx)
+    for model in ctx.models("by"):
+        shots = ctx.shots(model)
+        found += ctx.reading_shots(model, shots)
         if ctx.params["reason"]:
-            found += stage_cost.writing(ctx, model, count, asked, shots)
-        found += stage_cost.asking(ctx, model, count, judged, shots)
+            found += ctx.generating(model, "reason", count, asked, shots)
+        found += ctx.asking(model, "judge", count, judged, shots)
     return found
-
-
-def steps(ctx) -> list:
-    """Reading few-shots and scoring the options; with reasoning, writing it before."""
-    from cai_jax.forecast import compile_steps
-
-    model, (count, asked, judged) = ctx.model("by"), _questions(ctx)
-    shots = compile_steps.shots(ctx, model)
-    found = compile_steps.reading_shots(ctx, model, shots)
-    if ctx.params["reason"]:
-        found += compile_steps.writing(ctx, model, "reason", count, asked, shots)
-    return found + compile_steps.asking(ctx, model, "judge", count, judged, shots)
 
 
 def rendered(ctx, n: int) -> list:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cai_jax.data.hf_cache import snapshot
 from cai_jax.errors import UserError
-from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.models.errors import ModelError
 from cai_jax.models.locate import BUILTIN, MODELS, bases, described, locate
 from cai_jax.stages.declare import names
@@ -198,10 +198,6 @@ SIGNATURE = Signature(
     source="path",
     example='model("builtin:tiny")',
 )
-
-
-def cost(ctx) -> Cost:
-    return Cost()
 
 
 def located(params: Mapping[str, Any]) -> Path | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.signature import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
 from cai_jax.stages.declare import (
     ADAPTER,
     DECAY,
@@ -21,6 +21,7 @@ from cai_jax.stages.declare import (
     rate,
     rises,
 )
+from cai_jax.stages.protocol import StepContext
 
 
 def _result(call: Call) -> Type:
@@ -117,36 +118,22 @@ SIGNATURE = Signature(
 )  # fmt: skip
 
 
-def cost(ctx) -> Cost:
+def steps(ctx: StepContext) -> list:
     """Sampling, scoring, the reference's log-probabilities, preparing the rollout, and the update."""
     from cai_jax.engine import buckets
-    from cai_jax.forecast import stage_cost
-    from cai_jax.learn.chunks import PPO
-    from cai_jax.pipeline.training import updates_of
 
-    p, found, replies = ctx.params, Cost(), ctx.params["steps"] * ctx.params["batch"]
-    for model in ctx.decoders("model"):
+    p, found, replies = ctx.params, [], ctx.params["steps"] * ctx.params["batch"]
+    scorers = [name for name in ("reward", "watch") if ctx.inputs.get(name) is not None]
+    for model in ctx.models("model", trained=True):
         width = min(buckets.next_eighth_octave(ctx.prompt + p["max_new"]), model.config.max_position)
-        learner, _ = stage_cost.trained(ctx, model)
-        drawing = replace(learner, stored=model.stored)
-        found += stage_cost.writing(ctx, drawing, replies, ctx.prompt, exact=True)
-        for name in ("reward", "watch"):
-            found += stage_cost.scoring(ctx, name, replies) if ctx.inputs.get(name) is not None else Cost()
-        found += stage_cost.reading(ctx, model, p["batch"], width, p["steps"], PPO)
-        # Policy and critic.
-        found += stage_cost.reading(ctx, learner, p["batch"], width, p["steps"], PPO)
-        found += stage_cost.reading(ctx, learner, p["batch"], width, p["steps"])
-        rows, updates = p["minibatch"] or p["batch"], p["steps"] * updates_of(p)
-        found += stage_cost.training(ctx, model, rows, width, updates, PPO)
-        found += stage_cost.training(ctx, model, rows, width, updates)
+        reward, *_ = [ctx.models(name) for name in scorers]
+        learning = ctx.reinforcing(model, reward, width)
+        # Replies come from a copy of the policy in the layout and the dtype in which it will be used.
+        found += ctx.generating(learning.model, "sample", replies, ctx.prompt, exact=True, held=learning.held)
+        for name in scorers:
+            found += ctx.scoring(name, replies, learning.held)
+        found += learning.steps
     return found
-
-
-def steps(ctx) -> list:
-    """Sampling, scoring, the reference's log-probabilities, preparing the rollout, and the update."""
-    from cai_jax.forecast.ppo_steps import iteration
-
-    return iteration(ctx)
 
 
 def rendered(ctx, n: int) -> list:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cai_jax.lang.signature import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
 from cai_jax.stages.declare import OWN_DATA
 from cai_jax.stages.source_data import (
     PATH_ABOUT,
@@ -124,10 +124,6 @@ SIGNATURE = Signature(
     limit="limit",
     example='prefs("builtin:helpful_prefs")',
 )
-
-
-def cost(ctx) -> Cost:
-    return Cost()
 
 
 def run(ctx) -> Mapping[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.stages.declare import OWN_DATA
 from cai_jax.stages.source_data import (
     PATH_ABOUT,
@@ -57,10 +57,6 @@ SIGNATURE = Signature(
     limit="limit",
     example='prompts("builtin:red_team")',
 )  # fmt: skip
-
-
-def cost(ctx) -> Cost:
-    return Cost()
 
 
 def run(ctx) -> Mapping[str, int]:

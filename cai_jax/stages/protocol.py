@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from cai_jax.lang.signature import Cost, Node, Signature, Type
+from cai_jax.lang.signature import Node, Signature, Type
 
 Row = dict[str, Any]
 
@@ -134,20 +134,118 @@ class Context(Protocol):
         ...
 
 
+class StepContext(Protocol):
+    """One node before it runs, as its stage's `steps` sees it; in forecast/ for `plan` and for `compile`.
+
+    Every method returns steps, and `models` and `shots` what other methods take. `held` is what lies in memory while a
+    step runs, where that is more than the models loaded.
+
+    Attributes:
+      node, params: as a `Context`'s.
+      inputs: parameter name -> what it will be made from: `node`, `label`, `type` and `inputs`; or a tuple of them.
+      prompt: tokens of the longest prompt of the program.
+      reply: tokens of the longest reply that is acted on.
+    """
+
+    node: Node
+    params: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    prompt: int
+
+    @property
+    def reply(self) -> int: ...
+
+    def models(self, name: str, trained: bool = False) -> list[Any]:
+        """The models of the artefact given as parameter `name`, laid out to be read or to be `trained`.
+
+        Each has a `config`. There are none for `plan` where a model's shape is not known.
+
+        Raises:
+          UserError: the shape is not known, and steps are to be compiled.
+        """
+        ...
+
+    def shots(self, model: Any, constitution: str = "constitution") -> Any:
+        """The examples in front of every prompt."""
+        ...
+
+    def reading_shots(self, model: Any, shots: Any) -> list[Any]:
+        """Reading them once."""
+        ...
+
+    def generating(
+        self,
+        model: Any,
+        name: str,
+        texts: float,
+        longest: int,
+        shots: Any = ...,
+        exact: bool = False,
+        held: Any = None,
+    ) -> list[Any]:
+        """Writing `texts` texts behind prompts of up to `longest` tokens: reading prompts, and decoding in chunks.
+
+        The cache is made for prompts of so many tokens: to a power of two, or with `exact` for just as many.
+        """
+        ...
+
+    def asking(self, model: Any, name: str, questions: float, longest: int, shots: Any = ...) -> list[Any]:
+        """Scoring the two options behind so many questions of up to `longest` tokens."""
+        ...
+
+    def auditing(self, model: Any, constitution: str, replies: float) -> list[Any]:
+        """Reading few-shots, and asking about every principle of every reply."""
+        ...
+
+    def scoring(self, name: str, replies: float, held: Any = None) -> list[Any]:
+        """Scoring replies with the preference model given as parameter `name`, or with all of a mixture."""
+        ...
+
+    def learning(
+        self,
+        model: Any,
+        learner: Callable[[Any], Any],
+        rows: int,
+        arrays: Mapping[str, tuple[tuple[int, ...], str]],
+        calls: float,
+        chunk: int | None = None,
+        scored: bool = False,
+    ) -> Any:
+        """Updates on batches of `rows` rows, as an object with `steps`, the `model` trained, and what is then `held`.
+
+        Args:
+          learner: of a model the compiled step, what is frozen below it, and `weights -> the state before the first
+            step`.
+          arrays: of a batch, by name: shape of a row and dtype. "tokens" are `[T]`, or `[S, T]` for S texts a row.
+          chunk: positions of a row that are unembedded at a time; None: none are.
+          scored: the model has a scalar head in the place of its unembedding.
+        """
+        ...
+
+    def score_references(self, learning: Any, replies: float) -> list[Any]:
+        """Scoring replies with the preference model that is being trained."""
+        ...
+
+    def reinforcing(self, model: Any, scorers: Sequence[Any], width: int) -> Any:
+        """Of PPO, the reference's log-probabilities, preparing the rollout, and the updates; as `learning`.
+
+        Args:
+          scorers: the preference models that are the reward, whose weights the critic may start from.
+          width: tokens of a rollout's rows.
+        """
+        ...
+
+
 class Stage(Protocol):
     """A module in `cai_jax/stages`, or anything with its attributes. It may also have
 
     `rendered(ctx, n) -> list[list[Segment]]`: the exact prompts of the first n rows, for `plan --prompts`;
     `located(params) -> Path | None`: of a source of models, the folder outside in which the model lies;
-    `steps(ctx) -> list[Step]`: every jitted step that its run takes, for `compile`; ctx and Step are those of
-    forecast/node_view.py. A stage without it computes nothing on the devices.
+    `steps(ctx) -> list`: every jitted step that its run takes, put together from what the methods of its `StepContext`
+    return. `plan` and `compile` are two readings of it. A stage without it computes nothing on the devices.
     """
 
     SIGNATURE: Signature
-
-    def cost(self, ctx: Any) -> Cost:
-        """Estimated work of the steps, from parameters and types alone; ctx is that of forecast/stage_cost.py."""
-        ...
 
     def run(self, ctx: Context) -> Mapping[str, Any] | None:
         """Makes the node; returns a JSON-able result."""

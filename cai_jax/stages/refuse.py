@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature
+from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature
 from cai_jax.pipeline.row_counts import expected_tokens
 from cai_jax.stages.declare import WHERE, flagged
 
@@ -36,10 +36,6 @@ SIGNATURE = Signature(
     version=4,
     example='replies |> refuse("I can\'t help with that.", where=flagged)',
 )
-
-
-def cost(ctx) -> Cost:
-    return Cost()
 
 
 def run(ctx) -> Mapping[str, Any]:

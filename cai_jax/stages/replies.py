@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.stages.source_data import (
     PATH_ABOUT,
     READING,
@@ -49,10 +49,6 @@ SIGNATURE = Signature(
     limit="limit",
     example='replies("sft.jsonl") |> finetune(base)',
 )  # fmt: skip
-
-
-def cost(ctx) -> Cost:
-    return Cost()
 
 
 def run(ctx) -> Mapping[str, int]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.pipeline.row_counts import expected_rows
+from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
+from cai_jax.pipeline.row_counts import REQUEST_TOKENS, expected_rows
 from cai_jax.stages.declare import BY, CONSTITUTION, FEWSHOTS, SAMPLING, WHERE, fits, flagged, needs
+from cai_jax.stages.protocol import StepContext
 
 
 def rows_each(values: Mapping[str, Any]) -> int:
@@ -53,41 +54,22 @@ SIGNATURE = Signature(
 
 def _texts(ctx) -> tuple[float, int, int]:
     """Critiques, and as many revisions, that are written; tokens of the longest request for the one and the other."""
-    from cai_jax.forecast.node_view import REQUEST_TOKENS
-
     asked = ctx.prompt + ctx.reply + REQUEST_TOKENS
     mended = asked + ctx.params["max_new"] + REQUEST_TOKENS if ctx.params["critique"] else asked
     return ctx.params["rounds"] * expected_rows(ctx.inputs["replies"].type), asked, mended
 
 
-def cost(ctx) -> Cost:
+def steps(ctx: StepContext) -> list:
     """Reading few-shots and prompts and decoding, for critiques and for revisions; screening where replies were."""
-    from cai_jax.forecast import stage_cost
-
-    found, (texts, asked, mended) = Cost(), _texts(ctx)
-    for model in ctx.decoders("by"):
-        shots = ctx.shots(model.config)
-        found += stage_cost.reading_shots(ctx, model, shots)
+    found, (texts, asked, mended) = [], _texts(ctx)
+    for model in ctx.models("by"):
+        shots = ctx.shots(model)
+        found += ctx.reading_shots(model, shots)
         if ctx.params["critique"]:
-            found += stage_cost.writing(ctx, model, texts, asked, shots)
-        found += stage_cost.writing(ctx, model, texts, mended, shots)
+            found += ctx.generating(model, "critique", texts, asked, shots)
+        found += ctx.generating(model, "revise", texts, mended, shots)
         if ctx.inputs["replies"].type.screened:
-            found += stage_cost.auditing(ctx, model, "constitution", texts)
-    return found
-
-
-def steps(ctx) -> list:
-    """Reading few-shots and prompts and decoding, for critiques and for revisions; screening where replies were."""
-    from cai_jax.forecast import compile_steps
-
-    model, (texts, asked, mended) = ctx.model("by"), _texts(ctx)
-    shots = compile_steps.shots(ctx, model)
-    found = compile_steps.reading_shots(ctx, model, shots)
-    if ctx.params["critique"]:
-        found += compile_steps.writing(ctx, model, "critique", texts, asked, shots)
-    found += compile_steps.writing(ctx, model, "revise", texts, mended, shots)
-    if ctx.inputs["replies"].type.screened:
-        found += compile_steps.auditing(ctx, model, "constitution", texts)
+            found += ctx.auditing(model, "constitution", texts)
     return found
 
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from cai_jax.lang.signature import Call, Cost, Kind, Param, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Param, Signature, Type
 from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.declare import ADAPTER, DECAY, EPOCHS, LENGTH, OVERLONG, SEED, WARMUP, batch, passing, rate
+from cai_jax.stages.protocol import StepContext
 
 REFERENCE = 512  # pairs whose replies set the mean and variance of the scores
 SPREAD = 0.2  # raw scores that vary less carry hardly any signal, which normalising would only blow up
@@ -55,21 +56,8 @@ def _sizes(ctx, whole: int) -> tuple[int, int, int]:
     return length, math.ceil(passes(p["epochs"], pairs) / p["batch"]), 2 * min(pairs, REFERENCE)
 
 
-def cost(ctx) -> Cost:
-    """The preference step, and scoring the replies that set mean and variance."""
-    from cai_jax.forecast.stage_cost import scores, trained, training
-
-    found = Cost()
-    for model in ctx.decoders("model"):
-        length, total, references = _sizes(ctx, model.config.max_position)
-        found += training(ctx, model, ctx.params["batch"], length, total, texts=2)
-        learner, _ = trained(ctx, model)
-        found += scores(ctx, replace(learner, size=learner.stored), references, ctx.grid(True).fsdp)
-    return found
-
-
-def _learner(ctx, model, trunk, total: int):
-    """The compiled step, what is frozen below it, and `trunk's weights -> the state before the first step`."""
+def _learner(ctx, model, total: int):
+    """Of a model without its unembedding the compiled step, what is frozen below it, and `weights -> first state`."""
     from cai_jax.learn import optim, preference
     from cai_jax.learn.state import TrainState
     from cai_jax.models import heads
@@ -78,7 +66,7 @@ def _learner(ctx, model, trunk, total: int):
 
     p = ctx.params
     settings = preference.Preference(optim_of(p, total), scale=adapters.scale_of(p), **computing(ctx, model))
-    frozen = adapters.frozen(p, {"decoder": trunk})
+    frozen = adapters.frozen(p, {"decoder": model.params})
     step = compiled(ctx, partial(preference.make_step, model.config, settings), frozen=frozen)
 
     def start(weights):
@@ -89,30 +77,17 @@ def _learner(ctx, model, trunk, total: int):
     return step, frozen, start
 
 
-def steps(ctx) -> list:
+def steps(ctx: StepContext) -> list:
     """The preference step, and scoring the replies that set mean and variance."""
-    import jax
-
-    from cai_jax.forecast import compile_steps
-    from cai_jax.forecast.node_view import on_top
-    from cai_jax.models import decoder
-
-    p, model = ctx.params, ctx.model("model", trained=True)
-    length, total, references = _sizes(ctx, model.config.max_position)
-    trunk = decoder.trunk(model.params)
-    step, frozen, start = _learner(ctx, model, trunk, total)
-    row = {"tokens": ((2, length), "int32"), "lengths": ((2,), "int32"), "p": ((), "float32")}
-    batch_ = compile_steps.batch(ctx, p["batch"], **row, weights=((), "float32"))
-    trained = compile_steps.training(
-        "train", step, total, jax.eval_shape(start, trunk), batch_, ctx.held(), frozen=frozen
-    )
-    state = trained.given["state"]
-    weights = state.params["decoder"]
-    if frozen is not None:
-        weights = on_top(trunk, weights)
-    scorer = replace(model, params=weights, head=state.params["head"])
-    held = trained.held | {"state": state}
-    return [trained, *compile_steps.scores(ctx, scorer, "score references", references, held)]
+    found = []
+    for model in ctx.models("model", trained=True):
+        length, total, references = _sizes(ctx, model.config.max_position)
+        pairs = {"tokens": ((2, length), "int32"), "lengths": ((2,), "int32"), "p": ((), "float32")}
+        pairs["weights"] = ((), "float32")
+        learner = partial(_learner, ctx, total=total)
+        learning = ctx.learning(model, learner, ctx.params["batch"], pairs, total, scored=True)
+        found += [*learning.steps, *ctx.score_references(learning, references)]
+    return found
 
 
 def run(ctx) -> Mapping[str, Any]:
@@ -133,11 +108,11 @@ def run(ctx) -> Mapping[str, Any]:
     p, model, form = ctx.params, model_of(ctx, ctx.inputs["model"], trained=True), format_of(ctx.inputs["model"])
     pairs = Pairs(ctx, model, form, ctx.inputs["prefs"].rows())
     total = pairs.steps
-    trunk = decoder.trunk(model.params)
-    step, _, start = _learner(ctx, model, trunk, total)
-    state = train(ctx, partial(start, trunk), step, pairs.batches, total, 2 * p["batch"] * pairs.length)
+    trunk = replace(model, params=decoder.trunk(model.params))
+    step, _, start = _learner(ctx, trunk, total)
+    state = train(ctx, partial(start, trunk.params), step, pairs.batches, total, 2 * p["batch"] * pairs.length)
 
-    trained = adapters.trained(p, replace(model, params=trunk), state.params["decoder"], state.params["head"])
+    trained = adapters.trained(p, trunk, state.params["decoder"], state.params["head"])
     # Pairs that were left out say nothing about the scale either.
     sample = [pairs.rows[i] for i in np.random.default_rng(ctx.seed).permutation(len(pairs.rows))[:REFERENCE]]
     raw = raw_scores(trained, form, [(row["turns"], row[side]) for row in sample for side in ("a", "b")])

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.declare import SAMPLING, fits
+from cai_jax.stages.protocol import StepContext
 
 # To a prompt; far beyond the best of 10^4 that studies of over-optimisation draw (arXiv 2210.10760).
 MOST_REPLIES = 65536
@@ -58,19 +59,10 @@ SIGNATURE = Signature(
 )
 
 
-def cost(ctx) -> Cost:
+def steps(ctx: StepContext) -> list:
     """Reading the prompts and decoding."""
-    from cai_jax.forecast.stage_cost import writing
-
     texts = expected_rows(ctx.node.type)
-    return sum((writing(ctx, model, texts, ctx.prompt) for model in ctx.decoders("model")), Cost())
-
-
-def steps(ctx) -> list:
-    """Reading the prompts and decoding."""
-    from cai_jax.forecast.compile_steps import writing
-
-    return writing(ctx, ctx.model("model"), "sample", expected_rows(ctx.node.type), ctx.prompt)
+    return [step for model in ctx.models("model") for step in ctx.generating(model, "sample", texts, ctx.prompt)]
 
 
 def rendered(ctx, n: int) -> list:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.lang.signature import Cost, Kind, Param, Signature
+from cai_jax.lang.signature import Kind, Param, Signature
 
 SIGNATURE = Signature(
     name="scale",
@@ -21,10 +21,6 @@ SIGNATURE = Signature(
     operator="*",
     example="2 * human.train",
 )  # fmt: skip
-
-
-def cost(ctx) -> Cost:
-    return Cost()
 
 
 def run(ctx) -> Mapping[str, Any]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature
+from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature
 from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.declare import BY, CONSTITUTION, FEWSHOTS, ORDERS, OVERLONG, fits, needs
+from cai_jax.stages.protocol import StepContext
 
 if TYPE_CHECKING:
     from cai_jax.pipeline.screening import Screener
@@ -45,19 +46,10 @@ SIGNATURE = Signature(
 )  # fmt: skip
 
 
-def cost(ctx) -> Cost:
+def steps(ctx: StepContext) -> list:
     """Scoring the answers to every question."""
-    from cai_jax.forecast.stage_cost import auditing
-
     replies = expected_rows(ctx.inputs["replies"].type)
-    return sum((auditing(ctx, model, "constitution", replies) for model in ctx.decoders("by")), Cost())
-
-
-def steps(ctx) -> list:
-    """Scoring the answers to every question."""
-    from cai_jax.forecast.compile_steps import auditing
-
-    return auditing(ctx, ctx.model("by"), "constitution", expected_rows(ctx.inputs["replies"].type))
+    return [step for model in ctx.models("by") for step in ctx.auditing(model, "constitution", replies)]
 
 
 def rendered(ctx, n: int) -> list:

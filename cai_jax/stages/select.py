@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 
 
 def _result(call: Call) -> Type:
@@ -35,10 +35,6 @@ SIGNATURE = Signature(
     operator=".",
     example="red.train",
 )
-
-
-def cost(ctx) -> Cost:
-    return Cost()
 
 
 def run(ctx) -> Mapping[str, Any]:

@@ -8,7 +8,6 @@ import torch
 from scipy import stats
 
 from cai_jax.engine import batch_shapes, decode_steps
-from cai_jax.engine import generate as module
 from cai_jax.engine.generate import Request, generate
 from cai_jax.engine.generation_config import GenerationConfig
 from cai_jax.engine.prefix_cache import make_prefix
@@ -181,7 +180,7 @@ def test_replies_end_before_a_stop_text(params, config, inside):
 def test_nothing_recompiles_within_the_buckets(params, config, monkeypatch):
     for name, static, donated in (("fill", (1,), 2), ("decode", (1, 2), 3)):
         traced = chex.assert_max_traces(getattr(decode_steps, name).__wrapped__, n=1)
-        monkeypatch.setattr(module.steps, name, jax.jit(traced, static_argnums=static, donate_argnums=donated))
+        monkeypatch.setattr(decode_steps, name, jax.jit(traced, static_argnums=static, donate_argnums=donated))
     for settings in (
         GenerationConfig(max_new=9, slots=4, longest=16),
         GenerationConfig(max_new=9, slots=4, longest=12, temperature=0.0),

@@ -16,7 +16,8 @@ from types import SimpleNamespace
 
 from cai_jax.data.conversations import read_prompts
 from cai_jax.errors import UserError
-from cai_jax.lang.signature import Cost, Kind, Node, Param, Signature, Type
+from cai_jax.forecast.cost_context import Cost, CostStep
+from cai_jax.lang.signature import Kind, Node, Param, Signature, Type
 from cai_jax.prompting.render import Segment
 from cai_jax.runs.cache import Cache
 from cai_jax.runs.executor import Executor
@@ -31,8 +32,8 @@ def stage(name, run, kind, params=(), *, version=1, group="stage", limit="", **m
     signature = Signature(
         name, f"{name}, a toy", params, made, version=version, group=group, limit=limit, bounds=(-9, 9)
     )
-    cost = lambda ctx: Cost(tokens=100.0, flops=2e9, bytes=3e6)  # noqa: E731
-    return SimpleNamespace(SIGNATURE=signature, cost=cost, run=run, **more)
+    steps = lambda ctx: [CostStep("work", Cost(tokens=100.0, flops=2e9, bytes=3e6))]  # noqa: E731
+    return SimpleNamespace(SIGNATURE=signature, steps=steps, run=run, **more)
 
 
 def ask(ctx):

@@ -8,7 +8,7 @@ from typing import Any
 
 from cai_jax.lang.signature import Kind, Param, Signature, Type
 from cai_jax.pipeline.label_agreement import LABELS, judged_labels, judged_pairs, label_of
-from cai_jax.stages.metrics.common import free, told
+from cai_jax.stages.metrics.common import told
 
 MOST_BINS = 100  # half a percent of confidence each: with more, a bin holds a label or none, which is no accuracy
 
@@ -28,7 +28,6 @@ SIGNATURE = Signature(
     bounds=(0.0, 1.0),
     example="calibration_error(labels)",
 )  # fmt: skip
-cost = free
 
 
 def run(ctx) -> Mapping[str, Any]:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cai_jax.errors import UserError
-from cai_jax.lang.signature import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
 from cai_jax.stages.declare import fits, needs
+from cai_jax.stages.protocol import StepContext
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,23 +94,6 @@ def oracle_rate(name: str, about: str, example: str) -> Signature:
     )
 
 
-def free(ctx) -> Cost:
-    """The cost of counting."""
-    return Cost()
-
-
-def judged_cost(ctx) -> Cost:
-    """The cost of a metric that a model judges under a constitution, or a preference model."""
-    from cai_jax.forecast import stage_cost
-
-    by = ctx.inputs.get("by")
-    if by is None:
-        return Cost()
-    if by.type.kind is Kind.REWARD_MODEL:
-        return stage_cost.scoring(ctx, "by", _replies(ctx))
-    return sum((stage_cost.auditing(ctx, model, "under", _replies(ctx)) for model in ctx.decoders("by")), Cost())
-
-
 def _replies(ctx) -> int:
     """How many replies are judged."""
     from cai_jax.pipeline.row_counts import expected_rows
@@ -173,16 +157,14 @@ def audit_prompts(ctx, n: int) -> list:
     return [prompt for row in ctx.inputs["of"].rows()[:n] for prompt in screener.asked(row)]
 
 
-def judging(ctx) -> list:
+def judging_steps(ctx: StepContext) -> list:
     """The steps of a metric that a model judges under a constitution, or a preference model."""
-    from cai_jax.forecast import compile_steps
-
     by = ctx.inputs.get("by")
     if by is None:
         return []
     if by.type.kind is Kind.REWARD_MODEL:
-        return compile_steps.scoring(ctx, "by", _replies(ctx))
-    return compile_steps.auditing(ctx, ctx.model("by"), "under", _replies(ctx))
+        return ctx.scoring("by", _replies(ctx))
+    return [step for model in ctx.models("by") for step in ctx.auditing(model, "under", _replies(ctx))]
 
 
 def _screener(ctx, model) -> Screener:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.stages.metrics.common import free, oracle_rate, oracle_share
+from cai_jax.stages.metrics.common import oracle_rate, oracle_share
 
 SIGNATURE = oracle_rate("evasive_rate", "Share of replies that dodge and do not say why.", "evasive_rate(rl, red.test)")
-cost = free
 
 
 def run(ctx) -> Mapping[str, Any]:

@@ -18,8 +18,7 @@ from cai_jax.stages.metrics.common import (
     by_audit,
     by_score,
     judged,
-    judged_cost,
-    judging,
+    judging_steps,
     measured,
     oracle_share,
     replies_of,
@@ -42,7 +41,7 @@ SIGNATURE = Signature(
     settings=("mesh",),
     example="harm_rate(rl, red.test)",
 )
-cost, rendered, steps = judged_cost, audit_prompts, judging
+rendered, steps = audit_prompts, judging_steps
 
 LONE = 0.75  # a principle that alone makes a reply count, and with less than this probability, may well be wrong
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cai_jax.lang.signature import Kind, Signature, Type
 from cai_jax.pipeline.label_agreement import LABELS, judged_labels, judged_pairs, label_of
-from cai_jax.stages.metrics.common import agreement, free, measured, row_of
+from cai_jax.stages.metrics.common import agreement, measured, row_of
 
 SIGNATURE = Signature(
     name="label_accuracy",
@@ -20,7 +20,6 @@ SIGNATURE = Signature(
     version=3,
     example="label_accuracy(labels)",
 )
-cost = free
 
 
 def run(ctx) -> Mapping[str, Any]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.stages.metrics.common import free, oracle_rate, oracle_share
+from cai_jax.stages.metrics.common import oracle_rate, oracle_share
 
 SIGNATURE = oracle_rate(
     "refusal_rate",
     "Share of replies that decline or dodge, with or without a reason.",
     "refusal_rate(rl, ask.test)",
 )
-cost = free
 
 
 def run(ctx) -> Mapping[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.lang.signature import Cost, Kind, Param, Signature, Type
+from cai_jax.lang.signature import Kind, Param, Signature, Type
 from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.metrics.common import agreement, by_score, measured, row_of
+from cai_jax.stages.protocol import StepContext
 
 BINS = 10  # of confidence, between one half and one
 TIE = 1e-6  # a label no further from one half has no side
@@ -31,18 +32,9 @@ SIGNATURE = Signature(
 )  # fmt: skip
 
 
-def cost(ctx) -> Cost:
+def steps(ctx: StepContext) -> list:
     """Scoring both replies of every pair."""
-    from cai_jax.forecast.stage_cost import scoring
-
-    return scoring(ctx, "of", 2 * expected_rows(ctx.inputs["on"].type))
-
-
-def steps(ctx) -> list:
-    """Scoring both replies of every pair."""
-    from cai_jax.forecast.compile_steps import scoring
-
-    return scoring(ctx, "of", 2 * expected_rows(ctx.inputs["on"].type))
+    return ctx.scoring("of", 2 * expected_rows(ctx.inputs["on"].type))
 
 
 def run(ctx) -> Mapping[str, Any]:

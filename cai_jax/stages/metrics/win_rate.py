@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.errors import UserError
-from cai_jax.lang.signature import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
-from cai_jax.pipeline.row_counts import expected_rows
+from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.pipeline.row_counts import REQUEST_TOKENS, expected_rows
 from cai_jax.stages.declare import FEWSHOTS, ORDERS, SEED, drawable
 from cai_jax.stages.metrics.common import (
     BY,
@@ -20,12 +20,12 @@ from cai_jax.stages.metrics.common import (
     by_audit,
     by_score,
     judged,
-    judged_cost,
-    judging,
+    judging_steps,
     measured,
     replies_of,
     row_of,
 )
+from cai_jax.stages.protocol import StepContext
 
 
 def _compares(call: Call) -> bool:
@@ -78,37 +78,22 @@ def _by_comparison(ctx) -> bool:
 
 def _questions(ctx) -> tuple[float, int]:
     """How many comparisons are asked for, and tokens of the longest."""
-    from cai_jax.forecast.node_view import REQUEST_TOKENS
-
     able = sum(bool(each["compare"]) for each in ctx.inputs["under"].node.params["principles"])
     drawn = min(ctx.params["principles"] or able, able)
     orders = 2 if ctx.params["orders"] == "both" else 1
     return orders * drawn * expected_rows(ctx.inputs["of"].type), ctx.prompt + 2 * ctx.reply + REQUEST_TOKENS
 
 
-def cost(ctx) -> Cost:
+def steps(ctx: StepContext) -> list:
     """Scoring the options of every comparison, or what else the judge reads."""
-    from cai_jax.forecast import stage_cost
-
     if not _by_comparison(ctx):
-        return judged_cost(ctx)
-    found = Cost()
-    for model in ctx.decoders("by"):
-        shots = ctx.shots(model.config, "under")
-        found += stage_cost.reading_shots(ctx, model, shots) + stage_cost.asking(ctx, model, *_questions(ctx), shots)
+        return judging_steps(ctx)
+    found = []
+    for model in ctx.models("by"):
+        shots = ctx.shots(model, "under")
+        found += ctx.reading_shots(model, shots)
+        found += ctx.asking(model, "judge", *_questions(ctx), shots)
     return found
-
-
-def steps(ctx) -> list:
-    """Scoring the options of every comparison, or what else the judge reads."""
-    from cai_jax.forecast import compile_steps
-
-    if not _by_comparison(ctx):
-        return judging(ctx)
-    model = ctx.model("by")
-    shots = compile_steps.shots(ctx, model, "under")
-    asked = compile_steps.asking(ctx, model, "judge", *_questions(ctx), shots)
-    return compile_steps.reading_shots(ctx, model, shots) + asked
 
 
 def rendered(ctx, n: int) -> list:

@@ -1,0 +1,103 @@
+"""Models of shapes alone, placed as loaded ones would be."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from cai_jax.pipeline import model_store
+
+if TYPE_CHECKING:
+    from cai_jax.models.checkpoint import Model
+
+Tree = Any  # a pytree of ShapeDtypeStruct
+
+
+@dataclass
+class ResidentModels:
+    """The models that stay loaded from one node to the next, as pipeline/model_store.py keeps them."""
+
+    kept: OrderedDict[tuple, tuple[str, Model]] = field(default_factory=OrderedDict)
+
+    def load(self, key: tuple, label: str, make: Callable[[], Model]) -> Model:
+        if key not in self.kept:
+            self.kept[key] = (label, make())
+        self.kept.move_to_end(key)
+        found = self.kept[key][1]
+        while len(self.kept) > model_store.KEPT:
+            self.kept.popitem(last=False)
+        return found
+
+    def copy(self) -> ResidentModels:
+        return ResidentModels(self.kept.copy())
+
+
+def abstract(config, dtype: str, devices, trained: bool, scored: bool) -> Model:
+    """A model as `models.load` would place it, of shapes alone."""
+    import jax
+
+    from cai_jax.models import decoder
+    from cai_jax.models.checkpoint import Model
+
+    params = jax.eval_shape(lambda: decoder.init(config, jax.random.key(0)))
+    params = _laid(decoder.trunk(params) if scored else params, dtype, devices, trained)
+    return Model(config, params, None, _head(config, devices) if scored else None)
+
+
+def adapted(below: Model, rank: int, dtype: str, devices, trained: bool, scored: bool) -> Model:
+    """A model with an adapter of this rank on top of another, whose shapes it shares."""
+    import jax
+
+    from cai_jax.models import decoder, lora
+
+    fresh = jax.eval_shape(lambda params: lora.init(params, rank, jax.random.key(0)), below.params)
+    params = on_top(below.params, _laid(fresh, dtype, devices, trained))
+    head = _head(below.config, devices) if scored else None
+    return replace(below, params=decoder.trunk(params) if scored else params, head=head)
+
+
+def on_top(params: Mapping[str, Tree], adapter: Mapping[str, Tree]) -> dict[str, Tree]:
+    """`lora.joined` of shapes."""
+    import jax
+
+    found = dict(params)
+    for name, leaf in adapter.items():
+        if isinstance(leaf, Mapping):
+            found[name] = on_top(found[name], leaf)
+        elif name in found:
+            side = 1 if name.endswith("_a") else 0
+            shape = [*leaf.shape]
+            shape[side] += found[name].shape[side]
+            found[name] = jax.ShapeDtypeStruct(tuple(shape), leaf.dtype, sharding=leaf.sharding)
+        else:
+            found[name] = leaf
+    return found
+
+
+def _head(config, devices) -> Tree:
+    import jax
+
+    head = {"kernel": (config.hidden_size,), "bias": ()}
+    shapes = {name: jax.ShapeDtypeStruct(shape, "float32") for name, shape in head.items()}
+    return _laid({"head": shapes}, "float32", devices, trained=False)["head"]
+
+
+def _laid(tree: Tree, dtype: str, devices, trained: bool) -> Tree:
+    """Shapes in a dtype where a model's leaves lie."""
+    import jax
+
+    from cai_jax.parallel import target
+    from cai_jax.parallel.sharding_rules import SERVED, TRAINED, shardings
+
+    if isinstance(devices, str):
+        one = jax.sharding.SingleDeviceSharding(target.local_devices()[0])
+        where = jax.tree.map(lambda _: one, tree)
+    else:
+        where = shardings(tree, devices, TRAINED if trained else SERVED)
+    return jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, dtype, sharding=at), tree, where)
+
+
+def weights(model: Model) -> Tree:
+    return model.params if model.head is None else {"decoder": model.params, "head": model.head}
