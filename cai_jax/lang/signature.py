@@ -256,6 +256,7 @@ class Node:
       names: the program's names for it, for people; never part of the key.
       schedule: settings of `with (…)`, which change how it is computed and never what.
       data: of every parameter that names outside data, the fingerprints of its contents, as they are in the key.
+      limited: it is made of fewer rows than the program says (`--limit`).
     """
 
     key: str
@@ -266,3 +267,4 @@ class Node:
     names: tuple[str, ...] = ()
     schedule: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    limited: bool = False

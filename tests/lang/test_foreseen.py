@@ -134,7 +134,15 @@ CANNOT_RUN = [
     ("expect rate < 1e999", "E121", "too large"),
     ("expect rate < 0 * 1e999", "E121", "too large"),
     ("m = one |> finetune(base, adapter=lora(alpha=1e308))", "E237", "too large"),
-    ("m = one |> finetune(base, epochs=1e-300)", "E237", "too small"),
+    ("m = one |> finetune(base, epochs=1e-300)", "E237", "must be 1e-06..1000000"),
+    ("m = one |> finetune(base, learning_rate=1e-300)", "E237", "too small"),
+    ('m = documents("rows.jsonl", few=50%) |> finetune(base)', "E231", "no parameter `few`"),
+    (
+        'm = prefs("rows.jsonl", chosen="text", rejected="text").train |> reward(base)',
+        "E246",
+        "the same as its `chosen`",
+    ),
+    ('m = prefs("rows.jsonl", a="text", b="text", label="text").train |> reward(base)', "E246", "the same as its `a`"),
     ('m = documents("rows.jsonl", skip=3) |> finetune(base)', "E237", "holds no more than 3"),
     ('m = one |> finetune(model("init:tiny", tokenizer="empty"))', "E227", "no tokenizer"),
 ]
