@@ -289,7 +289,7 @@ def test_replies_to_other_prompts_are_no_opponents(bench):
     assert "E244" in ran.err and "different ones" in ran.err
 
 
-def test_replies_of_two_files_are_compared_by_prompt(bench):
+def test_replies_of_two_files_are_compared_by_prompt(bench, tmp_path, monkeypatch):
     """Whatever their order."""
     files = {"one": {"x": "a", "y": "b"}, "two": {"y": "c", "x": "d e f"}, "three": {"y": "c", "z": "d"}}
     for name, said in files.items():
@@ -299,8 +299,13 @@ def test_replies_of_two_files_are_compared_by_prompt(bench):
     asked = [([{"role": "human", "text": x}], files[name][x]) for name in ("one", "two") for x in "xy"]
     first, second = raw_scores(ran.model("rm"), PAPER, asked).reshape(2, 2)
     assert [row["value"] for row in ran.rows("a")] == [*np.where(first > second, 1.0, 0.0)]
-    failed = bench.run(text.format("three"), code=4)
-    assert "different prompts: 2 and 2 replies, of which 1 are to the same" in failed.err
+    wrong = "different prompts: 2 and 2 replies, of which 1 are to the same"
+    failed = bench.run(text.format("three"), code=3)
+    assert "E244" in failed.err and wrong in failed.err
+    # Of large files a run tells it, before anything is made.
+    monkeypatch.setattr("cai_jax.stages.replies.MOST", 0)
+    failed = bench.run(text.format("three"), code=3, out=tmp_path)
+    assert f"a: the two sides reply to {wrong}" in failed.err and not list(tmp_path.glob("cache/reward-*"))
 
 
 def test_reward_accuracy(bench):
