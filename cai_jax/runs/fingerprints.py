@@ -15,7 +15,7 @@ from cai_jax.lang.parser_cache import cache_folder
 from cai_jax.models.locate import BUILTIN, bases
 from cai_jax.runs import files
 
-_WORLD = Path(__file__).resolve().parent.parent / "tiny"
+_WORLD = Path(__file__).resolve().parent.parent / "world"
 # Only of larger files is the hash remembered beyond this process: smaller ones are read in a millisecond.
 _WORTH_KEEPING = 1 << 20
 # A file that was written to so shortly before may be written to once more under the same time stamp: the coarsest file
