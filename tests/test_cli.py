@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cai_jax import cli, stages
-from cai_jax.commands import session
+from cai_jax import cli
+from cai_jax.console import output, session
 from cai_jax.errors import UserError
 from cai_jax.runs import files, programs
 from tests.runs import toy, toy_cli
@@ -31,8 +31,7 @@ expect measure(model, red) > 0 at 95% "it is positive"
 
 @pytest.fixture
 def program(tmp_path, monkeypatch):
-    monkeypatch.setattr(stages, "registry", lambda: toy.REGISTRY)
-    monkeypatch.setattr(cli, "_statistics", lambda: toy_cli.STATISTICS)
+    toy_cli.replace(monkeypatch.setattr)
     monkeypatch.setattr(session, "prepare_jax", lambda out: None)
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "toy.cai"
@@ -107,8 +106,8 @@ def test_a_comment_a_rename_and_a_reformat_rerun_nothing(program, call):
 def test_a_cached_run_imports_no_jax(program, call):
     call("run", program)
     code = (
-        "import sys; from cai_jax import cli, stages; from tests.runs import toy, toy_cli\n"
-        "stages.registry = lambda: toy.REGISTRY; cli._statistics = lambda: toy_cli.STATISTICS\n"
+        "import sys; from cai_jax import cli; from tests.runs import toy_cli\n"
+        "toy_cli.replace()\n"
         f"try: cli.main(['run', {str(program)!r}])\n"
         "except SystemExit as e: assert e.code == 0\n"
         "assert 'jax' not in sys.modules and 'transformers' not in sys.modules"
@@ -341,7 +340,7 @@ def test_a_bug_is_one_line_and_a_file(folder, program, call, monkeypatch):
     Path("temporary").mkdir()
     Path(folder).mkdir(exist_ok=True)
     monkeypatch.setattr("tempfile.gettempdir", lambda: "temporary")
-    monkeypatch.setattr(cli, "_planned", lambda *given: 1 / 0)
+    monkeypatch.setattr(programs, "planned", lambda *given: 1 / 0)
     code, _, err = call("plan", program)
     (trace,) = Path(folder).glob("traceback-*.txt")
     assert code == 4 and "error: ZeroDivisionError" in err and str(trace) in err and "Traceback" not in err
@@ -373,7 +372,7 @@ def test_colour_can_be_refused(variable, coloured, program, monkeypatch):
     monkeypatch.setenv("NO_COLOR", variable)
     program.write_text(PROGRAM.replace("reply", "repyl"))
     found = programs.checked(program, program.read_bytes(), (), toy.REGISTRY).diagnostics
-    assert ("\033[" in cli._rendered(found, Terminal())) is coloured
+    assert ("\033[" in output.rendered(found, Terminal())) is coloured
 
 
 def test_the_program_is_kept_to_the_byte(program, call):

@@ -16,7 +16,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cai_jax.commands.session import prepare_jax
+from cai_jax.console.session import prepare_jax
 from cai_jax.exit_codes import Interrupted, UserError
 from cai_jax.lang.signature import Param, Signature
 from cai_jax.report.preflight import data, overlaps

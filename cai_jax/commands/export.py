@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cai_jax.exit_codes import UserError
-from cai_jax.runs.context import MODELS, Made
+import click
+
+from cai_jax.console.options import OUT, RUN
+from cai_jax.errors import UserError
+from cai_jax.terminal import say, visible
+
+if TYPE_CHECKING:
+    from cai_jax.runs.context import Made
 
 
-def export(made: Made, folder: Path) -> None:
+@click.command("export")
+@click.argument("node")
+@click.argument("folder", type=click.Path(path_type=Path))
+@OUT
+@RUN
+def command(node: str, folder: Path, out: Path, run_name: str) -> None:
+    """Writes a model, called as for `show`, into a folder that transformers opens; merges its adapter."""
+    from cai_jax.report import browse
+
+    write(browse.find(out, node, run_name)[0], folder)
+    say(visible(f"wrote {folder}"))
+
+
+def write(made: Made, folder: Path) -> None:
     """Writes a model in the Hugging Face layout, in the dtype in which it computes.
 
     Raises:
       UserError: it is no single model, `folder` holds something, or the model cannot be read.
     """
+    from cai_jax.runs.context import MODELS
+
     if made.type.kind not in MODELS:
         raise UserError(f"{made.key} is no model but {made.type.kind}", "name a node of finetune, reward, ppo or model")
     if "parts" in made.result:

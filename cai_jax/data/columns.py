@@ -21,7 +21,7 @@ from cai_jax.data.rows import (
     messages,
     transcript,
 )
-from cai_jax.prompting.thinking import told_apart
+from cai_jax.prompting.thinking import split_thought
 
 Note = Callable[[str, str], None]
 
@@ -182,7 +182,7 @@ class Reading:
 
     def _said(self, record: Record, text: str) -> tuple[str | None, str]:
         """What an assistant thought, None without a block of thoughts, and what it said."""
-        thought, said, _ = told_apart(text)
+        thought, said, _ = split_thought(text)
         if thought is None:
             return None, text
         if not said.strip():

@@ -1,10 +1,10 @@
 """Rows: the plain dicts that every dataset is made of, their ids, and conversation transcripts.
 
 A prompt row is `{"id", "turns", "split", ...}`; `turns` is a list of
-`{"role": "human" | "assistant", "text": str}` that ends with a human turn; a turn of role "system" may stand
-before all others. Replies add `sample`, `reply`,
-`logprob`, `tokens`, `ended`; preferences add `a`, `b`, `p` = P(a is better) and `weight`. Rows of one `cluster` are not
-independent of each other. Rows are JSON values and live in .jsonl files.
+`{"role": "human" | "assistant", "text": str}` that ends with a human turn; a turn of role "system" may stand before all
+others. Replies add `sample`, `reply`, `logprob`, `tokens`, `ended`, and `thought` where a model has thought before it;
+preferences add `a`, `b`, `p` = P(a is better) and `weight`. Rows of one `cluster` are not independent of each other.
+Rows are JSON values and live in .jsonl files.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ Turn = dict[str, str]
 # Fields with a meaning of their own; a source's column of that name is kept as "source_<name>".
 RESERVED = frozenset(
     "id turns split sample prompt reply thought logprob tokens ended model seed original round rounds principle "
-    "critique unfit cut flag was_flagged unanswered refused score a b p weight source soft compared judgements value "
-    "cluster".split()
+    "critique unfit cut apart flag was_flagged unanswered refused score a b p weight source soft compared judgements "
+    "value cluster".split()
 )
+# What a model's sampling says of a reply that stands beside it.
+_SAMPLED = ("thought", "logprob", "tokens", "ended")
 ROLES = {
     "system": "system",
     **dict.fromkeys(("human", "user"), "human"),
@@ -58,6 +60,16 @@ def numbered(rows: Iterable[Row]) -> list[Row]:
         out.append({"id": f"{digest}-{seen[digest]}", **{k: v for k, v in row.items() if k != "id"}})
         seen[digest] += 1
     return out
+
+
+def replaced(row: Mapping[str, Any], reply: Mapping[str, Any]) -> Row:
+    """The row with another reply.
+
+    Args:
+      row: of a reply; what a model's sampling said of that one goes (`thought`, `logprob`, `tokens`, `ended`).
+      reply: `reply`, and what the sampling of the new one says of it, if a model wrote it.
+    """
+    return {name: value for name, value in row.items() if name not in _SAMPLED} | dict(reply)
 
 
 def content_hash(turns: Sequence[Mapping[str, str]]) -> str:

@@ -18,14 +18,14 @@ _AT_ONCE = {"cpu": 2048}
 _AT_ONCE_ON_ACCELERATORS = 8192
 
 
-def compiling() -> float:
+def compile_cost() -> float:
     """Operations that compiling one function is worth on this machine."""
     from cai_jax.parallel import target
 
     return _COMPILING.get(target.platform(), _ON_ACCELERATORS)
 
 
-def at_once(platform: str) -> int:
+def tokens_at_once(platform: str) -> int:
     """Tokens that one call had better read on a machine of this platform, its padding included."""
     return _AT_ONCE.get(platform, _AT_ONCE_ON_ACCELERATORS)
 
@@ -35,14 +35,14 @@ def rows_at_once(parts: int, tokens: int, width: int) -> int:
     return parts << max(1, tokens // (parts * width)).bit_length() - 1
 
 
-def per_token(config: Config) -> float:
+def cost_per_token(config: Config) -> float:
     """Operations to read a token (arXiv 2001.08361, §2.1)."""
     return 2.0 * parameters(config)
 
 
 def least_tokens(config: Config) -> float:
     """A call of fewer tokens is padded rather than compiled anew: twenty such calls would not pay for it."""
-    return compiling() / 20 / per_token(config)
+    return compile_cost() / 20 / cost_per_token(config)
 
 
 def widths(sizes: Iterable[int], shape: float) -> tuple[tuple[int, ...], float]:
@@ -51,7 +51,7 @@ def widths(sizes: Iterable[int], shape: float) -> tuple[tuple[int, ...], float]:
     Chosen among `buckets.eighth`'s so that padding and shapes together cost least; `shape` is what one more width
     costs, in tokens.
     """
-    ends = sorted(map(buckets.eighth, sizes))
+    ends = sorted(map(buckets.next_eighth_octave, sizes))
     grid = sorted(set(ends))
     # best[i]: the cheapest way to pad all rows up to grid[i - 1], and its widths.
     best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]

@@ -9,14 +9,14 @@ import numpy as np
 _SMALLEST = 16
 
 
-def power(size: int) -> int:
+def next_power_of_two(size: int) -> int:
     """The smallest power of two that holds `size`, at least 16."""
     return max(_SMALLEST, 1 << (size - 1).bit_length())
 
 
-def eighth(size: int) -> int:
+def next_eighth_octave(size: int) -> int:
     """The smallest of 16, 18, …, 32, 36, … (eight to an octave) that holds `size`: a ninth is padding at most."""
-    step = power(size) // 16
+    step = next_power_of_two(size) // 16
     return max(_SMALLEST, -(-size // step) * step)
 
 
@@ -30,7 +30,7 @@ def batches(
     """
     by_width: dict[int, list[int]] = {}
     for number, length in enumerate(lengths):
-        width = power(max(length, least))
+        width = next_power_of_two(max(length, least))
         by_width.setdefault(width if limit is None else min(width, limit), []).append(number)
     return [
         (width, numbers[start : start + size])

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cai_jax.engine.sampling import Knobs, draw, scaled_logprobs
+from cai_jax.engine.sampling import SamplingParams, draw, scaled_logprobs
 from cai_jax.models import decoder
 from cai_jax.models.attention import KV, Prefix
 from cai_jax.models.config import Config
@@ -124,7 +124,7 @@ def decode(
     state: State,
     cancelled: Array,
     least: Array,
-    knobs: Knobs,
+    knobs: SamplingParams,
     prefix: Prefix | None,
 ) -> tuple[State, Seen]:
     """Continue the active slots, less the `cancelled` (bool `[B]`), by up to `steps` tokens each.
@@ -175,7 +175,7 @@ def _put(table: Array, columns: Array, values: Array) -> Array:
 
 
 def _next(
-    params: decoder.Params, config: Config, hidden: Array, keys: Array, counts: Array, knobs: Knobs
+    params: decoder.Params, config: Config, hidden: Array, keys: Array, counts: Array, knobs: SamplingParams
 ) -> tuple[Array, Array, Array]:
     """Draw after hidden `[B, D]`: tokens `[B]`, their log-probabilities `[B]`, and whether to go on `[B]`."""
     logits = decoder.unembed(params, config, hidden)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from cai_jax.engine import batch_shapes, buckets, decode_steps, long_rope, stop_texts
-from cai_jax.engine.generation_config import Sampling
+from cai_jax.engine.generation_config import GenerationConfig
 from cai_jax.engine.prefix_cache import length_of
 from cai_jax.engine.stop_texts import Decode
 from cai_jax.models import decoder
@@ -59,7 +59,7 @@ def generate(
     params: decoder.Params,
     config: Config,
     rows: Sequence[Request],
-    settings: Sampling,
+    settings: GenerationConfig,
     *,
     prefix: Prefix | None = None,
     decode: Decode | None = None,
@@ -82,7 +82,7 @@ def _by_length(
     params: decoder.Params,
     config: Config,
     rows: Sequence[Request],
-    settings: Sampling,
+    settings: GenerationConfig,
     prefix: Prefix | None,
     decode: Decode | None,
 ) -> Iterator[Reply]:
@@ -90,15 +90,15 @@ def _by_length(
 
     A reply that reaches the border between the two is begun among the former; the text so far is read anew then.
     """
-    most, shared = long_rope.border(config), length_of(prefix)
+    most, shared = long_rope.original_context(config), length_of(prefix)
     if most is None:
         yield from _Slots(params, config, settings, prefix, decode).run(rows)
         return
-    (short, near), (long, far) = long_rope.apart(config, [shared + len(row.ids) for row in rows])
+    (short, near), (long, far) = long_rope.split_by_length(config, [shared + len(row.ids) for row in rows])
     going = {number: rows[number] for number in far}
     # The last token of the short kind is drawn behind a text that reaches the border.
     caps = [most + 1 - shared - len(rows[number].ids) for number in near]
-    slots = _Slots(params, short, settings, long_rope.seen(prefix, False), decode, caps)
+    slots = _Slots(params, short, settings, long_rope.seen_prefix(prefix, False), decode, caps)
     for reply in slots.run([rows[number] for number in near]):
         number = near[reply.index]
         if reply.ended or len(reply.ids) == settings.max_new:
@@ -109,12 +109,12 @@ def _by_length(
     numbers = sorted(going)
     if settings.longest is not None:
         settings = replace(settings, longest=max(settings.longest, most + 1 - shared))
-    slots = _Slots(params, long, settings, long_rope.seen(prefix, True), decode)
+    slots = _Slots(params, long, settings, long_rope.seen_prefix(prefix, True), decode)
     for reply in slots.run([going[number] for number in numbers]):
         yield replace(reply, index=numbers[reply.index])
 
 
-def _check_rows(config: Config, rows: Sequence[Request], settings: Sampling, prefix: Prefix | None) -> None:
+def _check_rows(config: Config, rows: Sequence[Request], settings: GenerationConfig, prefix: Prefix | None) -> None:
     shared = length_of(prefix)
     room = config.max_position - shared - settings.max_new
     for index, row in enumerate(rows):
@@ -137,7 +137,7 @@ class _Slots:
         self,
         params: decoder.Params,
         config: Config,
-        settings: Sampling,
+        settings: GenerationConfig,
         prefix: Prefix | None,
         decode: Decode | None,
         caps: Sequence[int] | None = None,
@@ -219,7 +219,7 @@ class _Slots:
         """The reply in a slot if it is complete, or as long as it may become."""
         most, stops = self.settings.max_new if self.caps is None else self.caps[index], self.settings.stop_texts
         drawn = ids[:most]
-        found = stop_texts.cut(drawn, stops, self.decode) if self._may_stop(slot, drawn) else None
+        found = stop_texts.first_stop(drawn, stops, self.decode) if self._may_stop(slot, drawn) else None
         if found is None and active and len(drawn) < most:
             return None
         ended = found is not None or drawn[-1] in self.settings.stop_ids
@@ -232,5 +232,5 @@ class _Slots:
         if not stops:
             return False
         seen, self.looked[slot] = self.looked[slot], len(ids)
-        text = stop_texts.fresh(ids, seen, max(map(len, stops)), self.decode)
+        text = stop_texts.unread_text(ids, seen, max(map(len, stops)), self.decode)
         return any(stop in text for stop in stops)

@@ -10,11 +10,11 @@ import numpy as np
 from cai_jax.engine import buckets
 
 if TYPE_CHECKING:
-    from cai_jax.engine.sampling import Knobs
+    from cai_jax.engine.sampling import SamplingParams
 
 
 @dataclass(frozen=True)
-class Sampling:
+class GenerationConfig:
     """Settings of `generate`.
 
     Attributes:
@@ -46,18 +46,21 @@ class Sampling:
     @property
     def new(self) -> int:
         """Places for new tokens."""
-        return buckets.power(self.max_new)
+        return buckets.next_power_of_two(self.max_new)
 
     def positions(self, longest: int) -> int:
         """Positions of a cache that holds rows of so many tokens and what follows them."""
-        return buckets.power(longest + self.max_new)
+        return buckets.next_power_of_two(longest + self.max_new)
 
-    def knobs(self) -> Knobs:
+    def knobs(self) -> SamplingParams:
         """What decoding is told about sampling."""
-        from cai_jax.engine.sampling import Knobs
+        from cai_jax.engine.sampling import SamplingParams
 
-        stops = buckets.pad([[token + 1 for token in self.stop_ids]], 1, buckets.power(len(self.stop_ids)))[0] - 1
-        return Knobs(np.float32(self.temperature), np.float32(self.top_p), stops, np.int32(self.max_new))
+        stops = (
+            buckets.pad([[token + 1 for token in self.stop_ids]], 1, buckets.next_power_of_two(len(self.stop_ids)))[0]
+            - 1
+        )
+        return SamplingParams(np.float32(self.temperature), np.float32(self.top_p), stops, np.int32(self.max_new))
 
     def __post_init__(self) -> None:
         if min(self.max_new, self.slots, self.chunk) < 1:

@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     from cai_jax.models.config import Config
 
 
-def border(config: Config) -> int | None:
+def original_context(config: Config) -> int | None:
     """Tokens of the longest text that is still read as a short one; None where all are read alike."""
     scaling = config.rope_scaling
     return scaling.original_max_position_embeddings if isinstance(scaling, LongRope) else None
 
 
-def sets(config: Config) -> tuple[Config, ...]:
+def configs(config: Config) -> tuple[Config, ...]:
     """The decoder as short texts have it, and as long ones do; one where all are read alike."""
-    most = border(config)
+    most = original_context(config)
     return (config,) if most is None else (config.reaching(most), config.reaching(most + 1))
 
 
-def apart(config: Config, lengths: Sequence[int]) -> list[tuple[Config, list[int]]]:
+def split_by_length(config: Config, lengths: Sequence[int]) -> list[tuple[Config, list[int]]]:
     """The decoders as in `sets`, each with the numbers of the texts, of these lengths, that it reads."""
-    most = border(config)
+    most = original_context(config)
     if most is None:
         return [(config, list(range(len(lengths))))]
     far = [length > most for length in lengths]
-    return [(each, [n for n, is_far in enumerate(far) if is_far == long]) for long, each in enumerate(sets(config))]
+    return [(each, [n for n, is_far in enumerate(far) if is_far == long]) for long, each in enumerate(configs(config))]
 
 
-def seen(prefix: Prefix | None, long: bool) -> Prefix | None:
+def seen_prefix(prefix: Prefix | None, long: bool) -> Prefix | None:
     """A prefix (`make_prefix`) as short texts see it, or long ones."""
     if prefix is None or prefix.long is None:
         return prefix

@@ -16,9 +16,9 @@ from jax import Array
 
 from cai_jax.engine import batch_shapes, buckets, long_rope
 from cai_jax.engine.option_tail import Tail
-from cai_jax.engine.prefix_cache import length_of, make_prefix, read
-from cai_jax.engine.prefix_plan import Plan, plan
-from cai_jax.engine.prefix_tree import Node
+from cai_jax.engine.prefix_cache import length_of, make_prefix, read_prefix
+from cai_jax.engine.prefix_plan import PrefixPlan, plan_prefixes
+from cai_jax.engine.prefix_tree import PrefixNode
 from cai_jax.models import decoder
 from cai_jax.models.attention import KV, Prefix
 from cai_jax.models.config import Config
@@ -50,15 +50,15 @@ def score_options(
     _check_rows(config, rows, prefix, max(len(option) for option in options))
     result = np.zeros((len(rows), len(options)), np.float32)
     tail = Tail.of(options)
-    at_once = tokens or batch_shapes.at_once(target.platform()) * shards_of(params)
+    at_once = tokens or batch_shapes.tokens_at_once(target.platform()) * shards_of(params)
     before = length_of(prefix) + max(map(len, options)) - 1  # an option's last token is predicted, and not read
-    for long, (each, numbers) in enumerate(long_rope.apart(config, [len(row) + before for row in rows])):
+    for long, (each, numbers) in enumerate(long_rope.split_by_length(config, [len(row) + before for row in rows])):
         if not numbers:
             continue
         some = [rows[number] for number in numbers]
-        scorer = _Scorer(params, each, some, tail, at_once, plan(each, some, tail.tokens.size))
+        scorer = _Scorer(params, each, some, tail, at_once, plan_prefixes(each, some, tail.tokens.size))
         with on_mesh_of(params):
-            for node, scores in scorer.run(long_rope.seen(prefix, bool(long))):
+            for node, scores in scorer.run(long_rope.seen_prefix(prefix, bool(long))):
                 result[[numbers[row] for row in node.rows]] = scores
     return result
 
@@ -72,7 +72,7 @@ class _Level:
 
 
 # A node with, for every level above it, its ancestor's row there.
-_Placed = tuple[Node, tuple[int, ...]]
+_Placed = tuple[PrefixNode, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class _Scorer:
     rows: Sequence[Sequence[int]]
     tail: Tail
     at_once: int
-    plan: Plan
+    plan: PrefixPlan
 
-    def run(self, prefix: Prefix | None) -> Iterator[tuple[Node, np.ndarray]]:
+    def run(self, prefix: Prefix | None) -> Iterator[tuple[PrefixNode, np.ndarray]]:
         """Leaves with their scores `[M]`."""
         nodes, depth = self.plan.nodes, 0
         while len(nodes) == 1 and nodes[0].children:
@@ -97,7 +97,7 @@ class _Scorer:
 
     def _below(
         self, placed: list[_Placed], levels: tuple[_Level, ...], prefix: Prefix | None, depth: int
-    ) -> Iterator[tuple[Node, np.ndarray]]:
+    ) -> Iterator[tuple[PrefixNode, np.ndarray]]:
         leaves = [each for each in placed if not each[0].children]
         for some, table, lengths, chain in self._batches(leaves, levels, prefix, depth):
             scores = np.asarray(_score(self.params, self.config, table, lengths, self.tail, *chain))
@@ -139,7 +139,7 @@ class _Scorer:
         few = left <= 2 * quarter and quarter * width >= batch_shapes.least_tokens(self.config)
         return quarter if few else full
 
-    def _ids(self, node: Node) -> Sequence[int]:
+    def _ids(self, node: PrefixNode) -> Sequence[int]:
         return self.rows[node.rows[0]][node.start : node.stop]
 
 
@@ -153,7 +153,7 @@ def _chain(levels: Sequence[tuple[tuple[KV, ...], Array]], paths: Array, prefix:
 
 @partial(jax.jit, static_argnums=1)
 def _read(params, config: Config, table: Array, levels, paths: Array, prefix: Prefix | None) -> tuple[KV, ...]:
-    return read(params, config, table, _chain(levels, paths, prefix))
+    return read_prefix(params, config, table, _chain(levels, paths, prefix))
 
 
 @partial(jax.jit, static_argnums=1)

@@ -30,15 +30,15 @@ def make_prefix(params: decoder.Params, config: Config, ids: Sequence[int], befo
     if len(ids) >= room:
         raise ValueError(f"the prefix has {len(ids)} tokens, but the model's context is {room}")
     short, *long = (
-        _made(params, each, ids, long_rope.seen(before, number > 0))
-        for number, each in enumerate(long_rope.sets(config))
+        _made(params, each, ids, long_rope.seen_prefix(before, number > 0))
+        for number, each in enumerate(long_rope.configs(config))
     )
     return short._replace(long=long[0]) if long else short
 
 
 def _made(params: decoder.Params, config: Config, ids: Sequence[int], before: Prefix | None) -> Prefix:
     with on_mesh_of(params):
-        rows = read(params, config, buckets.pad([ids], 1, buckets.power(len(ids))), before)
+        rows = read_prefix(params, config, buckets.pad([ids], 1, buckets.next_power_of_two(len(ids))), before)
         return Prefix(jax.tree.map(lambda leaf: leaf[0], rows), np.int32(len(ids)), before)
 
 
@@ -48,7 +48,7 @@ def length_of(prefix: Prefix | None) -> int:
 
 
 @partial(jax.jit, static_argnums=1)
-def read(params: decoder.Params, config: Config, tokens: Array, prefix: Prefix | None) -> tuple[KV, ...]:
+def read_prefix(params: decoder.Params, config: Config, tokens: Array, prefix: Prefix | None) -> tuple[KV, ...]:
     """Keys and values `[R, K, T, H]` per layer of rows int32 `[R, T]` behind a prefix."""
     tokens = constrain(tokens, ROWS)
     layers = decoder.prefill(params, config, tokens, prefix=prefix, dtype=params["embed"].dtype)[1]

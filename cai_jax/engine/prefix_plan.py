@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cai_jax.engine import batch_shapes
-from cai_jax.engine.prefix_tree import Node, grow
+from cai_jax.engine.prefix_tree import PrefixNode, grow
 from cai_jax.models.config import Config
 
 # Runs that rows must share before they get a level of their own, tried from fine to coarse; with infinity none has.
@@ -15,7 +15,7 @@ _LEAST = (12, 48, 192, math.inf)
 
 
 @dataclass(frozen=True)
-class Plan:
+class PrefixPlan:
     """Trees of rows with the widths to which their nodes are padded.
 
     Attributes:
@@ -24,27 +24,27 @@ class Plan:
       cost: in tokens, compiling included.
     """
 
-    nodes: list[Node]
+    nodes: list[PrefixNode]
     inner: tuple[tuple[int, ...], ...]
     leaves: tuple[tuple[int, ...], ...]
     cost: float
 
-    def width(self, node: Node, depth: int, size: int) -> int:
+    def width(self, node: PrefixNode, depth: int, size: int) -> int:
         """The width to which a node is padded that with what stands behind it has `size` tokens."""
         return next(width for width in (self.inner if node.children else self.leaves)[depth] if width >= size)
 
 
-def plan(config: Config, rows: Sequence[Sequence[int]], behind: int) -> Plan:
+def plan_prefixes(config: Config, rows: Sequence[Sequence[int]], behind: int) -> PrefixPlan:
     """The cheapest way to read rows, each with `behind` tokens behind it.
 
     Sharing a beginning saves tokens, but every level is one more function to compile: a small model on a few rows
     had better read them whole.
     """
-    shape = batch_shapes.compiling() / batch_shapes.per_token(config)
+    shape = batch_shapes.compile_cost() / batch_shapes.cost_per_token(config)
     return min((_planned(grow(rows, least), behind, shape) for least in _LEAST), key=lambda each: each.cost)
 
 
-def _planned(nodes: list[Node], behind: int, shape: float) -> Plan:
+def _planned(nodes: list[PrefixNode], behind: int, shape: float) -> PrefixPlan:
     inner, leaves, cost, level, above = [], [], 0.0, nodes, 1
     while level:
         parents = [node for node in level if node.children]
@@ -58,4 +58,4 @@ def _planned(nodes: list[Node], behind: int, shape: float) -> Plan:
             cost += tokens
         above *= max(1, len(inner[-1]))
         level = [child for node in parents for child in node.children]
-    return Plan(nodes, tuple(inner), tuple(leaves), cost)
+    return PrefixPlan(nodes, tuple(inner), tuple(leaves), cost)

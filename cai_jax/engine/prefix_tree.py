@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(eq=False)
-class Node:
+class PrefixNode:
     """A run of tokens behind its parent's.
 
     Attributes:
@@ -21,14 +21,14 @@ class Node:
     start: int
     stop: int
     rows: list[int]
-    children: list[Node] = field(default_factory=list)
+    children: list[PrefixNode] = field(default_factory=list)
 
     @property
     def size(self) -> int:
         return self.stop - self.start
 
 
-def grow(rows: Sequence[Sequence[int]], least: float) -> list[Node]:
+def grow(rows: Sequence[Sequence[int]], least: float) -> list[PrefixNode]:
     """The trees whose leaves are `rows`: at least `least` tokens that several rows begin with stand in them once.
 
     Every leaf has at least one token of its own, so that its last hidden state is computed. The trees, and the
@@ -38,21 +38,21 @@ def grow(rows: Sequence[Sequence[int]], least: float) -> list[Node]:
     return sorted(_split(rows, order, 0, least), key=lambda node: node.rows[0])
 
 
-def _split(rows: Sequence[Sequence[int]], sorted_: list[int], start: int, least: float) -> list[Node]:
+def _split(rows: Sequence[Sequence[int]], sorted_: list[int], start: int, least: float) -> list[PrefixNode]:
     """The nodes at `start` over the rows numbered `sorted_`, which are equal so far."""
     pending, nodes = [sorted_] if sorted_ else [], []
     while pending:
         some = pending.pop()
         first, last = rows[some[0]], rows[some[-1]]
         if first == last:  # sorted, so all between are equal too
-            nodes.append(Node(start, len(first), sorted(some)))
+            nodes.append(PrefixNode(start, len(first), sorted(some)))
             continue
         common = start + len(os.path.commonprefix([first[start:], last[start:]]))
         # Of sorted rows the first is the shortest if the others begin with it: its last token stays its own.
         stop = min(common, len(first) - 1)
         if stop - start >= least:
             children = sorted(_split(rows, some, stop, least), key=lambda child: child.rows[0])
-            nodes.append(Node(start, stop, sorted(some), children))
+            nodes.append(PrefixNode(start, stop, sorted(some), children))
             continue
         by_next = itertools.groupby(some, key=lambda number: rows[number][common : common + 1])
         pending += [list(group) for _, group in by_next]

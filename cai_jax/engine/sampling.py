@@ -11,7 +11,7 @@ from jax import Array
 _WIDTH = 128  # tokens of a block in which a draw is looked for
 
 
-class Knobs(NamedTuple):
+class SamplingParams(NamedTuple):
     """How tokens are drawn and when a reply ends; traced scalars, and stop_ids int32 `[E]` (-1: none)."""
 
     temperature: Array

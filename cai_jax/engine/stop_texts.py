@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 Decode = Callable[[Sequence[int]], str]
 
 
-def before(text: str, stops: Sequence[str]) -> str:
+def before_stop(text: str, stops: Sequence[str]) -> str:
     """`text` up to the first of the stop texts in it; all of it where there is none."""
     return text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=len(text))]
 
 
-def cut(ids: Sequence[int], stops: Sequence[str], decode: Decode) -> tuple[int, str] | None:
+def first_stop(ids: Sequence[int], stops: Sequence[str], decode: Decode) -> tuple[int, str] | None:
     """How many of `ids` say the text before the first stop text, and that text; None where there is no stop text.
 
     A token that says the end of the text and the beginning of the stop text belongs to the text.
     """
     whole = decode(ids)
-    text = before(whole, stops)
+    text = before_stop(whole, stops)
     if text == whole:
         return None
     kept = len(ids)
@@ -27,7 +27,7 @@ def cut(ids: Sequence[int], stops: Sequence[str], decode: Decode) -> tuple[int, 
     return kept, text
 
 
-def fresh(ids: Sequence[int], seen: int, longest: int, decode: Decode) -> str:
+def unread_text(ids: Sequence[int], seen: int, longest: int, decode: Decode) -> str:
     """The text of the tokens behind the first `seen`, and enough before it to find a stop text that began there.
 
     Args:

@@ -111,14 +111,14 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Compiled(Sizes):
+class AotStep(Sizes):
     """A compiled step.
 
     Attributes:
       work: flops, bytes and collectives.
     """
 
-    work: hlo.Work
+    work: hlo.HloWork
 
     @property
     def memory(self) -> int:

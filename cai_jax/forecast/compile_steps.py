@@ -9,15 +9,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.errors import UserError
-from cai_jax.forecast.node_view import OPTIONS, Described, Step, Tree
+from cai_jax.forecast.node_view import OPTIONS, CompileContext, Step, Tree
 
 if TYPE_CHECKING:
     from cai_jax.models.attention import Prefix
     from cai_jax.models.checkpoint import Model
-    from cai_jax.parallel.step import Compiled
+    from cai_jax.parallel.step import CompiledStep
 
 
-def shots(ctx: Described, model: Model, constitution: str = "constitution") -> Prefix | None:
+def shots(ctx: CompileContext, model: Model, constitution: str = "constitution") -> Prefix | None:
     """The examples in front of every prompt; None without any."""
     from cai_jax.forecast import engine_shapes
 
@@ -25,23 +25,23 @@ def shots(ctx: Described, model: Model, constitution: str = "constitution") -> P
     return engine_shapes.prefix(model.params, model.config, tokens) if tokens else None
 
 
-def reading_shots(ctx: Described, model: Model, prefix: Prefix | None) -> list[Step]:
+def reading_shots(ctx: CompileContext, model: Model, prefix: Prefix | None) -> list[Step]:
     """Reading them once."""
     import jax
 
-    from cai_jax.engine.prefix_cache import read
+    from cai_jax.engine.prefix_cache import read_prefix
     from cai_jax.parallel.placement import lowered
 
     if prefix is None:
         return []
     tokens = jax.ShapeDtypeStruct((1, prefix.layers[0].k.shape[1]), "int32")
     config = model.config.reaching(tokens.shape[1])
-    lower = partial(lowered, read, model.params, model.params, config, tokens, None)
+    lower = partial(lowered, read_prefix, model.params, model.params, config, tokens, None)
     return [Step("read examples", 1, {"model": model.params, "tokens": tokens}, ctx.held(), lower)]
 
 
 def writing(
-    ctx: Described,
+    ctx: CompileContext,
     model: Model,
     name: str,
     texts: float,
@@ -60,7 +60,7 @@ def writing(
     from cai_jax.pipeline.context_length import room_of
     from cai_jax.pipeline.generation import Writer
 
-    writer = replace(Writer.of(ctx, model, None, stops=()), prefix=prefix)
+    writer = replace(Writer.from_context(ctx, model, None, stops=()), prefix=prefix)
     longest = min(longest, room_of(model, prefix, writer.max_new))
     settings = replace(writer, longest=longest if exact else None).sampling(longest, ())
     params, config = model.params, model.config.reaching(longest)
@@ -81,7 +81,7 @@ def writing(
 
 
 def asking(
-    ctx: Described, model: Model, name: str, questions: float, longest: int, prefix: Prefix | None = None
+    ctx: CompileContext, model: Model, name: str, questions: float, longest: int, prefix: Prefix | None = None
 ) -> list[Step]:
     """Scoring the two options behind so many questions of up to `longest` tokens."""
     from cai_jax.engine import batch_shapes, option_scoring
@@ -95,21 +95,21 @@ def asking(
     config = config.reaching(longest)
     parts = shards_of(params)
     table, *rest = engine_shapes.scoring(config, parts, longest, OPTIONS, prefix)
-    rows = batch_shapes.rows_at_once(parts, batch_shapes.at_once(target.platform()) * parts, table.shape[1])
+    rows = batch_shapes.rows_at_once(parts, batch_shapes.tokens_at_once(target.platform()) * parts, table.shape[1])
     table, *rest = engine_shapes.scoring(config, rows, longest, OPTIONS, prefix)
     lower = partial(lowered, option_scoring._score, params, params, config, table, *rest)
     given = {"model": params, "questions": (table, rest[:-1]), "examples": prefix}
     return [Step(f"{name}: score options", math.ceil(questions / rows), given, ctx.held(), lower)]
 
 
-def auditing(ctx: Described, model: Model, constitution: str, replies: float) -> list[Step]:
+def auditing(ctx: CompileContext, model: Model, constitution: str, replies: float) -> list[Step]:
     """Reading few-shots, and asking about every principle of every reply."""
     prefix = shots(ctx, model, constitution)
     asked = asking(ctx, model, "audit", *ctx.audits(constitution, replies), prefix)
     return reading_shots(ctx, model, prefix) + asked
 
 
-def scoring(ctx: Described, name: str, replies: float, held: Mapping[str, Tree] | None = None) -> list[Step]:
+def scoring(ctx: CompileContext, name: str, replies: float, held: Mapping[str, Tree] | None = None) -> list[Step]:
     """Scoring replies with the preference model given as parameter `name`, or with all of a mixture."""
     found = []
     for model in ctx.models(name):
@@ -118,7 +118,7 @@ def scoring(ctx: Described, name: str, replies: float, held: Mapping[str, Tree] 
 
 
 def scores(
-    ctx: Described, model: Model, name: str, replies: float, held: Mapping[str, Tree] | None = None
+    ctx: CompileContext, model: Model, name: str, replies: float, held: Mapping[str, Tree] | None = None
 ) -> list[Step]:
     """Scoring replies with one preference model."""
     import jax
@@ -127,7 +127,7 @@ def scores(
     from cai_jax.parallel.placement import lowered
     from cai_jax.pipeline.reward_scoring import BATCH, compiled
 
-    width = min(buckets.power(ctx.prompt + ctx.reply), model.config.max_position)
+    width = min(buckets.next_power_of_two(ctx.prompt + ctx.reply), model.config.max_position)
     params = {"decoder": model.params, "head": model.head}
     tokens = jax.ShapeDtypeStruct((BATCH, width), "int32")
     lengths = jax.ShapeDtypeStruct((BATCH,), "int32")
@@ -137,7 +137,7 @@ def scores(
     return [Step(name, math.ceil(replies / BATCH), given, ctx.held() if held is None else held, lower)]
 
 
-def batch(ctx: Described, rows: int, **arrays: tuple[tuple[int, ...], str]) -> dict[str, Tree]:
+def batch(ctx: CompileContext, rows: int, **arrays: tuple[tuple[int, ...], str]) -> dict[str, Tree]:
     """A batch of `rows` rows, split into micro-batches: `name=(shape of a row, dtype)`.
 
     Raises:
@@ -156,7 +156,7 @@ def batch(ctx: Described, rows: int, **arrays: tuple[tuple[int, ...], str]) -> d
 
 def training(
     name: str,
-    step: Compiled,
+    step: CompiledStep,
     calls: float,
     state: Tree,
     rows: Mapping[str, Any],

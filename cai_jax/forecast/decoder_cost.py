@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cai_jax.forecast.onchip_memory import Value, spilled, together
-from cai_jax.models.attention import blocks
+from cai_jax.models import attention_blocks
 from cai_jax.models.config import Config, parameters
 
 # Bytes that a chip fetches ahead even where what products make finds no room (v5p).
@@ -95,7 +95,7 @@ MOMENTS = 9
 
 
 @dataclass(frozen=True)
-class Decoder:
+class DecoderCost:
     """A decoder as a device computes it.
 
     Attributes:
@@ -287,18 +287,18 @@ class Decoder:
         return layers * self.inputs * self.stored * _BESIDE[self.platform] if self.split == 1 else 0.0
 
     def _on_kernel(self, width: int, kernel: bool = True) -> bool:
-        return kernel and self.platform == "tpu" and width % blocks.LANES == 0
+        return kernel and self.platform == "tpu" and width % attention_blocks.LANES == 0
 
     def _pairs(self, width: int, layers: int, kernel: bool = True) -> int:
         """Pairs of a query and a key of a row that a head computes in the first layers."""
         windows = (self.config.window(each) if kernel else None for each in range(layers))
-        return sum(blocks.pairs(width, window, self._on_kernel(width, kernel)) for window in windows)
+        return sum(attention_blocks.pairs(width, window, self._on_kernel(width, kernel)) for window in windows)
 
     def _attention(self, rows: int, width: int, layers: int, shared: int = 0, kernel: bool = True) -> float:
         """FLOPs of attention in the first layers; the kernel's heads are padded to its lanes."""
         own = self.config.head_dim
         if self._on_kernel(width, kernel):
-            own = -(-own // blocks.LANES) * blocks.LANES
+            own = -(-own // attention_blocks.LANES) * attention_blocks.LANES
         scores = own * self._pairs(width, layers, kernel) + self.config.head_dim * layers * width * shared
         return 4.0 * self.config.heads * rows * scores / self.split
 
@@ -311,7 +311,9 @@ class Decoder:
 
     def _rows(self, rows: int, width: int, layers: int, handed: _Handed, kernel: bool = True) -> float:
         """Bytes of what so many layers hand over while rows attend to themselves."""
-        cut = [list(blocks.plain(width, self.config.window(each) if kernel else None)) for each in range(layers)]
+        cut = [
+            list(attention_blocks.plain(width, self.config.window(each) if kernel else None)) for each in range(layers)
+        ]
         seen = rows * sum(end - first for layer in cut for _, end, first in layer)
         pieces = rows * width * sum(len(layer) > 1 for layer in cut)
         return self._values(rows * width * layers, handed, rows * self._pairs(width, layers, kernel), seen, pieces)
@@ -340,7 +342,7 @@ class Decoder:
         # goes in as often if that is not fetched as a whole.
         times = 2 + (parts if parts > 1 else 0)
         again = parts / 2 if parts > 1 and hidden > max(self.room, FETCHED) else 1
-        block = max(end - start for start, end, _ in blocks.plain(width))
+        block = max(end - start for start, end, _ in attention_blocks.plain(width))
         score = WIDE * rows * c.heads / self.split  # of a query and a key
         attending = [
             Value(heads * (q + 2 * kv), times, MAKE, TURN),

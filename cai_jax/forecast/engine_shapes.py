@@ -8,7 +8,7 @@ import numpy as np
 from jax import ShapeDtypeStruct as Shape
 
 from cai_jax.engine import buckets, decode_steps
-from cai_jax.engine.generation_config import Sampling
+from cai_jax.engine.generation_config import GenerationConfig
 from cai_jax.engine.option_tail import Tail
 from cai_jax.models import decoder
 from cai_jax.models.attention import KV, Prefix
@@ -17,7 +17,7 @@ from cai_jax.parallel.mesh import HEADS, ROWS
 from cai_jax.parallel.placement import like
 
 
-def state(params: decoder.Params, config: Config, settings: Sampling) -> decode_steps.State:
+def state(params: decoder.Params, config: Config, settings: GenerationConfig) -> decode_steps.State:
     """All slots, as `steps.empty` lays them out for prompts of up to `settings.longest` tokens."""
     sizes = settings.slots, settings.positions(settings.longest), settings.new
     found = jax.eval_shape(lambda: decode_steps.empty(config, *sizes, str(params["embed"].dtype)))
@@ -26,14 +26,14 @@ def state(params: decoder.Params, config: Config, settings: Sampling) -> decode_
     return rest._replace(cache=cache)
 
 
-def texts(settings: Sampling) -> decode_steps.Texts:
+def texts(settings: GenerationConfig) -> decode_steps.Texts:
     """As many different prompts as are read at once, all of them long."""
-    count, width = settings.batch, buckets.power(settings.longest)
+    count, width = settings.batch, buckets.next_power_of_two(settings.longest)
     one = Shape((count,), jnp.int32)
     return decode_steps.Texts(Shape((count, width), jnp.int32), one, one, Shape((count, 2), jnp.uint32), one, one)
 
 
-def decoding(settings: Sampling) -> tuple:
+def decoding(settings: GenerationConfig) -> tuple:
     """What `steps.decode` is told between the slots and the prefix: who is cancelled, when to stop, how to sample."""
     knobs = jax.tree.map(lambda leaf: Shape(np.shape(leaf), leaf.dtype), settings.knobs())
     return Shape((settings.slots,), jnp.bool_), Shape((), jnp.int32), knobs
@@ -41,7 +41,7 @@ def decoding(settings: Sampling) -> tuple:
 
 def prefix(params: decoder.Params, config: Config, tokens: int) -> Prefix:
     """A text of so many tokens that stands before all rows, as `make_prefix` stores it."""
-    shape = Shape((config.kv_heads, buckets.power(tokens), config.head_dim), params["embed"].dtype)
+    shape = Shape((config.kv_heads, buckets.next_power_of_two(tokens), config.head_dim), params["embed"].dtype)
     one = like(shape, params, HEADS)
     return Prefix((KV(one, one),) * config.layers, np.int32(tokens))
 
@@ -49,6 +49,6 @@ def prefix(params: decoder.Params, config: Config, tokens: int) -> Prefix:
 def scoring(config: Config, rows: int, tokens: int, options: list[list[int]], before: Prefix | None) -> tuple:
     """What `score_options` gives its step beside the model, for rows of `tokens` tokens that share `before` alone."""
     tail = Tail.of(options)
-    table = Shape((rows, buckets.eighth(tokens + tail.tokens.size)), jnp.int32)
+    table = Shape((rows, buckets.next_eighth_octave(tokens + tail.tokens.size)), jnp.int32)
     given = jax.tree.map(lambda leaf: Shape(leaf.shape, leaf.dtype), tail)
     return table, Shape((rows,), jnp.int32), given, (), Shape((0, rows), jnp.int32), before

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from cai_jax.models.attention import blocks
+from cai_jax.models import attention_blocks
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
@@ -38,7 +38,7 @@ _CALLED = re.compile(r"(?:calls|to_apply|body|condition|true_computation|false_c
 
 
 @dataclass(frozen=True)
-class Work:
+class HloWork:
     """What one chip does in a step.
 
     Attributes:
@@ -52,12 +52,12 @@ class Work:
     counts: Counter[str] = field(default_factory=Counter)
     moved: Counter[str] = field(default_factory=Counter)
 
-    def plus(self, other: Work, times: float = 1) -> Work:
+    def plus(self, other: HloWork, times: float = 1) -> HloWork:
         counts, moved = Counter(self.counts), Counter(self.moved)
         for name in other.counts:
             counts[name] += other.counts[name] * times
             moved[name] += other.moved[name] * times
-        return Work(self.flops + other.flops * times, self.bytes + other.bytes * times, counts, moved)
+        return HloWork(self.flops + other.flops * times, self.bytes + other.bytes * times, counts, moved)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class _Instruction:
 _Computation = Mapping[str, _Instruction]
 
 
-def work(text: str, trips: int = 1) -> Work:
+def work(text: str, trips: int = 1) -> HloWork:
     """The work of a compiled program, given as `Compiled.as_text()`.
 
     Args:
@@ -208,34 +208,36 @@ class _Program:
         self.of = functools.cache(self._of)
         self.opened = functools.cache(self._opened)
 
-    def total(self) -> Work:
+    def total(self) -> HloWork:
         return self.of(self.entry, False)
 
-    def _of(self, name: str, fused: bool) -> Work:
+    def _of(self, name: str, fused: bool) -> HloWork:
         """The work of a computation; within a fusion nothing goes to memory."""
-        inside, total = self.computations[name], Work()
+        inside, total = self.computations[name], HloWork()
         for each in inside.values():
             total = total.plus(self._inner(each, fused))
-            total = total.plus(Work(flops=self._flops(each, inside)))
+            total = total.plus(HloWork(flops=self._flops(each, inside)))
             kind = each.op.removesuffix("-start")
             if kind in COLLECTIVES:
                 moved = _moved(each, inside, self.devices)
-                total = total.plus(Work(counts=Counter({kind: 1}), moved=Counter({kind: moved})))
+                total = total.plus(HloWork(counts=Counter({kind: 1}), moved=Counter({kind: moved})))
             if not fused:
-                total = total.plus(Work(bytes=self._bytes(each, inside)))
+                total = total.plus(HloWork(bytes=self._bytes(each, inside)))
         return total
 
-    def _inner(self, each: _Instruction, fused: bool) -> Work:
+    def _inner(self, each: _Instruction, fused: bool) -> HloWork:
         """The work of what an instruction runs."""
         called = each.called()
         if each.op == "while":
             body = re.search(r"body=%?([\w.\-]+)", each.rest).group(1)
-            return Work().plus(self.of(body, fused), self._trips(each))
+            return HloWork().plus(self.of(body, fused), self._trips(each))
         if each.op == "conditional":  # the dearest branch
             return max((self.of(one, fused) for one in called), key=lambda found: (found.flops, found.bytes))
         if each.op in ("fusion", "call", "async-start"):
-            return functools.reduce(Work.plus, (self.of(one, fused or each.op == "fusion") for one in called), Work())
-        return Work()
+            return functools.reduce(
+                HloWork.plus, (self.of(one, fused or each.op == "fusion") for one in called), HloWork()
+            )
+        return HloWork()
 
     def _trips(self, loop: _Instruction) -> int:
         """How often a loop runs: as noted, else until it has counted from 0 to what its condition compares with."""
@@ -452,4 +454,4 @@ def _splash(each: _Instruction, given: list[_Array]) -> float:
     # [B, N, T, H], before keys and values; masks and segments are integers.
     queries = next(array.dims for array in given if array.dtype in ("bf16", "f32"))
     length, width = queries[-2:]
-    return products * 2.0 * math.prod(queries[:-2]) * width * blocks.pairs(length, on_kernel=True)
+    return products * 2.0 * math.prod(queries[:-2]) * width * attention_blocks.pairs(length, on_kernel=True)

@@ -95,7 +95,7 @@ def connected(nodes: Iterable[Node], labels: Mapping[str, str]) -> Iterator[Inpu
 
 
 @dataclass
-class Memory:
+class ResidentModels:
     """The models that stay loaded from one node to the next, as pipeline/model_store.py keeps them."""
 
     kept: OrderedDict[tuple, tuple[str, Model]] = field(default_factory=OrderedDict)
@@ -109,11 +109,11 @@ class Memory:
             self.kept.popitem(last=False)
         return found
 
-    def copy(self) -> Memory:
-        return Memory(self.kept.copy())
+    def copy(self) -> ResidentModels:
+        return ResidentModels(self.kept.copy())
 
 
-class Foreseen:
+class NodeView:
     """A node that nothing is known of but its parameters, its inputs' types and the longest prompt.
 
     Attributes:
@@ -147,7 +147,7 @@ class Foreseen:
         return orders * replies * count, self.prompt + self.reply + REQUEST_TOKENS
 
 
-class Described(Foreseen):
+class CompileContext(NodeView):
     """A node whose steps are made from shapes.
 
     Attributes:
@@ -156,7 +156,7 @@ class Described(Foreseen):
 
     seed = 0
 
-    def __init__(self, node: Node, inputs: Mapping[str, Any], prompt: int, memory: Memory) -> None:
+    def __init__(self, node: Node, inputs: Mapping[str, Any], prompt: int, memory: ResidentModels) -> None:
         super().__init__(node, inputs, prompt)
         self._memory = memory
         self._mine: dict[str, Model] = {}
@@ -263,7 +263,7 @@ def _laid(tree: Tree, dtype: str, devices, trained: bool) -> Tree:
     from cai_jax.parallel.sharding_rules import SERVED, TRAINED, shardings
 
     if isinstance(devices, str):
-        one = jax.sharding.SingleDeviceSharding(target.local()[0])
+        one = jax.sharding.SingleDeviceSharding(target.local_devices()[0])
         where = jax.tree.map(lambda _: one, tree)
     else:
         where = shardings(tree, devices, TRAINED if trained else SERVED)

@@ -9,16 +9,16 @@ import jax
 
 from cai_jax.engine import buckets
 from cai_jax.forecast import compile_steps
-from cai_jax.forecast.node_view import Described, Step, abstract, adapted
+from cai_jax.forecast.node_view import CompileContext, Step, abstract, adapted
 from cai_jax.learn import ppo, rollout
 from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.pipeline.model_store import two_layouts
 from cai_jax.pipeline.node_devices import devices_of
-from cai_jax.pipeline.ppo_loop import begun, frozen_of, settings_of
+from cai_jax.pipeline.ppo_loop import frozen_of, initial_state, settings_of
 from cai_jax.pipeline.training import compiled, updates_of
 
 
-def iteration(ctx: Described) -> list[Step]:
+def iteration(ctx: CompileContext) -> list[Step]:
     """Sampling, scoring, the reference's log-probabilities, preparing the rollout, and the update."""
     p, model = ctx.params, ctx.model("model", trained=True)
     scorers = {"reward": ctx.models("reward")}
@@ -37,7 +37,7 @@ def iteration(ctx: Described) -> list[Step]:
     return found + [step.beside(held) for step in learned]
 
 
-def _served(ctx: Described, model):
+def _served(ctx: CompileContext, model):
     """The policy as replies are drawn from it: in the layout in which it is read, which training may share."""
     devices = devices_of(ctx)
     laid = {"dtype": model.params["embed"].dtype.name, "devices": devices, "trained": False, "scored": False}
@@ -47,7 +47,7 @@ def _served(ctx: Described, model):
     return adapted(base, ctx.params["adapter"]["rank"], **laid)
 
 
-def _learned(ctx: Described, model, scorers) -> list[Step]:
+def _learned(ctx: CompileContext, model, scorers) -> list[Step]:
     """The steps of `learn`."""
     p, config, settings = ctx.params, model.config, settings_of(ctx, model)
     reference = compiled(ctx, partial(rollout.make_logprobs, config, settings), ROWWISE)
@@ -57,7 +57,7 @@ def _learned(ctx: Described, model, scorers) -> list[Step]:
     update = compiled(ctx, partial(ppo.make_update, config, settings), frozen=frozen)
     state = _state(ctx, model, lender, settings)
 
-    length = min(buckets.eighth(ctx.prompt + p["max_new"]), config.max_position)
+    length = min(buckets.next_eighth_octave(ctx.prompt + p["max_new"]), config.max_position)
     real = ((length,), "float32")
     read = {"tokens": ((length,), "int32"), "mask": ((length,), "bool")}
     told = {"ended": ((), "bool"), "scores": ((), "float32"), "reference": real}
@@ -88,8 +88,8 @@ def _lender(params, model, scorers):
     return scorer if lent else None
 
 
-def _state(ctx: Described, model, lender, settings: ppo.PPO) -> ppo.PPOState:
+def _state(ctx: CompileContext, model, lender, settings: ppo.PPO) -> ppo.PPOState:
     """The state before the first step."""
     lent = None if lender is None else {"decoder": lender.params, "head": lender.head}
-    start = lambda weights, lent: begun(ctx, settings, replace(model, params=weights), lent)  # noqa: E731
+    start = lambda weights, lent: initial_state(ctx, settings, replace(model, params=weights), lent)  # noqa: E731
     return jax.eval_shape(start, model.params, lent)

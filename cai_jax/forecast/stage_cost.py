@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from cai_jax.engine import batch_shapes, buckets
-from cai_jax.engine.generation_config import Sampling
+from cai_jax.engine.generation_config import GenerationConfig
 from cai_jax.engine.option_tail import Tail
-from cai_jax.forecast.decoder_cost import WIDE, Decoder, Work
+from cai_jax.forecast.decoder_cost import WIDE, DecoderCost, Work
 from cai_jax.forecast.machines import Machine
-from cai_jax.forecast.node_view import OPTIONS, Foreseen, Input
+from cai_jax.forecast.node_view import OPTIONS, Input, NodeView
 from cai_jax.lang.signature import Cost, Node
 
 _SIZES = {"float32": 4, "bfloat16": 2}
@@ -31,7 +31,7 @@ class Grid(NamedTuple):
         return self.data * self.fsdp
 
 
-class Planned(Foreseen):
+class CostContext(NodeView):
     """A node whose cost is estimated for a machine."""
 
     def __init__(self, node: Node, inputs: Mapping[str, Any], prompt: int, machine: Machine) -> None:
@@ -48,11 +48,11 @@ class Planned(Foreseen):
         rest = asked["fsdp"] * asked["tensor"]
         return Grid(asked["data"] or max(1, devices // rest), asked["fsdp"], asked["tensor"])
 
-    def decoders(self, name: str) -> list[Decoder]:
+    def decoders(self, name: str) -> list[DecoderCost]:
         """The decoders of the artefact given as parameter `name`; none where their shape is not known."""
         given = self.inputs[name]
         return [
-            Decoder(
+            DecoderCost(
                 config,
                 *(_SIZES[dtype], _SIZES[dtype], self.machine.platform),
                 *(_rank(given), self.grid().tensor, self.machine.on_chip),
@@ -77,7 +77,7 @@ def _rank(given: Input) -> int:
     return 0 if adapter == "full" else adapter["rank"] + _rank(given.inputs["model"])
 
 
-def reading_shots(ctx: Planned, model: Decoder, tokens: int) -> Cost:
+def reading_shots(ctx: CostContext, model: DecoderCost, tokens: int) -> Cost:
     """Reading the examples in front of every prompt once, which every device does."""
     if not tokens:
         return Cost()
@@ -87,10 +87,12 @@ def reading_shots(ctx: Planned, model: Decoder, tokens: int) -> Cost:
 
 def _stored(tokens: int) -> int:
     """Positions that so many shared tokens take."""
-    return buckets.power(tokens) if tokens else 0
+    return buckets.next_power_of_two(tokens) if tokens else 0
 
 
-def writing(ctx: Planned, model: Decoder, texts: float, longest: int, shared: int = 0, exact: bool = False) -> Cost:
+def writing(
+    ctx: CostContext, model: DecoderCost, texts: float, longest: int, shared: int = 0, exact: bool = False
+) -> Cost:
     """Writing `texts` texts behind prompts of up to `longest` tokens, as `described.writing` lays them out."""
     from cai_jax.pipeline.generation import SLOTS
 
@@ -98,9 +100,9 @@ def writing(ctx: Planned, model: Decoder, texts: float, longest: int, shared: in
     slots = ctx.node.schedule.get("slots") or SLOTS * ctx.grid().rows
     room = model.config.max_position - new - shared
     longest = max(1, min(longest, room))
-    longest = longest if exact else min(buckets.power(longest), max(1, room))
-    settings = Sampling(new, slots=slots, longest=longest)
-    width, positions, before = buckets.power(longest), settings.positions(longest), _stored(shared)
+    longest = longest if exact else min(buckets.next_power_of_two(longest), max(1, room))
+    settings = GenerationConfig(new, slots=slots, longest=longest)
+    width, positions, before = buckets.next_power_of_two(longest), settings.positions(longest), _stored(shared)
     rows = ctx.share(settings.batch)
     filled = model.read(rows, width, before, kept=True).plus(
         Work(0.0, model.copied(settings.batch, width, ctx.grid().rows))
@@ -111,37 +113,39 @@ def writing(ctx: Planned, model: Decoder, texts: float, longest: int, shared: in
     return ctx.everywhere(filled, settings.batch * width, fills) + ctx.everywhere(drawn, slots * settings.chunk, chunks)
 
 
-def asking(ctx: Planned, model: Decoder, questions: float, longest: int, shared: int = 0) -> Cost:
+def asking(ctx: CostContext, model: DecoderCost, questions: float, longest: int, shared: int = 0) -> Cost:
     """Scoring the two options behind so many questions of up to `longest` tokens."""
     tail, parts = Tail.of(OPTIONS), ctx.grid().rows
     longest = min(longest, model.config.max_position - shared - max(map(len, OPTIONS)))
-    width = buckets.eighth(longest + tail.tokens.size)
-    rows = batch_shapes.rows_at_once(parts, batch_shapes.at_once(ctx.machine.platform) * parts, width)
+    width = buckets.next_eighth_octave(longest + tail.tokens.size)
+    rows = batch_shapes.rows_at_once(parts, batch_shapes.tokens_at_once(ctx.machine.platform) * parts, width)
     mine = ctx.share(rows)
     work = model.read(mine, width, _stored(shared), kernel=False).plus(model.unembed(mine * tail.sources.size))
     return ctx.everywhere(work, rows * width, math.ceil(questions / rows))
 
 
-def auditing(ctx: Planned, model: Decoder, constitution: str, replies: float) -> Cost:
+def auditing(ctx: CostContext, model: DecoderCost, constitution: str, replies: float) -> Cost:
     """Reading few-shots, and asking about every principle of every reply."""
     shots = ctx.shots(model.config, constitution)
     return reading_shots(ctx, model, shots) + asking(ctx, model, *ctx.audits(constitution, replies), shots)
 
 
-def scores(ctx: Planned, model: Decoder, replies: float, parts: int = 1) -> Cost:
+def scores(ctx: CostContext, model: DecoderCost, replies: float, parts: int = 1) -> Cost:
     """Scoring replies with one preference model, whose weights lie in so many parts."""
     from cai_jax.pipeline.reward_scoring import BATCH
 
-    width = min(buckets.power(ctx.prompt + ctx.reply), model.config.max_position)
+    width = min(buckets.next_power_of_two(ctx.prompt + ctx.reply), model.config.max_position)
     return ctx.everywhere(model.read(ctx.share(BATCH), width, parts=parts), BATCH * width, math.ceil(replies / BATCH))
 
 
-def scoring(ctx: Planned, name: str, replies: float) -> Cost:
+def scoring(ctx: CostContext, name: str, replies: float) -> Cost:
     """Scoring replies with the preference model given as parameter `name`, or with all of a mixture."""
     return sum((scores(ctx, model, replies) for model in ctx.decoders(name)), Cost())
 
 
-def reading(ctx: Planned, model: Decoder, rows: int, width: int, calls: float, chunk: int | None = None) -> Cost:
+def reading(
+    ctx: CostContext, model: DecoderCost, rows: int, width: int, calls: float, chunk: int | None = None
+) -> Cost:
     """Log-probabilities of rows by the training forward, `chunk` positions unembedded at a time; None: none are."""
     times, mine = _micro_batches(ctx, rows)
     work = model.read(mine, width, parts=ctx.grid(True).fsdp)
@@ -152,7 +156,7 @@ def reading(ctx: Planned, model: Decoder, rows: int, width: int, calls: float, c
 
 
 def training(
-    ctx: Planned, model: Decoder, rows: int, width: int, calls: float, chunk: int | None = None, texts: int = 1
+    ctx: CostContext, model: DecoderCost, rows: int, width: int, calls: float, chunk: int | None = None, texts: int = 1
 ) -> Cost:
     """Updates on batches of so many rows of `texts` texts, `chunk` positions unembedded at a time; None: none are."""
     model, frozen = trained(ctx, model)
@@ -172,7 +176,7 @@ def training(
     return ctx.everywhere(work, rows * texts * width, calls, True)
 
 
-def trained(ctx: Planned, model: Decoder) -> tuple[Decoder, bool]:
+def trained(ctx: CostContext, model: DecoderCost) -> tuple[DecoderCost, bool]:
     """A model as the node trains it, and whether of it an adapter alone; else all weights are, merged and wide."""
     adapter = ctx.params["adapter"]
     if adapter == "full":
@@ -180,7 +184,7 @@ def trained(ctx: Planned, model: Decoder) -> tuple[Decoder, bool]:
     return replace(model, rank=model.rank + adapter["rank"]), True
 
 
-def _micro_batches(ctx: Planned, rows: int) -> tuple[int, int]:
+def _micro_batches(ctx: CostContext, rows: int) -> tuple[int, int]:
     """How many micro-batches so many rows make, and how many rows of each a device computes."""
     from cai_jax.pipeline.training import micro_size
 

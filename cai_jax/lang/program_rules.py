@@ -345,7 +345,7 @@ def principles(
 def constitution_type(values: Mapping[str, Any], signature: Signature | None) -> Type:
     """The type of a constitution, of which its stage, where the registry has one, knows the examples."""
     made = signature.result(Call(values, {})) if signature else Type(Kind.CONSTITUTION)
-    return replace(made, can=abilities(values["principles"]))
+    return replace(made, supports=abilities(values["principles"]))
 
 
 def abilities(chosen: list[dict[str, Any]]) -> dict[str, int]:

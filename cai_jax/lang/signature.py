@@ -37,7 +37,7 @@ class Type:
       splits: splits that `.name` may select; None once one is selected.
       lineage: prompt splits that it was trained on, or, for data, that it comes from ("builtin:red_team/train");
         "?test=0.2" behind a path says that a hash of the rows splits it, with this fraction for "test".
-      can: how many of a Constitution's principles support "audit", "revise" and "judge".
+      supports: how many of a Constitution's principles support "audit", "revise" and "judge".
       examples: of a Constitution, what its examples say, by form, such as "critique".
       context: positions of a Model, or of the one that wrote Responses; tokenizer: the folder of its tokenizer, ""
         where that is not here; size: its parameters; heads: of its attention, which `mesh(tensor=)` divides.
@@ -53,7 +53,7 @@ class Type:
     replies: int | None = None
     splits: frozenset[str] | None = None
     lineage: frozenset[str] = frozenset()
-    can: Mapping[str, int] = field(default_factory=dict, hash=False)
+    supports: Mapping[str, int] = field(default_factory=dict, hash=False)
     examples: Mapping[str, tuple[str, ...]] | None = field(default=None, hash=False)
     context: int | None = None
     tokenizer: str = field(default="", compare=False, repr=False)

@@ -149,7 +149,7 @@ def adapted(base: Model, path: Path, shardings: Shardings | None = None) -> Mode
     if shardings is None:
         adapter = jax.device_put(adapter)
     else:
-        adapter = jax.tree.map(multihost.laid, adapter, shardings(adapter))
+        adapter = jax.tree.map(multihost.from_host, adapter, shardings(adapter))
     described = next((each for each in (path, base.base) if each and (each / "config.json").is_file()), path)
     own = described == path and has_tokenizer(path)
     text, fault = _text(path, base.config) if own else (base.text, base.fault)
@@ -185,8 +185,8 @@ def save_adapter(model: Model, path: str | Path) -> None:
     Of several processes all must call this, and the first writes.
     """
     path = Path(path)
-    adapter = {name: multihost.gathered(leaf) for name, leaf in _flat(lora.split(model.params)[1]).items()}
-    if not multihost.first():
+    adapter = {name: multihost.to_host(leaf) for name, leaf in _flat(lora.split(model.params)[1]).items()}
+    if not multihost.is_leader():
         return
     path.mkdir(parents=True, exist_ok=True)
     head = None if model.head is None else model.head["kernel"]
@@ -207,7 +207,7 @@ def save(model: Model, path: str | Path) -> None:
     leaves = _flat(params | ({"head": {"kernel": model.head["kernel"]}} if scored else {}))
     places = hf_layout.stored(model.config, {name: leaf.shape for name, leaf in leaves.items()})
     written = [_written(each, leaves) for each in places]
-    if not multihost.first():
+    if not multihost.is_leader():
         for tensor in written:  # whose parts here the first process waits for
             tensor.make()
         return
@@ -220,7 +220,7 @@ def _finish(model: Model, path: Path) -> None:
     """Write what stands beside the weights, config.json last."""
     text, config = model.text, model.config
     if model.head is not None and text is not None:
-        text = padding.told_apart(text, config.vocab_size)
+        text = padding.with_own_padding(text, config.vocab_size)
         config = replace(config, pad_id=text.pad_id)
     values = config.to_hf() | {"torch_dtype": str(model.params["embed"].dtype)}
     if model.head is not None:
@@ -237,7 +237,7 @@ def _finish(model: Model, path: Path) -> None:
 
 def _written(stored: Stored, leaves: Mapping[str, Any]) -> safetensors_io.Written:
     def make() -> np.ndarray:
-        return stored.joined({name: multihost.gathered(lora.whole(leaves, name)) for name in stored.leaves})
+        return stored.joined({name: multihost.to_host(lora.whole(leaves, name)) for name in stored.leaves})
 
     return safetensors_io.Written(stored.name, stored.shape, np.dtype(leaves[stored.leaves[0]].dtype), make)
 

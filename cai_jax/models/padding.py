@@ -5,7 +5,7 @@ from __future__ import annotations
 from cai_jax.models.tokenizer import Tokenizer
 
 
-def told_apart(tokenizer: Tokenizer, rows: int) -> Tokenizer:
+def with_own_padding(tokenizer: Tokenizer, rows: int) -> Tokenizer:
     """The tokenizer with a padding token that ends no text, or without any where it has none.
 
     transformers reads a score at the last token that is not padding. Where padding and the end of a text are one token

@@ -48,39 +48,39 @@ def join() -> None:
         ) from None
 
 
-def several() -> bool:
+def is_multihost() -> bool:
     """Whether this is one of several processes."""
     jax = sys.modules.get("jax")  # which a run out of the cache must not import
     return jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1
 
 
-def number() -> int:
+def process_index() -> int:
     """Which of them this is, from 0 on."""
-    return sys.modules["jax"].process_index() if several() else 0
+    return sys.modules["jax"].process_index() if is_multihost() else 0
 
 
-def first() -> bool:
+def is_leader() -> bool:
     """Whether this process is the one that writes."""
-    return number() == 0
+    return process_index() == 0
 
 
-def led(work: Callable[[], Any]) -> Any:
+def run_on_leader(work: Callable[[], Any]) -> Any:
     """What `work` returns on the first process (a JSON value of a few words), on all of them.
 
     Raises:
       UserError, OSError: on all of them, if `work` does on the first.
     """
-    if not several():
+    if not is_multihost():
         return work()
     told, raised = {}, None
-    if first():
+    if is_leader():
         try:
             told["value"] = work()
         except (UserError, OSError) as error:
             raised = error
             hint = error.hint if isinstance(error, UserError) else None
             told["error"] = [str(error) if hint is None else error.message, hint]
-    told = _from_first(told)
+    told = _broadcast_from_leader(told)
     if raised is not None:
         raise raised
     if "error" in told:
@@ -89,9 +89,9 @@ def led(work: Callable[[], Any]) -> Any:
     return told["value"]
 
 
-def most(value: int | bool) -> int:
+def max_over_processes(value: int | bool) -> int:
     """The largest of the processes' values, on all of them."""
-    if not several():
+    if not is_multihost():
         return int(value)
     import numpy as np
     from jax.experimental import multihost_utils
@@ -99,12 +99,12 @@ def most(value: int | bool) -> int:
     return int(multihost_utils.process_allgather(np.int32(value)).max())
 
 
-def meet() -> None:
+def barrier() -> None:
     """Waits for all of them."""
-    most(0)
+    max_over_processes(0)
 
 
-def gathered(x: Any) -> np.ndarray:
+def to_host(x: Any) -> np.ndarray:
     """An array on the host, also if its parts lie on several hosts."""
     import jax
     import numpy as np
@@ -116,7 +116,7 @@ def gathered(x: Any) -> np.ndarray:
     return np.asarray(x)
 
 
-def laid(x: np.ndarray, sharding: Sharding) -> jax.Array:
+def from_host(x: np.ndarray, sharding: Sharding) -> jax.Array:
     """A host's array, which is the same on all of them, on the devices; each process gives its own their parts."""
     import jax
 
@@ -126,7 +126,7 @@ def laid(x: np.ndarray, sharding: Sharding) -> jax.Array:
     return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
 
-def _from_first(value: Any) -> Any:
+def _broadcast_from_leader(value: Any) -> Any:
     import numpy as np
     from jax.experimental import multihost_utils
 

@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 
 from cai_jax.parallel import target
 from cai_jax.parallel.mesh import AXES, HEADS, row_shards
-from cai_jax.parallel.sharding_rules import SERVED, fitted, shardings
+from cai_jax.parallel.sharding_rules import SERVED, shardings, spec_that_divides
 
 
 def mesh_of(params: Mapping[str, Any]) -> Mesh | None:
@@ -55,7 +55,7 @@ def like(x: Any, params: Mapping[str, Any], *axes: str | tuple[str, ...] | None)
     if mesh is None:
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=params["embed"].sharding)
     spec = P(*axes, *[None] * (len(x.shape) - len(axes)))
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, fitted(spec, x.shape, mesh)))
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec_that_divides(spec, x.shape, mesh)))
 
 
 def mesh_set() -> AbstractMesh | None:
@@ -90,4 +90,4 @@ def constrain(x: Array, *axes: str | tuple[str, ...] | None) -> Array:
     if mesh is None:
         return x
     spec = P(*axes, *[None] * (x.ndim - len(axes)))
-    return jax.lax.with_sharding_constraint(x, fitted(spec, x.shape, mesh))
+    return jax.lax.with_sharding_constraint(x, spec_that_divides(spec, x.shape, mesh))

@@ -42,7 +42,7 @@ RULES = (
 TRAINED, SERVED = ("fsdp", "tensor"), ("tensor",)
 
 
-def fitted(spec: P, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> P:
+def spec_that_divides(spec: P, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> P:
     """The spec without the axes whose size does not divide their dimension: that dimension is kept whole."""
 
     def parts(axes: str | tuple[str, ...] | None) -> int:
@@ -71,7 +71,7 @@ def shardings(tree: Any, mesh: Mesh | AbstractMesh, axes: Collection[str] = TRAI
                 if spec and len(spec) != leaf.ndim:
                     raise ValueError(f"{name} has shape {leaf.shape}, but the rule {pattern!r} says {spec}")
                 kept = P(*(axis if axis in axes else None for axis in spec))
-                return NamedSharding(mesh, fitted(kept, leaf.shape, mesh) if spec else P())
+                return NamedSharding(mesh, spec_that_divides(kept, leaf.shape, mesh) if spec else P())
         raise ValueError(f"no partition rule for {name} of shape {leaf.shape}")
 
     return jax.tree_util.tree_map_with_path(of, tree)

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from cai_jax.parallel import target
 from cai_jax.parallel.mesh import ROWS, make_mesh, row_shards
-from cai_jax.parallel.multihost import laid
+from cai_jax.parallel.multihost import from_host
 from cai_jax.parallel.sharding_rules import shardings
 
 AXIS = "rows"  # the mapped axis under pmap
@@ -37,7 +37,7 @@ ROWWISE = (Out.BATCH,)
 
 
 @dataclass(frozen=True)
-class Compiled:
+class CompiledStep:
     """A step placed on devices: `compiled(state, batch)`, compiled at the first call for given shapes.
 
     Attributes:
@@ -80,7 +80,7 @@ def compile_step(
     *,
     out: tuple[Out, ...] = STEP,
     frozen: Any = None,
-) -> Compiled:
+) -> CompiledStep:
     """Compiles a step for some devices.
 
     Args:
@@ -104,15 +104,15 @@ def compile_step(
     return _on_mesh(make(None), mesh, out, donated, rest)
 
 
-def _on_one(step: Callable, donated: tuple[int, ...], rest: tuple[Any, ...]) -> Compiled:
-    here = SingleDeviceSharding(target.local()[0])
+def _on_one(step: Callable, donated: tuple[int, ...], rest: tuple[Any, ...]) -> CompiledStep:
+    here = SingleDeviceSharding(target.local_devices()[0])
     mapped = jax.jit(step, donate_argnums=donated)
 
     def where(tree):
         return jax.tree.map(lambda _: here, tree)
 
     placed = _there(rest, where)
-    return Compiled(
+    return CompiledStep(
         1,
         where,
         here,
@@ -138,7 +138,7 @@ def _lowered(mapped: Any, *arguments: Any) -> jax.stages.Lowered:
 
 def _on_mesh(
     step: Callable, mesh: Mesh, out: tuple[Out, ...], donated: tuple[int, ...], rest: tuple[Any, ...]
-) -> Compiled:
+) -> CompiledStep:
     rows, everywhere = NamedSharding(mesh, P(None, ROWS)), NamedSharding(mesh, P())
 
     where = partial(shardings, mesh=mesh)
@@ -155,17 +155,17 @@ def _on_mesh(
 
     def call(state, batch):
         with jax.set_mesh(mesh):  # for kernels, which divide themselves (models/attention/splash.py)
-            return mapped(state, {name: laid(x, rows) for name, x in batch.items()}, *placed)
+            return mapped(state, {name: from_host(x, rows) for name, x in batch.items()}, *placed)
 
     def lower(state, batch):
         with jax.set_mesh(mesh):
             return _lowered(mapped, state, batch, *placed)
 
-    return Compiled(row_shards(mesh), where, rows, call, lower)
+    return CompiledStep(row_shards(mesh), where, rows, call, lower)
 
 
-def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...], rest: tuple[Any, ...]) -> Compiled:
-    devices = target.local()
+def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...], rest: tuple[Any, ...]) -> CompiledStep:
+    devices = target.local_devices()
     axes = tuple(1 if kind == Out.BATCH else None for kind in out)
     mapped = jax.pmap(
         step,
@@ -197,4 +197,4 @@ def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...], res
     def lower(state, batch):
         return mapped.lower(state, {name: jax.eval_shape(split, x) for name, x in batch.items()}, *placed)
 
-    return Compiled(len(devices), where, rows, call, lower)
+    return CompiledStep(len(devices), where, rows, call, lower)

@@ -17,7 +17,7 @@ def devices() -> list[jax.Device]:
     return jax.devices() if target is None else list(target)
 
 
-def local() -> list[jax.Device]:
+def local_devices() -> list[jax.Device]:
     """Those of them that this process has, or would have."""
     target = _TARGET.get()
     return jax.local_devices() if target is None else list(target)
@@ -30,7 +30,7 @@ def platform() -> str:
 
 
 @contextmanager
-def made_for(chosen: Sequence[jax.Device]) -> Iterator[None]:
+def compiling_for(chosen: Sequence[jax.Device]) -> Iterator[None]:
     """Within it, steps are made for these devices, which need not be there (forecast/aot.py).
 
     What was traced for one platform must not serve another, which JAX's own caches do not tell apart: they are

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cai_jax.pipeline.training import wide
+from cai_jax.pipeline.training import float32_params
 
 if TYPE_CHECKING:
     from cai_jax.models.checkpoint import Model
@@ -24,14 +24,14 @@ def frozen(params: Mapping[str, Any], weights: Any) -> Any:
     return None if params["adapter"] == "full" else weights
 
 
-def begun(ctx, weights: Any) -> Any:
+def initial_trained(ctx, weights: Any) -> Any:
     """What is trained of a decoder's weights, before the first step, float32."""
     import jax
 
     from cai_jax.models import lora
 
     if ctx.params["adapter"] == "full":
-        return lora.merged(wide(weights))
+        return lora.merged(float32_params(weights))
     return lora.init(weights, ctx.params["adapter"]["rank"], jax.random.fold_in(initial_key(ctx), 1))
 
 

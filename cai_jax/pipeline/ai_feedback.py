@@ -13,11 +13,11 @@ from cai_jax.data.rows import legible
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Principle
 from cai_jax.pipeline.binary_questions import Scored, option_tokens, score, undecided
-from cai_jax.pipeline.context_length import Fitting, fitted, fitting, room_of
-from cai_jax.pipeline.generation import Writer, Written, note_unended
+from cai_jax.pipeline.context_length import Fitting, fitted, fitting, note_apart, room_of
+from cai_jax.pipeline.generation import Generated, Writer, note_unended
 from cai_jax.pipeline.model_store import format_of, model_of
 from cai_jax.pipeline.principles import comparison_shots, principles
-from cai_jax.pipeline.rng import Which, draw_of, told_apart
+from cai_jax.pipeline.rng import Which, distinguish_replies, draw_of
 from cai_jax.prompting.paper_format import Prompt
 from cai_jax.prompting.render import encode
 
@@ -80,7 +80,9 @@ class Judge:
 
     def _load(self) -> None:
         self.model = model_of(self.ctx, self.ctx.inputs["by"])
-        self.thinker = Writer.of(self.ctx, self.model, self.format, self.format.thought_stops, self.shots.segments)
+        self.thinker = Writer.from_context(
+            self.ctx, self.model, self.format, self.format.thought_stops, self.shots.segments
+        )
         # Room behind a comparison for its option, and before that for the reasoning and the question, if asked for.
         asked = self.format.reasoned_comparison([], "", ("", ""))
         before, whole = (
@@ -92,7 +94,7 @@ class Judge:
     def pairs(self) -> list[dict]:
         """Pairs of different replies to one prompt, in order of the prompts; `which` tells the two from all others."""
         by_prompt: dict[str, list] = {}
-        for row, which in told_apart(self.ctx.inputs["replies"].rows()):
+        for row, which in distinguish_replies(self.ctx.inputs["replies"].rows()):
             by_prompt.setdefault(row["id"], []).append((row, which))
         limit, out = self.params["pairs"] or None, []
         for replies in by_prompt.values():
@@ -111,9 +113,12 @@ class Judge:
         """The pairs that fit the context under the longest principle."""
         return fitting(self.ctx, pairs, self._fitter(), self._longest)
 
-    def fits(self, pair: dict) -> bool:
-        """Whether a pair fits the context under the longest principle."""
-        return self._fitter().fit(self._longest(pair)) is not None
+    def fits(self, pairs: Sequence[dict]) -> list[bool]:
+        """Whether each pair fits the context under the longest principle; a note tells how many were read apart."""
+        fitter = self._fitter()
+        found = [fitter.fit(self._longest(pair)) is not None for pair in pairs]
+        note_apart(self.ctx, fitter.apart, fitter.what)
+        return found
 
     def _longest(self, pair: dict) -> list:
         principle = max(self.able, key=lambda p: len(self.model.tokenizer.encode(p.compare)))
@@ -173,7 +178,8 @@ class Judge:
                     "request": question.principle.compare,
                     "swapped": question.swapped,
                     "logprobs": logprobs,
-                    **({"reasoning": thought.text, "ended": thought.ended} if thought else {}),
+                    **({"reasoning": thought.text, **thought.thoughts("thought")} if thought else {}),
+                    **({"ended": thought.ended} if thought else {}),
                 }
             )
         return judgements
@@ -182,7 +188,7 @@ class Judge:
         """Preference rows of a batch of pairs."""
         return [self._row(pair, found) for pair, found in zip(pairs, self.ask(pairs), strict=True)]
 
-    def _thoughts(self, pairs, questions: Sequence[Question], asked: Sequence[list[int]]) -> Sequence[Written | None]:
+    def _thoughts(self, pairs, questions: Sequence[Question], asked: Sequence[list[int]]) -> Sequence[Generated | None]:
         """The chain of thought behind each prompt; None where none is asked for."""
         if not self.params["reason"]:
             return [None] * len(asked)
@@ -192,7 +198,7 @@ class Judge:
             one, other = pair["which"]
             purpose = f"reasoning {one} {other} {question.principle.name} {question.swapped}"
             keys.append(self.draw.key(purpose, pair["first"], question.chain))
-        return self.thinker.write(asked, keys)
+        return self.thinker.generate(asked, keys)
 
     def _concluded(self, prompt: Prompt, text: str) -> list[int]:
         """Token ids of a comparison with its chain of thought and the question behind it (`Format.concluded`).

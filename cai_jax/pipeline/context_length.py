@@ -47,7 +47,7 @@ def fitted_alike(tokenizer: Encoder, prompts: Sequence[Sequence[Segment]], room:
 def bare(tokenizer: Encoder, segments: Sequence[Segment]) -> list[int]:
     """Token ids of a prompt without all that may be cut."""
     of = read(tokenizer, segments).of
-    return [number for segment, ids in zip(segments, of, strict=True) if not segment.spare for number in ids]
+    return [number for segment, ids in zip(segments, of, strict=True) if not segment.truncatable for number in ids]
 
 
 def _without(excess: int, tokens: Tokens, segments: Sequence[Segment]) -> Fitted | None:
@@ -55,7 +55,7 @@ def _without(excess: int, tokens: Tokens, segments: Sequence[Segment]) -> Fitted
     found, apart = tokens
     cut = excess > 0
     for index, segment in enumerate(segments):
-        if excess > 0 and segment.spare:
+        if excess > 0 and segment.truncatable:
             length = len(found[index])
             found[index] = found[index][excess:]
             excess -= min(excess, length)
@@ -150,8 +150,13 @@ class Fitting:
             ctx.note("overlong", "; ".join(told))
         if self.ambiguous:
             ctx.note("ambiguous", f"{self.ambiguous} of the {self.what} were left out: they read as several turns")
-        if self.apart:
-            ctx.note("apart", f"{self.apart} of the {self.what} would make a marker together with the template's text")
+        note_apart(ctx, self.apart, self.what)
+
+
+def note_apart(ctx, count: int, what: str) -> None:
+    """Tells the user of how many texts, which a plural names, data was tokenised apart from the template beside it."""
+    if count:
+        ctx.note("apart", f"{count} of the {what} would make a marker together with the template's text")
 
 
 def fitting(ctx, rows: Sequence[T], fitter: Fitting, segments_of: Callable[[T], Sequence[Segment]]) -> list[T]:

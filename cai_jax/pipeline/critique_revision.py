@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.data.rows import legible
+from cai_jax.data.rows import legible, replaced
 from cai_jax.lang.signature import Principle
 from cai_jax.pipeline.context_length import Fitted
-from cai_jax.pipeline.generation import Writer, Written, note_unended
+from cai_jax.pipeline.generation import Generated, Writer, note_unended
 from cai_jax.pipeline.model_store import format_of, model_of
 from cai_jax.pipeline.principles import critique_shots, principles
 from cai_jax.pipeline.rng import Draw, Which, draw_of
@@ -52,7 +52,9 @@ class Rounds:
         by, count = ctx.inputs["by"], ctx.params["fewshots"]
         self.shots = critique_shots(ctx.inputs["constitution"], count, format_of(by), self.direct)
         self.format = self.shots.format
-        self.reviser = Writer.of(ctx, model_of(ctx, by), self.format, self.format.revision_stops, self.shots.segments)
+        self.reviser = Writer.from_context(
+            ctx, model_of(ctx, by), self.format, self.format.revision_stops, self.shots.segments
+        )
         self.critic = replace(self.reviser, stops=self.format.critique_stops)
         self.fitter = self.reviser.fitter("revisions")
 
@@ -73,7 +75,7 @@ class Rounds:
 
     def _begun(self, row: dict) -> dict:
         """A reply before its first round here; earlier rounds are gone on from."""
-        return {"original": row["reply"], "round": 0, "rounds": [], **row, "unfit": 0, "cut": 0}
+        return {"original": row["reply"], "round": 0, "rounds": [], **row, "unfit": 0, "cut": 0, "apart": 0}
 
     def _round(self, replies: Sequence[Reply]) -> list[dict]:
         principles_ = [chosen(self.draw, self.able, *reply) for reply in replies]
@@ -90,7 +92,13 @@ class Rounds:
         return out
 
     def _revised(
-        self, row: dict, principle: Principle, critique: Written | None, asked, fit: Fitted | None, text: Written | None
+        self,
+        row: dict,
+        principle: Principle,
+        critique: Generated | None,
+        asked,
+        fit: Fitted | None,
+        text: Generated | None,
     ) -> dict:
         """The row after a round; the reply stays as it was where the prompt does not fit or the revision is empty."""
         number, told = row["round"] + 1, critique and critique.text
@@ -99,9 +107,10 @@ class Rounds:
             "principle": principle.name,
             "prompt": asked and text_of(asked),
             "critique": told,
+            **(critique.thoughts("critique_thought") if critique else {}),
             "critique_ended": critique and critique.ended,
             "reply": text and text.text,
-            **({} if text is None or text.thought is None else {"thought": text.thought}),
+            **(text.thoughts("thought") if text else {}),
             "ended": text and text.ended,
             "logprob": text and text.logprob,
             "model": self.ctx.inputs["by"].key,
@@ -111,21 +120,16 @@ class Rounds:
         revised["rounds"] = [*row["rounds"], entry]
         if text is None:
             return revised | {"unfit": row["unfit"] + 1}
+        revised["apart"] = row["apart"] + fit.apart  # a critique's prompt is the beginning of the revision's
         if not legible(text.text):
             return revised
         revised.pop("refused", None)  # it was the fixed text's; a model has written this one
-        return revised | {
-            "reply": text.text,
-            "logprob": text.logprob,
-            "tokens": text.tokens,
-            "ended": text.ended,
-            "cut": row["cut"] + fit.cut,
-        }
+        return replaced(revised, text.fields) | {"cut": row["cut"] + fit.cut}
 
-    def _critiques(self, replies: Sequence[Reply], principles_: Sequence[Principle]) -> list[Written | None]:
+    def _critiques(self, replies: Sequence[Reply], principles_: Sequence[Principle]) -> list[Generated | None]:
         """The critique of each reply; an empty one where none is asked for, None where it does not fit."""
         if self.direct:
-            return [Written("", [], [], True)] * len(replies)
+            return [Generated("", [], [], True)] * len(replies)
         asked = [critique_prompt(self.format, row, p) for (row, _), p in zip(replies, principles_, strict=True)]
         return self._write(self.critic, [self._fit(segments) for segments in asked], replies, "critique")
 
@@ -138,7 +142,7 @@ class Rounds:
         there = [index for index, each in enumerate(asked) if each is not None]
         about = [replies[index] for index in there]
         keys = [self.draw.key(f"{purpose} {row['round'] + 1}", row, which) for row, which in about]
-        written = dict(zip(there, writer.write([asked[i].ids for i in there], keys), strict=True))
+        written = dict(zip(there, writer.generate([asked[i].ids for i in there], keys), strict=True))
         return [written.get(index) for index in range(len(asked))]
 
     def _screened(self, rows: list[dict]) -> list[dict]:

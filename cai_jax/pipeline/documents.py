@@ -43,7 +43,7 @@ def read(source: Mapping[str, Any], start: int, stop: int) -> Iterator[list[Segm
         yield from _world(source, first, last)
         return
     for text in itertools.islice(_texts(source, _unless_skipped(source)), first, last):
-        yield [Segment(text, trusted=False, trained=True, spare=True), END]
+        yield [Segment(text, trusted=False, trained=True, truncatable=True), END]
 
 
 def text_of(record: Record, column: str) -> str:
@@ -80,4 +80,4 @@ def _world(source: Mapping[str, Any], first: int, last: int) -> Iterator[list[Se
     for index in range(first, last):
         # Constitutions have few examples or many.
         shots = random.Random(f"tiny shots {index}").randint(1, source["shots"]) if source["shots"] else 0
-        yield document(index, source["form"], shots, source["contrast"])
+        yield document(index, source["form"], shots, source["contrast"], source["endings"])

@@ -12,7 +12,7 @@ from cai_jax.pipeline.thoughts import decode_of, said
 from cai_jax.prompting.render import Segment, encode
 
 if TYPE_CHECKING:
-    from cai_jax.engine.generation_config import Sampling
+    from cai_jax.engine.generation_config import GenerationConfig
     from cai_jax.engine.prefix_cache import Prefix
     from cai_jax.models.checkpoint import Model
     from cai_jax.models.tokenizer import Tokenizer
@@ -28,10 +28,10 @@ ENDED = 0.8
 
 
 @dataclass(frozen=True)
-class Written:
+class Generated:
     """One text that a model wrote: without surrounding space, the log-probability (nats) of each token at the
     sampling temperature, the token ids (`engine.generate.Reply`), whether it ended by itself, and what was thought
-    before it (`parts.thoughts`), whose tokens are among them; a thought without end is no reply that ended."""
+    before it (`pipeline.thoughts`), whose tokens are among them; a thought without end is no reply that ended."""
 
     text: str
     logprobs: list[float]
@@ -46,6 +46,21 @@ class Written:
     @property
     def logprob(self) -> float:
         return float(sum(self.logprobs))
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """As a reply in rows: `reply`, `thought` where there was one, `logprob`, `tokens`, `ended`."""
+        return {
+            "reply": self.text,
+            **self.thoughts("thought"),
+            "logprob": self.logprob,
+            "tokens": self.tokens,
+            "ended": self.ended,
+        }
+
+    def thoughts(self, name: str) -> dict[str, str]:
+        """What was thought, as a field of this name; {} where the model opened no block."""
+        return {} if self.thought is None else {name: self.thought}
 
 
 @dataclass(frozen=True)
@@ -75,7 +90,9 @@ class Writer:
     longest: int | None = None
 
     @staticmethod
-    def of(ctx, model: Model, format: Format, stops: tuple[str, ...], shots: Sequence[Segment] = ()) -> Writer:
+    def from_context(
+        ctx, model: Model, format: Format, stops: tuple[str, ...], shots: Sequence[Segment] = ()
+    ) -> Writer:
         """The writer that a stage's parameters describe."""
         from cai_jax.parallel.placement import shards_of
 
@@ -106,7 +123,7 @@ class Writer:
         found = self.fitter().fit(segments)
         return found[0].ids if found else None
 
-    def write(self, prompts: Sequence[list[int]], keys: Sequence[Any]) -> list[Written]:
+    def generate(self, prompts: Sequence[list[int]], keys: Sequence[Any]) -> list[Generated]:
         """What follows each prompt; `keys` are one sampling key (uint32 [2]) each."""
         from cai_jax.engine.generate import Request, generate
 
@@ -116,27 +133,27 @@ class Writer:
         requests = [Request(ids, key) for ids, key in zip(prompts, keys, strict=True)]
         decode = decode_of(tokenizer, self.format)
         replies = generate(self.model.params, config, requests, settings, prefix=self.prefix, decode=decode)
-        written: list[Written | None] = [None] * len(requests)
+        written: list[Generated | None] = [None] * len(requests)
         for reply in replies:
             found = said(self.format, reply.text)
             ended = bool(reply.ended) and found.closed
-            written[reply.index] = Written(found.reply, reply.logprobs, reply.ids, ended, found.thought)
+            written[reply.index] = Generated(found.reply, reply.logprobs, reply.ids, ended, found.thought)
         return written
 
-    def sampling(self, longest: int, stops: tuple[int, ...]) -> Sampling:
+    def sampling(self, longest: int, stops: tuple[int, ...]) -> GenerationConfig:
         """How prompts of up to `longest` tokens are continued, until one of the token ids `stops`."""
-        from cai_jax.engine.generation_config import Sampling
+        from cai_jax.engine.generation_config import GenerationConfig
 
         # One cache length for calls whose prompts are of similar length, so that they share compiled functions.
         room = room_of(self.model, self.prefix, self.max_new)
-        return Sampling(
+        return GenerationConfig(
             max_new=self.max_new,
             temperature=self.temperature,
             top_p=self.top_p,
             stop_ids=stops,
             stop_texts=self.stops,
             slots=self.slots,
-            longest=self.longest or min(buckets.power(longest), room),
+            longest=self.longest or min(buckets.next_power_of_two(longest), room),
         )
 
 

@@ -45,7 +45,7 @@ def format_of(artefact) -> Format:
     return _format(str(folder), stamps(folder), artefact.result.get("format", "auto"))
 
 
-def choices(artefact) -> dict[str, Any]:
+def format_choices(artefact) -> dict[str, Any]:
     """What a model made from this one keeps of what its `model(…)` asked for: dtype and format."""
     return {"dtype": artefact.result.get("dtype", "float32"), "format": artefact.result.get("format", "auto")}
 

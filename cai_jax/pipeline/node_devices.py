@@ -22,7 +22,7 @@ def devices_of(ctx) -> Mesh | Literal["one", "pmap"]:
     asked = ctx.node.schedule.get("mesh", "auto")
     if asked == "auto" and len(target.devices()) == 1:
         asked = "one"
-    if asked == "pmap" and multihost.several():
+    if asked == "pmap" and multihost.is_multihost():
         raise UserError(
             "pmap maps a step over the devices of one process, and this run has several",
             "say with (mesh=auto), or a mesh(…)",

@@ -43,7 +43,7 @@ class Pairs:
         fitter.note(ctx)
         keep = [i for i, pair in enumerate(found) if pair is not None]
         flat = [each.ids for i in keep for each in found[i]]
-        self.length = min(buckets.eighth(max(map(len, flat))), limit)
+        self.length = min(buckets.next_eighth_octave(max(map(len, flat))), limit)
         self.tokens = buckets.pad(flat, len(flat), self.length).reshape(len(keep), 2, -1)
         self.lengths = np.array([len(each) for each in flat], np.int32).reshape(len(keep), 2)
         self.p = np.array([rows[i]["p"] for i in keep], np.float32)

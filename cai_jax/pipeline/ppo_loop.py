@@ -12,21 +12,21 @@ import numpy as np
 
 from cai_jax.data.rows import legible
 from cai_jax.engine import buckets
-from cai_jax.engine.stop_texts import before
+from cai_jax.engine.stop_texts import before_stop
 from cai_jax.evals.diversity import boilerplate
 from cai_jax.learn import kl, ppo, rollout
 from cai_jax.models import decoder, lora
 from cai_jax.models.checkpoint import Model
-from cai_jax.parallel.multihost import gathered
+from cai_jax.parallel.multihost import to_host
 from cai_jax.parallel.placement import served
 from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.pipeline import adapters
-from cai_jax.pipeline.generation import Writer, Written
+from cai_jax.pipeline.generation import Generated, Writer
 from cai_jax.pipeline.model_store import format_of, model_of
 from cai_jax.pipeline.reward_scoring import Scorer
 from cai_jax.pipeline.rng import draw_of
 from cai_jax.pipeline.thoughts import decode_of, said
-from cai_jax.pipeline.training import compiled, computing, micro_batches, micro_size, updates_of, wide
+from cai_jax.pipeline.training import compiled, computing, float32_params, micro_batches, micro_size, updates_of
 
 GAP = 0.05  # nats per token between sampler and trainer; bfloat16 alone makes about a hundredth
 
@@ -37,7 +37,7 @@ class Drawn:
 
     rows: Sequence[dict]
     prompts: Sequence[list[int]]
-    replies: Sequence[Written]
+    replies: Sequence[Generated]
     texts: Sequence[str]
 
 
@@ -80,13 +80,13 @@ def frozen_of(params: Mapping[str, Any], weights: Any, lent: Any) -> rollout.Fro
     return rollout.Frozen(base, policy, policy if lent is None else lora.split(lent)[1])
 
 
-def begun(ctx, settings: ppo.PPO, model: Model, lent: Mapping[str, Any] | None) -> ppo.PPOState:
+def initial_state(ctx, settings: ppo.PPO, model: Model, lent: Mapping[str, Any] | None) -> ppo.PPOState:
     """The state before the first step; the critic's trunk and head come from `lent`, or from the policy."""
-    policy = adapters.begun(ctx, model.params)
+    policy = adapters.initial_trained(ctx, model.params)
     if lent is None:
         critic = ppo.critic_from_policy(policy, model.config)
     else:
-        critic = {"decoder": adapters.begun(ctx, lent["decoder"]), "head": lent["head"]}
+        critic = {"decoder": adapters.initial_trained(ctx, lent["decoder"]), "head": lent["head"]}
     return ppo.PPOState.create(settings, policy, critic)
 
 
@@ -98,7 +98,7 @@ class Loop:
         self.model: Model = model_of(ctx, ctx.inputs["model"], trained=True)
         # Only the end token ends a reply: every token that was drawn is trained on.
         self.format = format_of(ctx.inputs["model"])
-        writer = Writer.of(ctx, self.model, self.format, stops=())
+        writer = Writer.from_context(ctx, self.model, self.format, stops=())
         fitter = writer.fitter("prompts")
         fitted = [(row, fitter.fit(self.format.ask(row["turns"]))) for row in ctx.inputs["on"].rows()]
         fitter.note(ctx)
@@ -106,7 +106,7 @@ class Loop:
         self.order = self.draw.shuffled("prompts", len(self.prompts))
         longest = max(len(ids) for _, ids in self.prompts)
         self.writer = replace(writer, longest=longest)
-        self.length = min(buckets.eighth(longest + self.params["max_new"]), self.model.config.max_position)
+        self.length = min(buckets.next_eighth_octave(longest + self.params["max_new"]), self.model.config.max_position)
         self.scorer = Scorer(ctx, ctx.inputs["reward"])
         # Without rows an artefact is false, so that its absence has to be asked for.
         self.watch = Scorer(ctx, ctx.inputs["watch"]) if ctx.inputs.get("watch") is not None else None
@@ -126,9 +126,9 @@ class Loop:
         lent = None
         if self.lender is not None:
             weight, scorer = self.lender
-            head = jax.tree.map(lambda leaf: weight * leaf, wide(scorer.head))
+            head = jax.tree.map(lambda leaf: weight * leaf, float32_params(scorer.head))
             lent = {"decoder": decoder.trunk(scorer.params), "head": head}
-        return self.update.place(begun(self.ctx, self.settings, self.model, lent))
+        return self.update.place(initial_state(self.ctx, self.settings, self.model, lent))
 
     def _lender(self) -> tuple[float, Model] | None:
         """The preference model whose weights the critic starts from, and its weight; None if none can lend them."""
@@ -157,9 +157,9 @@ class Loop:
         arrays["scores"] = self.scorer.scores(scored).astype(np.float32)
         batch = micro_batches(arrays, self.micro)
         read = {name: batch[name] for name in ("tokens", "mask")}
-        batch["reference"] = gathered(self.reference(self.reference_params, read))
+        batch["reference"] = to_host(self.reference(self.reference_params, read))
         state, laid, metrics = self.prepare(state, batch)
-        prepared = {name: gathered(x) for name, x in laid.items()}
+        prepared = {name: to_host(x) for name, x in laid.items()}
         metrics = metrics | self._gap(drawn, prepared) | {"boilerplate": boilerplate(drawn.texts)}
         metrics["empty"] = float(np.mean([not legible(text) for text in drawn.texts]))
         if self.watch is not None:
@@ -195,10 +195,10 @@ class Loop:
         # Replies come from the model as it will be used, in its own dtype, not from the float32 that is trained.
         params = adapters.trained(self.params, self.model, state.policy.params).params
         params = served(params, self.model.params["embed"].dtype)
-        written = replace(self.writer, model=replace(self.model, params=params)).write(prompts, keys)
+        written = replace(self.writer, model=replace(self.model, params=params)).generate(prompts, keys)
         # Nothing but the end token ends what is trained on; what is scored ends where a sampled reply would.
         decode = decode_of(self.model.tokenizer, self.format)
-        told = (before(decode(reply.ids), self.format.reply_stops) for reply in written)
+        told = (before_stop(decode(reply.ids), self.format.reply_stops) for reply in written)
         texts = [said(self.format, text).reply for text in told]
         return Drawn(rows, prompts, written, texts)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cai_jax.engine import buckets
-from cai_jax.pipeline.context_length import bare, fitted_alike
+from cai_jax.pipeline.context_length import bare, fitted_alike, note_apart
 from cai_jax.pipeline.model_store import format_of, model_of
 from cai_jax.prompting.paper_format import Format
 from cai_jax.prompting.render import Segment
@@ -71,13 +71,14 @@ class Scorer:
         return total
 
     def note_cut(self, ctx, said: Sequence[Said]) -> None:
-        """Tells in a note how many of these replies have to be cut to be scored."""
+        """Tells in notes how many of these replies have to be cut to be scored, and how many are read apart."""
         for _, model, format in self.models:
             limit = model.config.max_position
             found = [one for each in said for one in fitted_alike(model.tokenizer, _prompts(format, each), limit)]
             cut = sum(each is None or each.cut for each in found)
             if cut:
                 ctx.note("overlong", f"{cut} of {len(found)} replies were cut to be scored")
+            note_apart(ctx, sum(each is not None and each.apart for each in found), "replies")
 
 
 def raw_scores(model: Model, format: Format, said: Sequence[Said]) -> np.ndarray:

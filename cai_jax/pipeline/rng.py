@@ -79,7 +79,7 @@ def draw_of(ctx) -> Draw:
     return Draw(ctx.seed, ctx.params.get("seed", 0), ctx.node.stage)
 
 
-def told_apart(rows: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], Which]]:
+def distinguish_replies(rows: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], Which]]:
     """Replies, each with what tells it from the others to its prompt.
 
     That is its sample; and of several with one sample (the rounds of revision that were kept, or two datasets put

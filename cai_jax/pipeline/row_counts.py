@@ -19,12 +19,12 @@ ROWS = 1000
 PROMPT = 512
 
 
-def rows_of(kind: Type) -> int:
+def expected_rows(kind: Type) -> int:
     """Rows of an artefact of this type; as many as ROWS prompts make where its type does not tell."""
     return (ROWS if kind.rows is None else sum(kind.rows.values())) * (kind.replies or 1)
 
 
-def tokens_of(texts: Iterable[str], reader: Type) -> list[int]:
+def expected_tokens(texts: Iterable[str], reader: Type) -> list[int]:
     """Tokens of each text as a model reads it; its words, of which a token holds one at most, without a tokenizer."""
     tokenizer = _tokenizer(reader.tokenizer, stamps(Path(reader.tokenizer))) if reader.tokenizer else None
     return [len(text.split() if tokenizer is None else tokenizer.encode(text)) for text in texts]

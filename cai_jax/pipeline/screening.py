@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cai_jax.pipeline.binary_questions import audit_fitter, audits
+from cai_jax.pipeline.context_length import note_apart
 from cai_jax.pipeline.generation import prefix_of
 from cai_jax.pipeline.model_store import format_of, model_of
 from cai_jax.pipeline.principles import audit_requests, audit_shots
@@ -74,7 +75,7 @@ class Screener:
     overlong: str = "truncate_left"
 
     @staticmethod
-    def of(ctx, model: Model | None, constitution, **how: Any) -> Screener:
+    def from_context(ctx, model: Model | None, constitution, **how: Any) -> Screener:
         """The screener of a stage: by its model `by`, under a constitution, with so many examples as it asks for."""
         shots = audit_shots(constitution, ctx.params["fewshots"], format_of(ctx.inputs["by"]), draw_of(ctx))
         return Screener(model, shots.format, audit_requests(constitution), shots, ctx.params["orders"], **how)
@@ -99,7 +100,7 @@ class Screener:
         ]
 
     def note_fit(self, ctx, rows: Sequence[Row], compared: int = 1) -> None:
-        """Tells in a note how many replies leave no room for the questions, or had their conversation cut.
+        """Tells in notes how many replies leave no room for the questions, lost a beginning, or were read apart.
 
         Of every so many rows that are `compared` (see `answers`), one does that to all.
 
@@ -118,6 +119,7 @@ class Screener:
         said = [f"{count} of {len(rows)} replies {became}" for count, became in counts if count]
         if said:
             ctx.note("overlong", "; ".join(said))
+        note_apart(ctx, compared * fitter.apart, "replies")
 
     def answers(self, rows: Sequence[Row], compared: int = 1) -> Answers:
         """What the model says of every principle of every reply.

@@ -15,7 +15,7 @@ from cai_jax.pipeline.node_devices import devices_of
 if TYPE_CHECKING:
     from cai_jax.learn.optim import Optim
     from cai_jax.models.checkpoint import Model
-    from cai_jax.parallel.step import Compiled
+    from cai_jax.parallel.step import CompiledStep
 
 Batch = Mapping[str, np.ndarray]
 
@@ -40,7 +40,7 @@ def optim_of(params: Mapping[str, Any], steps: int) -> Optim:
     )
 
 
-def compiled(ctx, make: Callable, out: tuple | None = None, frozen: Any = None) -> Compiled:
+def compiled(ctx, make: Callable, out: tuple | None = None, frozen: Any = None) -> CompiledStep:
     """A step of `learn` compiled for the devices that the node's schedule asks for (`with (mesh=…)`).
 
     Args:
@@ -103,7 +103,7 @@ def filled(batch: Batch, size: int) -> Batch:
     return {name: np.concatenate([x, np.zeros((size - len(x), *x.shape[1:]), x.dtype)]) for name, x in batch.items()}
 
 
-def wide(params: Any) -> Any:
+def float32_params(params: Any) -> Any:
     """The parameters in float32, in which they are trained, whatever the model computes in."""
     import jax
 
@@ -125,7 +125,7 @@ class Checkpoints:
     def due(self) -> bool:
         """It is time to save, or the run is about to stop; the same on all processes."""
         # With several, asking waits for the step: a hundredth of one that is worth several hosts.
-        return self.ctx.stopping or multihost.most(time.monotonic() - self.last > SAVE_EVERY) != 0
+        return self.ctx.stopping or multihost.max_over_processes(time.monotonic() - self.last > SAVE_EVERY) != 0
 
     def save(self, step: int, state: Any) -> None:
         """Saves the state after `step` steps; what these steps have logged must be logged by now."""
@@ -195,7 +195,7 @@ def _told_warmup(ctx, total: int) -> None:
 def train(
     ctx,
     start: Callable[[], Any],
-    step: Compiled,
+    step: CompiledStep,
     batches: Callable[[int], Iterator[Batch]],
     total: int,
     tokens: int,

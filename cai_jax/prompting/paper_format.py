@@ -225,7 +225,7 @@ class Format(ABC):
         return segments
 
     def _turns(self, turns: Turns) -> list[Message]:
-        return [Message(t["role"], (self._data(t["text"], spare=t["role"] != "system"),)) for t in turns]
+        return [Message(t["role"], (self._data(t["text"], truncatable=t["role"] != "system"),)) for t in turns]
 
     def _replied(self, turns: Turns, reply: str) -> list[Message]:
         return [*self._turns(turns), Message("assistant", (self._data(reply),))]
@@ -245,14 +245,14 @@ class Format(ABC):
         quoted = [(_MARKERS[turn["role"]], self._quote(turn["text"], turn["role"] != "system")) for turn in turns]
         return [segment for pair in quoted for segment in pair]
 
-    def _data(self, text: str, *, trained: bool = False, spare: bool = False) -> Segment:
+    def _data(self, text: str, *, trained: bool = False, truncatable: bool = False) -> Segment:
         """Untrusted text of a turn; what is trained is never changed."""
         text = text.strip() if trained else self.said.escape(text.strip())
-        return Segment(text, trusted=False, trained=trained, spare=spare)
+        return Segment(text, trusted=False, trained=trained, truncatable=truncatable)
 
-    def _quote(self, text: str, spare: bool = False) -> Segment:
+    def _quote(self, text: str, truncatable: bool = False) -> Segment:
         """Untrusted text in a question."""
-        return Segment(" " + self.quoted.escape(text.strip()), trusted=False, spare=spare)
+        return Segment(" " + self.quoted.escape(text.strip()), trusted=False, truncatable=truncatable)
 
 
 class Paper(Format):
@@ -291,7 +291,7 @@ def _lead(segment: Segment) -> Segment:
 
 def as_example(segment: Segment) -> Segment:
     """Few-shots come from the constitution, not from data; escaped all the same, they cannot break the format."""
-    return replace(segment, trusted=True, spare=False)
+    return replace(segment, trusted=True, truncatable=False)
 
 
 def parted(segment: Segment) -> tuple[Segment, Segment]:

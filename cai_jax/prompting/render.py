@@ -26,7 +26,7 @@ class Segment:
       trusted: it comes from a template or a constitution, not from data.
       trained: a loss is taken on its tokens.
       end: it stands for the end-of-text token of whichever model reads it.
-      spare: its beginning is the first to go where the prompt is too long.
+      truncatable: its beginning is the first to go where the prompt is too long.
       special: it comes from a chat template, and special tokens in it are such; in all other text they are text.
       begin: it is the token that the tokenizer puts before every text.
       apart: it is tokenised apart from what stands before it, if anything does in this prompt.
@@ -36,7 +36,7 @@ class Segment:
     trusted: bool = True
     trained: bool = False
     end: bool = False
-    spare: bool = False
+    truncatable: bool = False
     special: bool = False
     begin: bool = False
     apart: bool = False
@@ -86,7 +86,7 @@ class Encoder(Protocol):
 class Tokens(NamedTuple):
     """Token ids of each segment of a prompt, and whether some were tokenised apart that stand side by side.
 
-    An id that reaches over several segments belongs to the first that is trained; else to the first not spare.
+    An id that reaches over several segments belongs to the first that is trained; else to the first not truncatable.
     """
 
     of: list[list[int]]
@@ -204,4 +204,4 @@ def _owner(span: Span, begins: Sequence[int], numbers: Sequence[int], segments: 
     first = bisect_right(begins, span.begin, hi=len(numbers)) - 1
     last = bisect_left(begins, span.end, lo=first + 1, hi=len(numbers))
     over = [numbers[at] for at in range(first, last) if begins[at] < begins[at + 1] or last == first + 1]
-    return min(over, key=lambda number: (not segments[number].trained, segments[number].spare))
+    return min(over, key=lambda number: (not segments[number].trained, segments[number].truncatable))

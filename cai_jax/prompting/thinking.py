@@ -63,7 +63,7 @@ class Thinking:
         return thought.strip(), reply, bool(tag)
 
 
-def told_apart(text: str) -> tuple[str | None, str, bool]:
+def split_thought(text: str) -> tuple[str | None, str, bool]:
     """A reply as datasets hold them, taken apart as `Thinking.split` does, by whichever known tag it begins with."""
     for tag, close, begins, _ in _tags(text.lstrip()[:_LONGEST]):
         if not begins and _ABOUT.search(tag):

@@ -12,7 +12,7 @@ from typing import Any
 from cai_jax.evals.figures import Figure
 from cai_jax.exit_codes import UserError
 from cai_jax.lang.signature import Kind, Node, Type
-from cai_jax.report.tables import table
+from cai_jax.report.tables import folded, table
 from cai_jax.runs import files, folder, metric_log, node_labels
 from cai_jax.runs.cache import METRICS, Cache, Entry, is_record
 from cai_jax.runs.context import MODELS, CachedArtefact
@@ -78,11 +78,11 @@ def _called(record: Mapping[str, Any]) -> dict[str, Any]:
 def damaged_text(found: list[dict[str, Any]], width: int | None = None) -> str:
     """The same as a table of that width, with the cure."""
     if not found:
-        return "every file of every node in the cache is as it was written"
+        return folded("every file of every node in the cache is as it was written", width)
     rows = [["node", "called", "damaged"]]
     rows += [[node["key"], node["label"], ", ".join(node["damaged"])] for node in found]
     cure = "delete the folders of these nodes in the cache: the next run makes them anew"
-    return f"{table(rows, rule_after=1, width=width)}\n\n{cure}"
+    return f"{table(rows, rule_after=1, width=width)}\n\n{folded(cure, width)}"
 
 
 def nodes_text(found: list[dict[str, Any]], width: int | None = None) -> str:

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 from cai_jax.errors import UserError
 from cai_jax.exit_codes import StageFailed
 from cai_jax.forecast import aot
-from cai_jax.forecast.node_view import Described, Memory, Step, connected
+from cai_jax.forecast.node_view import CompileContext, ResidentModels, Step, connected
 from cai_jax.lang.plan import Plan
 from cai_jax.parallel import target
 from cai_jax.report.plan_view import quantity
-from cai_jax.report.tables import table
+from cai_jax.report.tables import folded, table
 from cai_jax.runs.compile_cache import Compilers, Told
 from cai_jax.runs.node_labels import every, labels
 from cai_jax.runs.signals import Interrupts
 from cai_jax.stages.protocol import Stage
 
 if TYPE_CHECKING:
-    from cai_jax.forecast.aot import Chip, Compiled, Topology
+    from cai_jax.forecast.aot import AotStep, Chip, Topology
 
 Say = Callable[[str], None]
 
@@ -45,7 +45,7 @@ class Row:
     node: str
     step: str
     calls: float
-    compiled: Compiled | None
+    compiled: AotStep | None
     beside: Mapping[str, int]
     wanted: Mapping[str, int]
     largest: tuple[str, int]
@@ -94,7 +94,7 @@ def rows(
       Interrupted: a signal arrived.
     """
     begun = []
-    with target.made_for(machine.devices), Compilers(folder, machine, interrupts) as compilers:
+    with target.compiling_for(machine.devices), Compilers(folder, machine, interrupts) as compilers:
         for label, make in described(plan, registry, prompt, only):
             try:
                 steps = make({})
@@ -112,7 +112,7 @@ def rows(
 
 def described(plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str = "") -> Iterator[tuple[str, Callable]]:
     """The label of every node that has steps (or of this one), and its steps with its schedule changed as given."""
-    called, memory = labels(plan, registry), Memory()
+    called, memory = labels(plan, registry), ResidentModels()
     for each in connected(every(plan), called):
         describe = getattr(registry.get(each.node.stage), "steps", None)  # none makes the prompts of a flow
         if describe is None:
@@ -122,7 +122,7 @@ def described(plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str 
         def make(schedule: Mapping[str, Any], each=each, describe=describe, before=before) -> list[Step]:
             loaded = before.copy() if schedule else memory
             node = replace(each.node, schedule={**each.node.schedule, **schedule})
-            return describe(Described(node, each.inputs, prompt, loaded))
+            return describe(CompileContext(node, each.inputs, prompt, loaded))
 
         if only in ("", each.node.key):
             yield each.label, make
@@ -228,10 +228,11 @@ def text(found: Sequence[Row], machine: Topology, width: int | None = None) -> s
     chips = len(machine.devices)
     of = f" of {_gib(machine.chip.memory)}" if machine.chip else ""
     head = f"{machine.name}: {chips} device{'s' * (chips != 1)}; per device, memory{of}"
-    parts = [head, table(rows, rule_after=1, width=width)]
+    parts = [folded(head, width), table(rows, rule_after=1, width=width)]
     total = run_seconds(found, machine)
     if total is not None:
-        parts.append(f"a run takes at least {_time(total)}, {total * chips / 3600:.1f} chip-hours (roofline)")
+        least = f"a run takes at least {_time(total)}, {total * chips / 3600:.1f} chip-hours (roofline)"
+        parts.append(folded(least, width))
     return "\n\n".join(parts)
 
 

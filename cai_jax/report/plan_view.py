@@ -8,10 +8,10 @@ from typing import Any
 
 from cai_jax.forecast.machines import Machine
 from cai_jax.forecast.node_view import connected
-from cai_jax.forecast.stage_cost import Planned
+from cai_jax.forecast.stage_cost import CostContext
 from cai_jax.lang.signature import Cost, Node
 from cai_jax.report.rerun_reason import Reasons
-from cai_jax.report.tables import table
+from cai_jax.report.tables import folded, table
 from cai_jax.runs import data_sizes
 from cai_jax.runs.cache import Cache
 from cai_jax.runs.data_sizes import Size, Sized
@@ -48,7 +48,7 @@ def lines(sized: Sized, registry: Mapping[str, Stage], cache: Cache, machine: Ma
     reasons = Reasons(called, registry, cache, plan.settings["seed"])
     found = []
     for node, made in zip(plan.nodes, connected(plan.nodes, called), strict=True):
-        cost = registry[node.stage].cost(Planned(node, made.inputs, sized.prompts[node.key], machine))
+        cost = registry[node.stage].cost(CostContext(node, made.inputs, sized.prompts[node.key], machine))
         sources = tuple(called[key] for key in dict.fromkeys(input_keys(node)))
         found.append(Line(node, called[node.key], sources, reasons.why(node), cost))
     return found
@@ -67,7 +67,8 @@ def text(shown: Sequence[Line], data: Sequence[Size], width: int | None = None) 
         tokens, flops, moved = (quantity(value) or "0" for value in spent)
         total += f": {tokens} tokens, {flops} FLOPs, {moved} bytes"
     about = data_sizes.text(data, {line.node.key: line.label for line in shown})
-    return f"{table(rows, rule_after=1, width=width)}\n\n{total} (estimates)\n{about}".rstrip()
+    below = folded(f"{total} (estimates)\n{about}".rstrip(), width)
+    return f"{table(rows, rule_after=1, width=width)}\n\n{below}"
 
 
 def as_json(shown: Sequence[Line]) -> list[dict[str, Any]]:

@@ -64,6 +64,13 @@ def _padded(text: str, width: int) -> str:
     return text + " " * (width - columns(text))
 
 
+def folded(text: str, width: int | None) -> str:
+    """Text beside a table, its lines broken where they are longer than `width` columns; None breaks none."""
+    if width is None:
+        return text
+    return "\n".join(line for each in text.split("\n") for line in wrapped(each, width))
+
+
 def wrapped(text: str, width: int) -> list[str]:
     """One line of text as lines of at most `width` columns, broken within a word only where it is longer than that."""
     if columns(text) <= width:

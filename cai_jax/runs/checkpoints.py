@@ -34,7 +34,7 @@ class Checkpoints:
 
         self.wait()
         made = self._folder / str(step)
-        if multihost.first():
+        if multihost.is_leader():
             self._folder.mkdir(exist_ok=True)
             self._list(step).unlink(missing_ok=True)
         response = ocp.save_async(made.resolve(), _copied(tree), overwrite=True)
@@ -77,7 +77,7 @@ class Checkpoints:
     def _finish(self, step: int, response: Any) -> None:
         """Makes the checkpoint count when it is written, and drops older ones."""
         response.result()
-        if not multihost.first():
+        if not multihost.is_leader():
             return
         made = self._folder / str(step)
         files.write_json(self._list(step), files.sizes(made, made.rglob("*")))

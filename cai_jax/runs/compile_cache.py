@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from cai_jax.forecast.node_view import Step
 
-Told = aot.Compiled | aot.OutOfMemory
+Told = aot.AotStep | aot.OutOfMemory
 
 # A large model's step takes gigabytes while it is compiled.
 AT_ONCE = 8
@@ -92,7 +92,7 @@ class Compilers:
 def _counted(record: dict[str, Any], trips: int) -> Told:
     if "over" in record:
         return aot.OutOfMemory(record["over"])
-    return aot.Compiled(work=hlo.work(record.pop("text"), trips), **record)
+    return aot.AotStep(work=hlo.work(record.pop("text"), trips), **record)
 
 
 def _version(package: str) -> str:

@@ -178,7 +178,7 @@ class RunContext:
         # What an earlier attempt has left: the first process may be writing more by the time that others read it.
         self._found = entry.parts()
         self._parts = len(self._found)
-        self._writes = multihost.first()
+        self._writes = multihost.is_leader()
         self._metrics = MetricsLog(entry.dir / METRICS)
         self._checkpoints = Checkpoints(entry.dir / CHECKPOINTS)
 
@@ -202,7 +202,7 @@ class RunContext:
         self._checkpoints.save(step, tree)
 
     def restore(self, template: Any) -> tuple[int, Any] | None:
-        step = multihost.led(self._newest)
+        step = multihost.run_on_leader(self._newest)
         return None if step is None else (step, self._checkpoints.load(step, template))
 
     def _newest(self) -> int | None:

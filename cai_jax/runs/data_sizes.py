@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from cai_jax.errors import UserError
 from cai_jax.lang.plan import Plan
 from cai_jax.lang.signature import Kind, Node
-from cai_jax.pipeline.row_counts import PROMPT, rows_of
+from cai_jax.pipeline.row_counts import PROMPT, expected_rows
 from cai_jax.runs.overrides import recounted
 from cai_jax.stages import documents
 from cai_jax.stages.protocol import Stage
@@ -86,9 +86,9 @@ def sized(
     data = []
     for node in (node for node in plan.nodes if registry[node.stage].SIGNATURE.group == "source"):
         if node.type.kind in _DATA:
-            data.append(Size(node.key, rows_of(node.type), prompts[node.key], node.key in rows))
+            data.append(Size(node.key, expected_rows(node.type), prompts[node.key], node.key in rows))
         elif node.type.kind is Kind.DOCUMENTS:
-            found = read.get(node.key, Lengths(rows_of(node.type), PROMPT, PROMPT))
+            found = read.get(node.key, Lengths(expected_rows(node.type), PROMPT, PROMPT))
             data.append(Size(node.key, found.rows, found.longest, node.key in read, found.mean))
     return Sized(plan, prompts, data)
 

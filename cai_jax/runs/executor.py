@@ -118,10 +118,10 @@ class Executor:
     def _one(self, node: Node, position: int, total: int) -> Outcome:
         entry = self.cache.entry(node.key)
         begun = time.monotonic()
-        cached = multihost.led(lambda: entry.done and not entry.untidy and node.key not in self.force)
+        cached = multihost.run_on_leader(lambda: entry.done and not entry.untidy and node.key not in self.force)
         if not cached:
             with self._lease(entry, node):
-                cached = multihost.led(lambda: self._settled(entry, node))
+                cached = multihost.run_on_leader(lambda: self._settled(entry, node))
                 if not cached:
                     self.reporter.begin(self._label(node), position, total)
                     self._make(node, entry)
@@ -145,7 +145,7 @@ class Executor:
             return ""
 
         told = False
-        while holder := multihost.led(tried):
+        while holder := multihost.run_on_leader(tried):
             if not told:
                 self.reporter.say(f"waiting for {self._label(node)}: {holder} is working on it")
                 told = True
@@ -173,7 +173,7 @@ class Executor:
           UserError: it does not come.
         """
         late = time.monotonic() + SHARED_S
-        while multihost.several() and not entry.done:
+        while multihost.is_multihost() and not entry.done:
             if time.monotonic() > late:
                 raise UserError(
                     f"{entry.dir} is finished, but this process does not see it",
@@ -184,11 +184,11 @@ class Executor:
     def _make(self, node: Node, entry: Entry) -> None:
         """Runs the node's stage to its end, from where the folder says that it is."""
         stage = self.registry[node.stage]
-        multihost.led(lambda: entry.open(node, stage.SIGNATURE.version))
+        multihost.run_on_leader(lambda: entry.open(node, stage.SIGNATURE.version))
         outside, inputs = self.outside, self._inputs(node)
         outside.begin()
         context = RunContext(node, entry, inputs, self.seed, self.interrupts, outside, self.reporter.progress)
-        multihost.meet()  # nobody writes before all have read what is there
+        multihost.barrier()  # nobody writes before all have read what is there
         begun = time.time()
         try:
             outside.use(node.params, node.data)
@@ -206,7 +206,7 @@ class Executor:
                 "seconds": time.time() - begun,
                 "holder": f"{os.uname().nodename}:{os.getpid()}",
             }
-            multihost.led(lambda: entry.finish(record))
+            multihost.run_on_leader(lambda: entry.finish(record))
         except (Interrupted, KeyboardInterrupt):
             raise
         except BaseException as error:

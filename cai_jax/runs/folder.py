@@ -55,10 +55,10 @@ class RunFolder:
             made.append(cls._make(out, program, text, plan, about))
             return made[0].path.name
 
-        name = multihost.led(make)
+        name = multihost.run_on_leader(make)
         if made:
             return made[0]
-        own = out / name / f"process-{multihost.number()}"
+        own = out / name / f"process-{multihost.process_index()}"
         own.mkdir(parents=True)
         return cls(own, _begun(program, about))
 

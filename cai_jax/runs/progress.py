@@ -131,7 +131,7 @@ class LiveReporter(PlainReporter):
 def reporter(stream: TextIO | None = None, cached: bool = True) -> PlainReporter:
     """A live one if the stream (stderr) is a terminal that can do more than print lines; of several processes one."""
     stream = stream or sys.stderr
-    if not multihost.first():
+    if not multihost.is_leader():
         return SilentReporter(stream)
     drawn = "utf" in (stream.encoding or "utf-8").lower()  # bars and spinners are drawn with characters of Unicode
     live = stream.isatty() and os.environ.get("TERM") != "dumb" and drawn

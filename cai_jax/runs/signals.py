@@ -28,11 +28,11 @@ class Interrupts:
 
     @property
     def pending(self) -> bool:
-        return multihost.most(self._pending) != 0
+        return multihost.max_over_processes(self._pending) != 0
 
     def check(self) -> None:
         """Raises Interrupted if a signal is pending."""
-        number = multihost.most(self._pending)
+        number = multihost.max_over_processes(self._pending)
         if number:
             raise Interrupted(number)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature
-from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.pipeline.row_counts import expected_rows
 
 if TYPE_CHECKING:
     from cai_jax.pipeline.reward_scoring import Said
@@ -45,14 +45,14 @@ def cost(ctx) -> Cost:
     """Scoring the replies."""
     from cai_jax.forecast.stage_cost import scoring
 
-    return scoring(ctx, "by", rows_of(ctx.inputs["replies"].type))
+    return scoring(ctx, "by", expected_rows(ctx.inputs["replies"].type))
 
 
 def steps(ctx) -> list:
     """Scoring the replies."""
     from cai_jax.forecast.compile_steps import scoring
 
-    return scoring(ctx, "by", rows_of(ctx.inputs["replies"].type))
+    return scoring(ctx, "by", expected_rows(ctx.inputs["replies"].type))
 
 
 def rendered(ctx, n: int) -> list:

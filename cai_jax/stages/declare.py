@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
-from cai_jax.pipeline.row_counts import PROMPT, least, rows_of, tokens_of
+from cai_jax.pipeline.row_counts import PROMPT, expected_rows, expected_tokens, least
 
 
 def says(name: str, value: object) -> Needs:
@@ -159,7 +159,7 @@ _HOW = {"audit": ', a question such as "Does the reply …?": yes means that the
 def needs(call: Call, ability: str, stage: str, name: str = "constitution") -> Iterable[Problem]:
     """A problem where the constitution given as parameter `name` has no principle that supports `ability`."""
     constitution = call.types.get(name)
-    if constitution is not None and ability not in constitution.can:
+    if constitution is not None and ability not in constitution.supports:
         texts = {"revise": "`critique` and `revise`", "judge": "`compare`", "audit": "`audit`"}[ability]
         yield Problem(
             "E211",
@@ -173,7 +173,7 @@ def needs(call: Call, ability: str, stage: str, name: str = "constitution") -> I
 def drawable(call: Call, name: str = "constitution") -> Iterable[Problem]:
     """A problem where more principles are to be drawn for a comparison than the constitution has."""
     constitution, asked = call.types.get(name), call.values["principles"]
-    there = constitution.can.get("judge", 0) if constitution is not None else 0
+    there = constitution.supports.get("judge", 0) if constitution is not None else 0
     if 0 < there < asked:
         message = f"this constitution compares under {there} principles, and {asked} are to be drawn"
         yield Problem("E237", "principles", message, f"at most {there}", "0 takes all", also=((name, "of these"),))
@@ -201,7 +201,7 @@ def fits(call: Call, model: str, form: str = "", constitution: str = "constituti
         )
         return
     shots, texts = call.values.get("fewshots", 0), (stated.examples or {}).get(form, ()) if stated is not None else ()
-    before = sum(sorted(tokens_of(texts, given))[:shots]) if shots else 0
+    before = sum(sorted(expected_tokens(texts, given))[:shots]) if shots else 0
     if new + before + asked > context:
         message = f"examples of {before} tokens or more and {new} new ones leave no room in a context of {context}"
         yield Problem("E220", "fewshots", message, "no room behind them", "use fewer: fewshots=0")
@@ -250,12 +250,12 @@ def passing(call: Call, data: str) -> Iterable[Problem]:
     kind, epochs = call.types[data], call.values["epochs"]
     if kind.rows is None or call.values.get("steps"):
         return
-    rows = round(epochs * rows_of(kind))
+    rows = round(epochs * expected_rows(kind))
     if not rows:
         yield Problem(
             "E237",
             "epochs",
-            f"{epochs:g} of {rows_of(kind)} rows is not even one",
+            f"{epochs:g} of {expected_rows(kind)} rows is not even one",
             label="trains on nothing",
             hint="train for more epochs",
         )

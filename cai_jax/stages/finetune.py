@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.pipeline.row_counts import PROMPT, rows_of
+from cai_jax.pipeline.row_counts import PROMPT, expected_rows
 from cai_jax.stages.declare import (
     ADAPTER,
     DECAY,
@@ -72,7 +72,7 @@ def _sizes(ctx, whole: int) -> tuple[int, int]:
     from cai_jax.pipeline.training import passes
 
     p, data = ctx.params, ctx.inputs["data"].type
-    rows = rows_of(data)
+    rows = expected_rows(data)
     if data.kind is Kind.DOCUMENTS:  # of which a row holds several
         length = p["length"] or whole
         rows = math.ceil(rows * min(data.length or PROMPT, length) / length)
@@ -106,7 +106,7 @@ def _learner(ctx, model, total: int):
     step = compiled(ctx, partial(sft.make_step, model.config, settings), frozen=frozen)
 
     def start(weights):
-        return TrainState.create(adapters.begun(ctx, weights), optim.optimizer(settings.optim))
+        return TrainState.create(adapters.initial_trained(ctx, weights), optim.optimizer(settings.optim))
 
     return settings, step, frozen, start
 
@@ -130,7 +130,7 @@ def run(ctx) -> Mapping[str, Any]:
     """Trains and writes hf/; result: steps, seen (rows of all passes), dtype, format."""
     from cai_jax.pipeline import adapters
     from cai_jax.pipeline.examples import Rows, corpus
-    from cai_jax.pipeline.model_store import choices, model_of
+    from cai_jax.pipeline.model_store import format_choices, model_of
     from cai_jax.pipeline.rng import draw_of
     from cai_jax.pipeline.training import note_scant, train
 
@@ -145,4 +145,4 @@ def run(ctx) -> Mapping[str, Any]:
     state = train(ctx, partial(start, model.params), step, rows.batches, total, p["batch"] * data.length)
     data.fitter.note(ctx)
     adapters.save(ctx, adapters.trained(p, model, state.params))
-    return {"steps": total, "seen": rows.seen, **choices(ctx.inputs["model"])}
+    return {"steps": total, "seen": rows.seen, **format_choices(ctx.inputs["model"])}

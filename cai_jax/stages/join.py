@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.signature import Call, Cost, Kind, Param, Signature, Type
-from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.pipeline.row_counts import expected_rows
 
 _DATA = (Kind.RESPONSES, Kind.DIALOGS)
 
@@ -46,7 +46,7 @@ def _length(parts: Sequence[Type]) -> int | None:
         return None
     if parts[0].kind is not Kind.DOCUMENTS:
         return max(part.length for part in parts)
-    return math.ceil(sum(rows_of(part) * part.length for part in parts) / sum(map(rows_of, parts)))
+    return math.ceil(sum(expected_rows(part) * part.length for part in parts) / sum(map(expected_rows, parts)))
 
 
 SIGNATURE = Signature(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.signature import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
-from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.declare import (
     BY,
     CONSTITUTION,
@@ -91,7 +91,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=4,
+    version=5,
     settings=("mesh", "slots"),
     example="red.train |> sample(sl, n=2) |> judge(harmless, by=base)",
 )  # fmt: skip
@@ -102,7 +102,7 @@ def _questions(ctx) -> tuple[float, int, int]:
     from cai_jax.forecast.node_view import REQUEST_TOKENS
 
     p, asked = ctx.params, ctx.prompt + 2 * ctx.reply + REQUEST_TOKENS
-    count = rows_of(ctx.node.type) * (p["principles"] or 16) * (2 if p["orders"] == "both" else 1)
+    count = expected_rows(ctx.node.type) * (p["principles"] or 16) * (2 if p["orders"] == "both" else 1)
     if not p["reason"]:
         return count, asked, asked
     return count * p["chains"], asked, asked + p["max_new"] + REQUEST_TOKENS

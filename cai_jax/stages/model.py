@@ -249,7 +249,7 @@ def _write_fresh(ctx, shape: str) -> None:
     if ctx.params["tokenizer"] == "builtin:tiny":
         from cai_jax.world import tokenizer as world
 
-        multihost.led(lambda: world.write(folder))
+        multihost.run_on_leader(lambda: world.write(folder))
     else:
         folder = Path(ctx.params["tokenizer"])
     tokenizer = Tokenizer.load(folder)

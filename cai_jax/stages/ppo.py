@@ -126,7 +126,7 @@ def cost(ctx) -> Cost:
 
     p, found, replies = ctx.params, Cost(), ctx.params["steps"] * ctx.params["batch"]
     for model in ctx.decoders("model"):
-        width = min(buckets.eighth(ctx.prompt + p["max_new"]), model.config.max_position)
+        width = min(buckets.next_eighth_octave(ctx.prompt + p["max_new"]), model.config.max_position)
         learner, _ = stage_cost.trained(ctx, model)
         drawing = replace(learner, stored=model.stored)
         found += stage_cost.writing(ctx, drawing, replies, ctx.prompt, exact=True)
@@ -165,7 +165,7 @@ def run(ctx) -> Mapping[str, Any]:
     """
     from cai_jax.pipeline import adapters
     from cai_jax.pipeline.early_stopping import Course, Limits
-    from cai_jax.pipeline.model_store import choices
+    from cai_jax.pipeline.model_store import format_choices
     from cai_jax.pipeline.ppo_loop import Loop, diagnoses
     from cai_jax.pipeline.training import Checkpoints, finite
 
@@ -206,4 +206,4 @@ def run(ctx) -> Mapping[str, Any]:
     adapters.save(ctx, adapters.trained(ctx.params, loop.model, policy))
     kept = {name: float(course.measured[name]) for name in ("score", "kl")}
     steps = int(course.steps) if limits else total
-    return {"steps": steps, **kept, "kl_coefficient": last["kl_coefficient"], **choices(ctx.inputs["model"])}
+    return {"steps": steps, **kept, "kl_coefficient": last["kl_coefficient"], **format_choices(ctx.inputs["model"])}

@@ -14,7 +14,7 @@ from cai_jax.stages.source_data import (
     lineage,
     missing,
     read_rows,
-    rows_of,
+    split_rows,
     splits_of,
     unreadable,
 )
@@ -33,7 +33,7 @@ def _result(call: Call) -> Type:
     # The built-in preferences are about the built-in helpful prompts.
     about = {"builtin:helpful"} if call.values["path"].startswith("builtin:") else set()
     splits = splits_of(call)
-    rows = rows_of(call, BUILTIN, splits)
+    rows = split_rows(call, BUILTIN, splits)
     return Type(Kind.PREFS, splits=splits, lineage=lineage(call) | about, rows=rows)
 
 

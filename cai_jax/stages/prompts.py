@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping
 
 from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
 from cai_jax.stages.declare import OWN_DATA
-from cai_jax.stages.source_data import PATH_ABOUT, READING, lineage, missing, read_rows, rows_of, splits_of, unreadable
+from cai_jax.stages.source_data import (
+    PATH_ABOUT,
+    READING,
+    lineage,
+    missing,
+    read_rows,
+    split_rows,
+    splits_of,
+    unreadable,
+)
 
 BUILTIN = {"train": 768, "test": 400}  # rows of every built-in set
 
@@ -19,7 +28,7 @@ def _builtin() -> tuple[str, ...]:
 
 def _result(call: Call) -> Type:
     splits, oracle = splits_of(call), call.values["path"].startswith("builtin:")
-    rows = rows_of(call, BUILTIN, splits)
+    rows = split_rows(call, BUILTIN, splits)
     return Type(Kind.PROMPTS, splits=splits, lineage=lineage(call), oracle=oracle, rows=rows)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature
-from cai_jax.pipeline.row_counts import tokens_of
+from cai_jax.pipeline.row_counts import expected_tokens
 from cai_jax.stages.declare import WHERE, flagged
 
 
@@ -18,7 +18,7 @@ def _check(call: Call) -> Iterable[Problem]:
     if not legible(text):
         hint = "say what stands in a reply's place"
         yield Problem("E237", "text", "an empty reply is no refusal: nothing trains on it", "says nothing", hint)
-    elif replies.context is not None and (size := tokens_of([text], replies)[0]) >= replies.context:
+    elif replies.context is not None and (size := expected_tokens([text], replies)[0]) >= replies.context:
         message = f"a reply of {size} tokens or more does not fit the context of {replies.context} of these"
         yield Problem("E220", "text", message, "too long", "say it in fewer words", also=(("replies", "of these"),))
 
@@ -33,7 +33,7 @@ SIGNATURE = Signature(
     ),
     result=lambda call: call.types["replies"],
     check=_check,
-    version=3,
+    version=4,
     example='replies |> refuse("I can\'t help with that.", where=flagged)',
 )
 
@@ -56,5 +56,6 @@ def run(ctx) -> Mapping[str, Any]:
 
 def _refused(row: dict, text: str) -> dict:
     """The row with another reply; what a model's sampling said of the old one goes."""
-    kept = {name: value for name, value in row.items() if name not in ("logprob", "tokens", "ended")}
-    return {**kept, "original": row.get("original", row["reply"]), "reply": text, "refused": True}
+    from cai_jax.data.rows import replaced
+
+    return replaced(row, {"original": row.get("original", row["reply"]), "reply": text, "refused": True})

@@ -20,7 +20,7 @@ from cai_jax.stages.source_data import (
     on_disk,
     options_of,
     read_rows,
-    rows_of,
+    split_rows,
     splits_of,
     unreadable,
 )
@@ -30,7 +30,7 @@ MOST = 2**20  # bytes of replies that a check reads as a whole
 
 def _result(call: Call) -> Type:
     splits = splits_of(call)
-    return Type(Kind.RESPONSES, splits=splits, lineage=lineage(call), rows=rows_of(call, {}, splits))
+    return Type(Kind.RESPONSES, splits=splits, lineage=lineage(call), rows=split_rows(call, {}, splits))
 
 
 def _check(call: Call) -> Iterable[Problem]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.declare import BY, CONSTITUTION, FEWSHOTS, SAMPLING, WHERE, fits, flagged, needs
 
 
@@ -45,7 +45,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=5,
+    version=6,
     settings=("mesh", "slots"),
     example="replies |> revise(harmless, rounds=2)",
 )  # fmt: skip
@@ -57,7 +57,7 @@ def _texts(ctx) -> tuple[float, int, int]:
 
     asked = ctx.prompt + ctx.reply + REQUEST_TOKENS
     mended = asked + ctx.params["max_new"] + REQUEST_TOKENS if ctx.params["critique"] else asked
-    return ctx.params["rounds"] * rows_of(ctx.inputs["replies"].type), asked, mended
+    return ctx.params["rounds"] * expected_rows(ctx.inputs["replies"].type), asked, mended
 
 
 def cost(ctx) -> Cost:
@@ -96,13 +96,13 @@ def rendered(ctx, n: int) -> list:
     from cai_jax.pipeline import critique_revision
     from cai_jax.pipeline.model_store import format_of
     from cai_jax.pipeline.principles import critique_shots, principles
-    from cai_jax.pipeline.rng import draw_of, told_apart
+    from cai_jax.pipeline.rng import distinguish_replies, draw_of
 
     p, able, draw = ctx.params, principles(ctx.inputs["constitution"], "revise"), draw_of(ctx)
     direct = not p["critique"]
     shots, form, _ = critique_shots(ctx.inputs["constitution"], p["fewshots"], format_of(ctx.inputs["by"]), direct)
     out = []
-    for row, which in told_apart(ctx.inputs["replies"].rows())[:n]:
+    for row, which in distinguish_replies(ctx.inputs["replies"].rows())[:n]:
         principle = critique_revision.chosen(draw, able, row, which)
         if not direct:
             out.append(shots + critique_revision.critique_prompt(form, row, principle))
@@ -112,20 +112,21 @@ def rendered(ctx, n: int) -> list:
 
 def run(ctx) -> Mapping[str, Any]:
     """Revises, a batch of replies at a time through all rounds; result: rows, fewshots (as rendered), `rounds.told`."""
+    from cai_jax.pipeline.context_length import note_apart
     from cai_jax.pipeline.critique_revision import Rounds, told
     from cai_jax.pipeline.generation import in_batches
     from cai_jax.pipeline.principles import examples, shown
-    from cai_jax.pipeline.rng import told_apart
+    from cai_jax.pipeline.rng import distinguish_replies
     from cai_jax.pipeline.screening import passed_on
 
     rounds, each = Rounds(ctx), rows_each(ctx.params)
     fewshots = shown(ctx, len(examples(ctx.inputs["constitution"], "critique")), rounds.shots)
-    replies = told_apart(ctx.inputs["replies"].rows())
+    replies = distinguish_replies(ctx.inputs["replies"].rows())
     made, last = 0, []
     for batch in in_batches(ctx, replies, each, rounds.of):
         made += len(batch)
         last += batch[each - 1 :: each]
-    unfit, cut = (sum(row[name] for row in last) for name in ("unfit", "cut"))
+    unfit, cut, apart = (sum(row[name] for row in last) for name in ("unfit", "cut", "apart"))
     # Replies that were revised before bring the rounds of then along.
     earlier = (len(row.get("rounds", ())) for row, _ in replies)
     entries = [entry for row, begun in zip(last, earlier, strict=True) for entry in row["rounds"][begun:]]
@@ -133,4 +134,5 @@ def run(ctx) -> Mapping[str, Any]:
         ctx.note("overlong", f"{unfit} revisions did not fit the context; those replies stayed as they were")
     if cut:
         ctx.note("overlong", f"{cut} revisions were of conversations that lost their beginning to fit the context")
+    note_apart(ctx, apart, "revisions")
     return {"rows": made, **told(ctx, entries), **fewshots, **passed_on(ctx.inputs["replies"])}

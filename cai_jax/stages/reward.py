@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.declare import ADAPTER, DECAY, EPOCHS, LENGTH, OVERLONG, SEED, WARMUP, batch, holds, passing, rate
 
 REFERENCE = 512  # pairs whose replies set the mean and variance of the scores
@@ -55,8 +55,8 @@ def _sizes(ctx, whole: int) -> tuple[int, int, int]:
     from cai_jax.engine import buckets
     from cai_jax.pipeline.training import passes
 
-    p, pairs = ctx.params, rows_of(ctx.inputs["prefs"].type)
-    length = min(p["length"] or whole, buckets.eighth(ctx.prompt + ctx.reply))
+    p, pairs = ctx.params, expected_rows(ctx.inputs["prefs"].type)
+    length = min(p["length"] or whole, buckets.next_eighth_octave(ctx.prompt + ctx.reply))
     return length, math.ceil(passes(p["epochs"], pairs) / p["batch"]), 2 * min(pairs, REFERENCE)
 
 
@@ -88,7 +88,7 @@ def _learner(ctx, model, trunk, total: int):
 
     def start(weights):
         head = heads.init_head(model.config, adapters.initial_key(ctx))
-        params = {"decoder": adapters.begun(ctx, weights), "head": head}
+        params = {"decoder": adapters.initial_trained(ctx, weights), "head": head}
         return TrainState.create(params, optim.optimizer(settings.optim))
 
     return step, frozen, start
@@ -130,7 +130,7 @@ def run(ctx) -> Mapping[str, Any]:
 
     from cai_jax.models import decoder, heads
     from cai_jax.pipeline import adapters
-    from cai_jax.pipeline.model_store import choices, format_of, model_of
+    from cai_jax.pipeline.model_store import format_choices, format_of, model_of
     from cai_jax.pipeline.pairs import Pairs
     from cai_jax.pipeline.reward_scoring import raw_scores
     from cai_jax.pipeline.training import train
@@ -162,5 +162,5 @@ def run(ctx) -> Mapping[str, Any]:
         "pairs": min(len(pairs.tokens), pairs.seen),
         "seen": pairs.seen,
         **shape,
-        **choices(ctx.inputs["model"]),
+        **format_choices(ctx.inputs["model"]),
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.declare import SAMPLING, fits
 
 # To a prompt; far beyond the best of 10^4 that studies of over-optimisation draw (arXiv 2210.10760).
@@ -62,7 +62,7 @@ def cost(ctx) -> Cost:
     """Reading the prompts and decoding."""
     from cai_jax.forecast.stage_cost import writing
 
-    texts = rows_of(ctx.node.type)
+    texts = expected_rows(ctx.node.type)
     return sum((writing(ctx, model, texts, ctx.prompt) for model in ctx.decoders("model")), Cost())
 
 
@@ -70,7 +70,7 @@ def steps(ctx) -> list:
     """Reading the prompts and decoding."""
     from cai_jax.forecast.compile_steps import writing
 
-    return writing(ctx, ctx.model("model"), "sample", rows_of(ctx.node.type), ctx.prompt)
+    return writing(ctx, ctx.model("model"), "sample", expected_rows(ctx.node.type), ctx.prompt)
 
 
 def rendered(ctx, n: int) -> list:
@@ -91,7 +91,7 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.prompting.render import text_of
 
     form = format_of(ctx.inputs["model"])
-    writer = Writer.of(ctx, model_of(ctx, ctx.inputs["model"]), form, form.reply_stops)
+    writer = Writer.from_context(ctx, model_of(ctx, ctx.inputs["model"]), form, form.reply_stops)
     draw, n = draw_of(ctx), ctx.params["n"]
 
     def prompt(row: dict) -> list:
@@ -100,17 +100,13 @@ def run(ctx) -> Mapping[str, Any]:
     def make(batch: list[dict]) -> list[dict]:
         asked = [(row, sample) for row in batch for sample in range(n)]
         keys = [draw.key("reply", row, sample) for row, sample in asked]
-        written = writer.write([writer.fit(prompt(row)) for row, _ in asked], keys)
+        written = writer.generate([writer.fit(prompt(row)) for row, _ in asked], keys)
         return [
             {
                 **row,
                 "sample": sample,
                 "prompt": text_of(prompt(row)),
-                "reply": text.text,
-                **({} if text.thought is None else {"thought": text.thought}),
-                "logprob": text.logprob,
-                "tokens": text.tokens,
-                "ended": text.ended,
+                **text.fields,
                 "model": ctx.inputs["model"].key,
                 "seed": ctx.params["seed"],
             }

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature
-from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.declare import BY, CONSTITUTION, FEWSHOTS, ORDERS, OVERLONG, fits, needs
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def cost(ctx) -> Cost:
     """Scoring the answers to every question."""
     from cai_jax.forecast.stage_cost import auditing
 
-    replies = rows_of(ctx.inputs["replies"].type)
+    replies = expected_rows(ctx.inputs["replies"].type)
     return sum((auditing(ctx, model, "constitution", replies) for model in ctx.decoders("by")), Cost())
 
 
@@ -57,7 +57,7 @@ def steps(ctx) -> list:
     """Scoring the answers to every question."""
     from cai_jax.forecast.compile_steps import auditing
 
-    return auditing(ctx, ctx.model("by"), "constitution", rows_of(ctx.inputs["replies"].type))
+    return auditing(ctx, ctx.model("by"), "constitution", expected_rows(ctx.inputs["replies"].type))
 
 
 def rendered(ctx, n: int) -> list:
@@ -107,4 +107,4 @@ def _screener(ctx, model) -> Screener:
     from cai_jax.pipeline.screening import Screener
 
     how = {name: ctx.params[name] for name in ("limit", "undecided", "overlong")}
-    return Screener.of(ctx, model, ctx.inputs["constitution"], **how)
+    return Screener.from_context(ctx, model, ctx.inputs["constitution"], **how)

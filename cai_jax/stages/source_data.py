@@ -145,7 +145,7 @@ def _reading(call: Call) -> dict[str, str]:
     return {"config": call.values.get("config", ""), "delimiter": delimiter}
 
 
-def rows_of(call: Call, builtin: Mapping[str, int], splits: Iterable[str] | None) -> Mapping[str, int] | None:
+def split_rows(call: Call, builtin: Mapping[str, int], splits: Iterable[str] | None) -> Mapping[str, int] | None:
     """Rows of each split, at most; None where neither `limit` nor `builtin`, the sizes of built-in data, tells."""
     limit = call.values["limit"]
     if call.values["path"].startswith("builtin:"):

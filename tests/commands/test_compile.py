@@ -16,8 +16,8 @@ import pytest
 
 from cai_jax.errors import UserError
 from cai_jax.exit_codes import Interrupted, StageFailed
-from cai_jax.forecast.aot import Chip, Compiled, OutOfMemory, Topology
-from cai_jax.forecast.hlo import Work
+from cai_jax.forecast.aot import AotStep, Chip, OutOfMemory, Topology
+from cai_jax.forecast.hlo import HloWork
 from cai_jax.forecast.node_view import Step
 from cai_jax.lang import assets
 from cai_jax.report import compiled_steps
@@ -179,7 +179,7 @@ CHIP = Chip(memory=100, flops=10, bandwidth=5, links=2)
 
 
 def row(**changed):
-    told = Compiled(1.0, 40, 10, 5, Work(flops=40, bytes=10))
+    told = AotStep(1.0, 40, 10, 5, HloWork(flops=40, bytes=10))
     return compiled_steps.Row(
         **{"node": "sl", "step": "train", "calls": 3, "compiled": told, "beside": {"base": 20},
            "wanted": {"state": 30, "batch": 10}, "largest": ("state/params/embed", 8), **changed}
@@ -196,7 +196,7 @@ def test_memory_is_the_steps_own_and_what_lies_beside():
 
 def test_over_memory_names_the_largest_tensors_and_the_cure():
     machine, gib = Topology("v5e:1x1", (None,), replace(CHIP, memory=100 * 2**30)), 2**30
-    told = Compiled(1.0, 40 * gib, 10 * gib, 5 * gib, Work())
+    told = AotStep(1.0, 40 * gib, 10 * gib, 5 * gib, HloWork())
     found = row(
         compiled=told,
         beside={"base": 80 * gib},
@@ -241,7 +241,7 @@ def searched(fits, arguments=lambda schedule: 0):
         def begin(self, step):
             number, schedule = step.lower()
             tried.append((number, {**schedule, "mesh": schedule["mesh"]["fsdp"]}))
-            return lambda: Compiled(1.0, 0 if fits(number, schedule) else 200, 0, 0, Work())
+            return lambda: AotStep(1.0, 0 if fits(number, schedule) else 200, 0, 0, HloWork())
 
     machine = Topology("v5e:4x4", (None,) * 16, CHIP)
     return compiled_steps._cure(make, make({"mesh": {"fsdp": 1}}), [1], machine, lambda _: None, Compilers()), tried

@@ -1,8 +1,11 @@
 """Commands that look: they write nothing, and what data says in them is shown to the letter and steers nothing."""
 
 # ruff: noqa: F811
+import sys
+
 import pytest
 
+from cai_jax.lang import assets
 from cai_jax.terminal import unescaped
 from tests.commands.test_guard import GUARD
 from tests.runs import toy
@@ -52,3 +55,47 @@ def test_prompts_are_shown_to_the_letter(steering, call):
     trusted, _, rest = text.partition("⟦")
     data, _, behind = rest.partition("⟧")
     assert (unescaped(trusted), unescaped(data), behind) == ("\n\nHuman:", f" {STEERING}", "")
+
+
+LONG = """\
+red = ask(n=8)
+drawn_with_a_name_that_is_long = red |> reply(complain=true)
+model = drawn_with_a_name_that_is_long |> train(steps=6)
+expect measure(model, red) > 0 at 95% "it is positive, and the reason for it is a sentence"
+"""
+
+
+@pytest.mark.parametrize("ran", [False, True])
+@pytest.mark.parametrize("command", ["plan toy.cai", "run toy.cai", "ls", "ls --nodes", "show measure(model,red)"])
+def test_nothing_is_wider_than_the_terminal_and_all_of_it_goes_through_a_pipe(ran, program, call, monkeypatch, command):
+    program.write_text(LONG)
+    if ran or not command.startswith("plan"):
+        call("run", program)
+    words = command.split()
+    monkeypatch.setenv("COLUMNS", "60")
+    piped = call(*words)[1]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    code, shown, err = call(*words)
+    assert code == 0, err
+    assert [line for line in shown.splitlines() if len(line) > 60] == []
+    wide = call(*words, "-o", "wide")[1]
+    if command.startswith("run"):  # each run has a folder of its own
+        piped, shown, wide = (text.rpartition("ok: ")[0] for text in (piped, shown, wide))
+    assert max(map(len, piped.splitlines())) > 60 and wide == piped  # as wide as it needs
+    assert letters(shown) == letters(piped)
+
+
+@pytest.mark.parametrize("example", ["quickstart", "rl", "paper"])
+def test_a_plan_of_a_shipped_program_is_no_wider_than_the_terminal(example, call, monkeypatch, tmp_path):
+    words = ("plan", assets.find("programs") / f"{example}.cai", "--out", tmp_path)
+    monkeypatch.setenv("COLUMNS", "60")
+    piped = call(*words)[1]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    shown = call(*words)[1]
+    assert [line for line in shown.splitlines() if len(line) > 60] == []
+    assert max(map(len, piped.splitlines())) > 60 and letters(shown) == letters(piped)
+
+
+def letters(text):
+    """What a text says, however its lines are broken."""
+    return sorted("".join(text.replace("-", "").split()))

@@ -10,7 +10,7 @@ import re
 import pytest
 
 from cai_jax import cli
-from cai_jax.commands import session
+from cai_jax.console import session
 from cai_jax.exit_codes import UserError
 from cai_jax.forecast import machines
 from cai_jax.lang.assets import find
@@ -68,9 +68,9 @@ class Folder:
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    write = lambda self, prompts, keys: [generation.Written("Well…", [-1.0], [5], False)] * len(prompts)  # noqa: E731
+    write = lambda self, prompts, keys: [generation.Generated("Well…", [-1.0], [5], False)] * len(prompts)  # noqa: E731
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generation.Writer, "write", write)  # at once
+        patch.setattr(generation.Writer, "generate", write)  # at once
         patch.setattr(session, "prepare_jax", lambda out: None)
         yield Folder(tmp_path_factory.mktemp("names"))
 

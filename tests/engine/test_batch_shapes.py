@@ -24,7 +24,7 @@ def test_no_choice_is_cheaper(sizes, shape):
     def cost(some):
         return sum(min(w for w in some if w >= size) for size in sizes) + shape * len(some)
 
-    grid = sorted({buckets.eighth(size) for size in sizes})
+    grid = sorted({buckets.next_eighth_octave(size) for size in sizes})
     choices = [c for n in range(len(grid)) for c in itertools.combinations(grid[:-1], n)]
     assert batch_shapes.widths(sizes, shape)[1] == min(cost([*choice, grid[-1]]) for choice in choices)
 
@@ -49,13 +49,13 @@ def questions(talks):
     ],
 )
 def test_sharing_has_to_save_what_its_levels_cost(tokens, depth, read, monkeypatch):
-    monkeypatch.setattr(batch_shapes, "compiling", lambda: tokens * batch_shapes.per_token(CONFIG))
-    found = prefix_plan.plan(CONFIG, questions(16), behind=1)
+    monkeypatch.setattr(batch_shapes, "compile_cost", lambda: tokens * batch_shapes.cost_per_token(CONFIG))
+    found = prefix_plan.plan_prefixes(CONFIG, questions(16), behind=1)
     assert len(found.leaves) == depth
     assert found.cost == pytest.approx(read + tokens * depth)
 
 
 def test_a_large_model_shares_and_a_small_one_reads_whole():
     large = Config(8192, 512, 8, 8, 8, 64, 1408)
-    assert len(prefix_plan.plan(large, questions(64), behind=1).leaves) == 3
-    assert len(prefix_plan.plan(CONFIG, questions(64), behind=1).leaves) == 1
+    assert len(prefix_plan.plan_prefixes(large, questions(64), behind=1).leaves) == 3
+    assert len(prefix_plan.plan_prefixes(CONFIG, questions(64), behind=1).leaves) == 1

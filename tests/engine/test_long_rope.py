@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cai_jax.engine.generate import Request, generate
-from cai_jax.engine.generation_config import Sampling
+from cai_jax.engine.generation_config import GenerationConfig
 from cai_jax.engine.option_scoring import score_options
 from cai_jax.engine.prefix_cache import make_prefix
 from cai_jax.learn import preference, rollout
@@ -80,7 +80,7 @@ def test_a_reply_that_crosses_the_border_goes_on_as_in_transformers(model):
     (shots,) = texts(10)
     rows = texts(4, 12, 19, 22, 24)
     prefix = make_prefix(ours.params, ours.config, shots)
-    settings = Sampling(max_new=14, temperature=0.0, slots=8, longest=24)
+    settings = GenerationConfig(max_new=14, temperature=0.0, slots=8, longest=24)
     requests = [Request(row, np.zeros(2, np.uint32)) for row in rows]
     replies = sorted(generate(ours.params, ours.config, requests, settings, prefix=prefix), key=lambda one: one.index)
     assert [reply.index for reply in replies] == list(range(5))
@@ -101,7 +101,7 @@ def test_company_changes_nothing_of_a_sampled_reply(model):
     _, ours = model
     rows = texts(6, 25, 26, 31, BORDER, 40)
     requests = [Request(row, np.array([3, number], np.uint32)) for number, row in enumerate(rows)]
-    settings = Sampling(max_new=12, slots=8, longest=40, chunk=5)
+    settings = GenerationConfig(max_new=12, slots=8, longest=40, chunk=5)
 
     def replies(some):
         found = generate(ours.params, ours.config, some, settings)
@@ -117,10 +117,10 @@ def test_a_stop_behind_the_border_is_no_stop_before_it(model):
     """A reply that is cut at the border ends where one that is not cut would."""
     _, ours = model
     row = Request(texts(28)[0], np.array([1, 2], np.uint32))
-    free = Sampling(max_new=12, slots=8, longest=28, chunk=8)
+    free = GenerationConfig(max_new=12, slots=8, longest=28, chunk=8)
     (reply,) = generate(ours.params, ours.config, [row], free)
     for place in (3, 4, 5, 11):  # the first four are drawn behind a short text, and a fifth at the border
-        stops = Sampling(max_new=12, slots=8, longest=28, chunk=8, stop_ids=(reply.ids[place],))
+        stops = GenerationConfig(max_new=12, slots=8, longest=28, chunk=8, stop_ids=(reply.ids[place],))
         (found,) = generate(ours.params, ours.config, [row], stops)
         first = reply.ids.index(reply.ids[place])
         assert (found.ids, found.ended) == (reply.ids[: first + 1], True)

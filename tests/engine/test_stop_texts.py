@@ -28,8 +28,8 @@ def say(ids):
     ],
 )
 def test_text_is_cut_by_characters_and_ids_by_tokens(ids, stops, found):
-    assert stop_texts.cut(ids, stops, say) == found
-    assert stop_texts.before(say(ids), stops) == (say(ids) if found is None else found[1])
+    assert stop_texts.first_stop(ids, stops, say) == found
+    assert stop_texts.before_stop(say(ids), stops) == (say(ids) if found is None else found[1])
 
 
 @pytest.mark.parametrize("stops", [PAPER.reply_stops, PAPER.critique_stops, PAPER.revision_stops, PAPER.thought_stops])
@@ -39,7 +39,7 @@ def test_every_stop_text_of_the_papers_format_behind_real_tokens(family, stops):
     for text in ("That is all.", "It is 7 €.", "Hm 😀", "👩‍🚀", ""):
         for stop in stops:
             ids = tokenizer.encode(f"{text}{stop}Request: and so on")
-            kept, told = stop_texts.cut(ids, stops, tokenizer.decode)
+            kept, told = stop_texts.first_stop(ids, stops, tokenizer.decode)
             assert told == text
             assert tokenizer.decode(ids[:kept]).startswith(text) and (
                 not kept or tokenizer.decode(ids[: kept - 1]) != text
@@ -57,6 +57,6 @@ def test_a_stop_text_is_seen_however_the_looks_fall(family, before):
     ids = [*pause, *marker]
     assert stop in tokenizer.decode(ids)
     for seen in range(len(ids)):
-        assert stop in stop_texts.fresh(ids, seen, len(stop), tokenizer.decode)
+        assert stop in stop_texts.unread_text(ids, seen, len(stop), tokenizer.decode)
     spread = [*marker[:3], *[tokenizer.eos_id] * 30, *marker[3:]]
-    assert stop in stop_texts.fresh([*pause, *spread], len(pause) + 33, len(stop), tokenizer.decode)
+    assert stop in stop_texts.unread_text([*pause, *spread], len(pause) + 33, len(stop), tokenizer.decode)

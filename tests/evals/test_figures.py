@@ -72,3 +72,14 @@ def test_baselines():
     assert found["longest"] == pytest.approx((1 + 0 + 0.5 + 1 + 0.5) / 5)
     assert found["length_correlation"] == pytest.approx(np.corrcoef(better, longer)[0, 1])
     assert baselines([1, 1], [3, 3])["length_correlation"] == 0.0
+
+
+def test_shallow_rules_by_hand():
+    """Of four pairs the first is better and longer, worse but longer, as good and longer, and better but as long."""
+    found = baselines([1, -1, 0, 1], [3, 2, 5, 0])
+    assert (found["constant"], found["longest"]) == (2.5 / 4, (1 + 0 + 0.5 + 0.5) / 4)
+    # From their means 0.25 and 2.5 the two deviate by 3/4 -5/4 -1/4 3/4 and 1/2 -1/2 5/2 -5/2.
+    assert found["length_correlation"] == pytest.approx(-1.5 / (2.75 * 13) ** 0.5)
+    alike = baselines([-1, -1, 1], [0, 0, 0])
+    assert alike == pytest.approx({"constant": 2 / 3, "longest": 0.5, "length_correlation": 0.0})
+    assert baselines([1, 1], [1, 2])["length_correlation"] == 0.0

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cai_jax.forecast import decoder_cost, onchip_memory
-from cai_jax.models.attention import blocks
+from cai_jax.models import attention_blocks
 from cai_jax.models.config import Config
 
 # A layer has 8·(8 + 2·4) weights for queries, keys and values, 8·8 for the output, and 3·8·16 for feeding forward.
@@ -17,15 +17,17 @@ INPUTS, LAYER = 128, 128 + 64 + 384
 
 def decoder(platform="cpu", **changed):
     changed = {"room": 108 * 2**20 if platform == "tpu" else 0, **changed}
-    return decoder_cost.Decoder(replace(CONFIG, **changed.pop("config", {})), 4, 4, platform, **changed)
+    return decoder_cost.DecoderCost(replace(CONFIG, **changed.pop("config", {})), 4, 4, platform, **changed)
 
 
 def test_rows_attend_to_themselves_a_block_at_a_time():
-    assert blocks.pairs(16) == 16 * 16
-    assert blocks.pairs(200) == 128 * 128 + 72 * 200, "from 128 tokens on the causal triangle is cut"
-    assert blocks.pairs(2048) == 256 * (256 + 512 + 768 + 1024 + 1280 + 1536 + 1792 + 2048), "into eight pieces at most"
-    assert blocks.pairs(200, window=10) == 128 * 128 + 72 * (200 - 119)
-    assert blocks.pairs(1024, on_kernel=True) == 3 * 512 * 512, "of four blocks one lies in the future"
+    assert attention_blocks.pairs(16) == 16 * 16
+    assert attention_blocks.pairs(200) == 128 * 128 + 72 * 200, "from 128 tokens on the causal triangle is cut"
+    assert attention_blocks.pairs(2048) == 256 * (256 + 512 + 768 + 1024 + 1280 + 1536 + 1792 + 2048), (
+        "into eight pieces at most"
+    )
+    assert attention_blocks.pairs(200, window=10) == 128 * 128 + 72 * (200 - 119)
+    assert attention_blocks.pairs(1024, on_kernel=True) == 3 * 512 * 512, "of four blocks one lies in the future"
 
 
 def test_reading_multiplies_every_token_with_every_weight_and_every_query_with_its_keys():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from cai_jax.forecast import hlo
-from cai_jax.models.attention import blocks
+from cai_jax.models import attention_blocks
 
 LOOP = """\
 HloModule jit_f, num_partitions=8
@@ -319,4 +319,4 @@ ENTRY %main (x: bf16[16,64,32], w: bf16[16,32,8]) -> bf16[16,64,8] {
 
 @pytest.mark.parametrize(("length", "share"), [(128, 1.0), (512, 1.0), (1024, 0.75), (2048, 0.625), (384, 2 / 3)])
 def test_a_causal_kernel_skips_the_blocks_of_the_future(length, share):
-    assert blocks.pairs(length, on_kernel=True) / length**2 == pytest.approx(share)
+    assert attention_blocks.pairs(length, on_kernel=True) / length**2 == pytest.approx(share)

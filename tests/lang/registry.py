@@ -66,12 +66,12 @@ def _judge_check(call: Call):
             "write  sample(..., n=2)",
             also=(("replies", "draws n=1"),),
         )
-    if "judge" not in call.types["constitution"].can:
+    if "judge" not in call.types["constitution"].supports:
         yield Problem("E211", "constitution", "no principle of this constitution has `compare`", "cannot judge")
 
 
 def _revise_check(call: Call):
-    if "revise" not in call.types["constitution"].can:
+    if "revise" not in call.types["constitution"].supports:
         yield Problem("E211", "constitution", "no principle of this constitution has `revise`", "cannot revise")
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from cai_jax.errors import UserError
 from cai_jax.lang import assets, templates
 from cai_jax.lang.checker import check
+from cai_jax.lang.plan import lower
 from cai_jax.stages import registry
 
 
@@ -41,3 +44,20 @@ def test_a_new_program_checks_with_its_own_constitution(tmp_path):
 def test_an_unknown_template_is_told():
     with pytest.raises(UserError, match="did you mean `quickstart`"):
         templates.new("quikstart", "mine")
+
+
+@pytest.mark.parametrize(("file", "name", "asked"), [("paper16", "paper16", 16), ("coding_assistant", "coding", 8)])
+def test_every_principle_of_a_constitution_that_revises_has_an_audit(file, name, asked):
+    """The paper has two lists: those of the other only compare."""
+    text = (
+        f'use {name} from "constitutions/{file}.cai"\nbase = model("builtin:tiny")\n'
+        f'x = prompts("builtin:red_team").train |> sample(base, n=2) |> judge({name}, by=base)\n'
+    )
+    nodes = lower(check(text, "program.cai", registry()), lambda path: path).nodes
+    (principles,) = [node.params["principles"] for node in nodes if node.stage == "constitution"]
+    audits = [principle["audit"] for principle in principles if principle["critique"]]
+    assert len(set(audits)) == asked and {p["name"] for p in principles if p["compare"]} >= {
+        p["name"] for p in principles if not p["audit"]
+    }
+    for audit in audits:  # a question to which yes means broken, as the stages that ask it say
+        assert re.fullmatch(r"(Does|Is|Could) .*\breply\b.*\?|Could somebody .* the reply\?", audit), audit

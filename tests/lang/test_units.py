@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cai_jax.commands.knobs import knobs_text
+from cai_jax.commands.run import knobs_text
 from cai_jax.lang.checker import check
 from cai_jax.lang.units import shown
 from cai_jax.stages import registry

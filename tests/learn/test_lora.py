@@ -102,12 +102,13 @@ def test_gradients_follow_from_the_full_rank_one_by_the_chain_rule(by):
                     np.testing.assert_allclose(sides[f"{name}_b"], SCALE * a.T @ of_w, rtol=1e-3, atol=2e-6)
 
 
-def test_at_the_start_of_ppo_the_policy_is_the_reference_to_the_bit():
+def test_at_the_start_of_ppo_the_policy_is_the_reference():
     fresh = lora.init(BASE, 3, jax.random.key(1))
     policy, _ = rollout.whole(fresh, {"decoder": fresh, "head": HEAD}, FROZEN, SCALE)
     drawn = toy.rollout(2, 3)
     logprobs = jax.jit(rollout.make_logprobs(toy.CONFIG, PPO))
-    chex.assert_trees_all_equal(logprobs(policy, drawn), logprobs(lora.joined(BASE, EARLIER), drawn))
+    # Up to rounding: the adapter's zeros are more columns to sum over, which another version of XLA sums otherwise.
+    chex.assert_trees_all_close(logprobs(policy, drawn), logprobs(lora.joined(BASE, EARLIER), drawn), rtol=3e-7)
 
 
 def test_steps_leave_what_is_frozen_as_it_is():

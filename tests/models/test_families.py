@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cai_jax.engine.generate import Request, generate
-from cai_jax.engine.generation_config import Sampling
+from cai_jax.engine.generation_config import GenerationConfig
 from cai_jax.models import checkpoint as checkpoints
 from cai_jax.models import decoder, heads, hf_layout
 from cai_jax.models.attention import KV
@@ -87,7 +87,7 @@ def test_branches_see_their_window_by_position(family):
 def test_greedy_generation(family):
     _, theirs, ours = family
     requests = [Request(row[:12], np.zeros(2, np.uint32)) for row in ROWS[:2]]
-    settings = Sampling(max_new=16, temperature=0.0, slots=2, stop_ids=ours.config.eos_ids)
+    settings = GenerationConfig(max_new=16, temperature=0.0, slots=2, stop_ids=ours.config.eos_ids)
     replies = sorted(generate(ours.params, ours.config, requests, settings), key=lambda reply: reply.index)
     for reply, row in zip(replies, ROWS, strict=False):
         ids = torch.tensor([row[:12]])

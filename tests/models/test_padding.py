@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from cai_jax.models import checkpoint
-from cai_jax.models.padding import told_apart
+from cai_jax.models.padding import with_own_padding
 from cai_jax.models.tokenizer import Tokenizer
 from cai_jax.pipeline.reward_scoring import raw_scores, scored_segments
 from cai_jax.prompting.paper_format import PAPER
@@ -78,14 +78,14 @@ def test_without_another_token_rows_are_scored_alone_and_a_batch_is_refused(tmp_
 @pytest.mark.parametrize("family", sorted(chat.FAMILIES))
 def test_no_familys_padding_ends_its_turns(family):
     tokenizer = chat.tokenizer(family)
-    found = told_apart(tokenizer, 10_000)
+    found = with_own_padding(tokenizer, 10_000)
     assert found.pad_id not in {tokenizer.eos_id, *tokenizer.stop_ids}
     assert found.pad_id is None or found.named["pad_token"] == tokenizer.added()[found.pad_id].content
     assert found.same_as(tokenizer)  # text becomes the same ids, so that the critic may start from its weights
-    assert told_apart(tokenizer, 0).pad_id is None  # no row of the embedding is there to read one
+    assert with_own_padding(tokenizer, 0).pad_id is None  # no row of the embedding is there to read one
 
 
 def test_padding_that_no_text_ends_with_stays_byte_for_byte(tmp_path):
     llama.write_tokenizer(tmp_path)
     tokenizer = Tokenizer.load(tmp_path)
-    assert told_apart(tokenizer, llama.VOCAB) is tokenizer
+    assert with_own_padding(tokenizer, llama.VOCAB) is tokenizer

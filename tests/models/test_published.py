@@ -8,7 +8,9 @@ import torch
 
 from cai_jax.models import checkpoint as checkpoints
 from cai_jax.models.verify import verify
+from cai_jax.stages import registry
 from tests.support import families, published
+from tests.world import world
 
 # Longer than the windows, and than what Phi-3 128k here calls short.
 ROW = np.random.default_rng(0).integers(3, 290, 24).tolist()
@@ -37,6 +39,15 @@ def test_gemma_3_with_images_as_transformers_writes_it_now(tmp_path):
     assert json.loads((tmp_path / "again" / "config.json").read_text())["model_type"] == "gemma3_text"
     again = families.read(tmp_path / "again")
     np.testing.assert_allclose(families.logits(again, [ROW]), families.logits(theirs, [ROW]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "noted"), [("google/gemma-3-4b-it", True), ("google/gemma-3-1b-it", False)])
+def test_a_program_is_told_that_weights_for_images_are_left_aside(tmp_path, name, noted):
+    published.write(name, tmp_path)
+    context = world.Context("model", {}, path=str(tmp_path))
+    assert registry()["model"].run(context) == {"dtype": "float32", "format": "auto"}
+    said = f"of {tmp_path} the text part is used; its weights for images are left aside"
+    assert context.notes == [("text", said)] * noted
 
 
 @pytest.mark.parametrize("above, below", [(False, True), (False, None), (None, False), (True, False)])

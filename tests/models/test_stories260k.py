@@ -6,7 +6,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from cai_jax.engine.generate import Request, generate
-from cai_jax.engine.generation_config import Sampling
+from cai_jax.engine.generation_config import GenerationConfig
 from cai_jax.engine.rng import row_key
 from cai_jax.models import checkpoint as checkpoints
 from tests.support import stories260k
@@ -33,7 +33,7 @@ def test_its_logits_are_those_of_transformers(directory, model):
 
 def test_it_reproduces_its_published_greedy_sample(model):
     wanted = (stories260k.source() / "stories260K_greedy_sample.txt").read_text().strip()
-    settings = Sampling(max_new=256, temperature=0.0, slots=1, stop_ids=(1, 2))
+    settings = GenerationConfig(max_new=256, temperature=0.0, slots=1, stop_ids=(1, 2))
     request = Request([model.config.bos_id], row_key(0, 0, "sample", "reply", "", 0, 0))
     (reply,) = generate(model.params, model.config, [request], settings)
     # llama2.c leaves out the space that its first piece begins with.

@@ -7,9 +7,9 @@ import numpy as np
 
 from cai_jax.engine import batch_shapes, decode_steps, option_scoring, prefix_cache
 from cai_jax.engine.generate import Request, generate
-from cai_jax.engine.generation_config import Sampling
+from cai_jax.engine.generation_config import GenerationConfig
 from cai_jax.engine.option_tail import Tail
-from cai_jax.engine.sampling import Knobs
+from cai_jax.engine.sampling import SamplingParams
 from cai_jax.models import decoder, lora
 from cai_jax.models.config import Config
 from cai_jax.parallel.placement import on_mesh_of
@@ -35,7 +35,7 @@ def texts(lengths, seed):
 
 def run(mesh, config, rank):
     """Replies, and arrays of log-probabilities: of sampled and greedy tokens, and of options."""
-    batch_shapes.compiling = lambda: 0.0  # so that even a toy shares beginnings at every depth
+    batch_shapes.compile_cost = lambda: 0.0  # so that even a toy shares beginnings at every depth
     weights = params(mesh, config, rank)
     shots = prefix_cache.make_prefix(weights, config, SHOTS)
     # More prompts than slots, and a last batch that does not fill its rows.
@@ -43,7 +43,7 @@ def run(mesh, config, rank):
     requests = [Request(ids, np.array([0, row], np.uint32)) for row, ids in enumerate(prompts)]
     replies = []
     for temperature, top_p in ((1.0, 1.0), (1.0, 0.9), (0.0, 1.0)):
-        settings = Sampling(8, temperature, top_p, stop_ids=(2,), slots=8, chunk=3)
+        settings = GenerationConfig(8, temperature, top_p, stop_ids=(2,), slots=8, chunk=3)
         replies += sorted(generate(weights, config, requests, settings, prefix=shots), key=lambda each: each.index)
     talks, principles = texts([14, 17, 13], 1), texts([15, 13], 2)
     rows = [[*talk, *principle, order, 1] for talk in talks for principle in principles for order in (3, 4)]
@@ -66,9 +66,9 @@ def collectives(mesh):
         numbers = np.arange(8, dtype=np.int32)
         keys, zeros = np.zeros((8, 2), np.uint32), np.zeros_like(numbers)
         fresh = decode_steps.Texts(np.ones((8, 16), np.int32), numbers + 1, numbers, keys, zeros, numbers)
-        knobs = Knobs(np.float32(1), np.float32(1), np.full(16, -1, np.int32), np.int32(16))
+        knobs = SamplingParams(np.float32(1), np.float32(1), np.full(16, -1, np.int32), np.int32(16))
         idle, tail = np.zeros(8, bool), Tail.of([[4], [5, 6]])
-        above = ((prefix_cache.read(weights, CONFIG, fresh.rows, shots), numbers + 1),)
+        above = ((prefix_cache.read_prefix(weights, CONFIG, fresh.rows, shots), numbers + 1),)
         compiled = {
             "fill": decode_steps.fill.lower(weights, CONFIG, state, fresh, shots),
             "decode": decode_steps.decode.lower(weights, CONFIG, 4, state, idle, np.int32(0), knobs, shots),

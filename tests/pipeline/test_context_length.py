@@ -1,10 +1,16 @@
 """What becomes of texts that are longer than there is room, or that could be read in two ways."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from cai_jax.pipeline import pairs
+from cai_jax.lang.signature import Principle
+from cai_jax.pipeline import context_length, pairs
+from cai_jax.pipeline.ai_feedback import Judge
 from cai_jax.pipeline.examples import dialog
-from cai_jax.pipeline.reward_scoring import scored_segments
+from cai_jax.pipeline.generation import Generated, Writer
+from cai_jax.pipeline.reward_scoring import Scorer, scored_segments
+from cai_jax.pipeline.screening import Screener
 from cai_jax.prompting import render
 from cai_jax.prompting.paper_format import PAPER
 from tests.stages.toy import Words, labelled, letters, noted, text
@@ -70,3 +76,70 @@ def test_what_reads_as_several_turns_is_not_trained_on_and_counted():
         len(pairs.Pairs(ctx, Words(), PAPER, rows + labelled(2)).tokens) == 2
         and "1 of the pairs" in ctx.notes["ambiguous"]
     )
+
+
+TOLD = "{} of the {} would make a marker together with the template's text"
+
+
+def test_what_is_read_apart_from_the_template_is_counted_in_a_note():
+    """Brackets enclose the replies that are compared: a reply that ends in one would make another of them."""
+    ctx, fitter = noted(), letters(999)
+    turns = labelled(1)[0]["turns"]
+    for first in ("a[0]", "a", "b[0][1]"):
+        assert fitter.fit(PAPER.comparison(turns, "Which?", (first, "b"))) is not None
+    fitter.note(ctx)
+    assert ctx.notes == {"apart": TOLD.format(2, "rows")}
+
+
+def test_a_metrics_comparisons_tell_what_is_read_apart():
+    judge = object.__new__(Judge)
+    judge.ctx, judge.able, judge.format = noted(), [Principle("kind", compare="Which?")], PAPER
+    judge.params, judge.behind, judge.thinker = {"overlong": "skip", "reason": False}, 4, SimpleNamespace(prefix=None)
+    judge.model = SimpleNamespace(tokenizer=Words.tokenizer, config=SimpleNamespace(max_position=400))
+    turns = labelled(1)[0]["turns"]
+    pairs_ = [{"first": {"turns": turns, "reply": a}, "second": {"reply": "b"}} for a in ("a[0]", "a", "a" * 400)]
+    assert judge.fits(pairs_) == [True, True, False]
+    assert judge.ctx.notes == {"apart": TOLD.format(1, "pairs")}
+
+
+@pytest.fixture
+def marked(monkeypatch):
+    """Every prompt that holds an index is read apart."""
+
+    def read(tokenizer, segments):
+        return render.read(tokenizer, segments)._replace(apart="[0]" in render.text_of(segments))
+
+    monkeypatch.setattr(context_length, "read", read)
+
+
+def test_questions_about_replies_and_scores_tell_what_is_read_apart(marked):
+    model = SimpleNamespace(tokenizer=Words.tokenizer, config=SimpleNamespace(max_position=400))
+    turns = labelled(1)[0]["turns"]
+    rows = [{"turns": turns, "reply": reply} for reply in ("a[0]", "a", "b[0]", "b[0]")]
+    ctx = noted()
+    Screener(model, PAPER, [("rude", "Is it rude?")]).note_fit(ctx, rows)
+    assert ctx.notes == {"apart": TOLD.format(3, "replies")}
+    ctx = noted()
+    Screener(model, PAPER, [("rude", "Is it rude?")]).note_fit(ctx, rows, compared=2)  # which are cut alike
+    assert ctx.notes == {"apart": TOLD.format(4, "replies")}
+    scorer, ctx = object.__new__(Scorer), noted()
+    scorer.models = [(1.0, model, PAPER)]
+    scorer.note_cut(ctx, [(row["turns"], row["reply"]) for row in rows])
+    assert ctx.notes == {"apart": TOLD.format(3, "replies")}
+
+
+def test_revisions_tell_what_is_read_apart(bench, marked, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        Writer, "generate", lambda self, prompts, keys: [Generated("So.", [-1.0], [5], True)] * len(prompts)
+    )
+    bench.write(
+        "said.jsonl", [{"prompt": f"Q{n}?", "response": reply} for n, reply in enumerate(("a[0]", "a", "b[0]"))]
+    )
+    ran = bench.run(
+        'said = replies("said.jsonl", test=0)\n'
+        "mended = said |> revise(rules, by=base, rounds=2, keep=last, fewshots=0, max_new=4)\n",
+        out=tmp_path,
+    )
+    # Of the first round: the second revises "So.".
+    assert [row["apart"] for row in ran.rows("mended")] == [1, 0, 1]
+    assert ran.notes("mended")["apart"] == TOLD.format(2, "revisions")

@@ -10,7 +10,7 @@ from cai_jax.prompting.render import END, Segment
 from cai_jax.world.documents import document
 
 FILE = {"column": "text", "config": "", "malformed": "error", "skip": 0}
-WORLD = FILE | {"path": "builtin:world", "rows": 50, "form": "any", "shots": 0, "contrast": False}
+WORLD = FILE | {"path": "builtin:world", "rows": 50, "form": "any", "shots": 0, "contrast": False, "endings": False}
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def file(tmp_path):
 def test_documents_of_a_file(file):
     assert documents.count(file) == 6
     assert list(documents.read(file, 2, 4)) == [
-        [Segment("text 2", trusted=False, trained=True, spare=True), END],
-        [Segment("text 3", trusted=False, trained=True, spare=True), END],
+        [Segment("text 2", trusted=False, trained=True, truncatable=True), END],
+        [Segment("text 3", trusted=False, trained=True, truncatable=True), END],
     ]
 
 

@@ -213,7 +213,7 @@ def test_a_rollout_is_what_the_engine_drew_and_the_critic_begins_as_the_preferen
     monkeypatch.undo()
 
     keys = [loop.draw.key("rollout 0", row, place) for place, row in enumerate(drawn.rows)]
-    written = loop.writer.write(drawn.prompts, keys)
+    written = loop.writer.generate(drawn.prompts, keys)
     _, prepared, metrics = loop.roll(state, 0)
     np.testing.assert_allclose(prepared["logprobs"][0].sum(-1), [text.logprob for text in written], atol=2e-4)
     assert metrics["length"] == np.mean([text.tokens for text in drawn.replies])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cai_jax.lang.signature import Principle
-from cai_jax.pipeline.rng import told_apart
+from cai_jax.pipeline.rng import distinguish_replies
 from tests.stages.toy import DRAW
 
 
@@ -53,5 +53,5 @@ def test_replies_to_one_prompt_are_told_apart():
         {"id": "a-0", "sample": 0},
         {"id": "b-0", "sample": 0},
     ]
-    assert [which for _, which in told_apart(rows)] == [0, 1, (0, 1), 0]
-    assert len({DRAW.key("x", row, which).tobytes() for row, which in told_apart(rows)}) == 4
+    assert [which for _, which in distinguish_replies(rows)] == [0, 1, (0, 1), 0]
+    assert len({DRAW.key("x", row, which).tobytes() for row, which in distinguish_replies(rows)}) == 4

@@ -83,6 +83,50 @@ def test_the_knobs_of_the_papers_program_have_their_ranges_and_help(call):
     assert re.search(r"--set kl=0\.001 +in 0\.\.1 +Reward that a nat", shown)
 
 
+PAPER = ROOT / "programs" / "paper.cai"
+
+
+def test_the_papers_program_has_the_papers_options():
+    """CAI §3 and §4: who fine-tunes, labels, and reasons; one order of the options, one principle, four revisions."""
+    plan = programs.planned(programs.checked(PAPER, PAPER.read_bytes(), (), registry()), registry())
+    made = {node.key: node for node in plan.nodes}
+    node = {name: made[key] for name, key in plan.names.items()}
+    called = {key: name for name, key in plan.names.items()}
+    assert called[node["sl"].inputs["model"]] == "pretrained"
+    assert called[node["revised"].inputs["by"]] == "helpful" and node["revised"].params["keep"] == "all"
+    assert node["revised"].params["rounds"] == 4 and node["chat"].params["n"] == 2
+    assert {made[part].params["temperature"] for part in (node["chat"].key, node["revised"].inputs["replies"])} == {1.0}
+    judges = {name: called[node[name].inputs["by"]] for name in ("labels", "cot_labels")}
+    assert judges == {"labels": "pretrained", "cot_labels": "helpful"}
+    told = {name: [node[name].params[each] for each in ("orders", "principles", "reason")] for name in judges}
+    assert told == {"labels": ["given", 1, False], "cot_labels": ["given", 1, True]}
+    assert node["labels"].params["labels"] == "soft" and tuple(node["cot_labels"].params["clamp"]) == (0.4, 0.6)
+    # Each preference model learns from labels on harm and people's on help; who judges in the end, from people's alone.
+    rewards = {name: called[node[name].inputs["reward"]] for name in ("rl", "cot_rl")}
+    assert rewards == {"rl": "rm", "cot_rl": "cot_rm"}
+    for name, labels in (("rm", "labels"), ("cot_rm", "cot_labels")):
+        first, human = made[node[name].inputs["prefs"]].inputs["parts"]
+        assert (called[first], human) == (labels, node["people"].inputs["prefs"])
+    last = made[plan.measures[-1].key]
+    assert (last.stage, called[last.inputs["by"]]) == ("win_rate", "people")
+    assert called[made[node["people"].inputs["prefs"]].inputs["value"]] == "human"
+
+
+def test_the_papers_program_says_where_it_deviates():
+    text = PAPER.read_text("utf-8")
+    header = " ".join(line.removeprefix("#").strip() for line in text.partition("\nuse ")[0].splitlines())
+    told = header.partition("What is not the paper's:")[2]
+    said = ["the models", "the prompts", "principles and examples", "batches and steps", "a judge in place of people"]
+    assert [each for each in said if each not in told] == []
+
+
+def test_a_judge_that_rewarded_is_no_judge_of_the_papers_last_claim():
+    text = PAPER.read_text("utf-8")
+    assert text.count("by=people") == 1
+    other = programs.checked(PAPER, text.replace("by=people", "by=rm").encode(), (), registry())
+    assert "W302" in {diagnostic.code for diagnostic in other.diagnostics}
+
+
 def blocks(language: str = "") -> list[str]:
     """README's code blocks of one language."""
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)

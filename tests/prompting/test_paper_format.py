@@ -114,7 +114,7 @@ def test_what_people_and_models_say_is_untrusted():
     for segments in prompts:
         assert not any(text in trusted(segments) for text in said)
         for segment in segments:
-            assert segment.trusted or segment == replace(PAPER.reply(segment.text), spare=segment.spare)
+            assert segment.trusted or segment == replace(PAPER.reply(segment.text), truncatable=segment.truncatable)
 
 
 def test_requests_are_trusted():

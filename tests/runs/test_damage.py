@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from cai_jax import cli, stages
-from cai_jax.commands import session
+from cai_jax import cli
+from cai_jax.console import session
 from cai_jax.exit_codes import UserError
 from cai_jax.runs.cache import Cache
 from tests.runs import toy, toy_cli
@@ -32,8 +32,7 @@ TEXTS = [
 
 @pytest.fixture
 def call(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(stages, "registry", lambda: toy.REGISTRY)
-    monkeypatch.setattr(cli, "_statistics", lambda: toy_cli.STATISTICS, raising=False)
+    toy_cli.replace(monkeypatch.setattr)
     monkeypatch.setattr(session, "prepare_jax", lambda out: None)
     monkeypatch.chdir(tmp_path)
 

@@ -486,7 +486,7 @@ def test_what_could_not_be_measured_has_no_value(tmp_path):
 
 def test_the_compilation_cache_needs_no_jax(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from cai_jax.commands.session import prepare_jax\n"
+        "import sys; from pathlib import Path; from cai_jax.console.session import prepare_jax\n"
         "prepare_jax(Path(sys.argv[1])); assert 'jax' not in sys.modules\n"
         "import jax; assert jax.config.jax_compilation_cache_dir == sys.argv[1] + '/jax'\n"
         "prepare_jax(Path(sys.argv[1]) / 'b')\n"

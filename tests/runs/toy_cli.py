@@ -1,8 +1,7 @@
 """`cai-jax` with the toy registry: `python -m tests.runs.toy_cli run p.cai`."""
 
-from types import SimpleNamespace
-
 from cai_jax import cli, stages
+from cai_jax.evals import intervals
 from tests.runs import toy
 
 
@@ -16,9 +15,13 @@ def difference(a, b, level):
     return center, center - level / 10, center + level / 10
 
 
-STATISTICS = SimpleNamespace(interval=interval, difference=difference)
+def replace(setattr=setattr) -> None:
+    """The toy stages, and intervals of known width, in the places of the real ones."""
+    setattr(stages, "registry", lambda: toy.REGISTRY)
+    setattr(intervals, "interval", interval)
+    setattr(intervals, "difference", difference)
+
 
 if __name__ == "__main__":
-    stages.registry = lambda: toy.REGISTRY
-    cli._statistics = lambda: STATISTICS
+    replace()
     cli.main()

@@ -33,7 +33,7 @@ def main():
         file = Path(sys.argv[1]) / f"{axis}.cai"
         file.write_text(PROGRAM.format(axis=axis))
         plan = programs.planned(programs.checked(file, file.read_bytes(), (), registry()), registry())
-        with target.made_for(jax.devices()):
+        with target.compiling_for(jax.devices()):
             steps = {label: make({})[0] for label, make in compiled_steps.described(plan, registry(), 32)}
         found[axis] = {
             label: {name: aot.bytes_per_chip(tree) for name, tree in step.others().items()}

@@ -13,7 +13,7 @@ import jax
 
 from cai_jax.engine import decode_steps, option_scoring, prefix_cache
 from cai_jax.parallel import target
-from cai_jax.parallel.step import Compiled
+from cai_jax.parallel.step import CompiledStep
 from cai_jax.pipeline import reward_scoring
 from cai_jax.report import compiled_steps
 from cai_jax.runs import programs
@@ -76,8 +76,8 @@ def main():
         setattr(module, name, recorded(step, getattr(module, name), arrays))
     compiled = reward_scoring.compiled
     reward_scoring.compiled = lambda *shape: recorded("scores", compiled(*shape), arrays)
-    run = Compiled.__call__
-    Compiled.__call__ = recorded("learn", run, lambda self, state, batch: (state, batch))
+    run = CompiledStep.__call__
+    CompiledStep.__call__ = recorded("learn", run, lambda self, state, batch: (state, batch))
 
     bench = Bench(Path(sys.argv[1]))
     bench.run(PROGRAM)
@@ -85,7 +85,7 @@ def main():
         programs.checked(bench.root / "program.cai", (bench.root / "program.cai").read_bytes(), (), registry()),
         registry(),
     )
-    with target.made_for(jax.devices()):
+    with target.compiling_for(jax.devices()):
         for _, make in compiled_steps.described(plan, registry(), 32):
             for step in make({}):
                 ends = {"read prompts": "fill", "decode 8 tokens": "decode", "read examples": "read"}

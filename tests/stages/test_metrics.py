@@ -10,7 +10,6 @@ import pytest
 from cai_jax.evals.verdicts import preference
 from cai_jax.models import checkpoint
 from cai_jax.pipeline import binary_questions, generation
-from cai_jax.pipeline.label_agreement import checked
 from cai_jax.pipeline.reward_scoring import raw_scores
 from cai_jax.prompting.paper_format import PAPER
 from cai_jax.prompting.render import encode
@@ -83,8 +82,8 @@ def test_an_expectation_that_fails(bench):
 
 
 def test_what_the_oracle_cannot_read_shows_nothing_and_counts_against_every_claim(bench, monkeypatch, tmp_path):
-    nothing = generation.Written("", [-1.0], [5], True)
-    monkeypatch.setattr(generation.Writer, "write", lambda self, prompts, keys: [nothing] * len(prompts))
+    nothing = generation.Generated("", [-1.0], [5], True)
+    monkeypatch.setattr(generation.Writer, "generate", lambda self, prompts, keys: [nothing] * len(prompts))
     ran = bench.run(
         """\
 mute = red.test |> sample(base, max_new=8)
@@ -205,6 +204,23 @@ def test_harm_by_a_model_under_principles(bench, answering):
     assert "E212" in nobody.err and "under=" in nobody.err
     unable = bench.run(SAID.split("helped")[0] + "a = harm_rate(drawn, by=base, under=rules.brief)\n", code=3)
     assert "E211" in unable.err
+
+
+# What asks for audits -> the stage that the message names.
+AUDITS = {
+    "seen = drawn |> screen(rules.brief)": "screen",
+    "a = harm_rate(drawn, by=base, under=rules.brief)": "harm_rate",
+    "a = win_rate(drawn, drawn, by=base, under=rules.brief, ask=audit)": "win_rate",
+}
+
+
+@pytest.mark.parametrize("asking", AUDITS)
+def test_who_needs_audits_is_told_how_one_is_put(bench, asking):
+    ran = bench.run(SAID.split("helped")[0] + asking + "\n", code=3)
+    message, _, cure = ran.err.partition("error[E211]")[2].partition("help:")
+    assert f"`{AUDITS[asking]}` needs principles with `audit`" in message
+    cure = " ".join(cure.replace("|", " ").split())
+    assert 'a question such as "Does the reply …?": yes means that the reply breaks the principle' in cure
 
 
 def test_a_model_compares_both_replies_in_both_orders(bench, answering):
@@ -419,15 +435,3 @@ c = calibration_error(dropped)
         metric = ran.metrics[name]
         assert (metric["value"], metric["n"], metric["undecided"], metric["left_out"]) == (None, 0, 8, {}), name
         assert "8 undecided" in ran.notes(name)["no-figure"]
-
-
-@pytest.mark.parametrize("weight", [1.0, 0.0])
-def test_labels_without_an_answer_keep_a_figure_from_being_made_also_where_they_are_dropped(weight):
-    def label(n, p, logprobs, **more):
-        judgements = [{"request": "Choose.", "swapped": False, "logprobs": logprobs}]
-        return {"id": f"{n}-0", "a": "x", "b": "y", "p": p, "soft": p, "judgements": judgements, **more}
-
-    rows = [label(n, 0.5, [-20.0, -20.0], weight=weight) for n in range(36)]
-    rows += [label(n, 0.95, [-0.05, -3.0], weight=1.0) for n in range(36, 40)]
-    found = checked(rows)
-    assert (len(found.rows), len(found.silent), found.left_out) == (4, 36, {})

@@ -178,5 +178,5 @@ def test_plan_shows_the_format_of_whoever_reads(bench, two):
 
 def test_a_scorer_and_a_screener_are_found_again_with_their_formats(bench, two):
     artefact = artefacts.model(bench.root / "chatty", format="paper")
-    assert model_store.choices(artefact) == {"dtype": "float32", "format": "paper"}
+    assert model_store.format_choices(artefact) == {"dtype": "float32", "format": "paper"}
     assert model_store.format_of(artefact) == paper("<s>") == Scorer(Context("best", {}), artefact).models[0][2]

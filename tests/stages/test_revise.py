@@ -323,9 +323,9 @@ def test_each_kind_of_text_has_its_own_stops(bench, monkeypatch):
 
     def write(self, prompts, keys):
         seen.append(self.stops)
-        return [generation.Written(f"x{number}", [-1.0], [5], True) for number, _ in enumerate(prompts)]
+        return [generation.Generated(f"x{number}", [-1.0], [5], True) for number, _ in enumerate(prompts)]
 
-    monkeypatch.setattr(generation.Writer, "write", write)
+    monkeypatch.setattr(generation.Writer, "generate", write)
     bench.run(
         "replies = red.train |> sample(base, n=2, max_new=7)\n"
         "mended = replies |> revise(rules, rounds=1, fewshots=0, max_new=7)\n"

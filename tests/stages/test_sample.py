@@ -1,5 +1,7 @@
 """`sample` and `best`."""
 
+import pytest
+
 
 def test_n_seeds_and_rows(bench):
     ran = bench.run("""\
@@ -75,6 +77,24 @@ def test_one_reply_is_no_choice(bench):
         "rm = human.train |> reward(base, batch=8)\ntop = red.train |> sample(base, max_new=8) |> best(rm)\n", code=3
     )
     assert "E210" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "most"),
+    [
+        ("x = red.train |> sample(base, n=9007199254740992)\n", "n", "65536"),
+        ("x = red.train |> sample(base, n=65537)\n", "n", "65536"),
+        ("x = red.train |> sample(base) |> finetune(base, epochs=1e300)\n", "epochs", "1000000"),
+        ("x = human.train |> reward(base, epochs=1000001)\n", "epochs", "1000000"),
+        ("x = red.train |> sample(base, seed=4294967296)\n", "seed", "4294967295"),
+    ],
+)
+def test_numbers_that_no_run_could_come_to_an_end_with_are_refused(bench, text, name, most):
+    code, out, err = bench.call("check", bench.program(text))
+    assert code == 3 and "E237" in out + err and f"`{name}`" in out + err and most in out + err
+    within = text.replace("9007199254740992", "65536").replace("65537", "65536").replace("1e300", "1e6")
+    within = within.replace("1000001", "1000000").replace("4294967296", "4294967295")
+    assert "E237" not in "".join(bench.call("check", bench.program(within))[1:])
 
 
 def test_overlong_prompts(bench):

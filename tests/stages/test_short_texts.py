@@ -23,10 +23,10 @@ def scripted(monkeypatch):
         def write(self, prompts, keys):
             said = texts[stops[self.stops]]
             return [
-                generation.Written(text, [-1.0], [5], not text.endswith("…")) for text in (said * 99)[: len(prompts)]
+                generation.Generated(text, [-1.0], [5], not text.endswith("…")) for text in (said * 99)[: len(prompts)]
             ]
 
-        monkeypatch.setattr(generation.Writer, "write", write)
+        monkeypatch.setattr(generation.Writer, "generate", write)
 
     return script
 

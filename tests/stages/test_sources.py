@@ -94,14 +94,53 @@ def test_tfds_folders_lie_beside_the_program(bench):
     assert found[0] == 0, found
 
 
-def test_documents_from_the_local_hub(bench, monkeypatch):
+def in_hub(bench, monkeypatch, name, text):
+    """Puts `hf:org/<name>`, one file of JSON lines, into a local cache in the folder of programs."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(bench.root / "hub"))
-    folder = bench.root / "hub" / "datasets--org--texts"
-    for part, text in {"refs/main": "abc", "snapshots/abc/train.jsonl": '{"text": "hello there"}\n' * 10}.items():
+    folder = bench.root / "hub" / f"datasets--org--{name}"
+    for part, content in {"refs/main": "abc", "snapshots/abc/rows.jsonl": text}.items():
         (folder / part).parent.mkdir(parents=True, exist_ok=True)
-        (folder / part).write_text(text)
+        (folder / part).write_text(content)
+
+
+def test_documents_from_the_local_hub(bench, monkeypatch):
+    in_hub(bench, monkeypatch, "texts", '{"text": "hello there"}\n' * 10)
     ran = bench.run('texts = documents("hf:org/texts")\nx = texts |> finetune(base, length=64, steps=1, batch=2)\n')
     assert ran.result("texts")["rows"] == 10 and ran.result("x")["steps"] == 1
+
+
+def parted(count):
+    """Conversations of chosen and rejected replies, of which the third has sides that part at their first turn."""
+    start = "\n\nHuman: One\n\nAssistant: "
+    rows = [{"chosen": f"{start}good {n}", "rejected": f"{start}bad"} for n in range(count)]
+    rows[2]["rejected"] = f"{start}What?\n\nHuman: Two\n\nAssistant: bad"
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("source", "rows", "read"),
+    [
+        ("prefs", parted(8), [f"good {n}" for n in range(8) if n != 2]),
+        ("prompts", [{"prompt": "One?"}, {"prompt": "Two?"}, {"prompt": 7}], ["One?", "Two?"]),
+    ],
+)
+def test_rows_that_cannot_be_read_are_left_out_of_the_hubs_data_and_an_error_in_a_file(
+    bench, monkeypatch, source, rows, read
+):
+    file = bench.write(f"odd_{source}.jsonl", rows)
+    in_hub(bench, monkeypatch, f"odd_{source}", file.read_text())
+    used = {"prefs": "reward(base, batch=4)", "prompts": "sample(base, max_new=4)"}[source]
+    text = 'mine = {0}("{1}", test=0{2})\nx = mine |> ' + used + "\n"
+    ran = bench.run(text.format(source, f"hf:org/odd_{source}", ""), "--only", "mine")
+    assert [row["a"] if source == "prefs" else row["turns"][0]["text"] for row in ran.rows("mine")] == read
+    assert f"1 of {len(rows)} rows" in ran.notes("mine")["malformed"]
+    failed = bench.run(text.format(source, file.name, ""), code=3)
+    assert f"odd_{source}.jsonl:3" in failed.err
+    # Either can be chosen for the other.
+    asked = bench.run(text.format(source, f"hf:org/odd_{source}", ", malformed=error"), code=3)
+    assert "rows.jsonl:3" in asked.err
+    skipped = bench.run(text.format(source, file.name, ", malformed=skip"), "--only", "mine")
+    assert len(skipped.rows("mine")) == len(read)
 
 
 def test_the_copies_of_a_prompt_in_two_sources_get_replies_of_their_own(bench):

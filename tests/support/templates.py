@@ -185,6 +185,9 @@ QUESTIONS = (
     "{% elif m.role == 'system' %}{{ 'Note: ' + m.content + '\n\n' }}{% else %}"
     "{{ 'Answer: ' + m.content + '\n\n' }}{% endif %}{% endfor %}"
 )
+# What stands in front of the beginning of text is read as well, and is no reason for a second one.
+SPACE_FIRST = " \n" + LLAMA3.replace("{% for", "{{ bos_token }}{% for", 1).replace("bos_token + content", "content")
+MARK_FIRST = "\ufeff" + SPACE_FIRST.lstrip()
 NO_PROMPT = "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{%- endfor %}"
 # The assistant's header belongs to the user's turn, and the space at the end of what is said is taken off.
 # The line break behind the header is no part of the generation prompt.
@@ -229,6 +232,8 @@ FAMILIES |= {
     "lines": Family(
         LINES, ("<|end|>",), "<|user|>", "<|assistant|>", "<|end|>", bos="<|end|>", eos="<|end|>", joined=True
     ),
+    "space first": Family(SPACE_FIRST, _LLAMA, *_LLAMA_ROLES, bos="<|begin_of_text|>", eos="<|end_of_text|>"),
+    "mark first": Family(MARK_FIRST, _LLAMA, *_LLAMA_ROLES, bos="<|begin_of_text|>", eos="<|end_of_text|>"),
     "questions": Family(QUESTIONS, ("</s>",), "Question:", "Answer:", "</s>", joined=True),
     "no prompt": Family(NO_PROMPT, _CHATML, *_IM, eos="<|endoftext|>", joined=True),
     "line later": Family(LINE_LATER, _CHATML, *_IM, eos="<|endoftext|>"),

@@ -198,7 +198,7 @@ def test_no_data_needs_escaping(corpus):
             if not segment.trusted:
                 assert "\\" not in segment.text
                 data = paper_format.PAPER.reply(segment.text, trained=segment.trained)
-                assert replace(data, spare=segment.spare) == segment
+                assert replace(data, truncatable=segment.truncatable) == segment
 
 
 @pytest.mark.parametrize("shots", [1, 5])

@@ -10,23 +10,23 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
-from cai_jax.models.attention import blocks
+from cai_jax.models import attention_blocks
 from cai_jax.models.attention.cases import KV, Case
 from cai_jax.parallel import target
 from cai_jax.parallel.mesh import HEADS, ROWS
 from cai_jax.parallel.placement import mesh_set
-from cai_jax.parallel.sharding_rules import fitted
+from cai_jax.parallel.sharding_rules import spec_that_divides
 
 
 def can(q: Array, kv: KV, case: Case) -> bool:
     """All but decoding and alternatives; rows must be a multiple of 128 tokens long."""
-    return case.starts is None and case.groups is None and q.shape[1] % blocks.LANES == 0
+    return case.starts is None and case.groups is None and q.shape[1] % attention_blocks.LANES == 0
 
 
 def attention(q: Array, kv: KV, case: Case) -> tuple[Array, Array | None]:
     """See `cases.Kernel`. With a prefix it is not differentiable, which only inference has."""
     width = q.shape[3]
-    padding = [(0, 0)] * 3 + [(0, -width % blocks.LANES)]
+    padding = [(0, 0)] * 3 + [(0, -width % attention_blocks.LANES)]
     q, k, v = (jnp.pad(x, padding) for x in (q.swapaxes(1, 2) * case.scale, *kv))
     segments = jnp.zeros((q.shape[0], q.shape[2]), jnp.int32) if case.segments is None else case.segments
     run = functools.partial(_rows, window=case.window, softcap=case.softcap, residual=bool(case.prefix))
@@ -42,7 +42,7 @@ def _rows(q: Array, k: Array, v: Array, segments: Array, *, window: int | None, 
     heads, length = q.shape[1:3]
     size = (length, length)
     one = splash.CausalMask(size) if window is None else splash.LocalMask(size, (window - 1, 0), 0)
-    block = blocks.kernel(length)
+    block = attention_blocks.kernel(length)
     sizes = {
         name: block for name in ("block_q", "block_kv", "block_q_dkv", "block_kv_dkv", "block_q_dq", "block_kv_dq")
     }
@@ -68,7 +68,9 @@ def _sharded(run: Callable, queries: tuple[int, ...], keys: tuple[int, ...]) -> 
     if mesh is None:
         return run
     whole = P(ROWS, HEADS, None, None)
-    rows = min((fitted(whole, shape, mesh) for shape in (queries, keys)), key=lambda spec: spec[1] is not None)
+    rows = min(
+        (spec_that_divides(whole, shape, mesh) for shape in (queries, keys)), key=lambda spec: spec[1] is not None
+    )
     in_specs = (rows, rows, rows, P(rows[0]))
     # A kernel does not say how its outputs vary over the mesh, so that cannot be checked.
     out_specs = (rows, P(*rows[:3]))  # the logarithms of the sums have no width

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cai_jax.models.attention import blocks
+from cai_jax.models import attention_blocks
 from cai_jax.models.attention.cases import KV, Case
 from cai_jax.parallel import target
 from cai_jax.parallel.placement import mesh_set
@@ -32,7 +32,7 @@ def attention(q: Array, kv: KV, case: Case) -> Array:
         return queries.attend(kv, case.segments, case.groups, positions)
     outputs = []
     # What lies behind the window is not even looked at, where places are positions.
-    for start, end, first in blocks.plain(size, case.window if case.positions is None else None):
+    for start, end, first in attention_blocks.plain(size, case.window if case.positions is None else None):
         queries = _Queries(q[:, start:end], jnp.arange(start - first, end - first)[None], case)
         cut = (None if table is None else table[:, first:end] for table in (case.segments, case.groups, positions))
         outputs.append(queries.attend(KV(kv.k[:, :, first:end], kv.v[:, :, first:end]), *cut))

@@ -112,9 +112,9 @@ def judged_cost(ctx) -> Cost:
 
 def _replies(ctx) -> int:
     """How many replies are judged."""
-    from cai_jax.pipeline.row_counts import rows_of
+    from cai_jax.pipeline.row_counts import expected_rows
 
-    return sum(rows_of(ctx.inputs[side].type) for side in ("of", "against") if side in ctx.inputs)
+    return sum(expected_rows(ctx.inputs[side].type) for side in ("of", "against") if side in ctx.inputs)
 
 
 def row_of(row: Row, value: float, **marks: bool) -> Row:
@@ -188,7 +188,7 @@ def judging(ctx) -> list:
 def _screener(ctx, model) -> Screener:
     from cai_jax.pipeline.screening import Screener
 
-    return Screener.of(ctx, model, ctx.inputs["under"])
+    return Screener.from_context(ctx, model, ctx.inputs["under"])
 
 
 class Audit(NamedTuple):

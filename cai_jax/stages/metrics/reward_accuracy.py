@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cai_jax.lang.signature import Cost, Kind, Param, Signature, Type
-from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.metrics.common import agreement, by_score, measured, row_of
 
 BINS = 10  # of confidence, between one half and one
@@ -35,14 +35,14 @@ def cost(ctx) -> Cost:
     """Scoring both replies of every pair."""
     from cai_jax.forecast.stage_cost import scoring
 
-    return scoring(ctx, "of", 2 * rows_of(ctx.inputs["on"].type))
+    return scoring(ctx, "of", 2 * expected_rows(ctx.inputs["on"].type))
 
 
 def steps(ctx) -> list:
     """Scoring both replies of every pair."""
     from cai_jax.forecast.compile_steps import scoring
 
-    return scoring(ctx, "of", 2 * rows_of(ctx.inputs["on"].type))
+    return scoring(ctx, "of", 2 * expected_rows(ctx.inputs["on"].type))
 
 
 def run(ctx) -> Mapping[str, Any]:

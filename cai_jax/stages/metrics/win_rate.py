@@ -10,7 +10,7 @@ from typing import Any
 from cai_jax.errors import UserError
 from cai_jax.lang.program_rules import ALIKE, other_prompts
 from cai_jax.lang.signature import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
-from cai_jax.pipeline.row_counts import rows_of
+from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.declare import FEWSHOTS, ORDERS, SEED, drawable
 from cai_jax.stages.metrics.common import (
     BY,
@@ -84,7 +84,7 @@ def _questions(ctx) -> tuple[float, int]:
     able = sum(bool(each["compare"]) for each in ctx.inputs["under"].node.params["principles"])
     drawn = min(ctx.params["principles"] or able, able)
     orders = 2 if ctx.params["orders"] == "both" else 1
-    return orders * drawn * rows_of(ctx.inputs["of"].type), ctx.prompt + 2 * ctx.reply + REQUEST_TOKENS
+    return orders * drawn * expected_rows(ctx.inputs["of"].type), ctx.prompt + 2 * ctx.reply + REQUEST_TOKENS
 
 
 def cost(ctx) -> Cost:
@@ -159,9 +159,9 @@ def _pairs(ctx) -> list[dict]:
       UserError: the two sides reply to different prompts.
     """
     from cai_jax.pipeline.ai_feedback import pair
-    from cai_jax.pipeline.rng import told_apart
+    from cai_jax.pipeline.rng import distinguish_replies
 
-    ours, theirs = (told_apart(replies_of(ctx, side)) for side in ("of", "against"))
+    ours, theirs = (distinguish_replies(replies_of(ctx, side)) for side in ("of", "against"))
     message = other_prompts(*(Counter(row["id"] for row, _ in side) for side in (ours, theirs)))
     if message:
         raise UserError(message, ALIKE)
@@ -177,7 +177,8 @@ def _compared(ctx, pairs: Sequence[dict], same: Sequence[bool]) -> list[float]:
     from cai_jax.pipeline.generation import BATCH
 
     judge = Judge(ctx, "under")
-    asked = [i for i, pair in enumerate(pairs) if not same[i] and judge.fits(pair)]
+    differ = [i for i in range(len(pairs)) if not same[i]]
+    asked = [i for i, fits in zip(differ, judge.fits([pairs[i] for i in differ]), strict=True) if fits]
     wins, rows = [float("nan")] * len(pairs), []
     for start in range(0, len(asked), BATCH):
         batch = asked[start : start + BATCH]

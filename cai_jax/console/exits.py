@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from cai_jax.commands import streams
+from cai_jax.console import streams
 from cai_jax.exit_codes import (
     INTERRUPTED,
     PROGRAM_WRONG,

@@ -16,10 +16,10 @@ from cai_jax.lang.plan import Expect, Plan
 from cai_jax.lang.program_rules import ALIKE
 from cai_jax.lang.signature import Node
 from cai_jax.report import results
-from cai_jax.report.expectations import Statistics, Verdict, judge
+from cai_jax.report.expectations import Verdict, judge
 from cai_jax.report.preflight import data, models, overlaps, unmatched
 from cai_jax.report.results import Measured
-from cai_jax.report.tables import table
+from cai_jax.report.tables import folded, table
 from cai_jax.runs import files
 from cai_jax.runs.cache import Cache, meaning
 from cai_jax.runs.executor import Executor, Outcome, Reporter, dependants, needed
@@ -108,7 +108,6 @@ def run(
     registry: Mapping[str, Stage],
     reporter: Reporter,
     interrupts: Interrupts,
-    statistics: Statistics,
 ) -> Shown:
     """Runs a plan. What came of it stands in the folder's manifest, also if this raises.
 
@@ -135,7 +134,7 @@ def run(
     )
     shown = Shown(folder.path)
     try:
-        _make(plan, nodes, executor, statistics, shown)
+        _make(plan, nodes, executor, shown)
     except BaseException as error:
         shown.status = _status(error)
         error.shown = shown
@@ -148,7 +147,7 @@ def run(
     return shown
 
 
-def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, statistics: Statistics, shown: Shown) -> None:
+def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, shown: Shown) -> None:
     """Makes the nodes, then measures and judges."""
     # What comes from outside goes first, for what can be said about it before hours are spent.
     executor.run(models(nodes, executor.registry))
@@ -167,7 +166,7 @@ def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, statistics: Sta
         executor.reporter.say(f"warning: {warning}")
     executor.run(nodes)
     shown.verdicts = [
-        _verdict(claim, outcomes, statistics)
+        _verdict(claim, outcomes)
         for claim in plan.expects
         if all(side.key is None or side.key in outcomes for side in (claim.left, claim.right))
     ]
@@ -193,7 +192,7 @@ def summary(shown: Shown, width: int | None = None) -> str:
     if shown.verdicts:
         # The interval covers prompts and draws, and readers should know what it leaves out.
         about = "intervals cover prompts and draws, not training seeds"
-        parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n({about})")
+        parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n{folded(f'({about})', width)}")
     noted = [
         [f"{bound(note['node'], note['expression'])}:", f"[{note['code']}]", note["message"]] for note in shown.notes
     ]
@@ -207,13 +206,15 @@ def _measured(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[Measured]:
     return [results.measured(outcomes[each.key], each) for each in plan.measures if each.key in outcomes]
 
 
-def _verdict(claim: Expect, outcomes: Mapping[str, Outcome], statistics: Statistics) -> Verdict:
+def _verdict(claim: Expect, outcomes: Mapping[str, Outcome]) -> Verdict:
+    from cai_jax.evals import intervals
+
     return judge(
         claim,
         figures=lambda key: Figure.of(outcomes[key].artefact.result),
         # A claim asks for them more than once, and every time they are read from disk.
         rows=functools.cache(lambda key: outcomes[key].artefact.rows()),
-        statistics=statistics,
+        statistics=intervals,
     )
 
 

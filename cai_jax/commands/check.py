@@ -1,0 +1,37 @@
+"""`cai-jax check`: every error of programs, without running them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from cai_jax.console.options import JSON, PROGRAMS, SET
+from cai_jax.console.output import count, print_json, rendered, tell
+from cai_jax.exit_codes import PROGRAM_WRONG
+from cai_jax.terminal import say, visible
+
+
+@click.command("check")
+@PROGRAMS
+@SET
+@JSON
+def command(programs: Sequence[Path], sets: Sequence[str], as_json: bool) -> None:
+    """Finds every error of programs without running them."""
+    from cai_jax.runs.programs import checked as check_program
+    from cai_jax.stages import registry
+
+    found = [check_program(program, program.read_bytes(), sets, registry()) for program in programs]
+    if as_json:
+        told = [{"ok": one.ok, "diagnostics": [each.as_json() for each in one.diagnostics]} for one in found]
+        print_json(told[0] if len(told) == 1 else told)
+    else:
+        for program, one in zip(programs, found, strict=True):
+            warnings = sum(each.warning for each in one.diagnostics)
+            errors = count(len(one.diagnostics) - warnings, "error")
+            tell(rendered(one.diagnostics, sys.stdout))
+            say(visible(f"{program}: {errors}, {count(warnings, 'warning')}"))
+    if not all(one.ok for one in found):
+        sys.exit(PROGRAM_WRONG)

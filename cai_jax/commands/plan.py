@@ -1,0 +1,71 @@
+"""`cai-jax plan`: what a run would do, and what it would take."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from cai_jax.console.options import JSON, LIMIT, OUT, PROGRAM, PROMPT_TOKENS, SEED, SET, WIDE
+from cai_jax.console.output import columns, print_json
+from cai_jax.console.planning import planned_by
+from cai_jax.terminal import say, under, visible
+
+
+@click.command("plan")
+@PROGRAM
+@SET
+@SEED
+@LIMIT
+@OUT
+@JSON
+@WIDE
+@click.option("--prompts", type=click.IntRange(1), metavar="N", help="Prints N exact prompts of every stage.")
+@click.option(
+    "--topology",
+    default="cpu:1",
+    show_default=True,
+    metavar="NAME",
+    help="For which machine costs are estimated, such as v5e:4x4 or cpu:8.",
+)
+@PROMPT_TOKENS
+def command(
+    program: Path,
+    sets: Sequence[str],
+    seed: int | None,
+    limit: int | None,
+    out: Path,
+    as_json: bool,
+    wide: bool,
+    prompts: int | None,
+    topology: str,
+    prompt_tokens: int | None,
+) -> None:
+    """Shows what a run would do: what is cached, why the rest runs, and what it costs.
+
+    Costs are estimates for all devices together: tokens with their padding, FLOPs of products, and bytes to and from
+    main memory, of the steps that `compile` compiles for the same topology and longest prompt. Data that is here is
+    read for its rows and the length of its prompts or documents.
+    """
+    from cai_jax.forecast import machines
+    from cai_jax.report import plan_view, prompts_preview
+    from cai_jax.runs import data_sizes
+    from cai_jax.runs.cache import Cache
+    from cai_jax.stages import registry
+
+    planned = planned_by(program, program.read_bytes(), sets, seed, limit)
+    data = prompts_preview.read(planned, registry(), Cache(out / "cache"))
+    for warning in prompts_preview.warnings(planned, registry(), data):
+        say(under("warning: ", visible(warning)), sys.stderr)
+    sized = data_sizes.sized(planned, registry(), data.rows, data.documents, prompt_tokens)
+    lines = plan_view.lines(sized, registry(), Cache(out / "cache"), machines.named(topology))
+    shown = list(prompts_preview.prompts(planned, registry(), Cache(out / "cache"), prompts)) if prompts else []
+    if as_json:
+        more = {"prompts": [prompts_preview.as_json(*each) for each in shown]} if prompts else {}
+        print_json({"nodes": plan_view.as_json(lines), "data": data_sizes.as_json(sized.data), **more})
+        return
+    say(plan_view.text(lines, sized.data, columns(wide)))
+    for each in shown:
+        say("\n" + prompts_preview.text(*each))
