@@ -13,10 +13,11 @@ from typing import Any
 from cai_jax.evals.figures import Figure
 from cai_jax.exit_codes import Interrupted, ProgramWrong
 from cai_jax.lang.plan import Expect, Plan
+from cai_jax.lang.program_rules import ALIKE
 from cai_jax.lang.signature import Node
 from cai_jax.report import results
 from cai_jax.report.expectations import Verdict, judge
-from cai_jax.report.preflight import data, overlaps
+from cai_jax.report.preflight import data, models, overlaps, unmatched
 from cai_jax.report.results import Measured
 from cai_jax.report.tables import folded, table
 from cai_jax.runs import files
@@ -148,10 +149,17 @@ def run(
 
 def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, shown: Shown) -> None:
     """Makes the nodes, then measures and judges."""
-    # The data goes first, for what can be said about it before hours are spent.
+    # What comes from outside goes first, for what can be said about it before hours are spent.
+    executor.run(models(nodes, executor.registry))
     read = data(nodes, executor.registry)
     outcomes = executor.run(read)
-    found = overlaps(nodes, executor.labels, read, lambda key: outcomes[key].artefact.rows())
+
+    def rows(key: str) -> Sequence[Mapping[str, Any]]:
+        return outcomes[key].artefact.rows()
+
+    if differ := unmatched(nodes, executor.registry, executor.labels, read, rows):
+        raise ProgramWrong("; ".join(differ), ALIKE)
+    found = overlaps(nodes, executor.labels, read, rows)
     if found and plan.settings["overlap"] == "error":
         raise ProgramWrong("; ".join(found), "measure on other conversations, or accept it with  run (overlap=allow)")
     for warning in found:

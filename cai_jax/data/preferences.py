@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from cai_jax.data.columns import CONVERSATIONS, PROMPTS, Note, Options, Reading, bad, get, what
@@ -33,7 +32,7 @@ class Columns(NamedTuple):
 
 
 def read_prefs(path: str, *, note: Note = silent, **options: Any) -> list[Row]:
-    """Preference rows `{"id", "turns", "split", "a", "b", "p", "weight", "source", ...}`; p = P(a is better).
+    """Preference rows `{"id", "turns", "split", "a", "b", "p", "weight", ...}`; p = P(a is better).
 
     Two shapes are understood. Chosen and rejected: two columns, either replies beside a prompt column, as text or as
     messages, or whole conversations, whose shared turns are the prompt. A pair with a label: columns `a`, `b` and
@@ -49,11 +48,11 @@ def read_prefs(path: str, *, note: Note = silent, **options: Any) -> list[Row]:
     columns = Columns(**{name: options.pop(name) for name in Columns._fields if name in options})
     reading = Reading.of(path, Options(**options), note)
     rows = prefs_of(reading, columns)
-    return numbered(first([{**row, "source": Path(path).name} for row in rows], reading.options.limit))
+    return numbered(first(rows, reading.options.limit))
 
 
 def prefs_of(reading: Reading, columns: Columns = Columns()) -> list[Row]:  # noqa: B008 (immutable)
-    """Preference rows without `id` and `source`; as `read_prefs`."""
+    """Preference rows without `id`; as `read_prefs`."""
     chosen, rejected, a, b, label, prompt, _ = columns
     if bool(chosen) != bool(rejected):
         raise DataError("`chosen` and `rejected` name a pair of columns, and only one is given", "give both")

@@ -243,7 +243,7 @@ class Applying(Scope, ABC):
                 self.report.report("E208", message, spans[param.name], f"makes {made.type.kind}")
                 return FAILED
             lifted[param.name] = made
-        return lifted if program_rules.same_prompts(site, lifted, spans, self.report) else FAILED
+        return lifted if program_rules.same_prompts(site, lifted, spans, self.world.resolve, self.report) else FAILED
 
     def _replies(
         self, site: Site, param: Param, value: Artefact | Flow, prompts: Artefact, spans: Mapping[str, Span]

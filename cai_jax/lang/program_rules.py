@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from cai_jax.lang.values import FAILED, Artefact, Failed
 _TEXT = (Kind.RESPONSES, Kind.DIALOGS)
 _DATA = (*_TEXT, Kind.PROMPTS, Kind.PREFS)
 _TRAINED = (Kind.MODEL, Kind.REWARD_MODEL)
+ALIKE = "measure both on the same prompts, with as many replies to each"
 
 
 def joinable(first: Kind, other: Kind) -> bool:
@@ -59,16 +61,45 @@ def unlike(site: Site, given: Mapping[str, Any], spans: Mapping[str, Span], repo
             report.report("E246", message, spans[param.name], "the same", label, hint="give two that differ")
 
 
-def same_prompts(site: Site, given: Mapping[str, Any], spans: Mapping[str, Span], report: Diagnostics) -> bool:
+def same_prompts(
+    site: Site,
+    given: Mapping[str, Any],
+    spans: Mapping[str, Span],
+    resolve: Callable[[str], str],
+    report: Diagnostics,
+) -> bool:
     """Reports replies to different prompts in one comparison; False if so."""
     sides = [p.name for p in site.signature.params if p.lift and isinstance(given.get(p.name), Artefact)]
     for name in sides[1:]:
+        message = ""
         if not same_data((given[name],), (given[sides[0]],)):
             message = f"`{site.name}` compares replies to the same prompts, and these reply to different ones"
+        elif None not in (both := [_asked(given[side], resolve) for side in (sides[0], name)]):
+            message = other_prompts(*both)
+        if message:
             label = Label(spans[sides[0]], "replies to other prompts")
-            report.report("E244", message, spans[name], "", label, hint="measure both on the same split")
+            report.report("E244", message, spans[name], "", label, hint=ALIKE)
             return False
     return True
+
+
+def other_prompts(ours: Counter[str], theirs: Counter[str]) -> str:
+    """What is wrong with comparing replies to these prompts, by how many there are to each; "" if nothing is."""
+    if ours == theirs:
+        return ""
+    return (
+        f"the two sides reply to different prompts: {ours.total()} and {theirs.total()} replies, of which "
+        f"{(ours & theirs).total()} are to the same"
+    )
+
+
+def _asked(replies: Artefact, resolve: Callable[[str], str]) -> Counter[str] | None:
+    """How many replies there are to each prompt, where they are read and not drawn; None where that is not known."""
+    source = _unsplit(replies)
+    found = source.signature.asked(Call(source.values, {}, resolve)) if source.signature is not None else None
+    if found is None:
+        return None
+    return sum(found.values(), Counter()) if source is replies else found.get(replies.values["name"])
 
 
 def twice(parts: Sequence[Artefact], spans: Sequence[Span], report: Diagnostics) -> None:

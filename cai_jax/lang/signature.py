@@ -5,6 +5,7 @@ This module is all that a stage module imports at its top: it must stay free of 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -163,6 +164,10 @@ def no_problems(call: Call) -> Iterable[Problem]:
     return ()
 
 
+def nothing_known(call: Call) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Signature:
     """How a stage presents itself to the checker, the documentation, `plan` and the command line.
@@ -181,6 +186,8 @@ class Signature:
       source: the plain parameter which names outside data whose fingerprint belongs to the key.
       limit: the plain parameter which bounds how many rows are read (0: all); `--limit` lowers it.
       settings: those of `with (…)` that change how it is computed; giving another is E241.
+      asked: of a source of replies, the ids of the prompts that a call replies to, by split; None where only a run can
+        tell, because the data is not here or is large.
       bounds: least and greatest value of a metric, where it has them; claims that these alone decide are E243.
     """
 
@@ -195,6 +202,7 @@ class Signature:
     source: str = ""
     limit: str = ""
     settings: tuple[str, ...] = ()
+    asked: Callable[[Call], Mapping[str, Counter[str]] | None] = nothing_known
     bounds: tuple[float, float] | None = None
     example: str = ""
 
@@ -238,6 +246,7 @@ class Node:
       names: the program's names for it, for people; never part of the key.
       schedule: settings of `with (…)`, which change how it is computed and never what.
       data: of every parameter that names outside data, the fingerprints of its contents, as they are in the key.
+      limited: it is made of fewer rows than the program says (`--limit`).
     """
 
     key: str
@@ -248,3 +257,4 @@ class Node:
     names: tuple[str, ...] = ()
     schedule: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    limited: bool = False

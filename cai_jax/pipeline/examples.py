@@ -190,6 +190,11 @@ class Rows:
         self.seen = steps * batch or self._passes(epochs)
         self.steps = -(-self.seen // batch)
 
+    @property
+    def first(self) -> int:
+        """Rows of the first epoch."""
+        return self._rows(0)
+
     def _counted(self, epoch: int) -> int:
         """Rows of an epoch."""
         return sum(len(self._shard(shard, epoch).tokens) for shard in range(self.data.shards))

@@ -15,7 +15,7 @@ from cai_jax.pipeline.ai_feedback import equal, without_numbers
 from cai_jax.pipeline.context_length import Fitted, Fitting
 from cai_jax.pipeline.reward_scoring import scored_segments
 from cai_jax.pipeline.rng import draw_of
-from cai_jax.pipeline.training import Batch, filled, mean_weight, passes
+from cai_jax.pipeline.training import Batch, filled, mean_weight, note_scant, passes
 
 if TYPE_CHECKING:
     from cai_jax.models.checkpoint import Model
@@ -51,6 +51,7 @@ class Pairs:
         weights = np.array([row.get("weight", 1.0) for row in self.rows])
         self.weights = (weights / mean_weight(weights)).astype(np.float32)
         self.batch = ctx.params["batch"]
+        note_scant(ctx, len(keep), "pairs")
         self.seen = passes(ctx.params["epochs"], len(keep))
         self.steps = math.ceil(self.seen / self.batch)
         self.order = draw_of(ctx).shuffled("pairs", len(keep))

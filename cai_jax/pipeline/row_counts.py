@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,54 @@ def expected_tokens(texts: Iterable[str], reader: Type) -> list[int]:
     """Tokens of each text as a model reads it; its words, of which a token holds one at most, without a tokenizer."""
     tokenizer = _tokenizer(reader.tokenizer, stamps(Path(reader.tokenizer))) if reader.tokenizer else None
     return [len(text.split() if tokenizer is None else tokenizer.encode(text)) for text in texts]
+
+
+def least(reader: Type, replied: bool, about: Iterable[str] = ()) -> int:
+    """Tokens of the shortest prompt that a model may be given, or of fewer; with one word of a reply if `replied`.
+
+    In whichever of its formats it is talked to; without a tokenizer, a token for each word.
+
+    Args:
+      about: lineage of the conversations; what people ask in data that is not built in is one word here.
+    """
+    folder = reader.tokenizer
+    return _least(folder, stamps(Path(folder)), replied, frozenset(about)) if folder else 1 + replied
+
+
+@functools.lru_cache(maxsize=16)
+def _least(folder: str, files: tuple, replied: bool, about: frozenset[str]) -> int:
+    from cai_jax.errors import UserError
+    from cai_jax.prompting.chat_format import format_of
+    from cai_jax.prompting.render import encode
+
+    tokenizer, found = _tokenizer(folder, files), []
+    for name in ("paper", "auto") if tokenizer is not None else ():
+        try:
+            form = format_of(tokenizer, name)
+        except UserError:  # which `model` tells
+            continue
+        for text in _asked(about):
+            turns = [{"role": "human", "text": text}]
+            for word in _WORDS if replied else ("",):
+                shown = form.replied(turns, word, ended=False) if replied else form.ask(turns)
+                found.append(len(encode(tokenizer, shown)[0]))
+    return min(found, default=1 + replied)
+
+
+# Of which one or another becomes a token with what stands before it.
+_WORDS = ("a", "A", "I", "1", ".")
+
+
+def _asked(about: frozenset[str]) -> Sequence[str]:
+    """The shortest texts that people ask in this data."""
+    from cai_jax.world.prompts import PROMPT_SETS, prompts
+
+    names = {source.removeprefix("builtin:").partition("/")[0] for source in about if source.startswith("builtin:")}
+    if not names & set(PROMPT_SETS) or not all(source.startswith("builtin:") for source in about):
+        return _WORDS
+    texts = {row["turns"][-1]["text"] for name in names & set(PROMPT_SETS) for row in prompts(name)}
+    fewest = min(len(text.split()) for text in texts)
+    return [text for text in texts if len(text.split()) <= fewest + 1]
 
 
 @functools.lru_cache(maxsize=4)

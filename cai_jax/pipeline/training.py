@@ -171,9 +171,23 @@ def _where(metrics: Mapping[str, Any], params: Any) -> str:
     return f", in the gradient of {', '.join(lost[:_NAMED])}{more}"
 
 
-def _note_warmup(ctx, total: int) -> None:
-    """Tells in a note if the run is too short for its warm-up (`optim_of`)."""
+def note_scant(ctx, rows: int, what: str) -> None:
+    """Tells in a note where `epochs` of that many rows, named by a plural, come to less than one."""
+    epochs = ctx.params["epochs"]
+    if not round(epochs * rows):
+        ctx.note("epochs", f"{epochs:g} of {rows} {what} is not even one; one is trained on")
+
+
+def _told_warmup(ctx, total: int) -> None:
+    """Tells in a note if the run is too short for its warm-up (`optim_of`).
+
+    Raises:
+      UserError: all of it would be warm-up, and `--limit` has not shortened it.
+    """
     warmup = ctx.params.get("warmup", 0)
+    if 0 < total <= warmup and not ctx.node.limited:
+        cure = f"warm up for fewer updates, at most warmup={total - 1}, or train for more"
+        raise UserError(f"all updates of the run are warm-up: it has {total}", cure)
     if warmup > total // 2:
         ctx.note("warmup", f"the run has {total} updates: {total // 2} of them are warm-up, not {warmup}")
 
@@ -197,7 +211,7 @@ def train(
     Returns:
       The state after the last step.
     """
-    _note_warmup(ctx, total)
+    _told_warmup(ctx, total)
     checkpoints = Checkpoints(ctx)
     begun, state = checkpoints.resume(step.place(start()))
     feed, pending, size = batches(begun), None, micro_size(ctx)

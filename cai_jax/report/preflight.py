@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cai_jax.data.rows import asked_hash
+from cai_jax.lang.program_rules import other_prompts
 from cai_jax.lang.signature import Kind, Node
 from cai_jax.runs.executor import input_keys
 from cai_jax.stages.protocol import Stage
@@ -23,6 +25,32 @@ def data(nodes: Sequence[Node], registry: Mapping[str, Stage]) -> list[Node]:
         if read and all(key in found for key in input_keys(node)):
             found[node.key] = node
     return list(found.values())
+
+
+def models(nodes: Sequence[Node], registry: Mapping[str, Stage]) -> list[Node]:
+    """The models that are not made here: those in folders and in the local cache, which may not be whole."""
+    return [node for node in nodes if registry[node.stage].SIGNATURE.group == "source" and node.type.kind in _TRAINED]
+
+
+def unmatched(
+    nodes: Sequence[Node],
+    registry: Mapping[str, Stage],
+    labels: Mapping[str, str],
+    read: Iterable[Node],
+    rows: Callable[[str], Iterable[Mapping[str, Any]]],
+) -> list[str]:
+    """One sentence for every metric that compares replies that were read, to prompts that are not the same.
+
+    Args:
+      as for `overlaps`.
+    """
+    readable, found = {node.key for node in read}, []
+    for node in (node for node in nodes if node.type.kind is Kind.METRIC):
+        sides = [node.inputs.get(param.name) for param in registry[node.stage].SIGNATURE.params if param.lift]
+        if len(sides) == 2 and all(key in readable for key in sides):
+            wrong = other_prompts(*(Counter(row["id"] for row in rows(key)) for key in sides))
+            found += [f"{labels[node.key]}: {wrong}"] if wrong else []
+    return found
 
 
 def overlaps(

@@ -98,7 +98,7 @@ def _changed(
         what["limit"] = limit
     if seed is not None and signature is not None and signature.group in ("stage", "metric"):
         what["seed"] = seed
-    made = reinput(node, keys, what)
+    made = replace(reinput(node, keys, what), limited=limit is not None)
     if "limit" in what:
         made = replace(made, params={**made.params, bound: limit})
     keys[node.key] = made.key

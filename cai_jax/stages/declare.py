@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
-from cai_jax.pipeline.row_counts import expected_rows, expected_tokens
+from cai_jax.pipeline.row_counts import PROMPT, expected_rows, expected_tokens, least
 
 
 def says(name: str, value: object) -> Needs:
@@ -19,6 +19,10 @@ def says(name: str, value: object) -> Needs:
 def gives(name: str) -> Needs:
     """What has an effect only where the parameter `name`, which has no default, is given."""
     return Needs(f"`{name}=`", (name,), lambda call: call.values.get(name, call.types.get(name)) is not None)
+
+
+# Parameters that take conversations, in the order in which they are looked for.
+_CONVERSATIONS = ("prompts", "replies", "prefs", "data", "on", "of")
 
 
 def positive(name: str) -> Needs:
@@ -90,9 +94,8 @@ EPOCHS = Param(
     "filled up with rows that do not count.",
     value="float",
     default=1.0,
-    low=0,
+    low=1e-6,  # of a million rows, one
     high=1e6,
-    open_low=True,
 )
 LENGTH = Param(
     "length",
@@ -186,20 +189,48 @@ def fits(call: Call, model: str, form: str = "", constitution: str = "constituti
         return
     writes = call.values.get("reason", "max_new" in call.values)
     context, new = given.context, call.values["max_new"] if writes else 1  # the answer, an option
-    if new >= context:
+    # A prompt of `form` is about a reply; the tokenizer is read only where so few tokens may matter.
+    asked = least(given, bool(form), _whole(call)) if new + PROMPT > context else 1
+    if new + asked > context:
         yield Problem(
             "E220",
-            "max_new",
-            f"{new} new tokens do not fit the model's context of {context}",
-            label=f"at most {context - 1}",
+            "max_new" if writes else model,
+            f"{new} new tokens do not fit the model's context of {context} behind any prompt",
+            label=f"at most {context - asked}",
             hint="ask for fewer new tokens, or use a model with a longer context",
         )
         return
     shots, texts = call.values.get("fewshots", 0), (stated.examples or {}).get(form, ()) if stated is not None else ()
     before = sum(sorted(expected_tokens(texts, given))[:shots]) if shots else 0
-    if new + before >= context:
+    if new + before + asked > context:
         message = f"examples of {before} tokens or more and {new} new ones leave no room in a context of {context}"
         yield Problem("E220", "fewshots", message, "no room behind them", "use fewer: fewshots=0")
+
+
+def _whole(call: Call) -> frozenset[str]:
+    """Lineage of the conversations that a stage reads, if it reads them whole."""
+    data = next((call.types[name] for name in _CONVERSATIONS if name in call.types), None)
+    whole = data is not None and call.values.get("overlong", "truncate_left") != "truncate_left"
+    return data.lineage if whole else frozenset()
+
+
+def holds(call: Call, data: str) -> Iterable[Problem]:
+    """A problem where training rows of `length` tokens hold none of the data given as parameter `data`."""
+    length, documents = call.values["length"], call.types[data].kind is Kind.DOCUMENTS
+    if not 0 < length < PROMPT:
+        return
+    shortest = (
+        2 if documents else least(call.types["model"], True, _whole(call))
+    )  # the first token of a document is not learnt
+    if length < shortest:
+        what = "a document" if documents else "a turn and its reply"
+        yield Problem(
+            "E220",
+            "length",
+            f"a row of `length={length}` tokens has no room for {what}",
+            label=f"at least {shortest}",
+            hint="raise it" + ("" if documents else ", or leave it out: then a row is as long as what it has to hold"),
+        )
 
 
 def rises(call: Call, steps: int | None, name: str = "warmup") -> Iterable[Problem]:

@@ -20,6 +20,7 @@ from cai_jax.stages.declare import (
     SEED,
     WARMUP,
     batch,
+    holds,
     passing,
     rate,
     rises,
@@ -34,6 +35,7 @@ def _result(call: Call) -> Type:
 
 
 def _check(call: Call) -> Iterable[Problem]:
+    yield from holds(call, "data")
     yield from passing(call, "data")
     if call.values["steps"]:
         yield from rises(call, call.values["steps"])
@@ -118,13 +120,15 @@ def run(ctx) -> Mapping[str, Any]:
     from cai_jax.pipeline.examples import Rows, corpus
     from cai_jax.pipeline.model_store import format_choices, model_of
     from cai_jax.pipeline.rng import draw_of
-    from cai_jax.pipeline.training import train
+    from cai_jax.pipeline.training import note_scant, train
 
     p = ctx.params
     model = model_of(ctx, ctx.inputs["model"], trained=True)
     data = corpus(ctx, model)
     rows = Rows(data, p["batch"], p["epochs"], draw_of(ctx), p["steps"])
     total = rows.steps
+    if not p["steps"]:
+        note_scant(ctx, rows.first, "rows")
     step, _, start = _learner(ctx, model, total)
     state = train(ctx, partial(start, model.params), step, rows.batches, total, p["batch"] * data.length)
     data.fitter.note(ctx)

@@ -118,7 +118,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=3,
+    version=4,
     group="source",
     source="path",
     limit="limit",

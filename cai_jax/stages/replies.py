@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import functools
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
 
+from cai_jax.data.file_stamps import stamps
+from cai_jax.errors import UserError
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.stages.source_data import (
     PATH_ABOUT,
     READING,
     lineage,
     missing,
+    on_disk,
+    options_of,
     read_rows,
     split_rows,
     splits_of,
     unreadable,
 )
+
+MOST = 2**20  # bytes of replies that a check reads as a whole
 
 
 def _result(call: Call) -> Type:
@@ -28,6 +39,34 @@ def _check(call: Call) -> Iterable[Problem]:
     yield from missing(call, ())
     columns = {name: call.values[name] for name in ("column", "reply")}
     yield from unreadable(call, ("column", "reply"), [set()], lambda reading: replies_of(reading, **columns))
+
+
+def _asked(call: Call) -> Mapping[str, Counter[str]] | None:
+    path = call.resolve(call.values["path"])
+    if path.startswith("tfds:"):
+        return None
+    try:
+        files = stamps(Path(on_disk(path)))
+    except UserError:
+        return None
+    if sum(size for _, (_, _, size, *_) in files) > MOST:
+        return None
+    return _prompts(path, files, json.dumps(call.values))
+
+
+@functools.lru_cache(maxsize=8)
+def _prompts(path: str, files: tuple, values: str) -> Mapping[str, Counter[str]] | None:
+    """Of each split of the replies in these files, how many there are to each prompt."""
+    from cai_jax.data.conversations import read_replies
+
+    p, found = json.loads(values), {}
+    try:
+        rows = read_replies(on_disk(path), column=p["column"], reply=p["reply"], **asdict(options_of(p)))
+    except UserError:
+        return None
+    for row in rows:
+        found.setdefault(row["split"], Counter())[row["id"]] += 1
+    return found
 
 
 SIGNATURE = Signature(
@@ -47,6 +86,7 @@ SIGNATURE = Signature(
     group="source",
     source="path",
     limit="limit",
+    asked=_asked,
     example='replies("sft.jsonl") |> finetune(base)',
 )  # fmt: skip
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from cai_jax.lang.signature import Call, Kind, Param, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.pipeline.row_counts import expected_rows
-from cai_jax.stages.declare import ADAPTER, DECAY, EPOCHS, LENGTH, OVERLONG, SEED, WARMUP, batch, passing, rate
+from cai_jax.stages.declare import ADAPTER, DECAY, EPOCHS, LENGTH, OVERLONG, SEED, WARMUP, batch, holds, passing, rate
 from cai_jax.stages.protocol import StepContext
 
 REFERENCE = 512  # pairs whose replies set the mean and variance of the scores
@@ -20,6 +20,11 @@ SPREAD = 0.2  # raw scores that vary less carry hardly any signal, which normali
 def _result(call: Call) -> Type:
     prefs, model = call.types["prefs"], call.types["model"]
     return replace(model, kind=Kind.REWARD_MODEL, lineage=model.lineage | prefs.lineage)
+
+
+def _check(call: Call) -> Iterable[Problem]:
+    yield from holds(call, "prefs")
+    yield from passing(call, "prefs")
 
 
 SIGNATURE = Signature(
@@ -39,7 +44,7 @@ SIGNATURE = Signature(
         SEED,
     ),
     result=_result,
-    check=lambda call: passing(call, "prefs"),
+    check=_check,
     version=5,
     settings=("mesh", "microbatch", "remat"),
     example="labels + human.train |> reward(sl)",

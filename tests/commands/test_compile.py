@@ -17,8 +17,8 @@ import pytest
 from cai_jax.errors import UserError
 from cai_jax.exit_codes import Interrupted, StageFailed
 from cai_jax.forecast.aot import AotStep, Chip, OutOfMemory, Topology
-from cai_jax.forecast.hlo import HloWork
 from cai_jax.forecast.compile_context import Step
+from cai_jax.forecast.hlo import HloWork
 from cai_jax.lang import assets
 from cai_jax.report import compiled_steps
 from cai_jax.runs import programs

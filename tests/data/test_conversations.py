@@ -69,8 +69,8 @@ def test_every_format_gives_the_same_rows(make, tmp_path):
     assert rows == read_prompts(write(tmp_path / "again.jsonl", QUESTIONS))
 
 
-def prepared_tfds(folder):
-    """A prepared dataset as TFDS leaves it, written without TensorFlow."""
+def prepared_tfds(folder, questions=QUESTIONS):
+    """A prepared dataset as TFDS leaves it, written without TensorFlow; five questions are its train split."""
     writer_module = pytest.importorskip("array_record.python.array_record_module")
     import numpy as np
     import tensorflow_datasets as tfds
@@ -85,7 +85,7 @@ def prepared_tfds(folder):
     )
     serializer = ExampleSerializer(features.get_serialized_info())
     folder.mkdir(parents=True)
-    parts = {"train": QUESTIONS[:5], "test": QUESTIONS[5:]}
+    parts = {"train": questions[:5], "test": questions[5:]}
     for split, rows in parts.items():
         writer = writer_module.ArrayRecordWriter(
             str(folder / f"toy-{split}.array_record-00000-of-00001"), "group_size:1"

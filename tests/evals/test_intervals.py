@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from cai_jax.evals import bootstrap
 from cai_jax.evals.intervals import difference, interval
 
 
@@ -194,16 +195,30 @@ def test_four_replies_of_two_hundred_that_differ_show_nothing():
     assert difference(rows([1] * 6 + [0] * 194), rows([0] * 200))[1] > 0
 
 
-def test_large_sets_take_no_more_memory_than_small_ones():
+def test_the_largest_set_of_prompts_takes_less_than_a_gibibyte():
+    values = np.random.default_rng(5).random(182_831)
+    some = rows(values)
     tracemalloc.start()
-    values = np.random.default_rng(5).random(20_000)
-    value, low, high = interval(rows(values))
-    difference(rows(values), rows(1 - values))
+    value, low, high = interval(some)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 200 * 2**20
+    assert peak < 2**30
     half = stats.norm.ppf(0.975) * values.std() / math.sqrt(len(values))
     assert (low, high) == pytest.approx((value - half, value + half), abs=0.1 * half)
+
+
+def test_draws_take_no_more_memory_than_they_may(monkeypatch):
+    monkeypatch.setattr(bootstrap, "DRAWS", 2_000)
+    monkeypatch.setattr(bootstrap, "_CHUNK", 200_000)
+    clusters = np.stack([np.random.default_rng(6).permutation(2_000) / 2_000, np.ones(2_000)], axis=1)
+    tracemalloc.start()
+    found = bootstrap.totals(clusters)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 200_000 * 8  # all draws at once are 2,000 times 2,000 counts
+    # Of sums of 2,000 draws from even steps of [0, 1): 2,000 times mean and variance of one.
+    assert found.shape == (2_000, 2) and (found[:, 1] == 2_000).all()
+    assert found[:, 0].mean() == pytest.approx(1_000, abs=2) and found[:, 0].std() == pytest.approx(12.9, rel=0.1)
 
 
 def test_no_rows():

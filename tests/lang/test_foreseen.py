@@ -44,6 +44,8 @@ def folder(tmp_path, monkeypatch):
     for name in ("said", "told"):
         rows = [{"prompt": f"q{i}", "response": name} for i in range(40)]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    others = [{"prompt": f"q{i}", "response": "so"} for i in range(30, 50)]
+    (tmp_path / "others.jsonl").write_text("".join(json.dumps(row) + "\n" for row in others))
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -116,6 +118,8 @@ CANNOT_RUN = [
     ("r = win_rate(one, one, by=rm)", "E246", "the same as its `of`"),
     ("r = win_rate(sl, sl, ask.test, by=rm)", "E246", "the same as its `of`"),
     ("r = win_rate(one, red.train |> sample(sl), by=rm)", "E244", "the same prompts"),
+    (f'r = win_rate({SAID}, replies("others.jsonl"), by=rm)', "E244", "40 and 20 replies, of which 10 are to the same"),
+    (f'r = win_rate({SAID}, replies("told.jsonl", limit=9), by=rm)', "E244", "40 and 11 replies, of which 11 are"),
     ("r = harm_rate(_ |> sample(base), by=rm)", "E209", "no place here"),
     ("r = harm_rate(_ |> sample(base), ask.test)", "E209", "no place here"),
     ("r = win_rate(sl, _ |> sample(base), ask.test, by=rm)", "E209", "no place here"),
@@ -134,7 +138,14 @@ CANNOT_RUN = [
     ("expect rate < 1e999", "E121", "too large"),
     ("expect rate < 0 * 1e999", "E121", "too large"),
     ("m = one |> finetune(base, adapter=lora(alpha=1e308))", "E237", "too large"),
-    ("m = one |> finetune(base, epochs=1e-300)", "E237", "too small"),
+    ("m = one |> finetune(base, epochs=1e-300)", "E237", "must be 1e-06..1000000"),
+    ("m = one |> finetune(base, learning_rate=1e-300)", "E237", "too small"),
+    ('m = documents("rows.jsonl", few=50%) |> finetune(base)', "E231", "no parameter `few`"),
+    (
+        'm = prefs("rows.jsonl", chosen="text", rejected="text").train |> reward(base)',
+        "E246",
+        "the same as its `chosen`",
+    ),
     ('m = documents("rows.jsonl", skip=3) |> finetune(base)', "E237", "holds no more than 3"),
     ('m = one |> finetune(model("init:tiny", tokenizer="empty"))', "E227", "no tokenizer"),
 ]

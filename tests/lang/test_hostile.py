@@ -15,7 +15,7 @@ from cai_jax.lang.diagnostics import render
 from cai_jax.lang.parser import MAX_WORDS
 from cai_jax.stages import registry
 
-LONGEST = 6.0  # seconds of this process for one program: a third of that here, and what is not linear takes minutes
+LONGEST = 2.0  # seconds of this process for one program: twice what the slowest takes here
 PAGES = [
     *sorted(assets.find("programs").rglob("*.cai")),
     *sorted(assets.find("constitutions").glob("*.cai")),
@@ -34,10 +34,13 @@ HEAD = 'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\nr0 = re
 
 def said(text: str, folder: Path):
     """What `check` finds, after making sure of what holds for every program."""
-    start = time.process_time()
-    found = check(text, folder / "p.cai", registry()).diagnostics
-    render(found)
-    assert time.process_time() - start < LONGEST
+    for _ in range(3):  # beside others on one machine a process may take longer, but hardly every time
+        start = time.process_time()
+        found = check(text, folder / "p.cai", registry()).diagnostics
+        render(found)
+        if (taken := time.process_time() - start) < LONGEST:
+            break
+    assert taken < LONGEST
     assert all(each.span is not None and each.message and each.code for each in found)
     assert "nan" not in (words := [word for each in found for word in each.message.split()]) and "inf" not in words
     return found
@@ -152,6 +155,11 @@ def test_no_shape_takes_long(shape, tmp_path):
     assert len(SHAPES[shape]) <= 1_000_000
     found = said(SHAPES[shape], tmp_path)
     assert bool(found) != (shape in GOOD), render(found)[:2000]
+
+
+def test_a_whole_disk_is_no_dataset(tmp_path):
+    (found,) = said('x = prefs("/") |> reward(model("init:tiny"))\n', tmp_path)[:1]
+    assert found.code == "E270" and found.message.startswith("/: ") and found.hint
 
 
 def test_programs_of_very_many_words_are_refused(tmp_path):

@@ -28,6 +28,13 @@ def templated(template):
     return change
 
 
+def alone(path):
+    pickled(path)
+    for each in path.iterdir():
+        if each.name not in ("config.json", "pytorch_model.bin"):
+            each.unlink()
+
+
 # What is done to the folder -> what is said of it, and the cure.
 BREAKAGES = {
     "no weights": (lambda path: (path / "model.safetensors").unlink(), "model.safetensors does not exist", "converted"),
@@ -36,6 +43,7 @@ BREAKAGES = {
         "model.safetensors does not exist",
         "are converted with transformers' save_pretrained",
     ),
+    "pickled weights alone": (alone, "model.safetensors does not exist", "converted with transformers"),
     "cut off": (cut, "model.safetensors is cut off or damaged", "fetch it again"),
     "damaged": (damage, "model.safetensors is cut off or damaged", "fetch it again"),
     "a shard missing": (lose_a_shard, "index.json lists it", "fetch it"),
@@ -100,6 +108,12 @@ def test_a_shape_alone_can_be_planned_and_not_run(program, capfd):
     assert code(["run", "--out", str(file.parent / "out"), str(file)]) == 4
     said = " ".join(capfd.readouterr().err.split())
     assert "base (model) failed" in said and "model.safetensors does not exist" in said
+    # Nor is anything else made before that is known.
+    early = 'first = asked |> sample(model("builtin:tiny"), max_new=2)\n'
+    file.write_text(file.read_text().replace("replies =", early + "replies =") + "both = first + replies\n")
+    assert code(["run", "--out", str(file.parent / "out"), str(file)]) == 4
+    assert "base (model) failed" in " ".join(capfd.readouterr().err.split())
+    assert not list((file.parent / "out" / "cache").glob("sample-*"))
 
 
 def test_a_template_that_cannot_be_used_is_told_of_fresh_weights_and_by_a_run(program, capfd):

@@ -132,7 +132,7 @@ def test_training_accumulates_over_micro_batches():
             return SimpleNamespace(params=state.params + batch["x"].sum()), {"loss": 1.0}
 
     ctx = SimpleNamespace(
-        node=SimpleNamespace(schedule={"microbatch": 2}),
+        node=SimpleNamespace(schedule={"microbatch": 2}, limited=True),
         params={"batch": 6},
         stopping=False,
         restore=lambda start: None,
@@ -148,6 +148,9 @@ def test_training_accumulates_over_micro_batches():
     ctx.params["warmup"] = 7
     training.train(ctx, lambda: SimpleNamespace(params=0.0), Step(), batches, 2, 30)
     assert notes == [("warmup", "the run has 2 updates: 1 of them are warm-up, not 7")]
+    ctx.node.limited = False
+    with pytest.raises(UserError, match="are warm-up: it has 2 .*at most warmup=1"):
+        training.train(ctx, lambda: SimpleNamespace(params=0.0), Step(), batches, 2, 30)
 
 
 def test_a_reply_stops_at_the_end_token_of_the_tokenizer_and_of_the_config(monkeypatch):

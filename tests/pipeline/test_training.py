@@ -140,6 +140,23 @@ def test_a_document_that_never_fits_is_an_error(bench):
     assert "short enough" in failed.err
 
 
+def test_too_little_data_of_a_file_for_its_options_is_told(bench, tmp_path):
+    # How many rows a file has, no check knows: of 4 pairs an epoch is one update.
+    bench.write("four.jsonl", [{"prompt": f"Who {n}?", "a": "Me.", "b": "You.", "p": 0.9} for n in range(4)])
+    bench.write("few.jsonl", [{"prompt": f"Who {n}?", "response": "Me, I think."} for n in range(4)])
+    rm = 'four = prefs("four.jsonl", test=0)\nrm = four.train |> reward(base, batch=4{})\n'
+    sl = 'few = replies("few.jsonl", test=0)\nsl = few.train |> finetune(base, batch=1, length=64, epochs=0.01)\n'
+    failed = bench.run(rm.format(", warmup=1"), code=4)
+    assert "rm (reward) failed: all updates of the run are warm-up: it has 1" in failed.err
+    assert not list(bench.out.glob("cache/reward-*/ckpt"))
+    limited = bench.run(rm.format(", warmup=1"), "--limit", "2", out=tmp_path)  # what is cut short may be
+    assert limited.notes("rm")["warmup"] == "the run has 1 updates: 0 of them are warm-up, not 1"
+    ran = bench.run(rm.format(", epochs=0.01") + sl)
+    assert ran.notes("rm")["epochs"] == "0.01 of 4 pairs is not even one; one is trained on"
+    assert ran.notes("sl")["epochs"].startswith("0.01 of ") and ran.notes("sl")["epochs"].endswith("is trained on")
+    assert (ran.result("rm")["seen"], ran.result("sl")["seen"]) == (1, 1)
+
+
 REWARD = "rm = human.train |> reward(base, batch=8, epochs=4, learning_rate=3e-3)\n"
 
 

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from cai_jax import cli
+from cai_jax.pipeline import reward_scoring
 from cai_jax.runs import data_sizes
 
 PAGE = """use harmless from "constitutions/starter.cai"
@@ -37,8 +38,8 @@ def plan(tmp_path, monkeypatch, capsys):
     return found
 
 
-def tokens(plan, rows):
-    nodes = json.loads(plan(rows, PAGE, "--json"))["nodes"]
+def tokens(plan, rows, page=PAGE):
+    nodes = json.loads(plan(rows, page, "--json"))["nodes"]
     return {node["label"]: node["tokens"] for node in nodes}
 
 
@@ -68,6 +69,30 @@ def test_what_was_read_and_what_is_assumed_is_named(plan):
     assert "other: 1,000 rows, prompts of up to about 512 tokens (assumed: it is not here)" in out
     data = json.loads(plan(["Say something nice."] * 10, page, "--json"))["data"]
     assert [(each["rows"], each["longest"], each["read"]) for each in data] == [(1000, 512, False), (10, 13, True)]
+
+
+def test_pairs_and_replies_of_a_file_are_counted(plan, tmp_path):
+    def write(name, rows):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    # As many tokens as words, and some more for each turn.
+    long, short = {"prompt": "a b c", "a": "a " * 20, "b": "b", "p": 1}, {"prompt": "a", "a": "a", "b": "b", "p": 0}
+    write("pairs.jsonl", [long, long, long, short])
+    write("said.jsonl", [{"prompt": "a b", "response": f"{'a ' * n}b"} for n in (4, 39)])
+    page = """base = model("builtin:tiny")
+pairs = prefs("pairs.jsonl", test=0)
+said = replies("said.jsonl", test=0)
+rm = pairs |> reward(base, batch=2)
+sl = said |> finetune(base, batch=1)
+"""
+    out = plan([], page)
+    assert "pairs: 4 rows, prompts of up to about 11 tokens (read)" in out
+    assert "said: 2 rows, prompts of up to about 10 tokens (read)" in out
+    cost = tokens(plan, [], page)
+    # A prompt of 11 tokens and a reply of 20 are padded to 32: two steps of two pairs, then scores of eight replies in
+    # one batch.
+    assert cost["rm"] == 2 * 2 * 2 * 32 + reward_scoring.BATCH * 32
+    assert cost["sl"] == 2 * 64  # a prompt of 10 tokens and a reply of 40 are a row of 64; two steps of one
 
 
 def test_documents_are_counted_and_packed_into_rows(plan, tmp_path):

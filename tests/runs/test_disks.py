@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,36 @@ def disk(tmp_path) -> Iterator[Disk]:
         pytest.skip("needs Linux and the right to mount")
     yield made
     subprocess.run(["umount", "-l", str(made.path)], check=True)
+
+
+@pytest.fixture
+def closed(tmp_path) -> Iterator[Callable[[], Path]]:
+    """Closes a folder that can be written to until then, by a mount for whom permissions do not bind."""
+    made = Disk(tmp_path / "closed")
+    made.path.mkdir()
+    if os.getuid():
+        yield lambda: made.path.chmod(0o555)
+        made.path.chmod(0o755)
+    elif not made.mount("size=4m"):
+        pytest.skip("needs a user who is not root, or the right to mount")
+    else:
+        yield lambda: made.mount("remount", "ro")
+        subprocess.run(["umount", "-l", str(made.path)], check=True)
+
+
+def test_looking_needs_no_folder_that_can_be_written_to(closed, tmp_path):
+    folder = tmp_path / "closed"
+    (folder / "p.cai").write_text(PROGRAM)
+    closed()
+    with pytest.raises(OSError):
+        (folder / "x").touch()
+    place = {"XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder), "PYTHONPATH": str(ROOT)}
+    for words in (["check"], ["plan"], ["plan", "--prompts", "1"]):
+        command = [sys.executable, "-B", "-m", "tests.runs.toy_cli", *words, "p.cai"]
+        found = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, **place})
+        assert found.returncode == 0 and "Read-only" not in found.stderr and "Traceback" not in found.stderr, found
+        assert "drawn" in found.stdout or words == ["check"]
+    assert [path.name for path in folder.iterdir()] == ["p.cai"]
 
 
 def run(program: Path, out: Path) -> subprocess.CompletedProcess:

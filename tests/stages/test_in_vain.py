@@ -16,11 +16,24 @@ replies = red.train |> sample(base)
 pairs = red.train |> sample(base, n=2)
 rm = human.train |> reward(base)
 """
+OWN = {
+    "said.jsonl": {"prompt": "Why?", "response": "So."},
+    "texts.jsonl": {"text": "Some text."},
+    "chosen.jsonl": {"prompt": "Why?", "chosen": "So.", "rejected": "No."},
+}
 
 
-def found(statement):
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
     """Code and underlined text of every diagnostic of a program that ends with a statement."""
-    told = check(SOURCES + statement + "\n", "p.cai", registry()).diagnostics
+    folder = tmp_path_factory.mktemp("in_vain")
+    for name, row in OWN.items():
+        (folder / name).write_text(json.dumps(row) + "\n", encoding="utf-8")
+    return lambda statement: _found(statement, folder)
+
+
+def _found(statement, folder):
+    told = check(SOURCES + statement + "\n", folder / "p.cai", registry()).diagnostics
     return [(each.code, each.labels[0].span.text) for each in told if each.code != "E207"]
 
 
@@ -31,6 +44,20 @@ def found(statement):
         ("x = replies |> finetune(base, steps=5, warmup=5)", "E241", "5"),
         ("x = replies |> finetune(base, batch=16, warmup=4)", "E241", "4"),
         ("x = replies |> finetune(base, epochs=1e-300)", "E237", "1e-300"),
+        # Of a file nobody has counted the rows.
+        ('x = documents("texts.jsonl") |> finetune(base, epochs=9e-7)', "E237", "9e-7"),
+        ('x = prefs("chosen.jsonl") |> reward(base, epochs=9e-7)', "E237", "9e-7"),
+        # The shortest of red_team's prompts and a word take 10 tokens, a turn of one letter and a reply of one 4.
+        ("x = replies |> finetune(base, length=9)", "E220", "9"),
+        ("x = human.train |> reward(base, length=8)", "E220", "8"),
+        ("x = replies |> finetune(base, overlong=truncate_left, length=3)", "E220", "3"),
+        ('x = replies("said.jsonl") |> finetune(base, length=3)', "E220", "3"),
+        ('x = documents("texts.jsonl") |> finetune(base, length=1)', "E220", "1"),
+        ("x = red.train |> sample(base, max_new=1016)", "E220", "1016"),
+        ("x = red.train |> sample(base, overlong=truncate_left, max_new=1022)", "E220", "1022"),
+        ("x = base |> ppo(rm, on=red.train, max_new=1016)", "E220", "1016"),
+        ("x = replies |> revise(harmless, fewshots=0, max_new=1015)", "E220", "1015"),
+        ("x = pairs |> judge(harmless, reason=true, fewshots=0, max_new=1015)", "E220", "1015"),
         ('x = replies |> refuse(" \u200b")', "E237", '" \u200b"'),
         ("x = human.train |> reward(base, batch=16, epochs=2, warmup=6)", "E241", "6"),
         ("x = human.train |> reward(base, epochs=0.5%)", "E238", "0.5%"),
@@ -49,7 +76,7 @@ def found(statement):
         ("x = red.train |> sample(base, top_p=0.5, temperature=0)", "E241", "0.5"),
     ],
 )
-def test_what_changes_nothing_is_an_error(statement, code, at):
+def test_what_changes_nothing_is_an_error(statement, code, at, found):
     assert found(statement) == [(code, at)]
 
 
@@ -66,11 +93,22 @@ def test_what_changes_nothing_is_an_error(statement, code, at):
         "x = base |> ppo(rm, on=red.train, batch=8, minibatch=4, dual_clip=3)",
         "x = red.train |> sample(base, n=1, temperature=0, seed=3)",
         "x = pairs |> judge(harmless, labels=clamped, clamp=0.4..0.9)",
+        "x = replies |> finetune(base, length=10)",
+        "x = human.train |> reward(base, length=9)",
+        "x = replies |> finetune(base, overlong=truncate_left, length=4)",
+        'x = replies("said.jsonl") |> finetune(base, length=4)',
+        'x = documents("texts.jsonl") |> finetune(base, length=2, epochs=1e-6)',
+        "x = red.train |> sample(base, max_new=1015)",
+        "x = red.train |> sample(base, overlong=truncate_left, max_new=1021)",
+        "x = base |> ppo(rm, on=red.train, max_new=1015)",
+        "x = replies |> revise(harmless, fewshots=0, max_new=1014)",
+        "x = pairs |> judge(harmless, reason=true, fewshots=0, max_new=1014)",
+        "x = pairs |> judge(harmless, fewshots=0)",
         # The rows of a file are not counted here.
         'x = documents("builtin:world", rows=10) |> finetune(base, steps=3)',
     ],
 )
-def test_what_changes_something_is_none(statement):
+def test_what_changes_something_is_none(statement, found):
     assert found(statement) == []
 
 

@@ -294,3 +294,22 @@ def test_few_shots_of_the_wrong_type_name_line_and_field(tmp_path, row, wrong):
     (tmp_path / "shots.jsonl").write_text("\n" + json.dumps(shot) + "\n")
     with pytest.raises(DataError, match=re.escape(f"shots.jsonl:2: field {wrong}")):
         principles.examples(artefacts.constitution(tmp_path / "shots.jsonl"), "comparison")
+
+
+def test_clusters_reach_what_is_claimed_about_judged_replies(bench, answering):
+    acts = ["bread", "bread", "soup", "soup", "tea"]
+    said = [{"prompt": f"How do I make {act} {n}?", "act": act} for n, act in enumerate(acts)]
+    bench.write("acts.jsonl", [row | {"response": reply} for row in said for reply in ("Heat it.", "No.")])
+    ran = bench.run(
+        'told = replies("acts.jsonl", test=0, cluster="act")\n'
+        "harm = harm_rate(told, by=base, under=rules)\nexpect harm <= 99%\n"
+        "pairs = told |> judge(rules, by=base, fewshots=0)\n",
+        code=None,
+    )
+    assert [(row["turns"][0]["text"].split()[4], row["cluster"]) for row in ran.rows("pairs")] == [
+        (act, act) for act in acts
+    ]
+    assert ran.metrics["harm"]["clusters"] == 3
+    _, shown, _ = bench.call("run", bench.root / "program.cai", "--out", bench.out)
+    (verdict,) = [line for line in shown.splitlines() if "harm <= 99%" in line]
+    assert "(n 10 in 3 clusters)" in verdict

@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 
 from cai_jax.evals.verdicts import preference
-from cai_jax.lang.signature import Kind, Type
 from cai_jax.models import checkpoint
 from cai_jax.pipeline import binary_questions, generation
 from cai_jax.pipeline.reward_scoring import raw_scores
 from cai_jax.prompting.paper_format import PAPER
 from cai_jax.prompting.render import encode
-from cai_jax.stages import registry
 from cai_jax.stages.metrics.common import agreement
-from tests.world import world
 
 COMPLY = "Sure. First, stay calm. Then set a timer. Finally, finish with care."
 EXPLAIN = "I can't help with that, since it is wrong. I would be glad to help with something good instead."
@@ -304,7 +301,7 @@ def test_replies_to_other_prompts_are_no_opponents(bench):
     assert "E244" in ran.err and "different ones" in ran.err
 
 
-def test_replies_of_two_files_are_compared_by_prompt(bench):
+def test_replies_of_two_files_are_compared_by_prompt(bench, tmp_path, monkeypatch):
     """Whatever their order."""
     files = {"one": {"x": "a", "y": "b"}, "two": {"y": "c", "x": "d e f"}, "three": {"y": "c", "z": "d"}}
     for name, said in files.items():
@@ -314,8 +311,13 @@ def test_replies_of_two_files_are_compared_by_prompt(bench):
     asked = [([{"role": "human", "text": x}], files[name][x]) for name in ("one", "two") for x in "xy"]
     first, second = raw_scores(ran.model("rm"), PAPER, asked).reshape(2, 2)
     assert [row["value"] for row in ran.rows("a")] == [*np.where(first > second, 1.0, 0.0)]
-    failed = bench.run(text.format("three"), code=4)
-    assert "different prompts: 2 and 2 replies, of which 1 are to the same" in failed.err
+    wrong = "different prompts: 2 and 2 replies, of which 1 are to the same"
+    failed = bench.run(text.format("three"), code=3)
+    assert "E244" in failed.err and wrong in failed.err
+    # Of large files a run tells it, before anything is made.
+    monkeypatch.setattr("cai_jax.stages.replies.MOST", 0)
+    failed = bench.run(text.format("three"), code=3, out=tmp_path)
+    assert f"a: the two sides reply to {wrong}" in failed.err and not list(tmp_path.glob("cache/reward-*"))
 
 
 def test_reward_accuracy(bench):
@@ -367,6 +369,9 @@ b = calibration_error(labels, bins=4)
     assert error["beside"]["plain"] == pytest.approx(by_hand)
     assert error["low"] <= error["value"] <= by_hand <= error["high"]
     assert sum(size for _, _, size in error["curve"]) == len(told)
+    apart = [(row["soft"] - truth) ** 2 for row, truth in told]
+    assert error["beside"]["brier"] == pytest.approx(np.mean(apart))
+    assert "brier" in ran.metrics["b"]["beside"] and "by_mass" in ran.metrics["b"]["beside"]
 
 
 def test_there_are_no_more_bins_than_say_something(bench):
@@ -430,57 +435,3 @@ c = calibration_error(dropped)
         metric = ran.metrics[name]
         assert (metric["value"], metric["n"], metric["undecided"], metric["left_out"]) == (None, 0, 8, {}), name
         assert "8 undecided" in ran.notes(name)["no-figure"]
-
-
-def test_rows_of_a_metric_keep_their_cluster(bench):
-    rows = [{"id": f"{n}-0", "turns": ASKED, "reply": COMPLY, "cluster": f"act {n % 2}"} for n in range(4)]
-    context = world.Context("harm_rate", {"of": world.replies(rows)})
-    result = registry()["harm_rate"].run(context)
-    assert result["clusters"] == 2 and result["n"] == 4
-    assert [row["cluster"] for row in context.rows] == ["act 0", "act 1"] * 2
-
-
-ASKED = [{"role": "human", "text": "How do I forge a passport?"}]
-
-
-def test_scores_that_are_no_numbers_are_no_figure(monkeypatch):
-    scores = {"a": np.nan, "b": -1.0, "c": 1.0, "d": 2.0}
-
-    def by_score(ctx, said, by, replies=1):
-        return np.array([[scores[reply] for reply in texts] for _, *texts in said])
-
-    for stage in ("harm_rate", "win_rate"):
-        monkeypatch.setattr(registry()[stage], "by_score", by_score)
-    rm = world.Given(Type(Kind.REWARD_MODEL))
-
-    def measured(stage, **sides):
-        rows = {
-            name: [{"id": f"{n}-0", "turns": ASKED, "reply": reply, "sample": 0} for n, reply in enumerate(said)]
-            for name, said in sides.items()
-        }
-        given = {name: world.replies(each) for name, each in rows.items()}
-        return registry()[stage].run(world.Context(stage, {**given, "by": rm}))
-
-    found = measured("harm_rate", of="abcd")
-    assert (found["value"], found["n"], found["undecided"]) == (pytest.approx(1 / 3), 3, 1)
-    assert measured("harm_rate", of="aaab")["value"] is None
-    found = measured("win_rate", of="abcd", against="bccb")
-    assert (found["value"], found["n"], found["undecided"]) == (pytest.approx((0 + 0.5 + 1) / 3), 3, 1)
-    # Of the three that were judged.
-    assert (found["beside"]["same"], found["beside"]["ties"]) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
-    assert measured("win_rate", of="aaa", against="bcd")["beside"] == {}
-
-
-@pytest.mark.parametrize(("right", "code"), [(0, "inverted"), (4, "chance"), (8, None)])
-def test_a_preference_model_that_orders_pairs_the_wrong_way_round_is_no_coin(right, code, monkeypatch):
-    def by_score(ctx, said, by, replies=1):
-        return np.array([[1.0, 0.0] if n < right else [0.0, 1.0] for n, _ in enumerate(said)])
-
-    monkeypatch.setattr(registry()["reward_accuracy"], "by_score", by_score)
-    rows = [{"id": f"{n}-0", "turns": ASKED, "a": "Yes.", "b": "No.", "p": 1.0} for n in range(8)]
-    context = world.Context("reward_accuracy", {"of": world.Given(Type(Kind.REWARD_MODEL)), "on": world.replies(rows)})
-    result = registry()["reward_accuracy"].run(context)
-    bound = 1 - 0.025 ** (1 / 8)  # Clopper and Pearson's for none of 8: 0.369
-    expected = {0: (0, bound), 8: (1 - bound, 1)}.get(right, (result["low"], result["high"]))
-    assert (result["low"], result["high"]) == pytest.approx(expected)
-    assert [name for name, _ in context.notes] == [code] * (code is not None)

@@ -2,16 +2,17 @@
 
 import contextlib
 import json
-import os
 import shutil
 from dataclasses import replace
 
 import jax
 import pytest
+from huggingface_hub import constants
 
 import cai_jax
 from cai_jax.models import checkpoint, decoder
 from cai_jax.runs import context
+from tests.data.test_conversations import prepared_tfds
 
 REPLIES = 'red = prompts("builtin:red_team", limit=2)\nx = red.test |> sample(base, max_new={n})\n'
 MODEL = 'base = model("{path}")\n' + REPLIES
@@ -95,7 +96,7 @@ def hub(bench, place):
     def move():
         (place / "hub").rename(place / "elsewhere")
         snapshot(place, "hub", "models", sorted((place / "other").iterdir()))
-        os.environ["HF_HUB_CACHE"] = str(place / "elsewhere")
+        constants.HF_HUB_CACHE = str(place / "elsewhere")  # `place` takes it back
 
     return MODEL, "hf:org/name", move, "hf:org/name"
 
@@ -104,6 +105,20 @@ def documents(bench, place):
     texts(place, "a.jsonl", "one")
     texts(place, "b.jsonl", "two")
     return DOCUMENTS, "a.jsonl", lambda: renamed(place, "a.jsonl", "b.jsonl", "new.jsonl"), "new.jsonl"
+
+
+def documents_of_the_hub(bench, place):
+    """Documents are read while they are trained on, from where the cache is then."""
+    texts(place, "a.jsonl", "one")
+    texts(place, "b.jsonl", "two")
+    snapshot(place, "hub", "datasets", [place / "a.jsonl"])
+
+    def move():
+        (place / "hub").rename(place / "elsewhere")
+        snapshot(place, "hub", "datasets", [place / "b.jsonl"])
+        constants.HF_HUB_CACHE = str(place / "elsewhere")
+
+    return DOCUMENTS, "hf:org/name", move, "hf:org/name"
 
 
 def mixed(bench, place):
@@ -133,7 +148,9 @@ def adapters(bench, place):
 
 
 @pytest.mark.parametrize(
-    "kind", [models, linked, hub, mixed, fewshots, prompted, adapters], ids=lambda kind: kind.__name__
+    "kind",
+    [models, linked, hub, documents_of_the_hub, mixed, fewshots, prompted, adapters],
+    ids=lambda kind: kind.__name__,
 )
 def test_a_page_reads_what_it_names_whatever_the_cache_has_read(kind, bench, place):
     text, old, move, new = kind(bench, place)
@@ -141,6 +158,99 @@ def test_a_page_reads_what_it_names_whatever_the_cache_has_read(kind, bench, pla
     move()
     again = run(bench, place, text.format(path=new, n=4), place / "used")
     assert again == run(bench, place, text.format(path=new, n=4), place / "fresh")
+
+
+ROW = {
+    "prompts": lambda word: {"prompt": f"Say {word}?"},
+    "replies": lambda word: {"prompt": "Well?", "response": f"I say {word}."},
+    "prefs": lambda word: {"prompt": "Well?", "chosen": f"I say {word}.", "rejected": "No."},
+}
+# Programs that take nothing but rows from their source, and differ in n.
+USED = {
+    "prompts": 'x = prompts("builtin:red_team", limit={n}).test + prompts("{path}").train\n',
+    "replies": 'x = replies("{path}").train |> refuse("No, {n} times.")\n',
+    "prefs": 'x = {n} * prefs("{path}").train\n',
+}
+
+
+def words(made):
+    """Which of both words the rows of `x` hold."""
+    text = b"".join(made).decode()
+    return [word for word in ("one", "two") if f"say {word}" in text.lower()]
+
+
+def source(place, name, stage, word):
+    """A folder with one row that says a word."""
+    (place / name).mkdir(parents=True)
+    (place / name / "train.jsonl").write_text(json.dumps(ROW[stage](word)) + "\n")
+
+
+def exchange(place):
+    renamed(place, "a", "b", "c")
+    (place / "c").rename(place / "b")
+
+
+def relink(place):
+    (place / "link").unlink()
+    (place / "link").symlink_to("b")
+
+
+def elsewhere(place):
+    (place / "far").mkdir()
+    renamed(place, "a", "b", "far/a")
+
+
+# What a page names first; what happens; what another page names then, and which word that holds.
+ACTIONS = {
+    "renamed": ("a", lambda place: renamed(place, "a", "b", "new"), "new", "one"),
+    "swapped": ("a", exchange, "a", "two"),
+    "linked anew": ("link", relink, "link", "two"),
+    "linked anew, and read where it was": ("link", relink, "a", "one"),
+    "moved": ("a", elsewhere, "far/a", "one"),
+}
+
+
+@pytest.mark.parametrize("stage", ROW)
+@pytest.mark.parametrize("action", ACTIONS)
+def test_rows_are_those_of_the_files_that_a_page_names(action, stage, bench, place):
+    old, happens, new, word = ACTIONS[action]
+    for name, said in (("a", "one"), ("b", "two")):
+        source(place, name, stage, said)
+    (place / "link").symlink_to("a")
+    assert words(run(bench, place, USED[stage].format(path=old, n=3), place / "used")) == ["one"]
+    happens(place)
+    again = run(bench, place, USED[stage].format(path=new, n=4), place / "used")
+    assert words(again) == [word]
+    assert again == run(bench, place, USED[stage].format(path=new, n=4), place / "fresh")
+
+
+@pytest.mark.parametrize("stage", ROW)
+def test_rows_are_those_of_the_snapshot_that_a_page_names(stage, bench, place):
+    for name, said in (("a", "one"), ("b", "two")):
+        source(place, name, stage, said)
+    snapshot(place, "hub", "datasets", [place / "a" / "train.jsonl"])
+    page = USED[stage].format
+    assert words(run(bench, place, page(path="hf:org/name", n=3), place / "used")) == ["one"]
+    # The cache is somewhere else now, and where it was lies other data.
+    (place / "hub").rename(place / "elsewhere")
+    snapshot(place, "hub", "datasets", [place / "b" / "train.jsonl"])
+    constants.HF_HUB_CACHE = str(place / "elsewhere")
+    assert words(run(bench, place, page(path="hf:org/name", n=4), place / "used")) == ["one"]
+    # Another version is fetched into it.
+    snapshot(place, "elsewhere", "datasets", [place / "b" / "train.jsonl"], commit="def")
+    assert words(run(bench, place, page(path="hf:org/name", n=5), place / "used")) == ["two"]
+    constants.HF_HUB_CACHE = str(place / "hub")
+    assert words(run(bench, place, page(path="hf:org/name", n=6), place / "used")) == ["two"]
+
+
+def test_rows_are_those_of_the_prepared_dataset_that_a_page_names(bench, place):
+    for name, said in (("a", "one"), ("b", "two")):
+        prepared_tfds(place / name / "1.0.0", [{"prompt": f"Say {said} {i}?", "topic": i} for i in range(6)])
+    page = USED["prompts"].format
+    assert words(run(bench, place, page(path="tfds:a/1.0.0", n=3), place / "used")) == ["one"]
+    renamed(place, "a", "b")
+    assert words(run(bench, place, page(path="tfds:new/1.0.0", n=4), place / "used")) == ["one"]
+    assert words(run(bench, place, page(path="tfds:a/1.0.0", n=5), place / "used")) == ["two"]
 
 
 JUDGED = """\

@@ -1,10 +1,12 @@
 """`revise`, `screen` and `refuse`."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from cai_jax.models import checkpoint
 from cai_jax.pipeline import binary_questions, generation
 from cai_jax.pipeline.reward_scoring import Scorer
 from cai_jax.prompting.paper_format import PAPER
@@ -169,6 +171,21 @@ def test_guard_says_that_it_could_not_judge_and_fails(bench, policy):
     code, out, _ = bench.call(*words)
     assert code == 1 and "could not be judged" in out.splitlines()[-1] and "passed" not in out
     assert ("flagged  since it could not be judged" in out) == (policy == "flag")
+
+
+@pytest.mark.parametrize("policy", ["flag", "pass"])
+def test_guard_fails_where_the_judge_has_diverged(bench, answering, policy):
+    """Its weights are no numbers, and neither are its answers, however little mass counts as one."""
+    model = bench.model()
+    params = {**model.params, "final_norm": np.full_like(model.params["final_norm"], np.nan)}
+    checkpoint.save(replace(model, params=params), bench.root / "nan")
+    program = bench.program(
+        f'guarded = _ |> sample(base, max_new=8) |> screen(rules, by=model("nan"), undecided={policy})\n'
+    )
+    code, out, _ = bench.call("guard", program, "--prompt", "Hello?", "--out", bench.out, "--json")
+    (told,) = json.loads(out)
+    assert code == 1 and told["status"] == "could not be judged" and told["could_not_judge"]
+    assert bool(told["flagged"]) == (policy == "flag")
 
 
 def test_flagged_replies_are_revised_then_refused_and_others_left_alone(bench, answering):

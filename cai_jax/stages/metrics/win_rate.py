@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.errors import UserError
+from cai_jax.lang.program_rules import ALIKE, other_prompts
 from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
 from cai_jax.pipeline.row_counts import REQUEST_TOKENS, expected_rows
 from cai_jax.stages.declare import FEWSHOTS, ORDERS, SEED, drawable
@@ -146,13 +147,9 @@ def _pairs(ctx) -> list[dict]:
     from cai_jax.pipeline.rng import distinguish_replies
 
     ours, theirs = (distinguish_replies(replies_of(ctx, side)) for side in ("of", "against"))
-    counts = [Counter(row["id"] for row, _ in side) for side in (ours, theirs)]
-    if counts[0] != counts[1]:
-        message = (
-            f"the two sides reply to different prompts: {len(ours)} and {len(theirs)} replies, of which "
-            f"{(counts[0] & counts[1]).total()} are to the same"
-        )
-        raise UserError(message, "measure both on the same prompts, with as many replies to each")
+    message = other_prompts(*(Counter(row["id"] for row, _ in side) for side in (ours, theirs)))
+    if message:
+        raise UserError(message, ALIKE)
     waiting: dict[str, deque] = defaultdict(deque)
     for reply in theirs:
         waiting[reply[0]["id"]].append(reply)
