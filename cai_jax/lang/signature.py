@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 
@@ -164,6 +165,25 @@ def no_problems(call: Call) -> Iterable[Problem]:
 
 
 @dataclass(frozen=True)
+class Code:
+    """The file in which a stage of the user's own stands, as it was when the stage was declared.
+
+    Attributes:
+      path: absolute; text: what the file holds.
+      given: the optional functions of the protocol that the stage has, of "steps" and "rendered".
+    """
+
+    path: str
+    text: str = field(repr=False)
+    given: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Hash of the text: a part of the key of whatever the stage makes."""
+        return blake2b(self.text.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
 class Signature:
     """How a stage presents itself to the checker, the documentation, `plan` and the command line.
 
@@ -182,6 +202,7 @@ class Signature:
       limit: the plain parameter which bounds how many rows are read (0: all); `--limit` lowers it.
       settings: those of `with (…)` that change how it is computed; giving another is E241.
       bounds: least and greatest value of a metric, where it has them; claims that these alone decide are E243.
+      code: of a stage of the user's own, its file; None for those of the package.
     """
 
     name: str
@@ -197,6 +218,7 @@ class Signature:
     settings: tuple[str, ...] = ()
     bounds: tuple[float, float] | None = None
     example: str = ""
+    code: Code | None = None
 
     def param(self, name: str) -> Param:
         """The parameter called `name`; KeyError if there is none."""
@@ -256,6 +278,7 @@ class Node:
       names: the program's names for it, for people; never part of the key.
       schedule: settings of `with (…)`, which change how it is computed and never what.
       data: of every parameter that names outside data, the fingerprints of its contents, as they are in the key.
+      code: of a stage of the user's own, the digest of its file, as it is in the key; else "".
     """
 
     key: str
@@ -266,3 +289,4 @@ class Node:
     names: tuple[str, ...] = ()
     schedule: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
