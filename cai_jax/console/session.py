@@ -148,6 +148,7 @@ def run(
 
 def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, shown: Shown) -> None:
     """Makes the nodes, then measures and judges."""
+    executor.load_user_stages(nodes)
     # The data goes first, for what can be said about it before hours are spent.
     read = data(nodes, executor.registry)
     outcomes = executor.run(read)
