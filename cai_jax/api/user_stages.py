@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import linecache
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -39,7 +40,7 @@ class UserStage:
         if name in registry():
             raise UserError(f"`{name}` is a stage already", "give the function another name")
         try:
-            self.SIGNATURE = signature(name, run.__doc__ or "", fields, _code(run, tuple(functions)))
+            self.SIGNATURE = signature(name, inspect.cleandoc(run.__doc__ or ""), fields, _code(run, tuple(functions)))
         except Undeclarable as error:
             raise UserError(f"{self._at}: {error.message}", error.hint) from None
         functools.update_wrapper(self, run)
