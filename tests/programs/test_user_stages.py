@@ -11,7 +11,9 @@ from cai_jax import cli
 from cai_jax.api import stage_calls
 from cai_jax.errors import UserError
 from cai_jax.exit_codes import PROGRAM_WRONG, STAGE_FAILED, USAGE
-from cai_jax.stages.user_stages import FileStage
+from cai_jax.runs import programs
+from cai_jax.stages import registry
+from cai_jax.stages.user_stages import FileStage, with_user_stages
 from tests.programs.running import ROOT
 
 BRIEF = (ROOT / "programs" / "brief.py").read_text("utf-8")
@@ -212,6 +214,19 @@ def test_its_prompts_are_shown(folder, call):
     (folder / "brief.py").write_text(BRIEF.replace("@cai_jax.stage(\n", shown), encoding="utf-8")
     code, out, err = call("plan", "p.cai", "--prompts", "1")
     assert code == 0 and "Brief? One." in out, err
+
+
+def test_a_stage_has_the_optional_functions_that_its_file_gives(folder):
+    def of(text):
+        (folder / "brief.py").write_text(text, encoding="utf-8")
+        found = programs.checked(folder / "p.cai", PROGRAM.encode(), (), registry())
+        return with_user_stages(registry(), found.user_stages)["brief_rate"]
+
+    plain = of(BRIEF)
+    assert not hasattr(plain, "steps") and not hasattr(plain, "rendered")
+    own = "def own(ctx):\n    return [ctx]\n\n\n"
+    given = of(BRIEF.replace("@cai_jax.stage(\n", f"{own}@cai_jax.stage(\n    steps=own,\n"))
+    assert given.steps("the context") == ["the context"] and not hasattr(given, "rendered")
 
 
 def test_new_writes_the_stage_beside_the_program(folder, call):
