@@ -17,8 +17,10 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from cai_jax.api.user_stages import Run, UserStage
     from cai_jax.models.checkpoint import Model, Shardings
 
 __version__ = "0.1.0"
@@ -52,6 +54,40 @@ def load(
 
     below = None if base is None else locate.folder(base)
     return loading.load(locate.folder(path_or_id), dtype, shardings, below)
+
+
+def stage(
+    *,
+    result: str,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    settings: Sequence[str] | None = None,
+    steps: Callable[..., Any] | None = None,
+    rendered: Callable[..., Any] | None = None,
+) -> Callable[[Run], UserStage]:
+    """Declares a function as a stage, which programs take by `use stage name from "file.py"`.
+
+    The function makes the node from a `stages.protocol.Context`; its name is the stage's, and the first paragraph of
+    its docstring says what the stage is about. It can be called as `cai_jax.sample` is, on the same cache. All
+    arguments but the last two are written out as literals, so that `cai-jax check` reads them without running the file.
+    A metric returns what `stages.metrics.common.measured` makes of rows with values from 0 to 1.
+
+    Args:
+      result: the kind of what it makes: "Metric", "Responses", "Prompts", "Prefs", "Dialogs", "Documents", "Model" or
+        "RewardModel".
+      params: name -> fields of a parameter, those of `lang.signature.Param` that are plain values: `about`; `kinds`, a
+        list, of artefacts, or else `value`, such as "int"; `default`, `low`, `high`, `open_low`, `unit`, `choices`,
+        `many`, `inherit`. `lift_on` names the parameter with the prompts to which a model or flow replies first, where
+        one is given in the place of replies.
+      settings: those of `with (…)` that it reads.
+      steps, rendered: functions, as of `stages.protocol.Stage`.
+
+    Raises:
+      UserError: it is no declaration of a stage.
+    """
+    from cai_jax.api import user_stages
+
+    fields = {"result": result, "params": params, "settings": settings}
+    return user_stages.stage(fields, {"steps": steps, "rendered": rendered})
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.console.session import prepare_jax
@@ -27,6 +28,7 @@ from cai_jax.runs.executor import Executor, needed
 from cai_jax.runs.node_labels import labels
 from cai_jax.runs.progress import reporter
 from cai_jax.runs.signals import Interrupts
+from cai_jax.stages.protocol import Stage
 
 if TYPE_CHECKING:
     from cai_jax.lang.checker import Checked
@@ -37,10 +39,14 @@ class Written:
     """A value of the language: a name, and the statements that define it.
 
     `a + b` joins, `2 * a` weights and `a.split("train")` selects, as `+`, `*` and `.` do in a program.
+
+    Attributes:
+      stages: the stages of the user's own that the statements call, by name.
     """
 
     statements: Mapping[str, str]
     name: str
+    stages: Mapping[str, Stage] = MappingProxyType({})
 
     def split(self, name: str) -> Made:
         """One split of prompts or preferences; of a constitution, the principles of that name or tag."""
@@ -62,9 +68,11 @@ class Written:
 class Made(Written, CachedArtefact):
     """What a call has made: its rows (by iteration, `len` and `[…]`), `result`, and for a model `path`."""
 
-    def __init__(self, artefact: CachedArtefact, statements: Mapping[str, str], name: str) -> None:
+    def __init__(
+        self, artefact: CachedArtefact, statements: Mapping[str, str], name: str, stages: Mapping[str, Stage]
+    ) -> None:
         vars(self).update(vars(artefact))
-        self.statements, self.name = statements, name
+        self.statements, self.name, self.stages = statements, name, stages
 
 
 @functools.cache
@@ -85,22 +93,36 @@ def constitution(path: str | Path, name: str) -> Written:
     return written
 
 
-def _callable(signature: Signature) -> Callable[..., Made]:
-    def call(*given: Any, **named: Any) -> Made:
-        used: list[Written] = []
-        written = [_written(value, _slot(signature, i), used) for i, value in enumerate(given)]
-        for name, value in named.items():
-            if value is None:
-                continue  # as if it were not given
-            param = next((param for param in signature.params if param.name == name), None)
-            written.append(f"{name}={_written(value, param, used)}")
-        return _make(signature.name, f"{signature.name}({', '.join(written)})", used)
+def call(
+    signature: Signature, given: Sequence[Any], named: Mapping[str, Any], stages: Mapping[str, Stage] | None = None
+) -> Made:
+    """Calls a stage with Python values.
 
-    call.__name__ = call.__qualname__ = signature.name
-    call.__doc__ = "\n".join(
+    Args:
+      stages: the stage itself by its name, where it is one of the user's own.
+
+    Raises:
+      UserError: the call is wrong; the message is what `cai-jax check` would say.
+    """
+    used: list[Written] = []
+    written = [_written(value, _slot(signature, i), used) for i, value in enumerate(given)]
+    for name, value in named.items():
+        if value is None:
+            continue  # as if it were not given
+        param = next((param for param in signature.params if param.name == name), None)
+        written.append(f"{name}={_written(value, param, used)}")
+    return _make(signature.name, f"{signature.name}({', '.join(written)})", used, stages or {})
+
+
+def _callable(signature: Signature) -> Callable[..., Made]:
+    def called(*given: Any, **named: Any) -> Made:
+        return call(signature, given, named)
+
+    called.__name__ = called.__qualname__ = signature.name
+    called.__doc__ = "\n".join(
         [signature.about, "", "Args:", *(f"  {param.name}: {param.about}" for param in signature.params)]
     )
-    return call
+    return called
 
 
 def _slot(signature: Signature, index: int) -> Param | None:
@@ -156,58 +178,62 @@ def _source(value: Any, param: Param) -> Made:
     )
 
 
-def _make(stem: str, expression: str, used: Sequence[Written]) -> Made:
+def _make(stem: str, expression: str, used: Sequence[Written], stages: Mapping[str, Stage] | None = None) -> Made:
     """Writes the expression down behind the statements of what it uses, and makes its value."""
     from cai_jax.runs.programs import planned
     from cai_jax.stages import registry
 
     statements: dict[str, str] = {}
+    own: dict[str, Stage] = dict(stages or {})
     for one in used:
         statements.update(one.statements)
+        for known, stage in one.stages.items():
+            if own.setdefault(known, stage).SIGNATURE.code.text != stage.SIGNATURE.code.text:
+                message = f"two stages of your own are called `{known}`, or one has been changed since it was called"
+                raise UserError(message, "make what they made again")
     digest = hashlib.blake2b(f"{expression}{json.dumps(statements)}".encode(), digest_size=4).hexdigest()
     name = f"{stem}_{digest}"
     statements[name] = f"{name} = {expression}"
-    return _run(planned(_check(statements), registry()), name, statements, _out())
+    known = {**registry(), **own}
+    return _run(planned(_check(statements, known), known), name, statements, own, _out())
 
 
-def _check(statements: Mapping[str, str]) -> Checked:
+def _check(statements: Mapping[str, str], registry: Mapping[str, Stage]) -> Checked:
     """The program of these statements.
 
     Raises:
       UserError: it is wrong; the message is what `cai-jax check` would say.
     """
     from cai_jax.lang import checker, diagnostics
-    from cai_jax.stages import registry
 
-    checked = checker.check("\n".join(statements.values()) + "\n", "python.cai", registry())
+    checked = checker.check("\n".join(statements.values()) + "\n", "python.cai", registry)
     wrong = [found for found in checked.diagnostics if not found.warning]
     if wrong:
         raise UserError(diagnostics.render(wrong).strip())
     return checked
 
 
-def _run(lowered: Plan, name: str, statements: Mapping[str, str], out: Path) -> Made:
+def _run(lowered: Plan, name: str, statements: Mapping[str, str], own: Mapping[str, Stage], out: Path) -> Made:
     from cai_jax.stages import registry
 
+    known = {**registry(), **own}
     prepare_jax(out)
     key = lowered.names[name]
     cache, told = Cache(out / "cache"), reporter(cached=False)
     try:
         with Interrupts() as interrupts:
-            executor = Executor(registry(), cache, lowered.settings["seed"], told, interrupts, out)
+            executor = Executor(known, cache, lowered.settings["seed"], told, interrupts, out)
             nodes = needed(lowered.nodes, [key])
-            read = data(nodes, registry())
+            read = data(nodes, known)
             outcomes = executor.run(read)
-            for warning in overlaps(
-                nodes, labels(lowered, registry()), read, lambda one: outcomes[one].artefact.rows()
-            ):
+            for warning in overlaps(nodes, labels(lowered, known), read, lambda one: outcomes[one].artefact.rows()):
                 told.say(f"warning: {warning}")
             executor.run(nodes)
     except Interrupted:
         raise KeyboardInterrupt from None
     finally:
         told.close()
-    return Made(outcomes[key].artefact, statements, name)
+    return Made(outcomes[key].artefact, statements, name, own)
 
 
 def _escaped(text: str) -> str:

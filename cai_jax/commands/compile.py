@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from cai_jax.console.options import JSON, LIMIT, OUT, PROGRAM, PROMPT_TOKENS, SET, WIDE
+from cai_jax.console.options import JSON, LIMIT, NO_USER_CODE, OUT, PROGRAM, PROMPT_TOKENS, SET, WIDE
 from cai_jax.console.output import columns, print_json
 from cai_jax.console.planning import planned_by
 from cai_jax.console.working import stopping
@@ -27,6 +27,7 @@ from cai_jax.terminal import say, visible
 @click.option("--only", default="", metavar="NODE", help="Compiles the steps of this node alone.")
 @click.option("--topology", required=True, metavar="NAME", help="For which machine, such as v5e:4x4 or cpu:8.")
 @PROMPT_TOKENS
+@NO_USER_CODE
 def command(
     program: Path,
     sets: Sequence[str],
@@ -37,6 +38,7 @@ def command(
     only: str,
     topology: str,
     prompt_tokens: int | None,
+    user_code: bool,
 ) -> None:
     """Compiles every step of a program for a machine that need not be there, and shows what it takes."""
     from cai_jax.console.session import chosen
@@ -44,15 +46,14 @@ def command(
     from cai_jax.pipeline.row_counts import PROMPT
     from cai_jax.report import compiled_steps
     from cai_jax.runs.node_labels import every
-    from cai_jax.stages import registry
 
+    planned, stages, _ = planned_by(program, program.read_bytes(), sets, None, limit, user_code)
     machine = aot.topology(topology)
-    planned = planned_by(program, program.read_bytes(), sets, None, limit)
-    key = chosen(planned, registry(), only, every(planned)) if only else ""
+    key = chosen(planned, stages, only, every(planned)) if only else ""
     tell = lambda text: say(visible(text), sys.stderr)  # noqa: E731
     try:
         with stopping("stopping after the steps that are being compiled; what was compiled is kept") as interrupts:
-            given = (planned, registry(), machine, prompt_tokens or PROMPT, tell, out / "compiled", interrupts, key)
+            given = (planned, stages, machine, prompt_tokens or PROMPT, tell, out / "compiled", interrupts, key)
             found = list(compiled_steps.rows(*given))
     except KeyboardInterrupt:
         os._exit(INTERRUPTED)  # nothing else stops the compiler within a step

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cai_jax.console.options import JSON, OUT, PROGRAM, SET
+from cai_jax.console.options import JSON, NO_USER_CODE, OUT, PROGRAM, SET
 from cai_jax.console.output import print_json
 from cai_jax.console.planning import planned_by
 from cai_jax.console.working import working
@@ -21,23 +21,31 @@ from cai_jax.terminal import say
 @SET
 @OUT
 @JSON
+@NO_USER_CODE
 @click.option("--flow", default="", help="Which flow, where the program has several.")
 @click.option("--prompt", "prompts", multiple=True, help="A prompt; without any, each line of stdin is one.")
-def command(program: Path, sets: Sequence[str], out: Path, as_json: bool, flow: str, prompts: Sequence[str]) -> None:
+def command(
+    program: Path,
+    sets: Sequence[str],
+    out: Path,
+    as_json: bool,
+    user_code: bool,
+    flow: str,
+    prompts: Sequence[str],
+) -> None:
     """Answers prompts through a program's flow, and shows what was flagged and revised.
 
     Exit code 1 if a reply could not be judged, whatever became of it.
     """
     from cai_jax.console import session
     from cai_jax.runs import guarding
-    from cai_jax.stages import registry
 
-    planned = planned_by(program, program.read_bytes(), sets, None, None)
+    planned, stages, _ = planned_by(program, program.read_bytes(), sets, None, None, user_code)
     chosen = guarding.flow_of(planned, flow)
     texts = _prompts(prompts)
     session.prepare_jax(out)
     with working() as (reporter, interrupts):
-        told = guarding.guard(planned, chosen, texts, out, registry(), reporter, interrupts)
+        told = guarding.guard(planned, chosen, texts, out, stages, reporter, interrupts)
     if as_json:
         print_json(told)
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cai_jax.console.options import JSON, LIMIT, OUT, PROGRAM, PROMPT_TOKENS, SEED, SET, WIDE
+from cai_jax.console.options import JSON, LIMIT, NO_USER_CODE, OUT, PROGRAM, PROMPT_TOKENS, SEED, SET, WIDE
 from cai_jax.console.output import columns, print_json
 from cai_jax.console.planning import planned_by
 from cai_jax.terminal import say, under, visible
@@ -31,6 +31,7 @@ from cai_jax.terminal import say, under, visible
     help="For which machine costs are estimated, such as v5e:4x4 or cpu:8.",
 )
 @PROMPT_TOKENS
+@NO_USER_CODE
 def command(
     program: Path,
     sets: Sequence[str],
@@ -42,6 +43,7 @@ def command(
     prompts: int | None,
     topology: str,
     prompt_tokens: int | None,
+    user_code: bool,
 ) -> None:
     """Shows what a run would do: what is cached, why the rest runs, and what it costs.
 
@@ -53,18 +55,18 @@ def command(
     from cai_jax.report import plan_view, prompts_preview
     from cai_jax.runs import data_sizes
     from cai_jax.runs.cache import Cache
-    from cai_jax.stages import registry
 
-    planned = planned_by(program, program.read_bytes(), sets, seed, limit)
-    data = prompts_preview.read(planned, registry(), Cache(out / "cache"))
-    for warning in prompts_preview.warnings(planned, registry(), data):
+    planned, stages, user_files = planned_by(program, program.read_bytes(), sets, seed, limit, user_code)
+    data = prompts_preview.read(planned, stages, Cache(out / "cache"))
+    for warning in prompts_preview.warnings(planned, stages, data):
         say(under("warning: ", visible(warning)), sys.stderr)
-    sized = data_sizes.sized(planned, registry(), data.rows, data.documents, prompt_tokens)
-    lines = plan_view.lines(sized, registry(), Cache(out / "cache"), machines.named(topology))
-    shown = list(prompts_preview.prompts(planned, registry(), Cache(out / "cache"), prompts)) if prompts else []
+    sized = data_sizes.sized(planned, stages, data.rows, data.documents, prompt_tokens)
+    lines = plan_view.lines(sized, stages, Cache(out / "cache"), machines.named(topology))
+    shown = list(prompts_preview.prompts(planned, stages, Cache(out / "cache"), prompts)) if prompts else []
     if as_json:
         more = {"prompts": [prompts_preview.as_json(*each) for each in shown]} if prompts else {}
-        print_json({"nodes": plan_view.as_json(lines), "data": data_sizes.as_json(sized.data), **more})
+        about = {"data": data_sizes.as_json(sized.data), "user_code": user_files}
+        print_json({"nodes": plan_view.as_json(lines), **about, **more})
         return
     say(plan_view.text(lines, sized.data, columns(wide)))
     for each in shown:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cai_jax.console.options import DISTRIBUTED, JSON, LIMIT, OUT, PROGRAM, SEED, SET, WIDE
+from cai_jax.console.options import DISTRIBUTED, JSON, LIMIT, NO_USER_CODE, OUT, PROGRAM, SEED, SET, WIDE
 from cai_jax.console.output import columns, print_json
 from cai_jax.console.planning import planned_by
 from cai_jax.console.working import working
@@ -76,6 +76,7 @@ class _Run(click.Command):
 @JSON
 @WIDE
 @DISTRIBUTED
+@NO_USER_CODE
 def command(
     program: Path,
     sets: Sequence[str],
@@ -87,24 +88,25 @@ def command(
     as_json: bool,
     wide: bool,
     distributed: bool,
+    user_code: bool,
 ) -> None:
     """Runs a program: what is not in the cache, then its metrics and claims."""
     from cai_jax.console import session
     from cai_jax.parallel import multihost
     from cai_jax.runs.folder import RunFolder
-    from cai_jax.stages import registry
 
     if distributed:
         session.prepare_jax(out)
         multihost.join()
     text = program.read_bytes()
-    planned = planned_by(program, text, sets, seed, limit)
-    options = session.meant(planned, registry(), session.Options(out, only, force))
+    planned, stages, user_files = planned_by(program, text, sets, seed, limit, user_code)
+    options = session.meant(planned, stages, session.Options(out, only, force))
     about = {"seed": planned.settings["seed"], "overrides": list(sets), "limit": limit, "only": only}
-    folder = RunFolder.create(out, program, text, session.plan_json(planned, registry()), about)
+    about |= {"user_code": user_files} if user_files else {}
+    folder = RunFolder.create(out, program, text, session.plan_json(planned, stages), about)
     with working() as (reporter, interrupts):
         try:
-            shown = session.run(planned, folder, options, registry(), reporter, interrupts)
+            shown = session.run(planned, folder, options, stages, reporter, interrupts)
         except BaseException as error:
             if hasattr(error, "shown"):
                 reporter.close()

@@ -42,6 +42,13 @@ DISTRIBUTED = click.option(
     envvar="CAI_JAX_DISTRIBUTED",
     help="This is one of several processes of the run, one on every host (tpu/README.md).",
 )
+NO_USER_CODE = click.option(
+    "--no-user-code",
+    "user_code",
+    flag_value=False,
+    default=True,
+    help="Refuses a program that runs code of its own (`use stage … from`).",
+)
 PROMPT_TOKENS = click.option(
     "--prompt-tokens",
     type=click.IntRange(1),

@@ -149,6 +149,7 @@ def run(
 
 def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, shown: Shown) -> None:
     """Makes the nodes, then measures and judges."""
+    executor.load_user_stages(nodes)
     # What comes from outside goes first, for what can be said about it before hours are spent.
     executor.run(models(nodes, executor.registry))
     read = data(nodes, executor.registry)

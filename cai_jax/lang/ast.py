@@ -142,6 +142,14 @@ class Use(Node):
 
 
 @_node
+class UseStage(Node):
+    """`use stage name from path`."""
+
+    name: Name
+    path: Text
+
+
+@_node
 class Let(Node):
     """`let name = value in range`; `help` is the `##` text above it."""
 
@@ -217,7 +225,7 @@ class Broken(Node):
     used: tuple[str, ...]
 
 
-Statement = Use | Let | Bind | Constitution | Expect | Sweep | Run | Broken
+Statement = Use | UseStage | Let | Bind | Constitution | Expect | Sweep | Run | Broken
 
 
 @_node

@@ -47,6 +47,9 @@ class Builder:
     def _use(self, span: Span, children: list) -> ast.Use:
         return ast.Use(span, self.name(children[0]), self.node(children[1]))
 
+    def _use_stage(self, span: Span, children: list) -> ast.UseStage:
+        return ast.UseStage(span, self.name(children[0]), self.node(children[1]))
+
     def _let(self, span: Span, children: list) -> ast.Let:
         name, value, bounds = children
         return ast.Let(span, self.name(name), self.node(value), self.optional(bounds), self.docs)

@@ -17,6 +17,7 @@ from cai_jax.lang.parser import decode, parse
 from cai_jax.lang.scope import World, describe, has_scheme
 from cai_jax.lang.signature import Kind, Signature
 from cai_jax.lang.source import Span
+from cai_jax.lang.user_stages import UserStages
 from cai_jax.lang.values import CONSTITUTION, FAILED, Artefact, Failed, Flow, Scalar, Value
 
 _PRODUCTS = (Kind.MODEL, Kind.REWARD_MODEL)
@@ -59,6 +60,7 @@ class Checked:
       diagnostics: all findings, in the order of the text.
       knobs: every `let`, with its value in effect.
       arms: one per combination of swept values; one if nothing is swept.
+      user_stages: the stages of the user's own, in the order of their `use stage`.
     """
 
     program: ast.Program
@@ -66,6 +68,7 @@ class Checked:
     knobs: tuple[knobs.Knob, ...]
     arms: tuple[Arm, ...]
     resolve: Any = field(repr=False)
+    user_stages: tuple[Signature, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -98,7 +101,8 @@ def check(
     checker = _Checker(program, report, signatures, folder, root or assets.root())
     arms = checker.arms(overrides or {})
     known = tuple(knob for knob, _ in checker.knobs.values())
-    return Checked(program, tuple(report.in_order()), known, arms, checker.world.resolve)
+    own = tuple(found for found in checker.user_stages.values() if found is not None)
+    return Checked(program, tuple(report.in_order()), known, arms, checker.world.resolve, own)
 
 
 class _Checker:
@@ -117,6 +121,7 @@ class _Checker:
         self.library = Library(folder, root, signatures.get(CONSTITUTION), report)
         self.knobs: dict[str, tuple[knobs.Knob, Scalar]] = {}
         self.constitutions: dict[Span, Artefact | Failed] = {}
+        self.user_stages: dict[Span, Signature | None] = {}
 
     def resolve(self, path: str) -> str:
         """An absolute path, also behind `tfds:`; names with another scheme stay as they are."""
@@ -132,6 +137,7 @@ class _Checker:
             self.report.report("E005", "the program is empty", start, hint=hint)
         self._names_once()
         self._constitutions()
+        self._user_stages()
         choices = knobs.arms(self.program, self.knobs, overrides, self.report)
         before, arms, met = len(self.report), [], []
         for values in choices:
@@ -165,6 +171,14 @@ class _Checker:
                 self.constitutions[statement.span] = self.library.use(statement)
             elif isinstance(statement, ast.Constitution):
                 self.constitutions[statement.span] = self.library.constitution(statement)
+
+    def _user_stages(self) -> None:
+        """Reads the stages of the user's own, which are then called like any other."""
+        known = UserStages(self.folder, frozenset(self.world.signatures), self.report)
+        used = [statement for statement in self.program.statements if isinstance(statement, ast.UseStage)]
+        self.user_stages = {statement.span: known.use(statement) for statement in used}
+        own = {found.name: found for found in self.user_stages.values() if found is not None}
+        self.world.signatures = {**self.world.signatures, **own}
 
     def _names_once(self) -> None:
         first: dict[str, Span] = {}
@@ -223,6 +237,9 @@ class _Checker:
                 value = in_effect.get(statement.name.id, FAILED)
             case ast.Use() | ast.Constitution():
                 value = self.constitutions[statement.span]
+            case ast.UseStage():
+                if self.user_stages[statement.span] is not None:
+                    return  # it is called by its name, and bound to nothing
             case ast.Bind():
                 value = self._bind(statement, scope)
             case _:
@@ -333,11 +350,13 @@ class _Checker:
             if f"{name.id} " in broken:
                 continue
             value = arms[0].names.get(name.id)
-            wrong = value is None and not (isinstance(statement, ast.Let) and name.id in self.knobs)
+            found = isinstance(statement, ast.Let) and name.id in self.knobs
+            found = found or isinstance(statement, ast.UseStage) and self.user_stages[statement.span] is not None
+            wrong = value is None and not found
             made = statement is last and not isinstance(value, Flow)
             product = isinstance(statement, ast.Bind) and (made or _is_product(value))
             if not wrong and not product:
-                what = "knob" if isinstance(statement, ast.Let) else "name"
+                what = {ast.Let: "knob", ast.UseStage: "stage"}.get(type(statement), "name")
                 called = f"call it on prompts, as in  prompts |> {name.id}(), or remove it"
                 hint = called if isinstance(value, Flow) else "use it or remove it"
                 self.report.report("E207", f"nothing uses the {what} `{name.id}`", name.span, "unused", hint=hint)

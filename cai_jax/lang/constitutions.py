@@ -12,7 +12,7 @@ from cai_jax.lang.diagnostics import Diagnostics, Label, listed
 from cai_jax.lang.knobs import literal
 from cai_jax.lang.parser import parse, read
 from cai_jax.lang.signature import Call, Param, Principle, Signature
-from cai_jax.lang.source import Span
+from cai_jax.lang.source import Span, shown_path
 from cai_jax.lang.values import CONSTITUTION, FAILED, Artefact, Failed
 
 _TEXTS = ("critique", "revise", "compare", "audit")
@@ -74,7 +74,7 @@ class Library:
     def _load(self, path: Path, span: ast.Text) -> dict[str, Artefact | Failed]:
         known = len(self.report.errors)
         try:
-            source = read(path, _shown(path), self.report)
+            source = read(path, shown_path(path), self.report)
         except OSError as error:
             self.report.report("E221", f"`{span.value}` cannot be read: {error.strerror}", span.span)
             return {"": FAILED}
@@ -125,12 +125,6 @@ class Library:
             return FAILED
         made = program_rules.constitution_type(values, self.signature)
         return Artefact(CONSTITUTION, None, values, {}, made, statement.name.span)
-
-
-def _shown(path: Path) -> str:
-    """A path as somebody standing here would write it."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _fewshots(item: ast.Field, folder: Path, report: Diagnostics) -> str:

@@ -44,6 +44,7 @@ class Elaborator(Applying):
             self.report.report("E202", f"`{expr.id}` is used before it is defined", expr.span, "used here", label)
         elif expr.id in self.world.signatures:
             hint = f"write `{expr.id}(…)`"
+            self.world.used.add(expr.id)
             self.report.report("E206", f"`{expr.id}` is a stage, not an artefact", expr.span, "not called", hint=hint)
         else:
             meant = self.report.closest(expr.id, chain(self.values, self.later, TRUTH))
@@ -104,9 +105,19 @@ class Elaborator(Applying):
             self._unknown_stage(expr, bound)
             self.glance(given)
             return FAILED
+        if signature.code is not None:
+            self._user_stage(expr.name)
         site = Site(signature, name, expr.name.span, expr.span)
         program_rules.settings_read(site, expr.settings, self.report)
         return self.apply(site, given, schedule)
+
+    def _user_stage(self, name: ast.Name) -> None:
+        """Counts a stage of the user's own as used, and reports a call above its `use stage`."""
+        self.world.used.add(name.id)
+        if name.id in self.later:
+            label = Label(self.later[name.id], "defined only here")
+            message = f"`{name.id}` is used before it is defined"
+            self.report.report("E202", message, name.span, "used here", label)
 
     def _unknown_stage(self, expr: ast.Call, bound: Value | None) -> None:
         if isinstance(bound, Failed):
@@ -117,7 +128,9 @@ class Elaborator(Applying):
             self.report.report("E205", message, expr.name.span, "called here", hint="stages and flows can be called")
             return
         stages = [name for name, signature in self.world.signatures.items() if signature.group != "operator"]
-        hint = self.report.did_you_mean(expr.name.id, stages)
+        meant = self.report.closest(expr.name.id, stages)
+        self.world.used.add(meant)  # as of a misspelt name
+        hint = f"did you mean `{meant}`?" if meant else ""
         self.report.report("E204", f"there is no stage `{expr.name.id}`", expr.name.span, "unknown stage", hint=hint)
 
     def _sum(self, expr: ast.Sum) -> Value:

@@ -15,17 +15,16 @@ from cai_jax.lang.diagnostics import Diagnostics, Label, listed
 from cai_jax.lang.source import CLOSERS, Span, looks_like_statement
 from cai_jax.lang.units import SUFFIXES
 
-KEYWORDS = ("use", "from", "let", "in", "constitution", "principle", "expect", "at", "sweep", "run", "with")
+KEYWORDS = ("use", "stage", "from", "let", "in", "constitution", "principle", "expect", "at", "sweep", "run", "with")
 _LEXEME = re.compile(
     r"#[^\n]*|(?P<text>\"(?:[^\"\\\n]|\\.)*\")|(?P<number>" + NUMBER + ")"
     r"|(?P<word>[A-Za-z_]\w*)|(?P<sign>\|>|\.\.|<=|>=|==|\S)"
 )
 _QUOTES = tuple("'‘’“”„«»")
 _WORD = re.compile(r"[A-Za-z_]\w*")
-_BINDS = re.compile(
-    r"^[ \t]*(?:(?:let|use|constitution)[ \t]+([A-Za-z_]\w*)|([A-Za-z_]\w*)[ \t]*(?:[:=]|$))", re.MULTILINE
-)
-_LEFT = re.compile(r"(?:(?:let|use|constitution)[ \t]+)?([^=:{(|<>\n]*+)([=:{]?)")  # of a binding, and its sign
+_NAMES = r"(?:let|use(?:[ \t]+stage)?|constitution)[ \t]+"  # begins a statement that binds the name behind it
+_BINDS = re.compile(rf"^[ \t]*(?:{_NAMES}([A-Za-z_]\w*)|([A-Za-z_]\w*)[ \t]*(?:[:=]|$))", re.MULTILINE)
+_LEFT = re.compile(rf"(?:{_NAMES})?([^=:{{(|<>\n]*+)([=:{{]?)")  # of a binding, and its sign
 
 
 class Word(NamedTuple):
@@ -211,11 +210,14 @@ def _comparison(place: Place, report: Diagnostics) -> bool:
     return True
 
 
+_BEFORE_NAME = ("let", "use", "stage", "sweep", "(", ",")
+
+
 def _reserved(place: Place, report: Diagnostics) -> bool:
     first = place.words[0].text
     if first in KEYWORDS and place.at == 1 and place.word() == "=":
         span = place.words[0].span
-    elif place.word() in KEYWORDS and (place.word(1) == "=" or place.word(-1) in ("let", "use", "sweep", "(", ",")):
+    elif place.word() in KEYWORDS and (place.word(1) == "=" or place.word(-1) in _BEFORE_NAME):
         span = place.span()
     else:
         return False

@@ -1,7 +1,7 @@
 """A checked program as nodes with keys: what `plan` shows and `run` does.
 
-A key is made from a node's meaning alone: stage and version, every parameter, the keys of
-its inputs, the fingerprints of outside data, and the run's seed where something is drawn. Text, comments,
+A key is made from a node's meaning alone: stage and version, every parameter, the keys of its inputs, the fingerprints
+of outside data, the file of a stage of the user's own, and the run's seed where something is drawn. Text, comments,
 names, paths and schedule do not enter.
 """
 
@@ -270,12 +270,14 @@ class _Lowering:
         params = {name: value for name, value in artefact.values.items() if name not in paths}
         if artefact.stage == CONSTITUTION:
             del params["name"]
+        code = _code(artefact)
         return {
             "version": artefact.signature.version if artefact.signature else 1,
             "params": params,
             "inputs": self._inputs(artefact),
             "data": {name: self._fingerprints(artefact.values[name]) for name in paths},
             "run": dict(artefact.meaning),
+            **({"code": code} if code else {}),
         }
 
     def _inputs(self, artefact: Artefact) -> dict[str, Any]:
@@ -302,7 +304,14 @@ class _Lowering:
         run = {name: value for name, value in self.checked.arms[0].run.items() if name in settings.SCHEDULE}
         schedule = {**run, **artefact.schedule} if artefact.meaning else {}
         data = {name: self._fingerprints(artefact.values[name]) for name in _outside(artefact)}
-        return Node(key, artefact.stage, params, self._inputs(artefact), artefact.type, names, schedule, data)
+        inputs, code = self._inputs(artefact), _code(artefact)
+        return Node(key, artefact.stage, params, inputs, artefact.type, names, schedule, data, code)
+
+
+def _code(artefact: Artefact) -> str:
+    """Of what a stage of the user's own makes, the digest of that stage's file; else ""."""
+    signature = artefact.signature
+    return signature.code.digest if signature is not None and signature.code is not None else ""
 
 
 def _outside(artefact: Artefact) -> list[str]:

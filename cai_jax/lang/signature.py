@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 
@@ -169,6 +170,25 @@ def nothing_known(call: Call) -> None:
 
 
 @dataclass(frozen=True)
+class Code:
+    """The file in which a stage of the user's own stands, as it was when the stage was declared.
+
+    Attributes:
+      path: absolute; text: what the file holds.
+      given: the optional functions of the protocol that the stage has, of "steps" and "rendered".
+    """
+
+    path: str
+    text: str = field(repr=False)
+    given: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Hash of the text: a part of the key of whatever the stage makes."""
+        return blake2b(self.text.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
 class Signature:
     """How a stage presents itself to the checker, the documentation, `plan` and the command line.
 
@@ -189,6 +209,7 @@ class Signature:
       asked: of a source of replies, the ids of the prompts that a call replies to, by split; None where only a run can
         tell, because the data is not here or is large.
       bounds: least and greatest value of a metric, where it has them; claims that these alone decide are E243.
+      code: of a stage of the user's own, its file; None for those of the package.
     """
 
     name: str
@@ -205,6 +226,7 @@ class Signature:
     asked: Callable[[Call], Mapping[str, Counter[str]] | None] = nothing_known
     bounds: tuple[float, float] | None = None
     example: str = ""
+    code: Code | None = None
 
     def param(self, name: str) -> Param:
         """The parameter called `name`; KeyError if there is none."""
@@ -247,6 +269,7 @@ class Node:
       schedule: settings of `with (…)`, which change how it is computed and never what.
       data: of every parameter that names outside data, the fingerprints of its contents, as they are in the key.
       limited: it is made of fewer rows than the program says (`--limit`).
+      code: of a stage of the user's own, the digest of its file, as it is in the key; else "".
     """
 
     key: str
@@ -258,3 +281,4 @@ class Node:
     schedule: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     limited: bool = False
+    code: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 _MARKS = re.compile(r'"(?:[^"\\\n]|\\.)*"?|#[^\n]*|[()\[\]{}]')
@@ -12,6 +13,12 @@ _KEYWORD_HEAD = re.compile(r"(?:use|let|constitution|expect|sweep)\b|run\s*\(")
 _HEAD = re.compile(rf"{_KEYWORD_HEAD.pattern}|[A-Za-z_]\w*\s*[:=](?!=)")
 _CONTINUES = " \t\r\n#)]}|"
 CLOSERS = {")": "(", "]": "[", "}": "{"}
+
+
+def shown_path(path: Path) -> str:
+    """A path as somebody standing here would write it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 class Source:
@@ -38,6 +45,12 @@ class Source:
         """Line and column of an offset, both from 1; columns count code points."""
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
+
+    def offset(self, line: int, column: int) -> int:
+        """The offset of a line and column, both from 1; the nearest there is where the text has none such."""
+        start = self._starts[max(0, min(line, len(self._starts)) - 1)]
+        end = self.text.find("\n", start)
+        return max(start, min(start + column - 1, len(self.text) if end < 0 else end))
 
     def line(self, number: int, most: int | None = None) -> str:
         """The text of a line, from 1, without its end; its first `most` characters, where that is given."""

@@ -1,4 +1,4 @@
-"""What `cai-jax new` writes: a shipped program with its constitutions and few-shots, to be changed freely."""
+"""What `cai-jax new` writes: a shipped program with its constitutions, few-shots and stages, to be changed freely."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cai_jax.lang.diagnostics import did_you_mean
 
 _FEWSHOTS = re.compile(r'^\s*fewshots\s*=\s*"([^"]+)"', re.MULTILINE)
 _USE = re.compile(r'^use\s+\w+\s+from\s+"([^"]+)"', re.MULTILINE)
+_USE_STAGE = re.compile(r'^use\s+stage\s+\w+\s+from\s+"([^"]+)"', re.MULTILINE)
 
 
 def names(root: Path | None = None) -> list[str]:
@@ -41,4 +42,6 @@ def new(template: str, name: str, root: Path | None = None) -> dict[str, str]:
         for shots in _FEWSHOTS.findall(files[path]):
             beside = (Path(path).parent / shots).as_posix()
             files[beside] = (root / beside).read_text(encoding="utf-8")
+    for path in _USE_STAGE.findall(text):
+        files[path] = (root / "programs" / path).read_text(encoding="utf-8")
     return files

@@ -17,7 +17,7 @@ _TALK = re.compile(
     r"\b(?:rules?|principles?|constitutions?|polic(?:y|ies)|guidelines?|instructions?|options?|answers?|choose|choice"
     r"|chosen|prefer\w*|judge\w*|judgment|evaluat\w*|verdict|review\w*|critique\w*|score\w*|grad(?:e|ed|er|ing)"
     r"|repl(?:y|ies)|responses?|harmless|harmful|unharmful|un?ethical|compl(?:iant|ies with)|violat\w*|assistant|system"
-    r"|approved|say (?:yes|no)|step by step|[ab] is better)\b"
+    r"|approved|revis\w*|say (?:yes|no)|step by step|[ab] is better)\b"
     r"|[(\[]\s*[ab]\s*[)\]]|\[\[\[|\]\]\]|^\W*(?:yes|no|[ab])\W*$",
     re.IGNORECASE,
 )

@@ -209,7 +209,7 @@ def _read(
         raise
     except BaseException as error:
         # What `plan` finds out, it writes nowhere: not even into the folder of the runs.
-        raise failed(node, called[node.key], error, Path(tempfile.gettempdir())) from error
+        raise failed(node, called[node.key], error, Path(tempfile.gettempdir()), stage.SIGNATURE.code) from error
 
 
 def _given(key: str | tuple[str, ...], found: Mapping[str, Any]) -> Any:

@@ -74,6 +74,8 @@ class Reasons:
         found = []
         if record["version"] != now["version"]:
             found.append(f"version {record['version']} -> {now['version']} of `{node.stage}`")
+        if record.get("code", "") != node.code:
+            found.append(f"the file of `{node.stage}` edited")
         if signature.group in ("stage", "metric") and record["seed"] != self._seed:
             found.append(f"seed of the run {record['seed']} -> {self._seed}")
         found += node_changes.of_params(signature, record["params"], now["params"])

@@ -231,4 +231,5 @@ def meaning(node: Node, version: int) -> dict[str, Any]:
         "data": dict(node.data),
         "inputs": {name: list(key) if isinstance(key, tuple) else key for name, key in node.inputs.items()},
         "schedule": dict(node.schedule),
+        **({"code": node.code} if node.code else {}),
     }

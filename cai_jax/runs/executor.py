@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cai_jax.exit_codes import Interrupted, StageFailed, UserError, as_user_error
-from cai_jax.lang.signature import Node
+from cai_jax.lang.signature import Code, Node
 from cai_jax.parallel import multihost
 from cai_jax.runs import leases, memory_cache
 from cai_jax.runs.cache import Cache, Entry, meaning
@@ -23,6 +23,7 @@ from cai_jax.runs.input_guard import Outside
 from cai_jax.runs.node_labels import said
 from cai_jax.runs.signals import Interrupts
 from cai_jax.stages.protocol import Stage
+from cai_jax.stages.user_stages import FileStage, place
 
 POLL_S = 0.5
 SHARED_S = 60.0  # until what one host has written must be there for the others
@@ -97,6 +98,17 @@ class Executor:
                     hint = "what was finished is kept; run again once it is mended"
                     raise StageFailed(self._label(node), str(error), hint, None) from error
         return self.outcomes
+
+    def load_user_stages(self, nodes: Sequence[Node]) -> None:
+        """Runs the files of the user's own stages that are needed for these nodes, before hours are spent on others.
+
+        Raises:
+          UserError: such a file raises.
+        """
+        for node in nodes:
+            stage = self.registry[node.stage]
+            if isinstance(stage, FileStage) and not self.cache.entry(node.key).done:
+                stage.load()
 
     def hold(self, node: Node) -> None:
         """Makes a node, whose inputs have outcomes, in memory alone; raises as `run`."""
@@ -227,7 +239,8 @@ class Executor:
         return self.outcomes[key].artefact
 
     def _failed(self, node: Node, error: BaseException) -> StageFailed:
-        return failed(node, self.labels.get(node.key, node.stage), error, self.traces)
+        code = self.registry[node.stage].SIGNATURE.code
+        return failed(node, self.labels.get(node.key, node.stage), error, self.traces, code)
 
 
 def _said(node: Node, label: str) -> str:
@@ -235,8 +248,12 @@ def _said(node: Node, label: str) -> str:
     return said(", ".join(node.names), node) if node.names else label
 
 
-def failed(node: Node, label: str, error: BaseException, traces: Path) -> StageFailed:
-    """What a stage has raised, for people; where it is a bug, with the traceback in a file in the folder `traces`."""
+def failed(node: Node, label: str, error: BaseException, traces: Path, code: Code | None = None) -> StageFailed:
+    """What a stage has raised, for people; where it is a bug, with the traceback in a file in the folder `traces`.
+
+    Args:
+      code: of a stage of the user's own, whose file and line are named then.
+    """
     known = as_user_error(error)
     if known is not None:
         return StageFailed(_said(node, label), known.message, known.hint, None)
@@ -244,8 +261,10 @@ def failed(node: Node, label: str, error: BaseException, traces: Path) -> StageF
     trace = traces / f"traceback-{node.key}.txt"
     trace.write_bytes("".join(traceback.format_exception(*sys.exc_info())).encode("utf-8", "backslashreplace"))
     first_line = next(iter(str(error).strip().splitlines()), "no message")
-    what = f"{type(error).__name__}: {first_line}"
-    return StageFailed(_said(node, label), what, f"the traceback is in {trace}", trace)
+    what, hint = f"{type(error).__name__}: {first_line}", f"the traceback is in {trace}"
+    if code is not None and (at := place(error, code.path)):
+        what, hint = f"{at}: {what}", f"mend the file and run again; {hint}"
+    return StageFailed(_said(node, label), what, hint, trace)
 
 
 def _finite(value: Any) -> Any:

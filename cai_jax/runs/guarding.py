@@ -96,6 +96,7 @@ def guard(
         total=len(beside) + len(inner),
         labels=labels(plan, registry),
     )
+    executor.load_user_stages([*beside, *inner])
     executor.run(beside)
     for node in inner:  # what is typed in, and what comes of it, is nobody's to find on a disk
         executor.hold(node)

@@ -8,20 +8,25 @@ from typing import TYPE_CHECKING
 
 from cai_jax.exit_codes import UserError
 from cai_jax.lang.checker import Checked, check
+from cai_jax.lang.diagnostics import listed
+from cai_jax.lang.source import shown_path
 
 if TYPE_CHECKING:
     from cai_jax.lang.plan import Plan
     from cai_jax.stages.protocol import Stage
 
 
-def checked(program: Path, text: bytes, sets: Sequence[str], registry: Mapping[str, Stage]) -> Checked:
+def checked(
+    program: Path, text: bytes, sets: Sequence[str], registry: Mapping[str, Stage], user_code: bool = True
+) -> Checked:
     """The program, checked, with its knobs set by "name=value".
 
     Args:
       program: its path. text: what the file holds.
+      user_code: whether it may take stages from files of the user's own; checking never runs them.
 
     Raises:
-      UserError: a setting is not of that form.
+      UserError: a setting is not of that form, or the program takes stages where it may not.
     """
     overrides = {}
     for one in sets:
@@ -31,7 +36,24 @@ def checked(program: Path, text: bytes, sets: Sequence[str], registry: Mapping[s
         if not one.isascii() and one != one.encode("utf-8", "replace").decode():
             raise UserError(f"--set {one}: not UTF-8", "write --set knob=value")
         overrides[name] = value
-    return check(text, program, registry, overrides=overrides)
+    found = check(text, program, registry, overrides=overrides)
+    if found.user_stages and not user_code:
+        message = f"{program} runs {code_of(found)}, which --no-user-code refuses"
+        raise UserError(message, "read that code, and leave the option out if you trust it")
+    return found
+
+
+def code_of(found: Checked) -> str:
+    """Whose code a program runs besides the package's: "`a` and `b` of my.py"; "" if none."""
+    return " and ".join(f"{listed(names, 'and')} of {file}" for file, names in user_files(found).items())
+
+
+def user_files(found: Checked) -> dict[str, list[str]]:
+    """The files from which a program takes stages, as messages show them, and their stages."""
+    files: dict[str, list[str]] = {}
+    for signature in found.user_stages:
+        files.setdefault(shown_path(Path(signature.code.path)), []).append(signature.name)
+    return files
 
 
 def planned(

@@ -17,7 +17,7 @@ from tests.lang.test_golden import GOLDEN
 PARTNERS = 2  # of each page
 TAIL = 'the_end = prompts("builtin:helpful")\n'  # a program's last name needs no use, and is neither page's now
 _BOUND = re.compile(r"^(?:let +|constitution +)?([A-Za-z_]\w*)(?= *[={])", re.MULTILINE)
-_USED = re.compile(r"^use (\w+)", re.MULTILINE)
+_USED = re.compile(r"^use (?:stage )?(\w+)", re.MULTILINE)
 _RUN = re.compile(r"^run ", re.MULTILINE)
 
 

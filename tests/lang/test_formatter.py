@@ -53,6 +53,7 @@ BODY = st.lists(st.one_of(FIELD, PRINCIPLE), max_size=3).map(lambda f: sum(f, []
 SIDE = st.one_of(_join(NAMES), SIGNED, _join(NAMES, "(", _many(_join(NAMES), ","), ")"), _join(NAMES, "-", NUMBERS))
 STATEMENTS = st.one_of(
     _join("use", NAMES, "from", TEXT),
+    _join("use", "stage", NAMES, "from", TEXT),
     _join("let", NAMES, "=", st.one_of(SIGNED, TEXT)),
     _join("let", NAMES, "=", SIGNED, "in", RANGE),
     _join(NAMES, "=", EXPRESSIONS),

@@ -51,6 +51,14 @@ def test_its_constitution_is_one(world):
     assert found.ok
 
 
+def test_its_stage_of_ones_own_is_one(world):
+    text = (assets.find("grammar") / "README.md").read_text(encoding="utf-8")
+    (world / "brief.py").write_text(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], encoding="utf-8")
+    sources = 'use stage brief_rate from "brief.py"\nbase = model("builtin:tiny")\nred = prompts("builtin:red_team")\n'
+    found = check(sources + "rate = brief_rate(base, red.test, words=3)\n", world / "p.cai", REGISTRY, root=world)
+    assert found.ok and not found.diagnostics
+
+
 def test_it_lists_the_words_of_the_language():
     text = (assets.find("grammar") / "README.md").read_text(encoding="utf-8")
     assert f"`{' '.join(KEYWORDS)} true false`" in text

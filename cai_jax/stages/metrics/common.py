@@ -113,9 +113,18 @@ def row_of(row: Row, value: float, **marks: bool) -> Row:
 
 
 def measured(ctx, rows: Sequence[Row], **about: Any) -> dict[str, Any]:
-    """Commits a metric's rows and returns its result, a figure (`evals.figures.measured`); says where there is none."""
+    """Commits a metric's rows and returns its result, a figure (`evals.figures.measured`); says where there is none.
+
+    Raises:
+      UserError: a value lies outside of 0..1, for which alone the intervals are made.
+    """
     from cai_jax.evals import figures
 
+    for row in rows:
+        if row["value"] is not None and not 0 <= row["value"] <= 1:
+            raise UserError(
+                f"the value {row['value']:g} of row {row['id']} lies outside of 0..1", "measure a share, or divide"
+            )
     ctx.commit(rows[len(ctx.committed()) :])
     return told(ctx, figures.measured(rows, **about))
 
