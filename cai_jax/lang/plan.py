@@ -305,7 +305,7 @@ class _Lowering:
         schedule = {**run, **artefact.schedule} if artefact.meaning else {}
         data = {name: self._fingerprints(artefact.values[name]) for name in _outside(artefact)}
         inputs, code = self._inputs(artefact), _code(artefact)
-        return Node(key, artefact.stage, params, inputs, artefact.type, names, schedule, data, code)
+        return Node(key, artefact.stage, params, inputs, artefact.type, names, schedule, data, code=code)
 
 
 def _code(artefact: Artefact) -> str:
