@@ -36,13 +36,6 @@ class Question:
     chain: int
 
 
-def defaults() -> dict[str, Any]:
-    """What `judge` does where nothing else is said."""
-    from cai_jax.stages.judge import SIGNATURE
-
-    return {param.name: param.default for param in SIGNATURE.params if not param.kinds}
-
-
 def pair(first: tuple[dict, Which], second: tuple[dict, Which]) -> dict[str, Any]:
     """Two replies to one prompt; `which` tells the pair from all others."""
     return {"first": first[0], "second": second[0], "which": (first[1], second[1])}
@@ -61,14 +54,21 @@ def comparable(a: str, b: str) -> bool:
 class Judge:
     """Puts comparisons to a model and turns its probabilities into labels."""
 
-    def __init__(self, ctx, constitution: str = "constitution", load: bool = True) -> None:
-        """The judge that a stage's parameters describe; what it has no parameter for is as `judge` has it by default.
+    def __init__(
+        self,
+        ctx,
+        constitution: str = "constitution",
+        load: bool = True,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
+        """The judge that a stage's parameters describe.
 
         Args:
           constitution: the parameter that holds the principles.
           load: whether anything is to be asked; else the questions are only to be shown.
+          defaults: of those parameters of `judge` that the stage itself lacks.
         """
-        self.ctx, self.params, self.draw = ctx, {**defaults(), **ctx.params}, draw_of(ctx)
+        self.ctx, self.params, self.draw = ctx, {**(defaults or {}), **ctx.params}, draw_of(ctx)
         principles_ = ctx.inputs[constitution]
         self.able = principles(principles_, "judge")
         form, shots = format_of(ctx.inputs["by"]), self.params["fewshots"]

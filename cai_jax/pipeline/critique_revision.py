@@ -13,10 +13,10 @@ from cai_jax.pipeline.generation import Generated, Writer, note_unended
 from cai_jax.pipeline.model_store import format_of, model_of
 from cai_jax.pipeline.principles import critique_shots, principles
 from cai_jax.pipeline.rng import Draw, Which, draw_of
+from cai_jax.pipeline.row_counts import rows_each
 from cai_jax.pipeline.screening import joined, screeners_of
 from cai_jax.prompting.paper_format import Format, Prompt
 from cai_jax.prompting.render import Segment, text_of
-from cai_jax.stages.revise import rows_each
 
 Reply = tuple[dict[str, Any], Which]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cai_jax.data.hf_cache import on_disk
 from cai_jax.data.packing import Packed, pack
 from cai_jax.data.rows import legible
 from cai_jax.errors import UserError
@@ -20,7 +21,6 @@ from cai_jax.pipeline.rng import Draw, draw_of
 from cai_jax.pipeline.training import Batch, filled, mean_weight, passes
 from cai_jax.prompting.paper_format import Format
 from cai_jax.prompting.render import Segment
-from cai_jax.stages.source_data import on_disk
 
 if TYPE_CHECKING:
     from cai_jax.models.checkpoint import Model

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cai_jax.data.file_stamps import stamps
 from cai_jax.lang.signature import Type
@@ -22,6 +22,11 @@ PROMPT = 512
 def expected_rows(kind: Type) -> int:
     """Rows of an artefact of this type; as many as ROWS prompts make where its type does not tell."""
     return (ROWS if kind.rows is None else sum(kind.rows.values())) * (kind.replies or 1)
+
+
+def rows_each(values: Mapping[str, Any]) -> int:
+    """Rows that `revise` makes of one reply, from its parameters."""
+    return values["rounds"] if values["keep"] == "all" and values["where"] == "all" else 1
 
 
 def expected_tokens(texts: Iterable[str], reader: Type) -> list[int]:

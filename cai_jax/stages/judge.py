@@ -96,6 +96,9 @@ SIGNATURE = Signature(
     example="red.train |> sample(sl, n=2) |> judge(harmless, by=base)",
 )  # fmt: skip
 
+# For a metric that asks as `judge` does.
+DEFAULTS = {param.name: param.default for param in SIGNATURE.params if not param.kinds}
+
 
 def _questions(ctx) -> tuple[float, int, int]:
     """How many questions are asked; tokens of the longest before the judge has thought, and behind its thoughts."""

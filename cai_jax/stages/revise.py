@@ -7,13 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.signature import Call, Cost, Kind, Param, Problem, Signature, Type
-from cai_jax.pipeline.row_counts import expected_rows
+from cai_jax.pipeline.row_counts import expected_rows, rows_each
 from cai_jax.stages.declare import BY, CONSTITUTION, FEWSHOTS, SAMPLING, WHERE, fits, flagged, needs
-
-
-def rows_each(values: Mapping[str, Any]) -> int:
-    """Rows made of one reply."""
-    return values["rounds"] if values["keep"] == "all" and values["where"] == "all" else 1
 
 
 def _result(call: Call) -> Type:

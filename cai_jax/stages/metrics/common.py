@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cai_jax.errors import UserError
+from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Call, Cost, Kind, Needs, Param, Problem, Signature, Type
 from cai_jax.stages.declare import fits, needs
 
@@ -115,17 +116,6 @@ def _replies(ctx) -> int:
     from cai_jax.pipeline.row_counts import expected_rows
 
     return sum(expected_rows(ctx.inputs[side].type) for side in ("of", "against") if side in ctx.inputs)
-
-
-def row_of(row: Row, value: float, **marks: bool) -> Row:
-    """A metric's row about a row of data: id, cluster where it has one, and value; None for NaN: nobody knows.
-
-    Args:
-      marks: see `evals.figures`; those that are false are left out.
-    """
-    cluster = {"cluster": row["cluster"]} if "cluster" in row else {}
-    known = None if value != value else float(value)
-    return {"id": row["id"], **cluster, "value": known, **{name: True for name, set_ in marks.items() if set_}}
 
 
 def measured(ctx, rows: Sequence[Row], **about: Any) -> dict[str, Any]:
