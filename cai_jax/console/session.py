@@ -69,7 +69,7 @@ class Shown:
 
 
 def chosen(plan: Plan, registry: Mapping[str, Stage], name: str, nodes: Sequence[Node]) -> str:
-    """The key of the one of these nodes that somebody means (`labels.find`).
+    """The key of the one of these nodes that somebody means (`node_labels.find`).
 
     Raises:
       UserError: nothing is called so, or several are.

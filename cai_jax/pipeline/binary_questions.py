@@ -36,7 +36,7 @@ class Scored:
 
 
 def score(model: Model, prompts: Sequence[list[int]], prefix: Prefix | None = None) -> Scored:
-    """Scores both options after each prompt, in one prefill each (CAI §4.1)."""
+    """Scores both options after each prompt, in one prefill each (arXiv 2212.08073 §4.1)."""
     from cai_jax.engine.option_scoring import score_options
 
     options = [model.tokenizer.encode(option) for option in OPTIONS]

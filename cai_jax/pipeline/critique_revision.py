@@ -1,4 +1,4 @@
-"""Rounds of critique and revision (CAI §3.1)."""
+"""Rounds of critique and revision (arXiv 2212.08073 §3.1)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def critique_prompt(format: Format, row: Mapping[str, Any], principle: Principle
 def revision_prompt(
     format: Format, row: Mapping[str, Any], principle: Principle, critique: str, direct: bool
 ) -> Prompt:
-    """What the reviser reads after the few-shots; a direct revision has no critique before it (CAI §3.5)."""
+    """What the reviser reads after the few-shots; a direct revision has no critique (arXiv 2212.08073 §3.5)."""
     if direct:
         return format.direct_revision(row["turns"], row["reply"], principle.revise)
     return format.revision(critique_prompt(format, row, principle), critique, principle.revise)

@@ -64,7 +64,10 @@ def corpus(ctx, model: Model) -> Corpus:
 
 
 def dialog(fitter: Fitting, format: Format, row: dict[str, Any]) -> Example | None:
-    """A reply after its prompt, the loss on the reply and, where it ended by itself, its end (CAI §3.1)."""
+    """A reply after its prompt, the loss on the reply and, if it ended by itself, on its end token.
+
+    Source: arXiv 2212.08073 §3.1.
+    """
     if format.ambiguous(row["reply"]):
         fitter.ambiguous += 1
         return None

@@ -218,7 +218,7 @@ def diagnoses(first: Mapping[str, Any], last: Mapping[str, float]) -> list[tuple
     """What a user should be told about the state in which training ended.
 
     Args:
-      first: what was measured on the policy at first (`limits.MEASURED`).
+      first: what was measured on the policy at first (`early_stopping.MEASURED`).
       last: what was measured at the end.
     """
     notes = []

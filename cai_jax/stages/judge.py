@@ -1,4 +1,4 @@
-"""`judge`: AI feedback. Which of two replies is better under a drawn principle (CAI §4.1)."""
+"""`judge`: AI feedback. Which of two replies is better under a drawn principle (arXiv 2212.08073 §4.1)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cai_jax.stages.declare import (
     says,
 )
 
-COT_CLAMP = (0.4, 0.6)  # CAI §4.1: labels after reasoning are over-confident
+COT_CLAMP = (0.4, 0.6)  # arXiv 2212.08073 §4.1: labels after reasoning are over-confident
 
 
 def _check(call: Call) -> Iterable[Problem]:
@@ -154,7 +154,7 @@ def rendered(ctx, n: int) -> list:
 def run(ctx) -> Mapping[str, Any]:
     """Labels every pair of two different replies.
 
-    Result: rows, equal (pairs left out), fewshots (as rendered), and what `judging.statistics` and `reasoned` return.
+    Result: rows, equal (pairs left out), fewshots (as rendered), and what `ai_feedback.statistics` and `reasoned` return.
     """
     from cai_jax.pipeline.ai_feedback import Judge, diagnoses, reasoned, statistics, without_numbers
     from cai_jax.pipeline.generation import in_batches

@@ -1,4 +1,4 @@
-"""`revise`: critique a reply under a drawn principle, then revise it; round after round (CAI §3.1)."""
+"""`revise`: critique a reply under a drawn principle, then revise it; round after round (arXiv 2212.08073 §3.1)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ SIGNATURE = Signature(
         Param("rounds", "How often.", value="int", default=4, low=1, high=16),
         Param("keep", "Revisions of which rounds; of flagged replies, always the last.", value="enum",
               default="all", choices=("all", "last")),
-        Param("critique", "Whether a critique comes before each revision (CAI §3.5).", value="bool", default=True),
+        Param("critique", "Whether a critique comes before each revision (arXiv 2212.08073 §3.5).",
+              value="bool", default=True),
         WHERE,
         BY,
         FEWSHOTS,
@@ -106,7 +107,7 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Revises, a batch of replies at a time through all rounds; result: rows, fewshots (as rendered), `rounds.told`."""
+    """Revises, a batch of replies at a time through all rounds; result: rows, fewshots (as rendered), `critique_revision.told`."""
     from cai_jax.pipeline.context_length import note_apart
     from cai_jax.pipeline.critique_revision import Rounds, told
     from cai_jax.pipeline.generation import in_batches

@@ -1,4 +1,4 @@
-"""Run on its own (see test_hlo.py): bytes of programs without loops, compiled for a TPU, as counted here and by XLA."""
+"""Run on its own (see tests/forecast/test_hlo.py): bytes of programs without loops, compiled for a TPU, as counted here and by XLA."""
 
 import json
 import sys

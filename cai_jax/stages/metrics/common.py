@@ -198,7 +198,7 @@ def by_audit(ctx, rows: Sequence[Row], compared: int = 1) -> Audit:
     """What the model `by` says of replies; a model that does not answer is named in a note.
 
     Args:
-      compared: how many rows after each other are compared (`Screener.answers`); a divisor of `writing.BATCH`.
+      compared: how many rows after each other are compared (`Screener.answers`); a divisor of `generation.BATCH`.
     """
     import numpy as np
 

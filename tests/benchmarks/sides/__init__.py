@@ -1,1 +1,1 @@
-"""The sides that are compared. Each does a work (works.py) in its own way, in a process of its own (worker.py)."""
+"""The sides that are compared. Each does a work (tests/benchmarks/works.py) in its own way, in a process of its own (worker.py)."""
