@@ -154,7 +154,7 @@ def rendered(ctx, n: int) -> list:
 def run(ctx) -> Mapping[str, Any]:
     """Labels every pair of two different replies.
 
-    Result: rows, equal (pairs left out), fewshots (as rendered), and what `ai_feedback.statistics` and `reasoned` return.
+    Result: rows, equal (pairs left out), fewshots (as rendered), and those of `ai_feedback.statistics` and `reasoned`.
     """
     from cai_jax.pipeline.ai_feedback import Judge, diagnoses, reasoned, statistics, without_numbers
     from cai_jax.pipeline.generation import in_batches

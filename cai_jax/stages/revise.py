@@ -107,7 +107,10 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Revises, a batch of replies at a time through all rounds; result: rows, fewshots (as rendered), `critique_revision.told`."""
+    """Revises, a batch of replies at a time through all rounds.
+
+    Result: rows, fewshots (as rendered), and those of `critique_revision.told`.
+    """
     from cai_jax.pipeline.context_length import note_apart
     from cai_jax.pipeline.critique_revision import Rounds, told
     from cai_jax.pipeline.generation import in_batches
