@@ -13,8 +13,8 @@ from cai_jax.lang.signature import Type
 if TYPE_CHECKING:
     from cai_jax.models.tokenizer import Tokenizer
 
-# Of a source without a limit, whose rows are unknown until it is read; and tokens of its longest prompt, or of a
-# document.
+# Guesses, which `plan` and `compile` name where they rest on them: rows of a source that is not here, and tokens of its
+# longest prompt or of a document (`--limit` and `--prompt-tokens` say otherwise).
 ROWS = 1000
 PROMPT = 512
 

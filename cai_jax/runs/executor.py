@@ -24,7 +24,7 @@ from cai_jax.runs.node_labels import said
 from cai_jax.runs.signals import Interrupts
 from cai_jax.stages.protocol import Stage
 
-POLL_S = 0.5
+POLL_S = 0.5  # seconds between two looks at a lease that another run holds
 SHARED_S = 60.0  # until what one host has written must be there for the others
 
 
@@ -94,7 +94,7 @@ class Executor:
                 try:
                     self.outcomes[node.key] = self._one(node, position, self.total or len(nodes))
                 except OSError as error:
-                    hint = "what was finished is kept; run again once it is mended"
+                    hint = "what was finished is kept; run again once it is fixed"
                     raise StageFailed(self._label(node), str(error), hint, None) from error
         return self.outcomes
 

@@ -165,16 +165,17 @@ def run(ctx) -> Mapping[str, Any]:
     fewshots = shown(ctx, len(suited), judge.shots)
     if ctx.params["reason"]:  # else the two replies of an example are shown in either order
         note_one_answer(ctx, suited)
-    pairs = judge.fitting(judge.pairs())
-    rows = [row for batch in in_batches(ctx, pairs, 1, judge.label) for row in batch]
+    pairs = judge.pairs()
+    fitting = judge.fitting(pairs)
+    rows = [row for batch in in_batches(ctx, fitting, 1, judge.label) for row in batch]
     result = statistics(rows) | reasoned(ctx, rows)
     if judge.equal:
-        left = f"{judge.equal} pairs hold one reply twice or an empty one"
-        ctx.note("equal", f"{left} and are not compared, beside {len(rows)} that are")
+        total = judge.equal + len(pairs)
+        ctx.note("equal", f"{judge.equal} of {total} pairs were not compared: their replies are equal, or one is empty")
     sick = sum(without_numbers(row["judgements"]) for row in rows)
     if sick:
-        left = f"of {sick} of {len(rows)} pairs the judge's logits are no numbers, and they have no weight"
-        ctx.note("no-numbers", f"{left}: its training has diverged, train it anew")
+        left = f"{sick} of {len(rows)} pairs have no weight, because the judge's logits are not finite"
+        ctx.note("no-numbers", f"{left}: its training diverged: lower learning_rate= and train it again")
     for code, message in diagnoses(result):
         ctx.note(code, message)
     return {"rows": len(rows), "equal": judge.equal, **fewshots, **result}

@@ -130,7 +130,7 @@ def told(ctx, figure: Figure) -> dict[str, Any]:
     """A metric's result; a note says where there is none, and why."""
     if not figure.enough:
         why = figure.rest or "there are no rows"
-        ctx.note("no-figure", f"{figure.known} of {figure.rows} rows tell anything, so there is no figure: {why}")
+        ctx.note("no-figure", f"only {figure.known} of {figure.rows} rows could be judged, too few for a figure: {why}")
     return figure.as_json()
 
 
