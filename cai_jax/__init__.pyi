@@ -502,7 +502,7 @@ def revise(
       constitution: The principles.
       rounds: How often.
       keep: Revisions of which rounds; of flagged replies, always the last.
-      critique: Whether a critique comes before each revision (CAI §3.5).
+      critique: Whether a critique comes before each revision (arXiv 2212.08073 §3.5).
       where: Which replies to change: all, or those that `screen` flagged.
       by: The model that does it; by default the one that wrote the replies.
       fewshots: How many of the constitution's examples stand in front of every prompt.
@@ -570,7 +570,7 @@ def sample(
     overlong: Literal["skip", "error", "truncate_left"] = "skip",
     seed: int = 0,
 ) -> Made:
-    """Replies of a model to prompts (CAI §3.1: always at temperature 1).
+    """Replies of a model to prompts (arXiv 2212.08073 §3.1 samples at temperature 1).
 
     Args:
       prompts: What to reply to.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something that the user can mend; shown without a traceback.
+    """Something that the user can fix; shown without a traceback.
 
     Attributes:
       message: what is wrong, where and why, in one sentence without a final stop.
-      hint: how to mend it; may be empty.
+      hint: how to fix it; may be empty.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:

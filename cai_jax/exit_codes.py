@@ -17,7 +17,7 @@ class StageFailed(UserError):
 
     Attributes:
       where: the node, as people call it.
-      traceback: file with the traceback; None if the cause was the user's to mend.
+      traceback: file with the traceback; None if the cause was the user's to fix.
     """
 
     def __init__(self, where: str, message: str, hint: str, traceback: Path | None) -> None:
@@ -39,5 +39,5 @@ class Interrupted(BaseException):
 
 
 def as_user_error(error: BaseException) -> UserError | None:
-    """The error as one to be shown without a traceback; None if it is a bug, not the user's to mend."""
+    """The error as one to be shown without a traceback; None if it is a bug, not the user's to fix."""
     return error if isinstance(error, UserError) else None

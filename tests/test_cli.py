@@ -78,7 +78,7 @@ def test_json_is_one_object_of_the_documented_shape(program, call):
     figure = set("value low high n rows undecided broken empty clusters left_out beside parts".split())
     about = set("name expression metric of on given arm key notes".split())
     assert set(found["metrics"][0]) == about | figure
-    claim = set("text why holds left right difference level undecided figures".split())
+    claim = set("text why holds left right difference level undecided figures op shares".split())
     assert set(found["expectations"][0]) == claim and set(found["expectations"][0]["figures"][0]) == figure
     assert set(found["notes"][0]) == {"node", "expression", "key", "code", "message"}
     latest = Path("runs", Path("runs/latest").read_text().strip())

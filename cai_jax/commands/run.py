@@ -70,7 +70,7 @@ class _Run(click.Command):
 @SET
 @click.option("--only", default="", metavar="NODE", help="Makes only this node and what it is made from.")
 @LIMIT
-@click.option("--force", multiple=True, metavar="NODE", help="Makes this node anew, and what is made from it.")
+@click.option("--force", multiple=True, metavar="NODE", help="Makes this node again, and everything made from it.")
 @SEED
 @OUT
 @JSON

@@ -70,7 +70,7 @@ class Shown:
 
 
 def chosen(plan: Plan, registry: Mapping[str, Stage], name: str, nodes: Sequence[Node]) -> str:
-    """The key of the one of these nodes that somebody means (`labels.find`).
+    """The key of the one of these nodes that somebody means (`node_labels.find`).
 
     Raises:
       UserError: nothing is called so, or several are.
@@ -167,7 +167,7 @@ def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, shown: Shown) -
         executor.reporter.say(f"warning: {warning}")
     executor.run(nodes)
     shown.verdicts = [
-        _verdict(claim, outcomes)
+        _verdict(claim, outcomes, executor.registry)
         for claim in plan.expects
         if all(side.key is None or side.key in outcomes for side in (claim.left, claim.right))
     ]
@@ -191,9 +191,8 @@ def summary(shown: Shown, width: int | None = None) -> str:
     """The run's tables and notes, for people; the tables of that width (`tables.table`)."""
     parts = [results.metrics_table(shown.outcomes, shown.metrics, width)] if shown.metrics else []
     if shown.verdicts:
-        # The interval covers prompts and draws, and readers should know what it leaves out.
-        about = "intervals cover prompts and draws, not training seeds"
-        parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n{folded(f'({about})', width)}")
+        about = "Intervals say how sure these prompts make us; another training seed may move a figure by more."
+        parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n{folded(about, width)}")
     noted = [
         [f"{bound(note['node'], note['expression'])}:", f"[{note['code']}]", note["message"]] for note in shown.notes
     ]
@@ -207,15 +206,18 @@ def _measured(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[Measured]:
     return [results.measured(outcomes[each.key], each) for each in plan.measures if each.key in outcomes]
 
 
-def _verdict(claim: Expect, outcomes: Mapping[str, Outcome]) -> Verdict:
+def _verdict(claim: Expect, outcomes: Mapping[str, Outcome], registry: Mapping[str, Stage]) -> Verdict:
     from cai_jax.evals import intervals
 
+    keys = [side.key for side in (claim.left, claim.right) if side.key is not None]
+    bounds = {registry[outcomes[key].node.stage].SIGNATURE.bounds for key in keys}
     return judge(
         claim,
         figures=lambda key: Figure.of(outcomes[key].artefact.result),
         # A claim asks for them more than once, and every time they are read from disk.
         rows=functools.cache(lambda key: outcomes[key].artefact.rows()),
         statistics=intervals,
+        shares=bounds == {(0.0, 1.0)},
     )
 
 

@@ -25,7 +25,7 @@ def read_prompts(path: str, *, column: str = "", note: Note = silent, **options:
     """Prompt rows `{"id", "turns", "split", ...the source's other fields}`.
 
     Args:
-      path: as for `readers.records`.
+      path: as for `file_readers.records`.
       column: the column that holds the prompt; "" finds one of `PROMPT_COLUMNS`, the same for all rows, `chosen` if it
         holds conversations. It may hold text, a list of messages with roles, of which a last reply is left off, or a
         list of texts (a user's successive turns, of which the first is the prompt). An Alpaca-style "input" beside
@@ -67,7 +67,7 @@ def read_replies(path: str, *, column: str = "", reply: str = "", note: Note = s
     replies the last is the reply, and the others belong to its prompt.
 
     Args:
-      path: as for `readers.records`.
+      path: as for `file_readers.records`.
       column: the column that holds a conversation, or, beside a column of replies, the prompt; "" finds one.
       reply: the column that holds the reply, as text or as a list with the message of an assistant. Without it, a
         column of conversations is looked for, and then one of `REPLIES` beside a prompt.

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
+from cai_jax.errors import UserError
+
 
 def snapshot(kind: str, name: str) -> Path | None:
     """Folder of a repository's cached snapshot, or a folder or file in it, where `hf download` puts it; else None.
@@ -25,3 +27,17 @@ def snapshot(kind: str, name: str) -> Path | None:
         if found.is_dir() or (inside and found.is_file()):
             return found
     return None
+
+
+def on_disk(path: str) -> str:
+    """Where the data named by `path` lies: of "hf:org/name" the folder in the local cache, else `path` itself.
+
+    Raises:
+      UserError: it is not in the local cache.
+    """
+    if not path.startswith("hf:"):
+        return path
+    found = snapshot("datasets", path.removeprefix("hf:"))
+    if found is None:
+        raise UserError(f"the dataset {path} is not on this machine", "fetch it into the local Hugging Face cache")
+    return str(found)

@@ -42,7 +42,7 @@ def read_prefs(path: str, *, note: Note = silent, **options: Any) -> list[Row]:
     names, the columns "a", "b" and "p" are taken where they stand, and else "chosen" and "rejected".
 
     Args:
-      path, note, errors: as for `sources.read_prompts`.
+      path, note, errors: as for `conversations.read_prompts`.
       options: of `Columns` and of `columns.Options`.
     """
     columns = Columns(**{name: options.pop(name) for name in Columns._fields if name in options})

@@ -48,8 +48,8 @@ def least_tokens(config: Config) -> float:
 def widths(sizes: Iterable[int], shape: float) -> tuple[tuple[int, ...], float]:
     """Widths to pad rows of these sizes to, and what that costs, in tokens.
 
-    Chosen among `buckets.eighth`'s so that padding and shapes together cost least; `shape` is what one more width
-    costs, in tokens.
+    Chosen among those of `buckets.next_eighth_octave` so that padding and shapes together cost least; `shape` is what
+    one more width costs, in tokens.
     """
     ends = sorted(map(buckets.next_eighth_octave, sizes))
     grid = sorted(set(ends))

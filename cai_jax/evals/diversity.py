@@ -9,8 +9,8 @@ from collections.abc import Sequence
 def boilerplate(texts: Sequence[str], words: int = 5) -> float:
     """Share of the texts that contain the commonest run of so many words; 0 if none is that long.
 
-    It rises when a policy learns to say one phrase everywhere (CAI §4.3, "you are valid, valued, and cared for"),
-    and unlike the share of distinct runs it does not fall just because texts become longer.
+    It rises when a policy learns to say one phrase everywhere (arXiv 2212.08073 §4.3: "you are valid, valued, and
+    cared for"), and unlike the share of distinct runs it does not fall just because texts become longer.
     """
     counts: Counter[tuple[str, ...]] = Counter()
     for text in texts:

@@ -19,6 +19,17 @@ Row = Mapping[str, Any]
 ENOUGH = 0.5  # share of rows that must have been read and judged: below it the others could outvote them
 
 
+def row_of(row: Row, value: float, **marks: bool) -> Row:
+    """A metric's row about a row of data: id, cluster where it has one, and value; None for NaN: nobody knows.
+
+    Args:
+      marks: `broken`, `empty` (see above); those that are false are left out.
+    """
+    cluster = {"cluster": row["cluster"]} if "cluster" in row else {}
+    known = None if value != value else float(value)
+    return {"id": row["id"], **cluster, "value": known, **{name: True for name, set_ in marks.items() if set_}}
+
+
 @dataclass(frozen=True)
 class Figure:
     """One measured number.

@@ -29,7 +29,7 @@ class Diagnostic:
       code: a key of `catalogue()`.
       message: what is wrong and why, in one sentence without a final stop.
       labels: the primary span first, then further ones; empty if it belongs to no place in a file.
-      hint: how to mend it; may be empty.
+      hint: how to fix it; may be empty.
     """
 
     code: str

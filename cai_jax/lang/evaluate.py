@@ -52,7 +52,7 @@ class Elaborator(Applying):
             hint = f"did you mean `{meant}`?" if meant else ""
             if expr.id.lower() in ("none", "null"):
                 hint = "leave the parameter out"
-            self.report.report("E200", f"nothing is called `{expr.id}`", expr.span, "unknown name", hint=hint)
+            self.report.report("E200", f"unknown name `{expr.id}`", expr.span, "not defined", hint=hint)
         return FAILED
 
     def _number(self, expr: ast.Number) -> Value:

@@ -167,7 +167,7 @@ def _stray_comma(place: Place, report: Diagnostics) -> bool:
         return False
     braces = any(word.text == "{" for word in place.words)
     why = "fields are separated by spaces" if braces else "a comma separates two arguments"
-    report.report("E106", "this comma separates nothing", span, hint=f"remove it: {why}")
+    report.report("E106", "remove this comma", span, hint=why)
     return True
 
 

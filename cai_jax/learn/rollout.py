@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Batch = dict[str, jax.Array]
 
-# Scores that vary by less are all alike; they are then paid as they are.
+# Standard deviation below which scores are all alike, and paid as they are: dividing would only blow up rounding.
 ALIKE = 1e-3
 
 # What the update step needs of a prepared rollout.

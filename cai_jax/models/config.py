@@ -211,7 +211,7 @@ def read_json(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{file} is not valid JSON ({error}); fetch it again") from None
     except OSError as error:
-        raise ModelError(f"{file} cannot be read ({error.strerror}); mend that") from None
+        raise ModelError(f"{file} cannot be read ({error.strerror}); make it readable") from None
     if not isinstance(found, dict):
         raise ModelError(f"{file} holds no JSON object; fetch it again")
     return found

@@ -162,7 +162,7 @@ def _scale(values: Mapping[str, Any], module: str, rank: int) -> float:
         alphas = [alpha for pattern, alpha in patterns.items() if re.fullmatch(rf"(.*\.)?({pattern})", module)]
         alpha = float(alphas[0] if alphas else values.get("lora_alpha", 8))
     except (AttributeError, TypeError, ValueError, OverflowError, re.error) as error:
-        raise ModelError(f"{ADAPTER} has a lora_alpha or alpha_pattern that is none ({error}); mend it") from None
+        raise ModelError(f"{ADAPTER} has a lora_alpha or alpha_pattern that is none ({error}); correct it") from None
     if not math.isfinite(alpha):
         raise ModelError(f"{ADAPTER} has the scale {alpha} for {module}; it is a number")
     return alpha / (math.sqrt(rank) if values.get("use_rslora") else rank)

@@ -21,9 +21,23 @@ from cai_jax.pipeline.rng import Which, distinguish_replies, draw_of
 from cai_jax.prompting.paper_format import Prompt
 from cai_jax.prompting.render import encode
 
-TIE = 0.01  # this close to one half
-FLIP = 0.1  # both orders decided by this much, and against each other
-UNDECIDED = 0.5  # a pair, from this share of its questions without an answer on
+# What notes are about. None of these changes a label: they say when a user should look.
+# A label this close to one half asks for a margin of at most log(0.51/0.49) = 0.04 between two scores: it teaches
+# the preference model nothing.
+TIE = 0.01
+# Both orders decided by this much, and against each other: within 0.4..0.6 the answer leans, and does not decide, which
+# is also where arXiv 2212.08073 §4.1 clamps labels after reasoning.
+FLIP = 0.1
+# A pair counts as undecided from this share of its questions without an answer on: half of both orders.
+UNDECIDED = 0.5
+# Nearly every label is a tie: the few others would be all that is learnt from.
+MOST_TIES = 0.9
+# Mean P(A) this far from one half. In both orders a lean cancels, in one order it moves every label by as much: as far
+# as FLIP.
+LEAN = 0.1
+# A judge that guesses flips half of the pairs that it decides; from half of that on, the order says as much as the
+# reply.
+MOST_FLIPS = 0.25
 
 
 @dataclass(frozen=True)
@@ -34,13 +48,6 @@ class Question:
     principle: Principle
     swapped: bool
     chain: int
-
-
-def defaults() -> dict[str, Any]:
-    """What `judge` does where nothing else is said."""
-    from cai_jax.stages.judge import SIGNATURE
-
-    return {param.name: param.default for param in SIGNATURE.params if not param.kinds}
 
 
 def pair(first: tuple[dict, Which], second: tuple[dict, Which]) -> dict[str, Any]:
@@ -61,14 +68,21 @@ def comparable(a: str, b: str) -> bool:
 class Judge:
     """Puts comparisons to a model and turns its probabilities into labels."""
 
-    def __init__(self, ctx, constitution: str = "constitution", load: bool = True) -> None:
-        """The judge that a stage's parameters describe; what it has no parameter for is as `judge` has it by default.
+    def __init__(
+        self,
+        ctx,
+        constitution: str = "constitution",
+        load: bool = True,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
+        """The judge that a stage's parameters describe.
 
         Args:
           constitution: the parameter that holds the principles.
           load: whether anything is to be asked; else the questions are only to be shown.
+          defaults: of those parameters of `judge` that the stage itself lacks.
         """
-        self.ctx, self.params, self.draw = ctx, {**defaults(), **ctx.params}, draw_of(ctx)
+        self.ctx, self.params, self.draw = ctx, {**(defaults or {}), **ctx.params}, draw_of(ctx)
         principles_ = ctx.inputs[constitution]
         self.able = principles(principles_, "judge")
         form, shots = format_of(ctx.inputs["by"]), self.params["fewshots"]
@@ -104,7 +118,7 @@ class Judge:
             out += told[:limit]
         if self.equal and not out:
             raise UserError(
-                f"each of the {self.equal} pairs holds one reply twice or an empty one, so there is nothing to compare",
+                f"nothing to compare: in each of the {self.equal} pairs the replies are equal, or one is empty",
                 "draw the replies at a temperature above 0",
             )
         return out
@@ -326,17 +340,17 @@ def diagnoses(found: Mapping[str, float | None]) -> list[tuple[str, str]]:
     """What a user should be told about labels with these statistics."""
     notes, of = [], f"of {found.get('decided', 0)} decided comparisons"
     ties, bias, flips = (found.get(name) or 0.0 for name in ("ties", "position_bias", "flips"))
-    if ties > 0.9:
+    if ties > MOST_TIES:
         notes.append((
             "uninformative",
             f"labels carry no information: {ties:.0%} {of} lie in 0.49–0.51; the replies hardly differ under "
             "these principles, or the judge cannot tell",
         ))  # fmt: skip
     notes += undecided(found.get("undecided", 0), "comparisons")
-    if abs(bias) > 0.1:
+    if abs(bias) > LEAN:
         place = "first" if bias > 0 else "second"
         asked = f"in {found.get('answered', 0)} answered questions"
-        notes.append(("position", f"the judge leans to the {place} option by {abs(bias):.0%} {asked}"))
-    if flips > 0.25:
+        notes.append(("position", f"the judge favours the {place} option by {abs(bias):.0%} on average, {asked}"))
+    if flips > MOST_FLIPS:
         notes.append(("flips", f"{flips:.0%} {of} change with the order of the options"))
     return notes

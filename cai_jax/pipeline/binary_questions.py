@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from cai_jax.engine.prefix_cache import Prefix
     from cai_jax.models.checkpoint import Model
 
-NO_MASS = 0.1  # below this the model hardly considered either option
+# P(A) + P(B) below which a model has not answered. One that answers puts nearly all its mass on the options, one
+# that goes on with its own text nearly none; then their ratio is that of two tails, and says little.
+NO_MASS = 0.1
 
 
 class Scored:
@@ -36,7 +38,7 @@ class Scored:
 
 
 def score(model: Model, prompts: Sequence[list[int]], prefix: Prefix | None = None) -> Scored:
-    """Scores both options after each prompt, in one prefill each (CAI §4.1)."""
+    """Scores both options after each prompt, in one prefill each (arXiv 2212.08073 §4.1)."""
     from cai_jax.engine.option_scoring import score_options
 
     options = [model.tokenizer.encode(option) for option in OPTIONS]

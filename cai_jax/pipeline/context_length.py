@@ -149,7 +149,7 @@ class Fitting:
         if told:
             ctx.note("overlong", "; ".join(told))
         if self.ambiguous:
-            ctx.note("ambiguous", f"{self.ambiguous} of the {self.what} were left out: they read as several turns")
+            ctx.note("ambiguous", f"left out {self.ambiguous} of the {self.what}, which read as several turns")
         note_apart(ctx, self.apart, self.what)
 
 

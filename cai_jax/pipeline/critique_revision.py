@@ -1,4 +1,4 @@
-"""Rounds of critique and revision (CAI §3.1)."""
+"""Rounds of critique and revision (arXiv 2212.08073 §3.1)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cai_jax.pipeline.generation import Generated, Writer, note_unended
 from cai_jax.pipeline.model_store import format_of, model_of
 from cai_jax.pipeline.principles import critique_shots, principles
 from cai_jax.pipeline.rng import Draw, Which, draw_of
+from cai_jax.pipeline.row_counts import rows_each
 from cai_jax.pipeline.screening import joined, screeners_of
 from cai_jax.prompting.paper_format import Format, Prompt
 from cai_jax.prompting.render import Segment, text_of
-from cai_jax.stages.revise import rows_each
 
 Reply = tuple[dict[str, Any], Which]
 
@@ -35,7 +35,7 @@ def critique_prompt(format: Format, row: Mapping[str, Any], principle: Principle
 def revision_prompt(
     format: Format, row: Mapping[str, Any], principle: Principle, critique: str, direct: bool
 ) -> Prompt:
-    """What the reviser reads after the few-shots; a direct revision has no critique before it (CAI §3.5)."""
+    """What the reviser reads after the few-shots; a direct revision has no critique (arXiv 2212.08073 §3.5)."""
     if direct:
         return format.direct_revision(row["turns"], row["reply"], principle.revise)
     return format.revision(critique_prompt(format, row, principle), critique, principle.revise)

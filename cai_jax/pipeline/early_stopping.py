@@ -1,4 +1,7 @@
-"""When reinforcement has gone too far, and the policy to go back to then (over-optimisation: arXiv 2210.10760)."""
+"""Early stopping for PPO: limits of KL and of the `watch` score; keeps the last policy within them.
+
+Over-optimisation of a preference model: arXiv 2210.10760.
+"""
 
 from __future__ import annotations
 
@@ -57,13 +60,14 @@ class Limits:
 
     def broken(self, metrics: Mapping[str, float], course: Course) -> tuple[str, str] | None:
         """Code and text of the note that says which limit a policy with these metrics breaks."""
-        back = f"; the policy of step {int(course.steps)} is kept"
+        code = found = ""
         if self.max_kl is not None and metrics["kl"] > self.max_kl:
-            return "max-kl", f"stopped: the policy went {metrics['kl']:.2f} nats per reply away{back}"
-        if self.max_fall is not None and course.best - metrics["watch"] > self.max_fall:
-            fell = f"from {course.best:.2f} to {metrics['watch']:.2f}"
-            return "max-fall", f"stopped: the score of the preference model that watches fell {fell}{back}"
-        return None
+            code = "max-kl"
+            found = f"KL to the reference is {metrics['kl']:.3g} nats per reply (max_kl={self.max_kl:g})"
+        elif self.max_fall is not None and course.best - metrics["watch"] > self.max_fall:
+            code, fell = "max-fall", f"from {course.best:.2f} to {metrics['watch']:.2f}"
+            found = f"the `watch` reward model's score fell {fell} (max_fall={self.max_fall:g})"
+        return (code, f"stopped early: {found}; the policy of step {int(course.steps)} is kept") if code else None
 
 
 def _copied(policy: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cai_jax.data.hf_cache import on_disk
 from cai_jax.data.packing import Packed, pack
 from cai_jax.data.rows import legible
 from cai_jax.errors import UserError
@@ -20,7 +21,6 @@ from cai_jax.pipeline.rng import Draw, draw_of
 from cai_jax.pipeline.training import Batch, filled, mean_weight, passes
 from cai_jax.prompting.paper_format import Format
 from cai_jax.prompting.render import Segment
-from cai_jax.stages.source_data import on_disk
 
 if TYPE_CHECKING:
     from cai_jax.models.checkpoint import Model
@@ -64,7 +64,10 @@ def corpus(ctx, model: Model) -> Corpus:
 
 
 def dialog(fitter: Fitting, format: Format, row: dict[str, Any]) -> Example | None:
-    """A reply after its prompt, the loss on the reply and, where it ended by itself, its end (CAI §3.1)."""
+    """A reply after its prompt, the loss on the reply and, if it ended by itself, on its end token.
+
+    Source: arXiv 2212.08073 §3.1.
+    """
     if format.ambiguous(row["reply"]):
         fitter.ambiguous += 1
         return None

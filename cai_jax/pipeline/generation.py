@@ -22,7 +22,9 @@ T = TypeVar("T")
 
 # Rows between two commits: many enough to keep the slots full, few enough to lose little.
 BATCH = 512
-SLOTS = 64  # of each part into which a mesh splits rows
+# Replies drawn at once by each part into which a mesh splits rows. Decoding reads all weights for every
+# token, however many rows there are, so more are nearly free until their caches outweigh the weights; `slots=` fits it.
+SLOTS = 64
 # The share of texts that end by themselves below which a user should be told: a few are always cut off.
 ENDED = 0.8
 

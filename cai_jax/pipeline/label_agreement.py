@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Call, Kind, Param, Problem
-from cai_jax.stages.metrics.common import row_of
 
 Row = dict[str, Any]
 

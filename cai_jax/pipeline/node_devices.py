@@ -25,7 +25,7 @@ def devices_of(ctx) -> Mesh | Literal["one", "pmap"]:
     if asked == "pmap" and multihost.is_multihost():
         raise UserError(
             "pmap maps a step over the devices of one process, and this run has several",
-            "say with (mesh=auto), or a mesh(…)",
+            "use  with (mesh=auto)  or a mesh(…)",
         )
     if isinstance(asked, str) and asked != "auto":
         ctx.used(mesh=asked)

@@ -76,7 +76,8 @@ def _told_apart(ctx, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any
         cure = "sample at a higher temperature, keep undecided pairs (undecided=keep), or add pairs"
         sick = sum("judgements" in row and without_numbers(row["judgements"]) for row in rows)
         if sick:
-            cure = f"the logits of the judge of {sick} of them are no numbers: train it anew, its training has diverged"
+            lost = f"the judge's logits are not finite for {sick} of them"
+            cure = f"{lost}: its training diverged, so lower learning_rate= and train it again"
         raise UserError(f"of {len(rows)} pairs none has two different replies and a weight", cure)
     if any(alike):
         ctx.note("equal", f"{sum(alike)} of {len(rows)} pairs are of equal replies and were left out")

@@ -218,7 +218,7 @@ def diagnoses(first: Mapping[str, Any], last: Mapping[str, float]) -> list[tuple
     """What a user should be told about the state in which training ended.
 
     Args:
-      first: what was measured on the policy at first (`limits.MEASURED`).
+      first: what was measured on the policy at first (`early_stopping.MEASURED`).
       last: what was measured at the end.
     """
     notes = []
@@ -229,7 +229,7 @@ def diagnoses(first: Mapping[str, Any], last: Mapping[str, float]) -> list[tuple
             "computes: replies come from another policy than the one that learns (dtype=float32 brings them together)",
         ))  # fmt: skip
     if last.get("kl", 0) > 20:
-        notes.append(("divergence", f"the policy went {last['kl']:.0f} nats per reply away: raise kl="))
+        notes.append(("divergence", f"KL to the reference is {last['kl']:.0f} nats per reply: raise kl="))
     if last.get("eos_rate", 1) < 0.8:
         notes.append(("unended", f"only {last['eos_rate']:.0%} of the replies end by themselves: raise max_new="))
     if last.get("empty", 0) > 0:
@@ -238,8 +238,8 @@ def diagnoses(first: Mapping[str, Any], last: Mapping[str, float]) -> list[tuple
     if "watch" in last and last["score"] > first["score"] and last["watch"] < first["watch"] - 0.5:
         notes.append((
             "over-optimised",
-            f"the score rose from {first['score']:.1f} to {last['score']:.1f}, but that of the preference model "
-            f"that watches fell from {first['watch']:.1f} to {last['watch']:.1f}: the policy exploits its "
-            "preference model (max_fall= stops it)",
+            f"the score rose from {first['score']:.1f} to {last['score']:.1f}, but the `watch` reward model's "
+            f"fell from {first['watch']:.1f} to {last['watch']:.1f}: the policy exploits its preference model "
+            "(max_fall= stops it early)",
         ))  # fmt: skip
     return notes

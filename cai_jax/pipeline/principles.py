@@ -106,7 +106,7 @@ def critique_shots(constitution, count: int, format: Format, direct: bool = Fals
 
 
 def comparison_shots(constitution, count: int, format: Format, draw: Draw, reasoned: bool = False) -> Shots:
-    """Comparisons with their answers, each under its own principle, drawn once for the whole node (CAI §4.1).
+    """Comparisons with their answers, each under its own principle, drawn once for the node (arXiv 2212.08073 §4.1).
 
     Both answers are given equally often, within one, so that the examples favour neither: the draw says which of
     two replies comes first. Where the reasoning calls them A and B they stay, and the choice of examples balances.

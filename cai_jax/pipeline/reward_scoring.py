@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Turns = Sequence[Mapping[str, str]]
 # A conversation and a reply to it; or several replies that are compared, and so stand behind the same of it.
 Said = tuple[Turns, *tuple[str, ...]]
+# Replies scored at once: one of PPO's rollouts, as large as it is by default. Only the last position is scored and no
+# logits are made, so that this takes the memory of a layer's activations.
 BATCH = 64
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cai_jax.data.file_stamps import stamps
 from cai_jax.lang.signature import Type
@@ -13,8 +13,8 @@ from cai_jax.lang.signature import Type
 if TYPE_CHECKING:
     from cai_jax.models.tokenizer import Tokenizer
 
-# Of a source without a limit, whose rows are unknown until it is read; and tokens of its longest prompt, or of a
-# document.
+# Guesses, which `plan` and `compile` name where they rest on them: rows of a source that is not here, and tokens of its
+# longest prompt or of a document (`--limit` and `--prompt-tokens` say otherwise).
 ROWS = 1000
 PROMPT = 512
 # What cannot be known before a tokenizer has read it: an instruction with its template, an example of a constitution.
@@ -25,6 +25,11 @@ SHOT_TOKENS = 256
 def expected_rows(kind: Type) -> int:
     """Rows of an artefact of this type; as many as ROWS prompts make where its type does not tell."""
     return (ROWS if kind.rows is None else sum(kind.rows.values())) * (kind.replies or 1)
+
+
+def rows_each(values: Mapping[str, Any]) -> int:
+    """Rows that `revise` makes of one reply, from its parameters."""
+    return values["rounds"] if values["keep"] == "all" and values["where"] == "all" else 1
 
 
 def expected_tokens(texts: Iterable[str], reader: Type) -> list[int]:

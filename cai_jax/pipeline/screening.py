@@ -62,7 +62,7 @@ class Screener:
       orders: "both" orders of the answers, or the "given" one.
       limit: a reply is flagged from this probability of breaking one of them on.
       undecided: "flag" or "pass": what becomes of a reply that could not be judged.
-      overlong: what becomes of a conversation that does not fit (`params.OVERLONG`).
+      overlong: what becomes of a conversation that does not fit (`declare.OVERLONG`).
     """
 
     model: Model | None

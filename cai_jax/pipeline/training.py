@@ -56,7 +56,7 @@ def compiled(ctx, make: Callable, out: tuple | None = None, frozen: Any = None) 
     if rows % step.shards:
         raise UserError(
             f"{rows} rows at once cannot be split over {step.shards} devices",
-            f"make batch= (or minibatch=, microbatch=) a multiple of {step.shards}, or say with (mesh=one)",
+            f"make batch= (or minibatch=, microbatch=) a multiple of {step.shards}, or use  with (mesh=one)",
         )
     return step
 

@@ -161,27 +161,27 @@ class Format(ABC):
         return self.said.escape(reply.strip()) != reply.strip()
 
     def critique(self, turns: Turns, reply: str, request: str) -> Prompt:
-        """CAI §3.1: the reply, then the request to critique it under one principle."""
+        """arXiv 2212.08073 §3.1: the reply, then the request to critique it under one principle."""
         asked = Message("critique request", (Segment(request),))
         return self._prompt([*self._replied(turns, reply), asked], Message("critique"))
 
     def revision(self, critiqued: Prompt, critique: str, request: str) -> Prompt:
-        """CAI §3.1: a critique prompt with its critique, then the request to revise the reply."""
+        """arXiv 2212.08073 §3.1: a critique prompt with its critique, then the request to revise the reply."""
         asked = Message("revision request", (Segment(request),))
         return self._prompt([*self.answered(critiqued, critique), asked], Message("revision"))
 
     def direct_revision(self, turns: Turns, reply: str, request: str) -> Prompt:
-        """CAI §3.5: the request to revise without a critique before it."""
+        """arXiv 2212.08073 §3.5: the request to revise without a critique before it."""
         asked = Message("revision request", (Segment(request),))
         return self._prompt([*self._replied(turns, reply), asked], Message("revision"))
 
     def comparison(self, turns: Turns, principle: str, replies: tuple[str, str]) -> Prompt:
-        """CAI §4.1: which of two replies is better under one principle; the answer is one of `OPTIONS`."""
+        """Which of two replies is better under a principle: the answer is one of `OPTIONS` (arXiv 2212.08073 §4.1)."""
         question = Message("question", self._options(turns, principle, replies))
         return self._prompt([question], Message("answer"))
 
     def reasoned_comparison(self, turns: Turns, principle: str, replies: tuple[str, str]) -> Prompt:
-        """CAI §4.1, chain of thought: as `comparison`, as a dialogue that ends where the reasoning begins."""
+        """Chain of thought (arXiv 2212.08073 §4.1): `comparison` as a dialogue that ends where the reasoning begins."""
         question = Message("human", (Segment(CONSIDER), *self._options(turns, principle, replies)))
         return self._prompt([question], Message("assistant", (Segment(THINK),)))
 

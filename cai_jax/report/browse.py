@@ -81,7 +81,7 @@ def damaged_text(found: list[dict[str, Any]], width: int | None = None) -> str:
         return folded("every file of every node in the cache is as it was written", width)
     rows = [["node", "called", "damaged"]]
     rows += [[node["key"], node["label"], ", ".join(node["damaged"])] for node in found]
-    cure = "delete the folders of these nodes in the cache: the next run makes them anew"
+    cure = "delete the folders of these nodes in the cache: the next run makes them again"
     return f"{table(rows, rule_after=1, width=width)}\n\n{folded(cure, width)}"
 
 

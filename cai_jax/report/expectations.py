@@ -17,7 +17,7 @@ from cai_jax.lang.plan import Expect, Side
 
 Row = Mapping[str, Any]
 Interval = tuple[float, float, float]
-LEVEL = 0.95
+LEVEL = 0.95  # of the interval that a metric brings along (`evals.figures`)
 _HOLDS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -47,6 +47,8 @@ class Verdict:
       level: of the interval, 0..1.
       undecided: why nothing can be said, which is no way of being met; "" otherwise.
       figures: what the two sides rest on; None for a number.
+      op: as in the program.
+      shares: the sides are shares, which people read as percentages.
     """
 
     text: str
@@ -58,6 +60,8 @@ class Verdict:
     level: float | None = None
     undecided: str = ""
     figures: tuple[Figure | None, Figure | None] = (None, None)
+    op: str = ""
+    shares: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
@@ -161,6 +165,7 @@ def judge(
     figures: Callable[[str], Figure],
     rows: Callable[[str], Sequence[Row]],
     statistics: Statistics,
+    shares: bool = False,
 ) -> Verdict:
     """The verdict on one claim.
 
@@ -173,20 +178,22 @@ def judge(
       figures: the figure of the metric under a key.
       rows: its rows (`evals.figures`); none of a metric that is no mean over them.
       statistics: `cai_jax.evals.intervals`.
+      shares: the metrics are shares (`Signature.bounds` of 0 and 1).
     """
+    about = {"op": expect.op, "shares": shares}
     claim = _Claim(expect, figures, rows, statistics)
     rests = tuple(None if side.key is None else figures(side.key) for side in (expect.left, expect.right))
     left, right = (_estimate(*each) for each in zip((expect.left, expect.right), rests, strict=True))
     text = f"{expect.text} [{expect.arm}]" if expect.arm else expect.text
     undecided = claim.undecidable()
     if undecided:
-        return Verdict(text, expect.why, False, left, right, undecided=undecided, figures=rests)
+        return Verdict(text, expect.why, False, left, right, undecided=undecided, figures=rests, **about)
     holds, difference = claim.met(charitable=False)
     lost = sum(figure.undecided for figure in rests if figure)
     if not holds and lost and claim.met(charitable=True)[0]:
         undecided = f"{lost} row{'s' * (lost > 1)} could not be judged, and it depends on them"
     interval = None if expect.level is None else difference
-    return Verdict(text, expect.why, holds, left, right, interval, expect.level, undecided, rests)
+    return Verdict(text, expect.why, holds, left, right, interval, expect.level, undecided, rests, **about)
 
 
 def _estimate(side: Side, figure: Figure | None) -> float | None:

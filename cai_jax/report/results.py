@@ -114,13 +114,7 @@ def verdicts_table(verdicts: Sequence[Verdict], width: int | None = None) -> str
     """One line for every expectation: its verdict, the claim, both sides, and the interval that decided."""
     lines = []
     for verdict in verdicts:
-        left, right = (
-            _side(value, figure) for value, figure in zip((verdict.left, verdict.right), verdict.figures, strict=True)
-        )
-        sides = f"{left} against {right}"
-        if verdict.difference is not None:
-            _, low, high = verdict.difference
-            sides += f"; difference {number(low)} to {number(high)} at {100 * verdict.level:g}%"
+        sides = _sides(verdict)
         if verdict.undecided:
             known = "" if None in (verdict.left, verdict.right) else f" ({sides})"
             sides = f"cannot be decided: {verdict.undecided}{known}"
@@ -128,13 +122,41 @@ def verdicts_table(verdicts: Sequence[Verdict], width: int | None = None) -> str
     return table(lines, width=width)
 
 
-def _side(value: float | None, figure: Figure | None) -> str:
-    """A side of a claim with what it rests on."""
-    said = "–" if value is None else number(value)
-    if figure is None:
-        return said
-    unknown = f", {figure.unknown} counted against the claim" if figure.unknown else ""
-    return f"{said} (n {figure.count}{unknown})"
+_TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+def _sides(verdict: Verdict) -> str:
+    """What was measured, what it rests on, and what it is compared with: "86% (needs > 70%; n 400 in 20 clusters)"."""
+    (left, right), (ours, theirs) = _values(verdict), verdict.figures
+    if ours and theirs:
+        said = f"{left} ({_rests(ours)}) vs {right} ({_rests(theirs)})"
+    else:
+        value, other, op = (left, right, verdict.op) if ours else (right, left, _TURNED[verdict.op])
+        said = f"{value} (needs {op} {other}; {_rests(ours or theirs)})"
+    if verdict.difference is not None:
+        low, high = verdict.difference[1:]
+        between = (
+            f"{100 * low:.3g} to {100 * high:.3g} points" if verdict.shares else f"{number(low)} to {number(high)}"
+        )
+        said += f"; difference {between} at {100 * verdict.level:g}%"
+    return said
+
+
+def _values(verdict: Verdict) -> list[str]:
+    """Both sides' values: shares in percent with three digits, or as many as tell one side from the other."""
+    values = (verdict.left, verdict.right)
+    if not verdict.shares:
+        return ["–" if value is None else number(value) for value in values]
+    for digits in (3, 6):
+        said = ["–" if value is None else f"{100 * value:.{digits}g}%" for value in values]
+        if said[0] != said[1]:
+            break
+    return said
+
+
+def _rests(figure: Figure) -> str:
+    """How many rows a side rests on, and how many could not be judged."""
+    return f"n {figure.count}" + (f", {figure.unknown} counted against the claim" if figure.unknown else "")
 
 
 def as_json(

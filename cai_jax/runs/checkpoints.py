@@ -15,6 +15,7 @@ from cai_jax.errors import UserError
 from cai_jax.parallel import multihost
 from cai_jax.runs import files
 
+# One to go on from, and the one before in case it has lost a file.
 KEEP = 2
 
 

@@ -110,8 +110,8 @@ class CachedArtefact(Made):
             rows = []
         if len(rows) != len(self) or not self._entry.done:
             raise UserError(
-                f"the rows of {self.key} have gone or changed since this run found them",
-                "another run may be making the node anew: when that is over, run again",
+                f"the rows of {self.key} were deleted or changed during this run",
+                "another run may be making the node again: run again when it has finished",
             )
         return rows
 

@@ -25,7 +25,7 @@ from cai_jax.runs.signals import Interrupts
 from cai_jax.stages.protocol import Stage
 from cai_jax.stages.user_stages import FileStage, place
 
-POLL_S = 0.5
+POLL_S = 0.5  # seconds between two looks at a lease that another run holds
 SHARED_S = 60.0  # until what one host has written must be there for the others
 
 
@@ -95,7 +95,7 @@ class Executor:
                 try:
                     self.outcomes[node.key] = self._one(node, position, self.total or len(nodes))
                 except OSError as error:
-                    hint = "what was finished is kept; run again once it is mended"
+                    hint = "what was finished is kept; run again once it is fixed"
                     raise StageFailed(self._label(node), str(error), hint, None) from error
         return self.outcomes
 

@@ -36,7 +36,7 @@ class Outside:
         for path, known in self._used.items():
             if self._fingerprints.of(path) != known:
                 raise UserError(
-                    f"{path} has changed since the program was read", "run again: what depends on it is made anew"
+                    f"{path} has changed since the program was read", "run again: what depends on it is made again"
                 )
 
 

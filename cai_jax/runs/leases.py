@@ -19,6 +19,8 @@ from pathlib import Path
 from cai_jax.runs import files
 from cai_jax.runs.cache import LEASE, LEASE_TEMPORARY
 
+# Seconds between two heartbeats; and after which a lease whose heart has not beaten is taken: nine missed beats, since
+# buckets and network file systems may show a change tens of seconds late.
 BEAT_S = 10.0
 STALE_S = 90.0
 

@@ -124,7 +124,7 @@ def _begun(name: str, keys: Collection[str]) -> str:
     _, dash, digits = name.partition("-")
     found = sorted({key for key in keys if key.startswith(name)}) if dash else []
     if found and len(digits) < _DIGITS:
-        raise UserError(f"`{name}` is too little of a key", f"give {_DIGITS} of its digits or more, as in {found[0]}")
+        raise UserError(f"`{name}` is too short for a key", f"give {_DIGITS} of its digits or more, as in {found[0]}")
     if len(found) > 1:
         raise UserError(f"`{name}` begins several keys", f"choose one of {', '.join(found)}")
     return found[0] if found else ""

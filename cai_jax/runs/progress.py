@@ -11,7 +11,7 @@ from typing import TextIO
 from cai_jax.parallel import multihost
 from cai_jax.terminal import LINE, indented, say, visible
 
-EVERY_S = 10.0
+EVERY_S = 10.0  # seconds between two lines of a log, where there is no terminal to draw a bar in
 
 
 class Rate:

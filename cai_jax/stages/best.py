@@ -77,7 +77,10 @@ def run(ctx) -> Mapping[str, Any]:
     def make(batch: list[list[dict]]) -> list[dict]:
         found = scorer.scores(said(batch))
         if not all(map(math.isfinite, found)):
-            raise UserError("the preference model's scores are no numbers", "its training has diverged: train it anew")
+            raise UserError(
+                "the preference model's scores are not finite",
+                "its training diverged: lower learning_rate= and train it again",
+            )
         scores = iter(found)
         scored = [[{**row, "score": float(next(scores))} for row in replies] for replies in batch]
         return [max(replies, key=lambda row: row["score"]) for replies in scored]

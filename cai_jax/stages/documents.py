@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from cai_jax.data.hf_cache import on_disk
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.stages.declare import OWN_DATA, names
-from cai_jax.stages.source_data import CONFIG, MALFORMED, PATH_ABOUT, by_itself, lineage, missing, on_disk, unreadable
+from cai_jax.stages.source_data import CONFIG, MALFORMED, PATH_ABOUT, by_itself, lineage, missing, unreadable
 
 if TYPE_CHECKING:
     from cai_jax.data.columns import Reading

@@ -1,4 +1,4 @@
-"""`finetune`: supervised training on replies (SL-CAI, CAI §3.1), or on documents."""
+"""`finetune`: supervised training on replies (SL-CAI, arXiv 2212.08073 §3.1), or on documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`judge`: AI feedback. Which of two replies is better under a drawn principle (CAI §4.1)."""
+"""`judge`: AI feedback. Which of two replies is better under a drawn principle (arXiv 2212.08073 §4.1)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cai_jax.stages.declare import (
 )
 from cai_jax.stages.protocol import StepContext
 
-COT_CLAMP = (0.4, 0.6)  # CAI §4.1: labels after reasoning are over-confident
+COT_CLAMP = (0.4, 0.6)  # arXiv 2212.08073 §4.1: labels after reasoning are over-confident
 
 
 def _check(call: Call) -> Iterable[Problem]:
@@ -97,6 +97,9 @@ SIGNATURE = Signature(
     example="red.train |> sample(sl, n=2) |> judge(harmless, by=base)",
 )  # fmt: skip
 
+# For a metric that asks as `judge` does.
+DEFAULTS = {param.name: param.default for param in SIGNATURE.params if not param.kinds}
+
 
 def _questions(ctx) -> tuple[float, int, int]:
     """How many questions are asked; tokens of the longest before the judge has thought, and behind its thoughts."""
@@ -136,7 +139,7 @@ def rendered(ctx, n: int) -> list:
 def run(ctx) -> Mapping[str, Any]:
     """Labels every pair of two different replies.
 
-    Result: rows, equal (pairs left out), fewshots (as rendered), and what `judging.statistics` and `reasoned` return.
+    Result: rows, equal (pairs left out), fewshots (as rendered), and those of `ai_feedback.statistics` and `reasoned`.
     """
     from cai_jax.pipeline.ai_feedback import Judge, diagnoses, reasoned, statistics, without_numbers
     from cai_jax.pipeline.generation import in_batches
@@ -147,16 +150,17 @@ def run(ctx) -> Mapping[str, Any]:
     fewshots = shown(ctx, len(suited), judge.shots)
     if ctx.params["reason"]:  # else the two replies of an example are shown in either order
         note_one_answer(ctx, suited)
-    pairs = judge.fitting(judge.pairs())
-    rows = [row for batch in in_batches(ctx, pairs, 1, judge.label) for row in batch]
+    pairs = judge.pairs()
+    fitting = judge.fitting(pairs)
+    rows = [row for batch in in_batches(ctx, fitting, 1, judge.label) for row in batch]
     result = statistics(rows) | reasoned(ctx, rows)
     if judge.equal:
-        left = f"{judge.equal} pairs hold one reply twice or an empty one"
-        ctx.note("equal", f"{left} and are not compared, beside {len(rows)} that are")
+        total = judge.equal + len(pairs)
+        ctx.note("equal", f"{judge.equal} of {total} pairs were not compared: their replies are equal, or one is empty")
     sick = sum(without_numbers(row["judgements"]) for row in rows)
     if sick:
-        left = f"of {sick} of {len(rows)} pairs the judge's logits are no numbers, and they have no weight"
-        ctx.note("no-numbers", f"{left}: its training has diverged, train it anew")
+        left = f"{sick} of {len(rows)} pairs have no weight, because the judge's logits are not finite"
+        ctx.note("no-numbers", f"{left}: its training diverged: lower learning_rate= and train it again")
     for code, message in diagnoses(result):
         ctx.note(code, message)
     return {"rows": len(rows), "equal": judge.equal, **fewshots, **result}

@@ -1,4 +1,4 @@
-"""`revise`: critique a reply under a drawn principle, then revise it; round after round (CAI §3.1)."""
+"""`revise`: critique a reply under a drawn principle, then revise it; round after round (arXiv 2212.08073 §3.1)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
-from cai_jax.pipeline.row_counts import REQUEST_TOKENS, expected_rows
+from cai_jax.pipeline.row_counts import REQUEST_TOKENS, expected_rows, rows_each
 from cai_jax.stages.declare import BY, CONSTITUTION, FEWSHOTS, SAMPLING, WHERE, fits, flagged, needs
 from cai_jax.stages.protocol import StepContext
-
-
-def rows_each(values: Mapping[str, Any]) -> int:
-    """Rows made of one reply."""
-    return values["rounds"] if values["keep"] == "all" and values["where"] == "all" else 1
 
 
 def _result(call: Call) -> Type:
@@ -38,7 +33,8 @@ SIGNATURE = Signature(
         Param("rounds", "How often.", value="int", default=4, low=1, high=16),
         Param("keep", "Revisions of which rounds; of flagged replies, always the last.", value="enum",
               default="all", choices=("all", "last")),
-        Param("critique", "Whether a critique comes before each revision (CAI §3.5).", value="bool", default=True),
+        Param("critique", "Whether a critique comes before each revision (arXiv 2212.08073 §3.5).",
+              value="bool", default=True),
         WHERE,
         BY,
         FEWSHOTS,
@@ -93,7 +89,10 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Revises, a batch of replies at a time through all rounds; result: rows, fewshots (as rendered), `rounds.told`."""
+    """Revises, a batch of replies at a time through all rounds.
+
+    Result: rows, fewshots (as rendered), and those of `critique_revision.told`.
+    """
     from cai_jax.pipeline.context_length import note_apart
     from cai_jax.pipeline.critique_revision import Rounds, told
     from cai_jax.pipeline.generation import in_batches

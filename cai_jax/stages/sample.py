@@ -44,7 +44,7 @@ def _check(call: Call) -> Iterable[Problem]:
 
 SIGNATURE = Signature(
     name="sample",
-    about="Replies of a model to prompts (CAI §3.1: always at temperature 1).",
+    about="Replies of a model to prompts (arXiv 2212.08073 §3.1 samples at temperature 1).",
     params=(
         Param("prompts", "What to reply to.", kinds=(Kind.PROMPTS,)),
         Param("model", "Who replies.", kinds=(Kind.MODEL,)),

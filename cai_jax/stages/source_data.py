@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cai_jax.data.hf_cache import snapshot
+from cai_jax.data.hf_cache import on_disk, snapshot
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Call, Needs, Param, Problem
 from cai_jax.stages.declare import OWN_DATA
@@ -162,20 +162,6 @@ def columns_of(call: Call) -> set[str]:
     except UserError:
         return set()
     return {name for record in seen.records for name in record.fields}
-
-
-def on_disk(path: str) -> str:
-    """Where the data named by `path` lies: of "hf:org/name" the folder in the local cache, else `path` itself.
-
-    Raises:
-      UserError: it is not in the local cache.
-    """
-    if not path.startswith("hf:"):
-        return path
-    found = snapshot("datasets", path.removeprefix("hf:"))
-    if found is None:
-        raise UserError(f"the dataset {path} is not on this machine", "fetch it into the local Hugging Face cache")
-    return str(found)
 
 
 def read_rows(

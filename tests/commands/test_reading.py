@@ -206,21 +206,28 @@ def test_the_metrics_table_has_a_row_for_every_model(tmp_path):
 
 
 def test_the_verdicts_table():
+    some = Figure(0.01, 0, 0.1, n=39, undecided=1, broken=2)
+    sides, nine, share = (Figure(0.1, n=40), Figure(0.2, n=40)), Figure(0.06, n=9, undecided=1), {"shares": True}
     verdicts = [
-        Verdict("a < b at 95%", "it must", True, 0.1, 0.2, (-0.1, -0.15, -0.05), 0.95),
-        Verdict("c > 5%", "", False, 0.01, 0.05, figures=(Figure(0.01, 0, 0.1, n=39, undecided=1, broken=2), None)),
-        Verdict("d > 5%", "", False, None, 0.05, undecided="no rows", figures=(Figure(), None)),
-        Verdict(
-            "e > 5%", "", False, 0.06, 0.05, undecided="it depends", figures=(Figure(0.06, n=9, undecided=1), None)
-        ),
+        Verdict("a < b at 95%", "it must", True, 0.1, 0.2, (-0.1, -0.15, -0.05), 0.95, "", sides, "<", True),
+        Verdict("c > 5%", "", False, 0.01, 0.05, figures=(some, None), op=">", **share),
+        Verdict("5% < c", "", False, 0.05, 0.01, figures=(None, some), op="<", **share),
+        Verdict("d > 5%", "", False, None, 0.05, undecided="no rows", figures=(Figure(), None), op=">", **share),
+        Verdict("e > 5%", "", False, 0.06, 0.05, undecided="it depends", figures=(nine, None), op=">", **share),
+        Verdict("f >= 70%", "", False, 0.69996, 0.7, figures=(Figure(0.69996, n=9), None), op=">=", **share),
+        Verdict("length < 12.5", "", True, 12.25, 12.5, figures=(Figure(12.25, n=9), None), op="<"),
     ]
     found = [" ".join(line.split()) for line in verdicts_table(verdicts).splitlines()]
+    lost = "n 39 of 40, 1 undecided (2%), 2 broken (5%) counted against the claim"
     assert found == [
-        "holds a < b at 95% 0.1 against 0.2; difference -0.15 to -0.05 at 95% it must",
-        "FAILS c > 5% 0.01 (n 39 of 40, 1 undecided (2%), 2 broken (5%) counted against the claim) against 0.05",
+        "holds a < b at 95% 10% (n 40) vs 20% (n 40); difference -15 to -5 points at 95% it must",
+        f"FAILS c > 5% 1% (needs > 5%; {lost})",
+        f"FAILS 5% < c 1% (needs > 5%; {lost})",
         "FAILS d > 5% cannot be decided: no rows",
         "FAILS e > 5% cannot be decided: it depends "
-        "(0.06 (n 9 of 10, 1 undecided (10%) counted against the claim) against 0.05)",
+        "(6% (needs > 5%; n 9 of 10, 1 undecided (10%) counted against the claim))",
+        "FAILS f >= 70% 69.996% (needs >= 70%; n 9)",
+        "holds length < 12.5 12.25 (needs < 12.5; n 9)",
     ]
 
 

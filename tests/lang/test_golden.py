@@ -1,4 +1,4 @@
-"""Wrong programs and exactly what is said about them, one for each code: tests/lang/golden/CODE.cai and CODE.txt.
+"""Wrong programs and exactly what is said about them, one for each code: a program and a text in tests/lang/golden/.
 
 To write the expected texts anew, and read what changed in them: CAI_JAX_GOLDEN=write python -m pytest this file.
 """

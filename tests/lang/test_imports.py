@@ -1,4 +1,4 @@
-"""`cai-jax check` imports nothing heavy, and `plan` no JAX; what they cost is a benchmark's to say (check.py there)."""
+"""`cai-jax check` imports nothing heavy, and `plan` no JAX; tests/benchmarks/check.py measures what they cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One of two processes with two devices each (see test_processes.py), which write and score as one.
+"""One of two processes with two devices each (see test_multihost.py), which write and score as one.
 
 Prints the largest difference from one device.
 """

@@ -80,4 +80,4 @@ def test_pairs_without_any_weight_are_an_error():
     sick = [{"swapped": swapped, "logprobs": [None, None]} for swapped in (False, True)]
     with pytest.raises(UserError, match="of 3 pairs none") as found:
         pairs.Pairs(noted(), Words(), PAPER, [*labelled(2, weight=0.0, judgements=sick), *labelled(1, weight=0.0)])
-    assert found.value.hint.startswith("the logits of the judge of 2 of them are no numbers")
+    assert found.value.hint.startswith("the judge's logits are not finite for 2 of them")

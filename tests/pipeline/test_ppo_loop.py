@@ -40,9 +40,12 @@ def test_limits_go_back_to_the_last_policy_within_them():
     both = early_stopping.Limits(max_kl=2.0, max_fall=0.4)
     assert both and not early_stopping.Limits(None, None)
     assert both.broken({"kl": 2.0, "watch": 0.0}, course) is None
-    assert both.broken({"kl": 2.1, "watch": 0.0}, course)[0] == "max-kl"
+    code, message = both.broken({"kl": 2.1, "watch": 0.0}, course)
+    assert code == "max-kl" and message.startswith(
+        "stopped early: KL to the reference is 2.1 nats per reply (max_kl=2); the policy of step "
+    )
     code, message = both.broken({"kl": 0.1, "watch": -0.2}, course)
-    assert code == "max-fall" and "from 0.30 to -0.20; the policy of step 1 is kept" in message
+    assert code == "max-fall" and "from 0.30 to -0.20 (max_fall=0.4); the policy of step 1 is kept" in message
     assert early_stopping.Limits(None, None).broken({"kl": 99.0}, course) is None
 
 
@@ -161,7 +164,7 @@ def test_a_reply_stops_at_the_end_token_of_the_tokenizer_and_of_the_config(monke
         tokenizer=SimpleNamespace(eos_id=7, stop_ids={7, 9}, special_ids={7}, decode=str),
         params=None,
     )
-    generation.Writer(model, PAPER, None, 8, 1.0, 1.0, (), "skip", 4).write([], [])
+    generation.Writer(model, PAPER, None, 8, 1.0, 1.0, (), "skip", 4).generate([], [])
     assert asked[0].stop_ids == (7, 9)
 
 

@@ -209,7 +209,7 @@ def test_replies_that_are_scored_alike_leave_no_spread(bench, monkeypatch):
     monkeypatch.setattr(reward_stage, "SPREAD", 1e3)
     bench.write("alike.jsonl", [{"prompt": "Hello?", "a": "Yes.", "b": "Yes!", "p": 0.5}] * 4)
     ran = bench.run('alike = prefs("alike.jsonl", test=0)\nrm = alike.train |> reward(base, batch=4)\n')
-    assert "hardly tells replies apart" in ran.notes("rm")["no-spread"]
+    assert "hardly distinguishes replies" in ran.notes("rm")["no-spread"]
     model = ran.model("rm")
     # The floor of the spread keeps the scores of other replies in bounds too.
     other = [

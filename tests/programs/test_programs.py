@@ -87,7 +87,7 @@ PAPER = ROOT / "programs" / "paper.cai"
 
 
 def test_the_papers_program_has_the_papers_options():
-    """CAI §3 and §4: who fine-tunes, labels, and reasons; one order of the options, one principle, four revisions."""
+    """Who fine-tunes, labels and reasons; one order, one principle, four revisions (arXiv 2212.08073 §3 and §4)."""
     plan = programs.planned(programs.checked(PAPER, PAPER.read_bytes(), (), registry()), registry())
     made = {node.key: node for node in plan.nodes}
     node = {name: made[key] for name, key in plan.names.items()}

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from cai_jax.runs.cache import CHECKPOINTS, DONE, NODE
+from cai_jax.runs.cache import CHECKPOINTS, DONE, NODE, Cache
 from tests.programs import running
 from tests.programs.killing import at_work, made, started, there, waited
 from tests.programs.running import PAGES, told
+from tests.support.runs_page import undocumented
 
 pytestmark = pytest.mark.slow
 
@@ -135,6 +136,10 @@ def test_after_kills_the_figures_are_those_of_an_undisturbed_run(undisturbed, di
         assert run.shown["metrics"] == undisturbed.shown["metrics"]
         assert run.shown["expectations"] == undisturbed.shown["expectations"]
         assert results(undisturbed.out) == results(run.out)
+
+
+def test_every_column_that_a_stage_writes_is_documented(undisturbed):
+    assert undocumented(Cache(undisturbed.out / "cache")) == {}
 
 
 def results(out: Path) -> dict[str, dict]:

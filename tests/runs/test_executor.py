@@ -127,7 +127,7 @@ def test_rows_that_another_run_takes_away_are_missed(tmp_path):
     other.reporter.progress = stop
     with pytest.raises(KeyboardInterrupt):
         other.run(nodes[:2])
-    with pytest.raises(StageFailed, match="have gone or changed since this run found them"):
+    with pytest.raises(StageFailed, match="were deleted or changed during this run"):
         first.run(nodes)
     assert not (tmp_path / "cache" / nodes[2].key / "DONE").exists()
     toy.executor(tmp_path / "whole").run(nodes)

@@ -1,4 +1,4 @@
-"""Run with two virtual CPU devices (see test_steps.py): what lies in memory beside the steps of a program.
+"""What lies in memory beside the steps of a program; run with two virtual CPU devices (tests/forecast/test_steps.py).
 
 Prints {mesh: {node: {name: bytes per device}}}, of a node's first step.
 """

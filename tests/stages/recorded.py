@@ -1,4 +1,4 @@
-"""Run with two virtual CPU devices (see test_steps.py): what a program calls, and what its stages say it will.
+"""What a program calls, and what its stages say it will; run with two CPU devices (tests/forecast/test_steps.py).
 
 Prints {"called": {step: signatures}, "described": the same}. A signature is what a step is given, as text, with the
 lengths that follow from data put as "*".

@@ -142,7 +142,7 @@ def test_replies_that_look_the_same_are_one(a, b, one):
 def test_one_reply_twice_is_no_comparison(bench):
     same = "same = red.train |> sample(base, n=2, max_new=8, temperature=0.001)\n"
     none = bench.run(same + "labels = same |> judge(rules, fewshots=0)\n", code=4)
-    assert "each of the 8 pairs holds one reply twice" in none.err and "temperature" in none.err
+    assert "in each of the 8 pairs the replies are equal" in none.err and "temperature" in none.err
     written = [
         {"prompt": f"Question {n}?", "response": text} for n in range(8) for text in ("Yes.", " Yes.", "No.", "So?")
     ]
@@ -156,7 +156,7 @@ both   = labels + first
     # Of four replies to each prompt, two of which are one text, six pairs are five comparisons.
     assert len(ran.rows("labels")) == ran.result("labels")["pairs"] == 40 and ran.result("labels")["equal"] == 8
     assert all(row["a"].strip() != row["b"].strip() for row in ran.rows("labels"))
-    assert "8 pairs hold one reply twice" in ran.notes("labels")["equal"]
+    assert ran.notes("labels")["equal"].startswith("8 of 48 pairs were not compared")
     assert len(ran.rows("first")) == 8  # the first of those that differ
 
 

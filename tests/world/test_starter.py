@@ -70,8 +70,8 @@ def test_critiques_and_revisions_are_the_teachers(shot):
 
 
 def test_critiques_are_the_papers_four_about_harm_and_one_about_candour():
-    # CAI §3.1 has four conversations about harm and one about truthfulness. This world knows no false statements;
-    # a principle about evasive replies stands in for it.
+    # arXiv 2212.08073 §3.1 has four conversations about harm and one about truthfulness. This world knows no false
+    # statements; a principle about evasive replies stands in for it.
     given = [shot for shot in SHOTS if shot["form"] == "critique"]
     about = [meaning_of(shot["critique_request"]) for shot in given]
     assert [bool(meaning.harm) for meaning in about].count(True) == 4

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cai_jax.errors import UserError
+from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
 from cai_jax.stages.declare import fits, needs
 from cai_jax.stages.protocol import StepContext
@@ -101,17 +102,6 @@ def _replies(ctx) -> int:
     return sum(expected_rows(ctx.inputs[side].type) for side in ("of", "against") if side in ctx.inputs)
 
 
-def row_of(row: Row, value: float, **marks: bool) -> Row:
-    """A metric's row about a row of data: id, cluster where it has one, and value; None for NaN: nobody knows.
-
-    Args:
-      marks: see `evals.figures`; those that are false are left out.
-    """
-    cluster = {"cluster": row["cluster"]} if "cluster" in row else {}
-    known = None if value != value else float(value)
-    return {"id": row["id"], **cluster, "value": known, **{name: True for name, set_ in marks.items() if set_}}
-
-
 def measured(ctx, rows: Sequence[Row], **about: Any) -> dict[str, Any]:
     """Commits a metric's rows and returns its result, a figure (`evals.figures.measured`); says where there is none.
 
@@ -133,7 +123,7 @@ def told(ctx, figure: Figure) -> dict[str, Any]:
     """A metric's result; a note says where there is none, and why."""
     if not figure.enough:
         why = figure.rest or "there are no rows"
-        ctx.note("no-figure", f"{figure.known} of {figure.rows} rows tell anything, so there is no figure: {why}")
+        ctx.note("no-figure", f"only {figure.known} of {figure.rows} rows could be judged, too few for a figure: {why}")
     return figure.as_json()
 
 
@@ -199,7 +189,7 @@ def by_audit(ctx, rows: Sequence[Row], compared: int = 1) -> Audit:
     """What the model `by` says of replies; a model that does not answer is named in a note.
 
     Args:
-      compared: how many rows after each other are compared (`Screener.answers`); a divisor of `writing.BATCH`.
+      compared: how many rows after each other are compared (`Screener.answers`); a divisor of `generation.BATCH`.
     """
     import numpy as np
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Kind, Signature, Type
 from cai_jax.stages.declare import FEWSHOTS, ORDERS
 from cai_jax.stages.metrics.common import (
@@ -22,7 +23,6 @@ from cai_jax.stages.metrics.common import (
     measured,
     oracle_share,
     replies_of,
-    row_of,
 )
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Kind, Signature, Type
 from cai_jax.pipeline.label_agreement import LABELS, judged_labels, judged_pairs, label_of
-from cai_jax.stages.metrics.common import agreement, measured, row_of
+from cai_jax.stages.metrics.common import agreement, measured
 
 SIGNATURE = Signature(
     name="label_accuracy",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Kind, Param, Signature, Type
 from cai_jax.pipeline.row_counts import expected_rows
-from cai_jax.stages.metrics.common import agreement, by_score, measured, row_of
+from cai_jax.stages.metrics.common import agreement, by_score, measured
 from cai_jax.stages.protocol import StepContext
 
 BINS = 10  # of confidence, between one half and one

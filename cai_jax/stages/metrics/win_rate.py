@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.errors import UserError
+from cai_jax.evals.figures import row_of
 from cai_jax.lang.program_rules import ALIKE, other_prompts
 from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
 from cai_jax.pipeline.row_counts import REQUEST_TOKENS, expected_rows
 from cai_jax.stages.declare import FEWSHOTS, ORDERS, SEED, drawable
+from cai_jax.stages.judge import DEFAULTS
 from cai_jax.stages.metrics.common import (
     BY,
     ON,
@@ -24,7 +26,6 @@ from cai_jax.stages.metrics.common import (
     judging_steps,
     measured,
     replies_of,
-    row_of,
 )
 from cai_jax.stages.protocol import StepContext
 
@@ -104,7 +105,7 @@ def rendered(ctx, n: int) -> list:
 
     if not _by_comparison(ctx):
         return audit_prompts(ctx, n)
-    judge = Judge(ctx, "under", load=False)
+    judge = Judge(ctx, "under", load=False, defaults=DEFAULTS)
     return [
         judge.shots.segments + judge.prompt(pair, question)
         for pair in _pairs(ctx)[:n]
@@ -161,7 +162,7 @@ def _compared(ctx, pairs: Sequence[dict], same: Sequence[bool]) -> list[float]:
     from cai_jax.pipeline.ai_feedback import Judge, diagnoses, preference, statistics
     from cai_jax.pipeline.generation import BATCH
 
-    judge = Judge(ctx, "under")
+    judge = Judge(ctx, "under", defaults=DEFAULTS)
     differ = [i for i in range(len(pairs)) if not same[i]]
     asked = [i for i, fits in zip(differ, judge.fits([pairs[i] for i in differ]), strict=True) if fits]
     wins, rows = [float("nan")] * len(pairs), []

@@ -1,1 +1,4 @@
-"""The sides that are compared. Each does a work (works.py) in its own way, in a process of its own (worker.py)."""
+"""The sides that are compared, each in a process of its own (worker.py).
+
+Each does a work (tests/benchmarks/works.py) in its own way.
+"""

@@ -42,7 +42,7 @@ def _random(shape: tuple[int, ...], key: jax.Array) -> jax.Array:
 
 
 def ceilings(model: Any, work: works.Sampling) -> Callable[[], dict]:
-    """What XLA and numpy reach on this machine, in the model's dtype (machine.py)."""
+    """What XLA and numpy reach on this machine, in the model's dtype (tests/benchmarks/machine.py)."""
     dtype, config = model.params["embed"].dtype, model.config
     own = config.hidden_size, config.intermediate_size
     multiply = jax.jit(jnp.matmul)

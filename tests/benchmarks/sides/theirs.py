@@ -44,7 +44,7 @@ def load(source: str) -> LlamaForCausalLM:
 
 
 def ceilings(model: LlamaForCausalLM, work: works.Sampling) -> Callable[[], dict]:
-    """What torch reaches on this machine, in the model's dtype (machine.py)."""
+    """What torch reaches on this machine, in the model's dtype (tests/benchmarks/machine.py)."""
     own = model.config.hidden_size, model.config.intermediate_size
     like = {"dtype": model.dtype, "device": model.device}
 
