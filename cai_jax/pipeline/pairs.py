@@ -77,7 +77,7 @@ def _told_apart(ctx, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any
         sick = sum("judgements" in row and without_numbers(row["judgements"]) for row in rows)
         if sick:
             lost = f"the judge's logits are not finite for {sick} of them"
-            cure = f"{lost}: its training diverged, so lower learning_rate= and train it again"
+            cure = f"{lost}; its training diverged, so lower learning_rate= and train it again"
         raise UserError(f"of {len(rows)} pairs none has two different replies and a weight", cure)
     if any(alike):
         ctx.note("equal", f"{sum(alike)} of {len(rows)} pairs are of equal replies and were left out")

@@ -160,7 +160,7 @@ def run(ctx) -> Mapping[str, Any]:
     sick = sum(without_numbers(row["judgements"]) for row in rows)
     if sick:
         left = f"{sick} of {len(rows)} pairs have no weight, because the judge's logits are not finite"
-        ctx.note("no-numbers", f"{left}: its training diverged: lower learning_rate= and train it again")
+        ctx.note("no-numbers", f"{left}; its training diverged: lower learning_rate= and train it again")
     for code, message in diagnoses(result):
         ctx.note(code, message)
     return {"rows": len(rows), "equal": judge.equal, **fewshots, **result}

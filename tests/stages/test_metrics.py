@@ -170,7 +170,7 @@ def test_weights_that_are_no_numbers_make_no_figure(bench):
         assert (ran.metrics[name]["value"], ran.metrics[name]["n"]) == (None, 0), name
     assert {(row["p"], row["weight"]) for row in ran.rows("labels")} == {(0.5, 0.0)}
     (told,) = [note["message"] for note in ran.shown["notes"] if note["code"] == "no-numbers"]
-    assert told.startswith(f"of {len(ran.rows('labels'))} of {len(ran.rows('labels'))} pairs the judge's logits are no")
+    assert told.startswith(f"{len(ran.rows('labels'))} of {len(ran.rows('labels'))} pairs have no weight")
     assert ran.result("seen")["could_not_judge"] == ran.result("seen")["flagged"] == 16
     assert ran.result("open")["could_not_judge"] == 16 and ran.result("open")["flagged"] == 0
 

@@ -35,8 +35,8 @@ wrong = refusal_rate(given)
 
 
 @pytest.fixture(scope="module")
-def ran(bench):
-    return bench.run(PROGRAM)
+def ran(bench, tmp_path_factory):
+    return bench.run(PROGRAM, out=tmp_path_factory.mktemp("files"))
 
 
 def test_exit_codes_are_those_of_the_code():
