@@ -15,8 +15,6 @@ import cai_jax
 PACKAGE = Path(cai_jax.__file__).parent
 ROOT = PACKAGE.parent
 FOLDERS = ("cai_jax", "constitutions", "grammar", "programs", "tests", "tpu")
-# In this folder of the package everything is being written anew; take this out when that is done.
-UNDER_WORK = PACKAGE / "forecast"
 # Pages that were never in the repository, and papers in shorthand: write "arXiv 2212.08073 §3.1", so that any reader
 # finds it.
 ELSEWHERE = re.compile(r"\b(?:DESIGN|METHOD|HOUSE)(?:\.md| §)|\b(?:CAI|HH) §|\bN-details\b")
@@ -27,8 +25,8 @@ DOTTED = re.compile(r"`([a-z_]\w*)\.(\w+)(?:[.(][^`]*)?`")
 EXAMPLES = set("jax cai_jax m a x red mine harmless node toy constitution data program".split())
 
 
-# Files that a reader is told to write.
-TO_WRITE = {"cai_jax/stages/metrics/question_rate.py"}
+# Files that a reader is told to write, and those of examples.
+TO_WRITE = {"cai_jax/stages/metrics/question_rate.py", "brief.py", "file.py", "my.py", "org/model/brief.py"}
 
 
 def prose(path: Path) -> str:
@@ -50,7 +48,7 @@ def told() -> dict[Path, str]:
     """Every file that says something, and what."""
     kinds = {".py", ".md", ".cai", ".lark", ".sh", ".sbatch", ".yaml"}
     files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in kinds]
-    files = [path for path in files if UNDER_WORK not in path.parents and path != Path(__file__)]
+    files = [path for path in files if path != Path(__file__)]
     return {path: prose(path) for path in sorted([*files, *ROOT.glob("*.md")])}
 
 

@@ -35,7 +35,7 @@ class ResidentModels:
 
 
 def abstract(config, dtype: str, devices, trained: bool, scored: bool) -> Model:
-    """A model as `models.load` would place it, of shapes alone."""
+    """A model as `model_store.model_of` would place it, of shapes alone."""
     import jax
 
     from cai_jax.models import decoder

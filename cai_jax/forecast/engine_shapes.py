@@ -18,7 +18,7 @@ from cai_jax.parallel.placement import like
 
 
 def state(params: decoder.Params, config: Config, settings: GenerationConfig) -> decode_steps.State:
-    """All slots, as `steps.empty` lays them out for prompts of up to `settings.longest` tokens."""
+    """All slots, as `decode_steps.empty` lays them out for prompts of up to `GenerationConfig.longest` tokens."""
     sizes = settings.slots, settings.positions(settings.longest), settings.new
     found = jax.eval_shape(lambda: decode_steps.empty(config, *sizes, str(params["embed"].dtype)))
     cache = jax.tree.map(lambda leaf: like(leaf, params, ROWS, HEADS), found.cache)
@@ -34,7 +34,7 @@ def texts(settings: GenerationConfig) -> decode_steps.Texts:
 
 
 def decoding(settings: GenerationConfig) -> tuple:
-    """What `steps.decode` is told between the slots and the prefix: who is cancelled, when to stop, how to sample."""
+    """What `decode_steps.decode` is told between the slots and the prefix: who is cancelled, when to stop, how to sample."""
     knobs = jax.tree.map(lambda leaf: Shape(np.shape(leaf), leaf.dtype), settings.knobs())
     return Shape((settings.slots,), jnp.bool_), Shape((), jnp.int32), knobs
 
