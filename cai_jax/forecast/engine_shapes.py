@@ -34,7 +34,7 @@ def texts(settings: GenerationConfig) -> decode_steps.Texts:
 
 
 def decoding(settings: GenerationConfig) -> tuple:
-    """What `decode_steps.decode` is told between the slots and the prefix: who is cancelled, when to stop, how to sample."""
+    """What `decode_steps.decode` is told beyond the slots: who is cancelled, when to stop, how to sample."""
     knobs = jax.tree.map(lambda leaf: Shape(np.shape(leaf), leaf.dtype), settings.knobs())
     return Shape((settings.slots,), jnp.bool_), Shape((), jnp.int32), knobs
 

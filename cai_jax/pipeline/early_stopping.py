@@ -19,7 +19,7 @@ MEASURED = ("score", "kl", "watch")
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Course:
+class StoppingState:
     """How training has gone so far; checkpointed with its state.
 
     Attributes:
@@ -36,16 +36,16 @@ class Course:
     kept: Any
 
     @staticmethod
-    def begin(policy: Any) -> Course:
+    def begin(policy: Any) -> StoppingState:
         """Before anything is measured; `policy` is what `kept` starts with."""
         nothing = {name: np.float32(np.nan) for name in MEASURED}
-        return Course(nothing, nothing, np.float32(-np.inf), np.int32(0), _copied(policy))
+        return StoppingState(nothing, nothing, np.float32(-np.inf), np.int32(0), _copied(policy))
 
-    def after(self, metrics: Mapping[str, float], policy: Any, steps: int) -> Course:
+    def after(self, metrics: Mapping[str, float], policy: Any, steps: int) -> StoppingState:
         """With the metrics of a policy that is within the limits, after `steps` steps of training."""
         found = {name: np.float32(metrics.get(name, np.nan)) for name in MEASURED}
         best = np.fmax(self.best, found["watch"])
-        return Course(self.first if steps else found, found, best, np.int32(steps), _copied(policy))
+        return StoppingState(self.first if steps else found, found, best, np.int32(steps), _copied(policy))
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,16 @@ class Limits:
     def __bool__(self) -> bool:
         return self.max_kl is not None or self.max_fall is not None
 
-    def broken(self, metrics: Mapping[str, float], course: Course) -> tuple[str, str] | None:
-        """Code and text of the note that says which limit a policy with these metrics breaks."""
+    def exceeded(self, metrics: Mapping[str, float], stopping: StoppingState) -> tuple[str, str] | None:
+        """Code and text of the note that says which limit a policy with these metrics exceeds."""
         code = found = ""
         if self.max_kl is not None and metrics["kl"] > self.max_kl:
             code = "max-kl"
             found = f"KL to the reference is {metrics['kl']:.3g} nats per reply (max_kl={self.max_kl:g})"
-        elif self.max_fall is not None and course.best - metrics["watch"] > self.max_fall:
-            code, fell = "max-fall", f"from {course.best:.2f} to {metrics['watch']:.2f}"
+        elif self.max_fall is not None and stopping.best - metrics["watch"] > self.max_fall:
+            code, fell = "max-fall", f"from {stopping.best:.2f} to {metrics['watch']:.2f}"
             found = f"the `watch` reward model's score fell {fell} (max_fall={self.max_fall:g})"
-        return (code, f"stopped early: {found}; the policy of step {int(course.steps)} is kept") if code else None
+        return (code, f"stopped early: {found}; the policy of step {int(stopping.steps)} is kept") if code else None
 
 
 def _copied(policy: Any) -> Any:

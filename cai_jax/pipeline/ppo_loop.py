@@ -1,4 +1,7 @@
-"""PPO's iterations: sample, score, prepare, update (arXiv 2204.05862 §4)."""
+"""The PPO loop: sample, score, reference, advantages, updates, limits, checkpoint (arXiv 2204.05862 §4).
+
+`train` is the loop; what it calls stands below it in the order in which an iteration goes through it.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,22 @@ from cai_jax.parallel.multihost import to_host
 from cai_jax.parallel.placement import served
 from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.pipeline import adapters
+from cai_jax.pipeline.early_stopping import Limits, StoppingState
 from cai_jax.pipeline.generation import Generated, Writer
 from cai_jax.pipeline.model_store import format_of, model_of
 from cai_jax.pipeline.reward_scoring import Scorer
 from cai_jax.pipeline.rng import draw_of
 from cai_jax.pipeline.thoughts import decode_of, said
-from cai_jax.pipeline.training import compiled, computing, float32_params, micro_batches, micro_size, updates_of
+from cai_jax.pipeline.training import (
+    Checkpoints,
+    compiled,
+    computing,
+    finite,
+    float32_params,
+    micro_batches,
+    micro_size,
+    updates_of,
+)
 
 GAP = 0.05  # nats per token between sampler and trainer; bfloat16 alone makes about a hundredth
 
@@ -39,6 +52,54 @@ class Drawn:
     prompts: Sequence[list[int]]
     replies: Sequence[Generated]
     texts: Sequence[str]
+
+
+def train(ctx) -> tuple[Model, dict[str, Any]]:
+    """Train a node's policy against its preference model, from the last checkpoint on.
+
+    Score and divergence are those of the last rollout within the limits: with limits, of the policy that is returned;
+    without, of the one before its last step.
+
+    Returns:
+      The trained policy, and steps, score, kl (nats per reply) and kl_coefficient.
+    """
+    loop, total = Loop(ctx), ctx.params["steps"]
+    limits = Limits(ctx.params["max_kl"], ctx.params["max_fall"])
+    checkpoints = Checkpoints(ctx)
+
+    def start():
+        state = loop.start()
+        return state, StoppingState.begin(state.policy.params if limits else {})
+
+    first, (state, stopping) = checkpoints.resume(start())
+    last: dict[str, float] = {}
+    tokens = 0
+    # With limits the trained policy is measured too: it may be the one that exceeds them.
+    for number in range(first, total + bool(limits)):
+        state, prepared, metrics = loop.roll(state, number)
+        last = finite(metrics, number + 1, {})
+        exceeded = limits.exceeded(last, stopping)
+        if exceeded is None:
+            stopping = stopping.after(last, state.policy.params if limits else {}, number)
+        if exceeded or number == total:
+            ctx.log(number + 1, **last)
+            break
+        state, updated = loop.improve(state, prepared, number)
+        last |= finite(updated, number + 1, {"critic": state.critic.params, "policy": state.policy.params})
+        ctx.log(number + 1, **last)
+        tokens += int(last["length"] * ctx.params["batch"])
+        # Behind the last step nothing is left to go on with: what it measured belongs to the result.
+        if number + 1 < total:
+            if checkpoints.due:
+                checkpoints.save(number + 1, (state, stopping))
+            ctx.progress(number + 1, total, tokens=tokens, unit="steps")
+    for code, message in [*diagnoses(stopping.first, last), *([exceeded] if exceeded else [])]:
+        ctx.note(code, message)
+    policy = stopping.kept if limits else state.policy.params
+    measured = {name: float(stopping.measured[name]) for name in ("score", "kl")}
+    steps = int(stopping.steps) if limits else total
+    found = {"steps": steps, **measured, "kl_coefficient": last["kl_coefficient"]}
+    return adapters.trained(ctx.params, loop.model, policy), found
 
 
 def settings_of(ctx, model: Model) -> ppo.PPO:
@@ -150,7 +211,12 @@ class Loop:
         return None
 
     def roll(self, state, number: int) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
-        """The state with its controller and statistics brought up to date, the rollout ready for updates, metrics."""
+        """Sample a rollout, score it, read it with the reference, and prepare it for updates.
+
+        Returns:
+          The state with its KL coefficient and running statistics brought up to date; the rollout with its advantages,
+          arrays `[B, …]` on the host, where minibatches are dealt out alike on every device count; and its metrics.
+        """
         drawn = self._draw(state, number)
         arrays = self._arrays(drawn)
         scored = [(row["turns"], text) for row, text in zip(drawn.rows, drawn.texts, strict=True)]

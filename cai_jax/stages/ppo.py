@@ -145,52 +145,10 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Trains and writes hf/; result: steps, score, kl (nats per reply), kl_coefficient, dtype, format.
-
-    Score and divergence are those of the last rollout within the limits: with limits, of the policy that is saved;
-    without, of the one before its last step.
-    """
-    from cai_jax.pipeline import adapters
-    from cai_jax.pipeline.early_stopping import Course, Limits
+    """Trains and writes hf/; result: that of `ppo_loop.train`, dtype, format."""
+    from cai_jax.pipeline import adapters, ppo_loop
     from cai_jax.pipeline.model_store import format_choices
-    from cai_jax.pipeline.ppo_loop import Loop, diagnoses
-    from cai_jax.pipeline.training import Checkpoints, finite
 
-    loop, total = Loop(ctx), ctx.params["steps"]
-    limits = Limits(ctx.params["max_kl"], ctx.params["max_fall"])
-    checkpoints = Checkpoints(ctx)
-
-    def start():
-        state = loop.start()
-        return state, Course.begin(state.policy.params if limits else {})
-
-    begun, (state, course) = checkpoints.resume(start())
-    last: dict[str, float] = {}
-    tokens = 0
-    # With limits the trained policy is measured too: it may be the one that breaks them.
-    for number in range(begun, total + bool(limits)):
-        state, prepared, metrics = loop.roll(state, number)
-        last = finite(metrics, number + 1, {})
-        broken = limits.broken(last, course)
-        if broken is None:
-            course = course.after(last, state.policy.params if limits else {}, number)
-        if broken or number == total:
-            ctx.log(number + 1, **last)
-            break
-        state, updated = loop.improve(state, prepared, number)
-        last |= finite(updated, number + 1, {"critic": state.critic.params, "policy": state.policy.params})
-        ctx.log(number + 1, **last)
-        tokens += int(last["length"] * ctx.params["batch"])
-        # Behind the last step nothing is left to go on with: what it measured belongs to the result.
-        if number + 1 < total:
-            if checkpoints.due:
-                checkpoints.save(number + 1, (state, course))
-            ctx.progress(number + 1, total, tokens=tokens, unit="steps")
-    notes = [*diagnoses(course.first, last), *([broken] if broken else [])]
-    for code, message in notes:
-        ctx.note(code, message)
-    policy = course.kept if limits else state.policy.params
-    adapters.save(ctx, adapters.trained(ctx.params, loop.model, policy))
-    kept = {name: float(course.measured[name]) for name in ("score", "kl")}
-    steps = int(course.steps) if limits else total
-    return {"steps": steps, **kept, "kl_coefficient": last["kl_coefficient"], **format_choices(ctx.inputs["model"])}
+    policy, found = ppo_loop.train(ctx)
+    adapters.save(ctx, policy)
+    return {**found, **format_choices(ctx.inputs["model"])}

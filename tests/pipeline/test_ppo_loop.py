@@ -33,20 +33,20 @@ def test_diagnoses_of_ppo():
 
 def test_limits_go_back_to_the_last_policy_within_them():
     policy = {"embed": np.zeros(2, np.float32)}
-    course = early_stopping.Course.begin(policy).after({"score": 0.0, "kl": 0.0, "watch": 0.3}, policy, 0)
+    course = early_stopping.StoppingState.begin(policy).after({"score": 0.0, "kl": 0.0, "watch": 0.3}, policy, 0)
     course = course.after({"score": 0.5, "kl": 1.5, "watch": 0.1}, {"embed": np.ones(2, np.float32)}, 1)
     assert (course.best, course.steps, course.first["kl"], course.measured["kl"]) == (np.float32(0.3), 1, 0, 1.5)
     np.testing.assert_array_equal(course.kept["embed"], [1, 1])
     both = early_stopping.Limits(max_kl=2.0, max_fall=0.4)
     assert both and not early_stopping.Limits(None, None)
-    assert both.broken({"kl": 2.0, "watch": 0.0}, course) is None
-    code, message = both.broken({"kl": 2.1, "watch": 0.0}, course)
+    assert both.exceeded({"kl": 2.0, "watch": 0.0}, course) is None
+    code, message = both.exceeded({"kl": 2.1, "watch": 0.0}, course)
     assert code == "max-kl" and message.startswith(
         "stopped early: KL to the reference is 2.1 nats per reply (max_kl=2); the policy of step "
     )
-    code, message = both.broken({"kl": 0.1, "watch": -0.2}, course)
+    code, message = both.exceeded({"kl": 0.1, "watch": -0.2}, course)
     assert code == "max-fall" and "from 0.30 to -0.20 (max_fall=0.4); the policy of step 1 is kept" in message
-    assert early_stopping.Limits(None, None).broken({"kl": 99.0}, course) is None
+    assert early_stopping.Limits(None, None).exceeded({"kl": 99.0}, course) is None
 
 
 def test_settings_of_ppo_are_the_parameters():
