@@ -118,7 +118,7 @@ def verdicts_table(verdicts: Sequence[Verdict], width: int | None = None) -> str
             _side(value, figure) for value, figure in zip((verdict.left, verdict.right), verdict.figures, strict=True)
         )
         sides = f"{left} against {right}"
-        if verdict.difference is not None:
+        if verdict.difference is not None and verdict.level is not None:
             _, low, high = verdict.difference
             sides += f"; difference {number(low)} to {number(high)} at {100 * verdict.level:g}%"
         if verdict.undecided:

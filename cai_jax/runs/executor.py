@@ -39,6 +39,8 @@ class Reporter(Protocol):
 
     def say(self, text: str) -> None: ...
 
+    def close(self) -> None: ...
+
 
 @dataclass
 class Outcome:
