@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +58,7 @@ def command(
 def _prompts(given: Sequence[str]) -> list[str]:
     """The prompts of the command line, or else the lines of stdin that are not empty."""
     if not given:
+        assert isinstance(sys.stdin, io.TextIOWrapper)  # as Python and click make it
         sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
     texts = [line.strip() for line in given or sys.stdin]
     if given and not all(texts):

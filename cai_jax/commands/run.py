@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from cai_jax.lang.knobs import Knob
 
 
+_GIVEN = f"{__name__}.given"  # key of a context's `meta`: the arguments as they were given
+
+
 def _program_help(context: click.Context, _: click.Parameter, asked: bool) -> None:
     """`cai-jax run P.cai --help`: the command's help, then the program's knobs."""
     if not asked or context.resilient_parsing:
         return
     say(context.get_help())
-    for program in [Path(word) for word in context.args_given if word.endswith(".cai") and Path(word).is_file()]:
+    for program in [Path(word) for word in context.meta[_GIVEN] if word.endswith(".cai") and Path(word).is_file()]:
         from cai_jax.runs.programs import checked
         from cai_jax.stages import registry
 
@@ -53,7 +56,7 @@ class _Run(click.Command):
     """A command that remembers its arguments, for a help that depends on them."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        context.args_given = list(arguments)
+        context.meta[_GIVEN] = list(arguments)
         return super().parse_args(context, arguments)
 
 

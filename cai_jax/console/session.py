@@ -137,7 +137,7 @@ def run(
         _make(plan, nodes, executor, shown)
     except BaseException as error:
         shown.status = _status(error)
-        error.shown = shown
+        error.shown = shown  # type: ignore[attr-defined]  # carried to whoever prints it, on any exception
         raise
     finally:
         shown.outcomes = list(executor.outcomes.values())

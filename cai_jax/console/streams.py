@@ -28,12 +28,12 @@ def prepare() -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, _nowhere(number))
-    if sys.stdout is sys.__stdout__:
-        sys.stdout.reconfigure(errors="backslashreplace")
-    if sys.stderr is sys.__stderr__:
-        raw = io.BufferedWriter(_Tolerant(sys.stderr.fileno(), "wb", closefd=False))
-        encoding = sys.stderr.encoding
-        sys.stderr = io.TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=True, write_through=True)
+    out, err = sys.__stdout__, sys.__stderr__
+    if out is not None and sys.stdout is out:
+        out.reconfigure(errors="backslashreplace")
+    if err is not None and sys.stderr is err:
+        raw = io.BufferedWriter(_Tolerant(err.fileno(), "wb", closefd=False))
+        sys.stderr = io.TextIOWrapper(raw, err.encoding, "backslashreplace", line_buffering=True, write_through=True)
 
 
 def finish() -> None:

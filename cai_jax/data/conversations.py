@@ -171,6 +171,6 @@ def splits(path: str, *, split: str = "split", test: float = 0.2, config: str = 
         return Splits(None, False)
     unnamed = {record.split for record in seen.records if record.fields.get(split) is None}
     if not named:
-        unnamed = seen.splits
+        unnamed = set(seen.splits)
     hashed = {name for name, share in (("train", 1 - test), ("test", test)) if share > 0} if None in unnamed else set()
-    return Splits(frozenset(named | hashed | (unnamed - {None})) or None, None in unnamed)
+    return Splits(frozenset(named | hashed | {name for name in unnamed if name is not None}) or None, None in unnamed)

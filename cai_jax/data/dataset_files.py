@@ -11,7 +11,7 @@ import fnmatch
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -243,6 +243,7 @@ def _of_patterns(root: Path, listed: Sequence[PurePosixPath], folder: PurePosixP
 def _patterns(root: Path, said: Any) -> Iterator[tuple[str, str]]:
     """(split, pattern) out of `data_files` in any of its forms; without a split's name it is "train"."""
     entries = said if isinstance(said, list) else [said]
+    splits: Iterable[tuple[Any, Any]]
     if isinstance(said, dict):
         splits = said.items()
     elif not any(isinstance(entry, dict) for entry in entries):

@@ -106,7 +106,9 @@ def look(path: str, *, config: str = "", delimiter: str = "", named: bool = True
 def _look(path: str, config: str, delimiter: str, named: bool, version: tuple[int, int] | None) -> Look:
     files = dataset_files.find(path, config, named).files
     chosen = files if len(files) <= _LOOK_FILES else [*files[: _LOOK_FILES - 1], files[-1]]
-    found, bad, whole = [], [], len(chosen) == len(files)
+    found: list[Record] = []
+    bad: list[DataError] = []
+    whole = len(chosen) == len(files)
     for file, split in chosen:
         rows, chars = _file(file, split, delimiter), 0
         for record in itertools.islice(rows, max(1, LOOK // len(chosen))):

@@ -195,7 +195,7 @@ def _meaning(reading: Reading, columns: Columns) -> Callable[[Any], float | None
             return words[value.strip().lower()]
         number = _number(value)
         if scale:
-            return scale.get(number)
+            return None if number is None else scale.get(number)
         return number if number is not None and 0.0 <= number <= 1.0 else None
 
     return probability

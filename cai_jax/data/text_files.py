@@ -133,7 +133,9 @@ def _json_document(file: Path, stream: TextIO) -> Read:
     decoder, text, at, line = json.JSONDecoder(), "", 0, 1
     in_array = first = True
     while True:
-        space = _SPACE.match(text, at).end()
+        blank = _SPACE.match(text, at)
+        assert blank is not None  # it also matches where there is no space
+        space = blank.end()
         line, at = line + text.count("\n", at, space), space
         if at == len(text):
             text, at = stream.read(_CHUNK), 0
@@ -163,8 +165,8 @@ def _json_document(file: Path, stream: TextIO) -> Read:
                     raise _malformed(file, line, text, at, error) from error
                 text, at, end = text[at:] + more, 0, 0
         undecoded = _UNDECODED.search(text, at, end)
-        wrong = "not UTF-8" if undecoded else "" if isinstance(value, dict) else "not a JSON object"
-        yield line, DataError(f"{file}:{line}: {wrong}", _AS_UTF8 if undecoded else _ROWS) if wrong else value
+        row = value if isinstance(value, dict) else DataError(f"{file}:{line}: not a JSON object", _ROWS)
+        yield line, DataError(f"{file}:{line}: not UTF-8", _AS_UTF8) if undecoded else row
         line, at = line + text.count("\n", at, end), end
 
 

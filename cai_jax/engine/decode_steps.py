@@ -7,7 +7,7 @@ V vocabulary.
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,10 @@ class Seen(NamedTuple):
     active: Array
 
 
-class Texts(NamedTuple):
+A = TypeVar("A")  # JAX's arrays within a step, NumPy's where the host makes them, or shapes alone
+
+
+class Texts(NamedTuple, Generic[A]):
     """Prompts to be read, and where they go.
 
     rows: int32 `[P, T]`, different prompts; lengths: int32 `[P]`.
@@ -79,16 +82,16 @@ class Texts(NamedTuple):
     does not exist, is written nowhere.
     """
 
-    rows: Array
-    lengths: Array
-    sources: Array
-    keys: Array
-    counts: Array
-    slots: Array
+    rows: A
+    lengths: A
+    sources: A
+    keys: A
+    counts: A
+    slots: A
 
 
 @partial(jax.jit, static_argnums=1, donate_argnums=2)
-def fill(params: decoder.Params, config: Config, state: State, texts: Texts, prefix: Prefix | None) -> State:
+def fill(params: decoder.Params, config: Config, state: State, texts: Texts[Array], prefix: Prefix | None) -> State:
     """Read prompts, each once, and put them into all slots that continue them.
 
     Draws nothing: decode reads each row's last token again, which costs it a step and spares every prefill shape a
@@ -124,7 +127,7 @@ def decode(
     state: State,
     cancelled: Array,
     least: Array,
-    knobs: SamplingParams,
+    knobs: SamplingParams[Array],
     prefix: Prefix | None,
 ) -> tuple[State, Seen]:
     """Continue the active slots, less the `cancelled` (bool `[B]`), by up to `steps` tokens each.
@@ -175,7 +178,7 @@ def _put(table: Array, columns: Array, values: Array) -> Array:
 
 
 def _next(
-    params: decoder.Params, config: Config, hidden: Array, keys: Array, counts: Array, knobs: SamplingParams
+    params: decoder.Params, config: Config, hidden: Array, keys: Array, counts: Array, knobs: SamplingParams[Array]
 ) -> tuple[Array, Array, Array]:
     """Draw after hidden `[B, D]`: tokens `[B]`, their log-probabilities `[B]`, and whether to go on `[B]`."""
     logits = decoder.unembed(params, config, hidden)

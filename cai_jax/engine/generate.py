@@ -160,8 +160,8 @@ class _Slots:
         with on_mesh_of(params):
             dtype = str(params["embed"].dtype)
             state = decode_steps.empty(config, settings.slots, settings.positions(longest), settings.new, dtype)
-        least = min(longest, math.ceil(batch_shapes.least_tokens(config) / self.settings.batch))
-        waiting = deque(buckets.batches([len(row.ids) for row in rows], self.settings.batch, least=least))
+        narrowest = min(longest, math.ceil(batch_shapes.least_tokens(config) / self.settings.batch))
+        waiting = deque(buckets.batches([len(row.ids) for row in rows], self.settings.batch, least=narrowest))
         while waiting or self.held:
             state = self._refill(state, rows, waiting)
             cancelled = np.array([slot not in self.held for slot in range(settings.slots)])
@@ -197,7 +197,7 @@ class _Slots:
                 state = decode_steps.fill(*self.model, state, texts, self.prefix)
         return state
 
-    def _texts(self, chosen: Sequence[Request], slots: Sequence[int], width: int) -> decode_steps.Texts:
+    def _texts(self, chosen: Sequence[Request], slots: Sequence[int], width: int) -> decode_steps.Texts[np.ndarray]:
         """Requests as arrays; several samples of one prompt share its row."""
         places = {ids: place for place, ids in enumerate(dict.fromkeys(tuple(row.ids) for row in chosen))}
         height = min(self.settings.batch, 1 << (len(places) - 1).bit_length())
@@ -219,18 +219,20 @@ class _Slots:
         """The reply in a slot if it is complete, or as long as it may become."""
         most, stops = self.settings.max_new if self.caps is None else self.caps[index], self.settings.stop_texts
         drawn = ids[:most]
-        found = stop_texts.first_stop(drawn, stops, self.decode) if self._may_stop(slot, drawn) else None
+        found = None
+        if self.decode is not None and self._may_stop(slot, drawn, self.decode):
+            found = stop_texts.first_stop(drawn, stops, self.decode)
         if found is None and active and len(drawn) < most:
             return None
         ended = found is not None or drawn[-1] in self.settings.stop_ids
         kept, text = found or (len(drawn), self.decode(drawn) if self.decode else "")
         return Reply(index, drawn[:kept], logprobs[:kept], ended, text)
 
-    def _may_stop(self, slot: int, ids: list[int]) -> bool:
+    def _may_stop(self, slot: int, ids: list[int], decode: Decode) -> bool:
         """Whether a stop text may have come since the last look; most of what was read then is not decoded again."""
         stops = self.settings.stop_texts
         if not stops:
             return False
         seen, self.looked[slot] = self.looked[slot], len(ids)
-        text = stop_texts.unread_text(ids, seen, max(map(len, stops)), self.decode)
+        text = stop_texts.unread_text(ids, seen, max(map(len, stops)), decode)
         return any(stop in text for stop in stops)

@@ -52,7 +52,7 @@ class GenerationConfig:
         """Positions of a cache that holds rows of so many tokens and what follows them."""
         return buckets.next_power_of_two(longest + self.max_new)
 
-    def knobs(self) -> SamplingParams:
+    def knobs(self) -> SamplingParams[np.ndarray | np.generic]:
         """What decoding is told about sampling."""
         from cai_jax.engine.sampling import SamplingParams
 

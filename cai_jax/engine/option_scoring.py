@@ -82,7 +82,7 @@ class _Scorer:
     params: decoder.Params
     config: Config
     rows: Sequence[Sequence[int]]
-    tail: Tail
+    tail: Tail[np.ndarray]
     at_once: int
     plan: PrefixPlan
 
@@ -162,7 +162,7 @@ def _score(
     config: Config,
     table: Array,
     lengths: Array,
-    tail: Tail,
+    tail: Tail[Array],
     levels: Sequence[tuple[tuple[KV, ...], Array]],
     paths: Array,
     prefix: Prefix | None,

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+A = TypeVar("A")  # NumPy's arrays, or JAX's within a step
 
-class Tail(NamedTuple):
+
+class Tail(NamedTuple, Generic[A]):
     """What stands behind every row, and which predictions make up an option's log-probability.
 
     tokens, groups, offsets: int32 `[E]`: the tokens that the options begin with in common (group 0), then the rest
@@ -21,19 +23,19 @@ class Tail(NamedTuple):
     `[Q]` what they predict; member float32 `[Q, M]` to which options a prediction belongs.
     """
 
-    tokens: np.ndarray
-    groups: np.ndarray
-    offsets: np.ndarray
-    sources: np.ndarray
-    targets: np.ndarray
-    member: np.ndarray
+    tokens: A
+    groups: A
+    offsets: A
+    sources: A
+    targets: A
+    member: A
 
     @staticmethod
-    def of(options: Sequence[Sequence[int]]) -> Tail:
+    def of(options: Sequence[Sequence[int]]) -> Tail[np.ndarray]:
         shared = os.path.commonprefix([list(option) for option in options])
         size, every = len(shared), range(len(options))
         fed = [(token, 0, place) for place, token in enumerate(shared)]
-        asked = [(place - 1, token, every) for place, token in enumerate(shared)]
+        asked: list[tuple[int, int, Sequence[int]]] = [(place - 1, token, every) for place, token in enumerate(shared)]
         for number, option in enumerate(options):
             rest, source = option[size:], size - 1
             for place, token in enumerate(rest):
@@ -41,9 +43,9 @@ class Tail(NamedTuple):
                 source = len(fed)
                 if place < len(rest) - 1:
                     fed.append((token, number + 1, size + place))
-        columns = np.array(fed, np.int32).reshape(-1, 3).T
+        tokens, groups, offsets = np.array(fed, np.int32).reshape(-1, 3).T
         member = np.zeros((len(asked), len(options)), np.float32)
         for number, (_, _, of) in enumerate(asked):
             member[number, list(of)] = 1.0
         sources, targets = (np.array([each[i] for each in asked], np.int32) for i in (0, 1))
-        return Tail(*columns, sources, targets, member)
+        return Tail(tokens, groups, offsets, sources, targets, member)

@@ -39,7 +39,7 @@ def make_prefix(params: decoder.Params, config: Config, ids: Sequence[int], befo
 def _made(params: decoder.Params, config: Config, ids: Sequence[int], before: Prefix | None) -> Prefix:
     with on_mesh_of(params):
         rows = read_prefix(params, config, buckets.pad([ids], 1, buckets.next_power_of_two(len(ids))), before)
-        return Prefix(jax.tree.map(lambda leaf: leaf[0], rows), np.int32(len(ids)), before)
+        return Prefix(jax.tree.map(lambda leaf: leaf[0], rows), np.int32(len(ids)), before)  # type: ignore[arg-type]  # to jit, an array
 
 
 def length_of(prefix: Prefix | None) -> int:

@@ -45,7 +45,9 @@ def plan_prefixes(config: Config, rows: Sequence[Sequence[int]], behind: int) ->
 
 
 def _planned(nodes: list[PrefixNode], behind: int, shape: float) -> PrefixPlan:
-    inner, leaves, cost, level, above = [], [], 0.0, nodes, 1
+    inner: list[tuple[int, ...]] = []
+    leaves: list[tuple[int, ...]] = []
+    cost, level, above = 0.0, nodes, 1
     while level:
         parents = [node for node in level if node.children]
         # A function is compiled for every combination with the widths above.

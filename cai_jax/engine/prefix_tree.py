@@ -47,7 +47,7 @@ def _split(rows: Sequence[Sequence[int]], sorted_: list[int], start: int, least:
         if first == last:  # sorted, so all between are equal too
             nodes.append(PrefixNode(start, len(first), sorted(some)))
             continue
-        common = start + len(os.path.commonprefix([first[start:], last[start:]]))
+        common = start + len(os.path.commonprefix([list(first[start:]), list(last[start:])]))
         # Of sorted rows the first is the shortest if the others begin with it: its last token stays its own.
         stop = min(common, len(first) - 1)
         if stop - start >= least:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+A = TypeVar("A")  # JAX's arrays within a step, NumPy's where the host makes them
 _WIDTH = 128  # tokens of a block in which a draw is looked for
 
 
-class SamplingParams(NamedTuple):
+class SamplingParams(NamedTuple, Generic[A]):
     """How tokens are drawn and when a reply ends; traced scalars, and stop_ids int32 `[E]` (-1: none)."""
 
-    temperature: Array
-    top_p: Array
-    stop_ids: Array
-    limit: Array
+    temperature: A
+    top_p: A
+    stop_ids: A
+    limit: A
 
 
 def scaled_logprobs(logits: Array, temperature: Array, top_p: Array) -> Array:

@@ -91,7 +91,7 @@ class _Binned:
         names, member = np.unique(np.asarray(clusters), return_inverse=True)
         # Of every cluster: its number of labels, then its sum of residuals in every bin.
         self.clusters = np.zeros((len(names), place.max() + 2))
-        np.add.at(self.clusters, (member, 0), 1.0)
+        np.add.at(self.clusters[:, 0], member, 1.0)
         np.add.at(self.clusters, (member, place + 1), residual)
         self.effect = self._effect(residual, member)
         self.redrawn = _redrawn(confidence, place, self.effect)

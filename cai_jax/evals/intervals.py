@@ -107,7 +107,8 @@ class _Sample:
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> _Sample:
-        prompts, clusters = set(), {}
+        prompts: set[str] = set()
+        clusters: dict[str, list[float]] = {}
         for row in rows:
             prompts.add(row["id"])
             clusters.setdefault(row.get("cluster", row["id"]), []).append(float(row["value"]))

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from cai_jax.pipeline import model_store
 
 if TYPE_CHECKING:
-    from cai_jax.models.checkpoint import Model
+    from jax.sharding import Mesh
 
+    from cai_jax.models.checkpoint import Model
+    from cai_jax.models.config import Config
+
+Devices: TypeAlias = 'Mesh | Literal["one", "pmap"]'  # as `node_devices.devices_of` gives them
 Tree = Any  # a pytree of ShapeDtypeStruct
 
 
@@ -34,7 +38,7 @@ class ResidentModels:
         return ResidentModels(self.kept.copy())
 
 
-def abstract(config, dtype: str, devices, trained: bool, scored: bool) -> Model:
+def abstract(config: Config, dtype: str, devices: Devices, trained: bool, scored: bool) -> Model:
     """A model as `model_store.model_of` would place it, of shapes alone."""
     import jax
 
@@ -46,7 +50,7 @@ def abstract(config, dtype: str, devices, trained: bool, scored: bool) -> Model:
     return Model(config, params, None, _head(config, devices) if scored else None)
 
 
-def adapted(below: Model, rank: int, dtype: str, devices, trained: bool, scored: bool) -> Model:
+def adapted(below: Model, rank: int, dtype: str, devices: Devices, trained: bool, scored: bool) -> Model:
     """A model with an adapter of this rank on top of another, whose shapes it shares."""
     import jax
 
@@ -76,7 +80,7 @@ def on_top(params: Mapping[str, Tree], adapter: Mapping[str, Tree]) -> dict[str,
     return found
 
 
-def _head(config, devices) -> Tree:
+def _head(config: Config, devices: Devices) -> Tree:
     import jax
 
     head = {"kernel": (config.hidden_size,), "bias": ()}
@@ -84,7 +88,7 @@ def _head(config, devices) -> Tree:
     return _laid({"head": shapes}, "float32", devices, trained=False)["head"]
 
 
-def _laid(tree: Tree, dtype: str, devices, trained: bool) -> Tree:
+def _laid(tree: Tree, dtype: str, devices: Devices, trained: bool) -> Tree:
     """Shapes in a dtype where a model's leaves lie."""
     import jax
 

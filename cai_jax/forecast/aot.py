@@ -157,14 +157,15 @@ def compiled(lowered: jax.stages.Lowered) -> tuple[Sizes, str]:
             raise
         raise OutOfMemory(str(error)) from None
     seconds = time.monotonic() - begun
-    sizes = made.memory_analysis()
+    sizes, text = made.memory_analysis(), made.as_text()
+    assert sizes is not None and text is not None  # the compilers of CPUs and TPUs tell both
     found = Sizes(
         seconds,
         sizes.argument_size_in_bytes,
         sizes.output_size_in_bytes - sizes.alias_size_in_bytes,
         sizes.temp_size_in_bytes + sizes.generated_code_size_in_bytes,
     )
-    return found, made.as_text()
+    return found, text
 
 
 def bytes_per_chip(tree: Any) -> int:

@@ -19,6 +19,7 @@ from cai_jax.forecast.node_view import OPTIONS, Input, NodeView
 from cai_jax.lang.signature import Node
 from cai_jax.pipeline import model_store
 from cai_jax.pipeline.node_devices import devices_of
+from cai_jax.prompting.paper_format import PAPER
 
 if TYPE_CHECKING:
     import jax
@@ -57,7 +58,7 @@ class Step:
         import jax
 
         counted = {id(leaf) for leaf in jax.tree.leaves(dict(self.given))}
-        beside = {}
+        beside: dict[str, Tree] = {}
         for name, tree in self.held.items():  # of which adapted models share their base
             found = {id(leaf): leaf for leaf in jax.tree.leaves(tree) if id(leaf) not in counted}
             counted |= found.keys()
@@ -140,7 +141,8 @@ class CompileContext(NodeView):
         from cai_jax.pipeline.context_length import room_of
         from cai_jax.pipeline.generation import Writer
 
-        writer = replace(Writer.from_context(self, model, None, stops=()), prefix=shots)
+        # Nothing is written, so that any format will do.
+        writer = replace(Writer.from_context(self, model, PAPER, stops=()), prefix=shots)
         longest = min(longest, room_of(model, shots, writer.max_new))
         settings = replace(writer, longest=longest if exact else None).sampling(longest, ())
         params, config = model.params, model.config.reaching(longest)
@@ -233,7 +235,7 @@ class CompileContext(NodeView):
         params, head = (state.params["decoder"], state.params["head"]) if scored else (state.params, None)
         if frozen is not None:
             params = on_top(model.params, params)
-        return Learning([found], replace(model, params=params, head=head), found.held | {"state": state})
+        return Learning([found], replace(model, params=params, head=head), {**found.held, "state": state})
 
     def score_references(self, learning: Learning, replies: float) -> list[Step]:
         """Scoring replies with the preference model that is being trained."""

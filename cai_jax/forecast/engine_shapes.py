@@ -19,16 +19,21 @@ from cai_jax.parallel.placement import like
 
 def state(params: decoder.Params, config: Config, settings: GenerationConfig) -> decode_steps.State:
     """All slots, as `decode_steps.empty` lays them out for prompts of up to `GenerationConfig.longest` tokens."""
-    sizes = settings.slots, settings.positions(settings.longest), settings.new
+    sizes = settings.slots, settings.positions(_longest(settings)), settings.new
     found = jax.eval_shape(lambda: decode_steps.empty(config, *sizes, str(params["embed"].dtype)))
     cache = jax.tree.map(lambda leaf: like(leaf, params, ROWS, HEADS), found.cache)
     rest = jax.tree.map(lambda leaf: like(leaf, params, ROWS), found._replace(cache=()))
     return rest._replace(cache=cache)
 
 
-def texts(settings: GenerationConfig) -> decode_steps.Texts:
+def _longest(settings: GenerationConfig) -> int:
+    assert settings.longest is not None  # as there are no rows of which it could be the longest
+    return settings.longest
+
+
+def texts(settings: GenerationConfig) -> decode_steps.Texts[Shape]:
     """As many different prompts as are read at once, all of them long."""
-    count, width = settings.batch, buckets.next_power_of_two(settings.longest)
+    count, width = settings.batch, buckets.next_power_of_two(_longest(settings))
     one = Shape((count,), jnp.int32)
     return decode_steps.Texts(Shape((count, width), jnp.int32), one, one, Shape((count, 2), jnp.uint32), one, one)
 
@@ -43,7 +48,7 @@ def prefix(params: decoder.Params, config: Config, tokens: int) -> Prefix:
     """A text of so many tokens that stands before all rows, as `make_prefix` stores it."""
     shape = Shape((config.kv_heads, buckets.next_power_of_two(tokens), config.head_dim), params["embed"].dtype)
     one = like(shape, params, HEADS)
-    return Prefix((KV(one, one),) * config.layers, np.int32(tokens))
+    return Prefix((KV(one, one),) * config.layers, np.int32(tokens))  # type: ignore[arg-type]  # to jit, an array
 
 
 def scoring(config: Config, rows: int, tokens: int, options: list[list[int]], before: Prefix | None) -> tuple:

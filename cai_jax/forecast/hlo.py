@@ -52,7 +52,7 @@ class HloWork:
     counts: Counter[str] = field(default_factory=Counter)
     moved: Counter[str] = field(default_factory=Counter)
 
-    def plus(self, other: HloWork, times: float = 1) -> HloWork:
+    def plus(self, other: HloWork, times: int = 1) -> HloWork:
         counts, moved = Counter(self.counts), Counter(self.moved)
         for name in other.counts:
             counts[name] += other.counts[name] * times
@@ -184,16 +184,29 @@ def _plain(each: _Instruction, computations: Mapping[str, _Computation]) -> _Ins
     if each.op == "fusion":
         (name,) = each.called()
         inside = computations[name]
-        found = next((one for one in inside.values() if one.op in COLLECTIVES), None)
         if name.startswith("all-reduce-scatter"):
-            return replace(each, op="reduce-scatter", rest=found.rest)
+            return replace(each, op="reduce-scatter", rest=_collective(inside).rest)
         if '"AsyncCollectiveStart"' in _root(inside).rest:  # (what it is given, what it makes, …)
+            found = _collective(inside)
             return replace(each, op=found.op, arrays=each.arrays[1:2], rest=found.rest)
         if '"AsyncCollectiveDone"' in _root(inside).rest:
             return replace(each, op="async-done")
     elif each.op in COLLECTIVES and "chain_id=" in each.rest:
         return replace(each, op="bitcast")
     return each
+
+
+def _collective(inside: _Computation) -> _Instruction:
+    """The first in a fusion made of one."""
+    return next(one for one in inside.values() if one.op in COLLECTIVES)
+
+
+def _searched(pattern: str, text: str) -> re.Match[str]:
+    """A match that the compiler's text always has; raises ValueError if it does not."""
+    found = re.search(pattern, text)
+    if found is None:
+        raise ValueError(f"no {pattern} in {text!r}")
+    return found
 
 
 class _Program:
@@ -229,7 +242,7 @@ class _Program:
         """The work of what an instruction runs."""
         called = each.called()
         if each.op == "while":
-            body = re.search(r"body=%?([\w.\-]+)", each.rest).group(1)
+            body = _searched(r"body=%?([\w.\-]+)", each.rest).group(1)
             return HloWork().plus(self.of(body, fused), self._trips(each))
         if each.op == "conditional":  # the dearest branch
             return max((self.of(one, fused) for one in called), key=lambda found: (found.flops, found.bytes))
@@ -244,7 +257,7 @@ class _Program:
         known = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest)
         if known:
             return int(known.group(1))
-        condition, body = (re.search(rf"{one}=%?([\w.\-]+)", loop.rest).group(1) for one in ("condition", "body"))
+        condition, body = (_searched(rf"{one}=%?([\w.\-]+)", loop.rest).group(1) for one in ("condition", "body"))
         end = max(self._integers(condition), default=0)
         return -(-end // self._stride(condition, body)) if end else self.trips
 
@@ -259,14 +272,14 @@ class _Program:
         result = _root(self.computations[body])
         if counter is None or result.op != "tuple":
             return 1
-        place = int(re.search(r"index=(\d+)", counter.rest).group(1))
+        place = int(_searched(r"index=(\d+)", counter.rest).group(1))
         return max(self._added(self.computations[body], result.operands[place]), 1)
 
     def _added(self, inside: _Computation, name: str) -> int:
         """What is added to a counter on its way to this value."""
         each = inside[name]
         if each.op == "constant":
-            return int(re.match(r"\((\d+)\)", each.rest).group(1))
+            return int(_searched(r"^\((\d+)\)", each.rest).group(1))
         return sum(self._added(inside, one) for one in each.operands) if each.op in ("add", "copy", "bitcast") else 0
 
     def _integers(self, name: str) -> Iterator[int]:
@@ -311,14 +324,15 @@ class _Program:
 
     def _opened(self, name: str) -> _Computation:
         """A fused computation with the fusions within it opened: their parameters and results are handed on."""
-        found = {}
+        found: dict[str, _Instruction] = {}
         for each in self.computations[name].values():
             if each.op == "fusion":
                 (called,) = each.called()
                 inside = self.opened(called)
                 for one in inside.values():
-                    given = {"op": "bitcast", "operands": (each.operands[one.number],)} if one.op == "parameter" else {}
-                    found[one.name] = replace(one, root=False, **given)
+                    if one.op == "parameter":
+                        one = replace(one, op="bitcast", operands=(each.operands[one.number],))
+                    found[one.name] = replace(one, root=False)
                 each = replace(each, op="bitcast", operands=(_root(inside).name,))
             found[each.name] = each
         return found
@@ -413,7 +427,7 @@ def _group(attributes: str, devices: int) -> int:
 
 def _convolution(each: _Instruction, left: tuple[int, ...], right: tuple[int, ...]) -> float:
     """On a TPU every product is a convolution; batched ones have window positions that meet nothing but zeros."""
-    image, kernel, made = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", each.rest).groups()
+    image, kernel, made = _searched(r"dim_labels=(\w+)_(\w+)->(\w+)", each.rest).groups()
     out = each.arrays[0].dims
     spatial = sorted(letter for letter in image if letter.isdigit())
     window = re.search(r"window=\{([^}]*)\}", each.rest)

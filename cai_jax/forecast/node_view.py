@@ -7,6 +7,7 @@ comes in several widths (a prompt's bucket), both take the widest, which needs t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ def connected(nodes: Iterable[Node], labels: Mapping[str, str]) -> Iterator[Inpu
         yield known[node.key]
 
 
-class NodeView:
+class NodeView(ABC):
     """What a stage's `steps` is given, whoever reads them (`stages.protocol.StepContext`).
 
     Attributes:
@@ -57,6 +58,18 @@ class NodeView:
 
     def __init__(self, node: Node, inputs: Mapping[str, Any], prompt: int) -> None:
         self.node, self.params, self.inputs, self.prompt = node, node.params, inputs, prompt
+
+    @abstractmethod
+    def shots(self, model: Any, constitution: str = "constitution") -> Any:
+        """The examples in front of every prompt."""
+
+    @abstractmethod
+    def reading_shots(self, model: Any, shots: Any) -> list[Any]:
+        """Reading them once."""
+
+    @abstractmethod
+    def asking(self, model: Any, name: str, questions: float, longest: int, shots: Any = None) -> list[Any]:
+        """Scoring the two options behind so many questions of up to `longest` tokens."""
 
     @property
     def reply(self) -> int:

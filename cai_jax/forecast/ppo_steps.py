@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 
@@ -59,7 +59,7 @@ def learned(ctx: CompileContext, model: Model, scorers: Sequence[Model], length:
     ]
 
 
-def _lender(params, model, scorers):
+def _lender(params: Mapping[str, Any], model: Model, scorers: Sequence[Model]) -> Model | None:
     """The preference model whose weights the critic starts from, if its shape allows; else None."""
     scorer, *others = scorers
     lent = params["critic"] == "reward" and scorer.config == model.config and not others
@@ -68,7 +68,7 @@ def _lender(params, model, scorers):
     return scorer if lent else None
 
 
-def _state(ctx: CompileContext, model, lender, settings: ppo.PPO) -> ppo.PPOState:
+def _state(ctx: CompileContext, model: Model, lender: Model | None, settings: ppo.PPO) -> ppo.PPOState:
     """The state before the first step."""
     lent = None if lender is None else {"decoder": lender.params, "head": lender.head}
     start = lambda weights, lent: initial_state(ctx, settings, replace(model, params=weights), lent)  # noqa: E731

@@ -23,12 +23,12 @@ class KL:
     horizon: float = 10_000.0
 
 
-def k1(logprobs: jax.Array, reference: jax.Array) -> jax.Array:
+def k1(logprobs: jax.Array | float, reference: jax.Array) -> jax.Array:
     """log π - log π_ref of drawn tokens: unbiased, and in the reward its gradient is the KL's own."""
     return logprobs - reference
 
 
-def k3(logprobs: jax.Array, reference: jax.Array) -> jax.Array:
+def k3(logprobs: jax.Array | float, reference: jax.Array) -> jax.Array:
     """π_ref/π - 1 - log(π_ref/π) of drawn tokens: unbiased, never negative, of low variance. For logs only.
 
     In the reward it is biased: a policy trained against it does not reach the KL-regularised optimum.

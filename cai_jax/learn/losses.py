@@ -52,7 +52,8 @@ def token_logprobs(
     logits, weights = jax.closure_convert(lambda h: unembed(h) / temperature, hidden[:, :chunk])
     blocks = -(-jnp.max(kept[:, -1]) // chunk)
     found = _by_blocks(logits, chunk, weights, front(hidden), front(targets), blocks)
-    return tuple(jnp.where(keep, jnp.take_along_axis(x, inverse, axis=1), 0.0) for x in found)
+    logprobs, entropies = (jnp.where(keep, jnp.take_along_axis(x, inverse, axis=1), 0.0) for x in found)
+    return logprobs, entropies
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -33,16 +33,27 @@ class Preference:
     scale: float = 1.0
 
 
-def scores(params, config, tokens: jax.Array, lengths: jax.Array, *, dtype: str = "float32", **how: bool) -> jax.Array:
-    """Raw score of each row, float32 [...], read at its last real token; `how` is of `decoder.hidden`.
+def scores(
+    params,
+    config,
+    tokens: jax.Array,
+    lengths: jax.Array,
+    *,
+    dtype: str = "float32",
+    remat: bool = False,
+    looped: bool = False,
+) -> jax.Array:
+    """Raw score of each row, float32 [...], read at its last real token.
 
     Args:
       params: {"decoder": ..., "head": ...}.
       tokens: int32 [..., T], right-padded; what stands behind the last real token is never looked at.
       lengths: int32 [...], real tokens of each row, at least 1.
+      dtype, remat, looped: of `decoder.hidden`.
     """
-    flat = tokens.reshape(-1, tokens.shape[-1])
-    hidden = decoder.hidden(params["decoder"], config, flat, lengths=lengths.reshape(-1), dtype=dtype, **how)
+    flat, ends = tokens.reshape(-1, tokens.shape[-1]), lengths.reshape(-1)
+    trunk = params["decoder"]
+    hidden = decoder.hidden(trunk, config, flat, lengths=ends, dtype=dtype, remat=remat, looped=looped)
     last = jnp.maximum(lengths.reshape(-1) - 1, 0)
     at_last = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
     return heads.score(params["head"], at_last).reshape(lengths.shape)

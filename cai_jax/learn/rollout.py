@@ -102,7 +102,8 @@ def policy_logprobs(params, config, settings: PPO, tokens: jax.Array, mask: jax.
         temperature=settings.temperature,
         chunk=settings.chunk,
     )
-    return tuple(jnp.pad(x, ((0, 0), (1, 0))) for x in found)
+    logprobs, entropies = (jnp.pad(x, ((0, 0), (1, 0))) for x in found)
+    return logprobs, entropies
 
 
 def critic_values(params, config, settings: PPO, tokens: jax.Array, mask: jax.Array) -> jax.Array:
@@ -120,8 +121,15 @@ def critic_values(params, config, settings: PPO, tokens: jax.Array, mask: jax.Ar
 def _hidden(params, config, settings: PPO, tokens: jax.Array, mask: jax.Array) -> jax.Array:
     """Final hidden states [B, T, D] of rows that end with their last drawn token."""
     lengths = jnp.max(jnp.where(mask, 1 + jnp.arange(mask.shape[1]), 1), axis=1)
-    how = {"dtype": settings.dtype, "remat": settings.remat, "looped": settings.looped}
-    return decoder.hidden(params, config, tokens, lengths=lengths, **how)
+    return decoder.hidden(
+        params,
+        config,
+        tokens,
+        lengths=lengths,
+        dtype=settings.dtype,
+        remat=settings.remat,
+        looped=settings.looped,
+    )
 
 
 def make_logprobs(config, settings: PPO, axis: str | None = None) -> Callable:

@@ -44,8 +44,8 @@ def finished(backend: tokenizers.Tokenizer, ids: Sequence[int], skip_special: bo
 
 def _spelled(token: str) -> bytes:
     """The bytes of a byte-level token; added tokens are written as they are."""
-    found = [_BYTES.get(letter) for letter in token]
-    return token.encode() if None in found else bytes(found)
+    found = [byte for letter in token if (byte := _BYTES.get(letter)) is not None]
+    return bytes(found) if len(found) == len(token) else token.encode()
 
 
 def _begun(tail: bytes) -> int:

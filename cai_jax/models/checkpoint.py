@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
-from jax.typing import ArrayLike
 
 from cai_jax.models import decoder, hf_layout, lora, padding, peft, safetensors_io
 from cai_jax.models.config import Config, ModelError, read_json
@@ -62,7 +61,7 @@ class Model:
             raise ModelError(self.fault or lacks)
         return self.text
 
-    def logits(self, ids: ArrayLike | Sequence[Sequence[int]]) -> np.ndarray:
+    def logits(self, ids: jax.Array | np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:
         """Next-token logits `[B, T, V]` float32 after each of `ids` `[B, T]`.
 
         ids may also be rows of different lengths, of which T is the longest; behind a row's end its logits mean
@@ -190,6 +189,7 @@ def save_adapter(model: Model, path: str | Path) -> None:
         return
     path.mkdir(parents=True, exist_ok=True)
     head = None if model.head is None else model.head["kernel"]
+    assert model.base is not None  # an adapter is trained on top of a model that was loaded
     peft.write(path, model.config, adapter, head, model.base)
     _finish(model, path)
 
@@ -204,7 +204,7 @@ def save(model: Model, path: str | Path) -> None:
     path = Path(path)
     scored = model.head is not None
     params = dict(decoder.trunk(model.params) if scored else model.params)
-    leaves = _flat(params | ({"head": {"kernel": model.head["kernel"]}} if scored else {}))
+    leaves = _flat(params | ({} if model.head is None else {"head": {"kernel": model.head["kernel"]}}))
     places = hf_layout.stored(model.config, {name: leaf.shape for name, leaf in leaves.items()})
     written = [_written(each, leaves) for each in places]
     if not multihost.is_leader():
@@ -298,8 +298,14 @@ def _matched(
                 "the two files belong to different models"
             )
     # A tied or unused unembedding, and tables that old versions saved beside the weights.
-    harmless = ("lm_head.weight", "embed_out.weight", "rotary_emb.inv_freq", "masked_bias", "attn.bias")
-    harmless += ("attention.bias",)
+    harmless = (
+        "lm_head.weight",
+        "embed_out.weight",
+        "rotary_emb.inv_freq",
+        "masked_bias",
+        "attn.bias",
+        "attention.bias",
+    )
     strange = sorted(name for name in files if name not in places and not name.endswith(harmless))
     if strange:
         raise ModelError(f"{path}: the weights hold {strange[0]}, which this decoder does not have; it is unsupported")
@@ -328,7 +334,8 @@ def _placed(read: Callable[[Slices], np.ndarray], like: jax.ShapeDtypeStruct, sh
         return whole.block_until_ready()  # so that the host's copy goes before the next is made
     parts: dict[str, np.ndarray] = {}  # devices that hold the same part share one reading of it
 
-    def part(index: Slices) -> np.ndarray:
+    def part(index: Slices | None) -> np.ndarray:
+        assert index is not None  # of a device that holds a part, as JAX asserts too
         key = str(index)
         if key not in parts:
             parts[key] = read(index)

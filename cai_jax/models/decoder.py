@@ -44,7 +44,7 @@ Params = Mapping[str, Any]
 Attend = Callable[[int, Array, KV], tuple[Array, KV | None]]
 
 
-_ACTIVATIONS = {
+_ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
     "relu": jax.nn.relu,
     "gelu": partial(jax.nn.gelu, approximate=False),
@@ -69,8 +69,9 @@ class Kernel(NamedTuple):
 
 
 def _kernel(module: nn.Module, name: str, shape: tuple[int, int], gain: float = 1.0) -> Kernel:
-    sides = (module.get_variable("params", f"{name}{side}") for side in lora.SIDES)
-    return Kernel(module.param(name, _fan_in(gain), shape), *sides)
+    weight = module.param(name, _fan_in(gain), shape)
+    a, b = lora.SIDES
+    return Kernel(weight, module.get_variable("params", name + a), module.get_variable("params", name + b))
 
 
 def _beside(kernels: Sequence[Kernel]) -> Kernel:
@@ -88,7 +89,7 @@ def _dense(x: Array, kernel: Kernel, bias: Array | None = None) -> Array:
     """
     flat = x.reshape(-1, x.shape[-1])
     out = flat @ kernel.weight.astype(x.dtype)
-    if kernel.a is not None:
+    if kernel.a is not None and kernel.b is not None:
         out = out + flat @ kernel.a.astype(x.dtype) @ kernel.b.astype(x.dtype)
     out = out if bias is None else out + bias.astype(x.dtype)
     return out.reshape(*x.shape[:-1], -1)
@@ -144,7 +145,7 @@ class Attention(nn.Module):
             q, k, v = (part.reshape(*x.shape[:2], -1, c.head_dim) for part in parts)
         else:
             # One product for q, k and v: on CPU a third of the passes over x, and a wider, faster GEMM.
-            heads = _dense(x, _beside(kernels), jnp.concatenate(biases) if self.biases else None)
+            heads = _dense(x, _beside(kernels), jnp.concatenate(self.biases) if self.biases else None)
             heads = heads.reshape(*x.shape[:2], -1, c.head_dim)
             q, k, v = jnp.split(heads, [c.heads, c.heads + c.kv_heads], axis=2)
         if c.qk_norm:
@@ -178,7 +179,7 @@ class FeedForward(nn.Module):
     def __call__(self, x: Array) -> Array:
         activate = _ACTIVATIONS[ACTIVATIONS[self.config.activation]]
         up = _dense(x, self.up_proj, self.up_bias)
-        if self.config.gated:
+        if self.gate_proj is not None:
             inner = activate(_dense(x, self.gate_proj, self.gate_bias)) * up
         else:
             inner = activate(up)
@@ -309,7 +310,7 @@ def hidden(
         return attention(q, kv, segments=segments, **_how(config, layer)), None
 
     ends = _ends(config, positions, segments, lengths)
-    return _apply(params, config, tokens, positions, attend, dtype, ends, remat=remat, looped=looped)[0]
+    return _apply(params, config, tokens, positions, attend, dtype, ends, remat, looped)[0]
 
 
 def prefill(
@@ -397,9 +398,12 @@ def _apply(
     attend: Attend,
     dtype: DTypeLike,
     ends: Array | None = None,
-    **how: bool,
+    remat: bool = False,
+    looped: bool = False,
 ) -> tuple[Array, tuple[KV, ...]]:
-    return Decoder(config, dtype, **how).apply({"params": trunk(params)}, tokens, positions, attend, ends)
+    module = Decoder(config, dtype, remat, looped)
+    found: Any = module.apply({"params": trunk(params)}, tokens, positions, attend, ends)  # what its __call__ returns
+    return found
 
 
 def _ends(config: Config, positions: Array, segments: Array | None, lengths: Array | None) -> Array | None:

@@ -133,7 +133,7 @@ def _module(
         turned = turned or held[0] == "unembed"
         groups = config.heads if family.interleaved and len(held) > 1 else 1
         outputs = [shapes[path][-1] for path in held]
-        shape = (sum(outputs),)
+        shape: Shape = (sum(outputs),)
         if matrix:
             inputs = shapes[held[0]][0]
             shape = (*shape, inputs) if turned else (inputs, *shape)

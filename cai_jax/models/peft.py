@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def write(path: Path, config: Config, adapter: Mapping[str, Any], head: Any | No
     }
     if head is not None:
         tensors[_PREFIX + HEAD] = np.asarray(head)[None]
-    written = [safetensors_io.Written(name, t.shape, t.dtype, lambda t=t: t) for name, t in tensors.items()]
+    written = [safetensors_io.Written(name, t.shape, t.dtype, partial(np.asarray, t)) for name, t in tensors.items()]
     safetensors_io.write_file(path / WEIGHTS, written)
     ranks = {module: len(a) for module, (a, _) in modules.items()}
     usual = max(ranks.values(), key=list(ranks.values()).count)
@@ -99,11 +100,11 @@ def read(path: Path, config: Config, shapes: Mapping[str, Shape]) -> tuple[Leave
     for stored in hf_layout.stored(config, kernels):
         module = _module(stored)
         inputs, outputs = kernels[stored.leaves[0]][0], sum(kernels[leaf][1] for leaf in stored.leaves)
-        sides = [files.pop(f"{module}.{file}.weight", None) for file in _FILES]
-        if sides == [None, None]:
+        in_side, out_side = (files.pop(f"{module}.{file}.weight", None) for file in _FILES)
+        if in_side is None and out_side is None:
             a, b = np.zeros((0, inputs), np.float32), np.zeros((outputs, 0), np.float32)
-        elif None not in sides and _fit(*(side.shape for side in sides), inputs, outputs):
-            a, b = (side.whole() for side in sides)
+        elif in_side and out_side and _fit(in_side.shape, out_side.shape, inputs, outputs):
+            a, b = in_side.whole(), out_side.whole()
             b = b * _scale(values, module, len(a))
         else:
             raise ModelError(

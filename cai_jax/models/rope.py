@@ -41,14 +41,14 @@ def _stretched(plain: np.ndarray, scaling: Scaling | None, ends: Array) -> Array
         case Linear(factor):
             return plain / np.float32(factor)
         case Divided(factors, _):
-            return plain / np.float32(factors)
+            return plain / np.array(factors, np.float32)
         case Llama3(factor, low, high, original):
             turns = original * plain / (2 * math.pi)  # full turns within the original context
             keep = np.clip((turns - low) / (high - low), 0.0, 1.0)
             return (plain * (keep + (1 - keep) / factor)).astype(np.float32)
         case LongRope(short, long, original):
             reaches = ends[..., None, None] >= original
-            return jnp.where(reaches, plain / np.float32(long), plain / np.float32(short))
+            return jnp.where(reaches, plain / np.array(long, np.float32), plain / np.array(short, np.float32))
 
 
 def rotate(x: Array, turn: Turn) -> Array:

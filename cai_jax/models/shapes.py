@@ -8,7 +8,9 @@ from cai_jax.models.config import Config
 from cai_jax.models.families import FAMILIES
 from cai_jax.models.rope_scaling import Llama3
 
-_LLAMA_3 = dict(vocab_size=128256, rope_theta=500000.0, max_position=131072, bos_id=128000, eos_ids=(128009,))
+_LLAMA_3: dict[str, Any] = dict(
+    vocab_size=128256, rope_theta=500000.0, max_position=131072, bos_id=128000, eos_ids=(128009,)
+)
 
 _QWEN = dict(rope_theta=1e6, norm_eps=1e-6, bos_id=151643, eos_ids=(151645, 151643), pad_id=151643)
 _GEMMA = dict(

@@ -155,7 +155,7 @@ class Tokenizer:
             frozenset(special),
             backend.get_vocab_size(),
             config.vocab_size if config else backend.get_vocab_size(),
-            (says[bos] or "") if begins else "",
+            (says[bos] or "") if begins and bos is not None else "",
             named,
             templates,
         )

@@ -78,8 +78,10 @@ def run_on_leader(work: Callable[[], Any]) -> Any:
             told["value"] = work()
         except (UserError, OSError) as error:
             raised = error
-            hint = error.hint if isinstance(error, UserError) else None
-            told["error"] = [str(error) if hint is None else error.message, hint]
+            if isinstance(error, UserError) and error.hint is not None:
+                told["error"] = [error.message, error.hint]
+            else:
+                told["error"] = [str(error), None]
     told = _broadcast_from_leader(told)
     if raised is not None:
         raise raised

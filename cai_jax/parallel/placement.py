@@ -21,8 +21,8 @@ from cai_jax.parallel.sharding_rules import SERVED, shardings, spec_that_divides
 def mesh_of(params: Mapping[str, Any]) -> Mesh | None:
     """The mesh on which a decoder's parameters lie; None where they lie on one device, or are copied by pmap."""
     sharding = getattr(params["embed"], "sharding", None)
-    found = isinstance(sharding, NamedSharding) and sharding.mesh.axis_names == AXES
-    return sharding.mesh if found else None
+    mesh = sharding.mesh if isinstance(sharding, NamedSharding) else None
+    return mesh if isinstance(mesh, Mesh) and mesh.axis_names == AXES else None
 
 
 def on_mesh_of(params: Mapping[str, Any]) -> AbstractContextManager:

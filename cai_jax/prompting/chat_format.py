@@ -185,10 +185,11 @@ class Chat(Format):
         examples = self._messages(messages)
         *parts, last, (behind,) = self._parts([*examples, _REQUEST], True)[:-2]
         *segments, word = [as_example(segment) for segment in _flat([*parts, last])]
+        assert self.reader is not None  # `format_of` makes every one from a tokenizer
         head, *special = self.reader.parts(behind.text)
         if special:  # in front of a special token all is read
             segments += [word, replace(behind, text=head)]
-            begin = (replace(behind, text="".join(special), apart=True),)
+            begin: tuple[Segment, ...] = (replace(behind, text="".join(special), apart=True),)
         else:
             shared, rest = parted(word)
             segments.append(shared)

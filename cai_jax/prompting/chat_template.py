@@ -198,7 +198,7 @@ class _Weighing(NodeTransformer):
     visit_Concat = visit_List = visit_Tuple = visit_Dict = _computed
 
 
-def _through(name: str, node: nodes.Expr | None, *more: nodes.Expr) -> nodes.Filter:
+def _through(name: str, node: nodes.Node | None, *more: nodes.Expr) -> nodes.Filter:
     return nodes.Filter(node, name, list(more), [], None, None, lineno=getattr(node, "lineno", 1))
 
 
@@ -231,7 +231,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         self.filters |= {"weighed": pass_context(lambda _, value: _weighed(value)), "passes": pass_context(_passes)}
         self.filters |= {"written": pass_context(lambda _, value: _weighed(soft_str(_weighed(value))))}
         self.filters |= {"paid": pass_context(_paid)}
-        self.tests = {name: _counted(each) for name, each in self.tests.items()}
+        self.tests = {name: _counted(each) for name, each in self.tests.items()}  # type: ignore[arg-type]  # inferred from some
         self.globals |= {"raise_exception": _raise, "strftime_now": DAY.strftime}
         self.globals |= {"namespace": _Namespace, "dict": _Dict()}
 

@@ -66,7 +66,8 @@ class Row:
         return None if self.memory is None else self.memory - sum((*self.beside.values(), *self.wanted.values()))
 
     def fits(self, chip: Chip | None) -> bool:
-        return self.compiled is not None and (chip is None or self.memory <= chip.memory)
+        memory = self.memory  # of what is compiled it is known
+        return self.compiled is not None and memory is not None and (chip is None or memory <= chip.memory)
 
     def seconds(self, chip: Chip | None) -> float | None:
         """Roofline of one call."""
@@ -179,8 +180,10 @@ def _cure(
     return ""
 
 
-def _could_fit(steps: Sequence[Step], chip: Chip) -> bool:
-    """Whether what is given and what lies beside leaves any room."""
+def _could_fit(steps: Sequence[Step], chip: Chip | None) -> bool:
+    """Whether what is given and what lies beside leaves any room; on a CPU always."""
+    if chip is None:
+        return True
     sizes = ([aot.bytes_per_chip(tree) for tree in (dict(step.given), step.others())] for step in steps)
     return max(map(sum, sizes)) <= chip.memory
 
@@ -199,7 +202,7 @@ def _savings(steps: Sequence[Step], parts: int) -> list[dict[str, Any]]:
     """
     given = {name for step in steps for name in step.given}
     again = {"remat": True} if "state" in given else {}
-    found = [{}, again]
+    found: list[dict[str, Any]] = [{}, again]
     for rows, slots in ((8, 32), (4, 16), (2, 8), (1, 4)):
         fewer = {"microbatch": rows * parts} if again else {}
         found.append({**again, **fewer, **({"slots": slots * parts} if "cache" in given else {})})
@@ -240,8 +243,13 @@ def text(found: Sequence[Row], machine: Topology, width: int | None = None) -> s
 
 def run_seconds(found: Sequence[Row], machine: Topology) -> float | None:
     """Roofline of the whole run; None where the chip is not known or a step does not fit."""
-    times = [row.seconds(machine.chip) if row.fits(machine.chip) else None for row in found]
-    return None if None in times else sum(time * row.calls for time, row in zip(times, found, strict=True))
+    total: float = 0
+    for row in found:
+        seconds = row.seconds(machine.chip) if row.fits(machine.chip) else None
+        if seconds is None:
+            return None
+        total += seconds * row.calls
+    return total
 
 
 def as_json(found: Sequence[Row], machine: Topology) -> dict[str, Any]:
@@ -278,6 +286,7 @@ def refuse(found: Sequence[Row], machine: Topology) -> None:
     over = [row for row in found if not row.fits(machine.chip)]
     if not over:
         return
+    assert machine.chip is not None  # a CPU takes its memory from the system, so that all steps fit
     row = max(over, key=lambda row: row.memory or math.inf)
     sizes = {**row.beside, **row.wanted, "what it makes itself": row.made or 0}
     largest = sorted(sizes.items(), key=lambda each: -each[1])[:4]

@@ -101,9 +101,9 @@ class _Claim:
             left, right = self._resolved(a, worst, charitable), self._resolved(b, 1.0 - worst, charitable)
             center, low, high = self.statistics.difference(left, right, self.expect.level)
             return center + shift, low + shift, high + shift
-        left = (0.0, 0.0, 0.0) if a is None else self._interval(a, worst, charitable)
-        right = (0.0, 0.0, 0.0) if b is None else self._interval(b, 1.0 - worst, charitable)
-        return left[0] - right[0] + shift, left[1] - right[2] + shift, left[2] - right[1] + shift
+        of_a = (0.0, 0.0, 0.0) if a is None else self._interval(a, worst, charitable)
+        of_b = (0.0, 0.0, 0.0) if b is None else self._interval(b, 1.0 - worst, charitable)
+        return of_a[0] - of_b[0] + shift, of_a[1] - of_b[2] + shift, of_a[2] - of_b[1] + shift
 
     def _resolved(self, key: str, worst: float, charitable: bool) -> list[Row]:
         return resolved(self.rows(key), worst, 1.0 - worst if charitable else worst)
@@ -126,8 +126,10 @@ class _Claim:
         """
         figure = self.figures(key)
         share = 0.0 if charitable else figure.undecided / max(1, figure.asked)
-        low, high = (figure.value,) * 2 if self.expect.level is None else (figure.low, figure.high)
-        return figure.value, low - 2 * share, high + share
+        value = figure.value
+        low, high = (value, value) if self.expect.level is None else (figure.low, figure.high)
+        assert value is not None and low is not None and high is not None  # else `undecidable` says so
+        return value, low - 2 * share, high + share
 
     def undecidable(self) -> str:
         """What keeps anything from being said, whatever the rows show; "" if nothing does."""
@@ -182,8 +184,10 @@ def judge(
     """
     about = {"op": expect.op, "shares": shares}
     claim = _Claim(expect, figures, rows, statistics)
-    rests = tuple(None if side.key is None else figures(side.key) for side in (expect.left, expect.right))
-    left, right = (_estimate(*each) for each in zip((expect.left, expect.right), rests, strict=True))
+    sides = (expect.left, expect.right)
+    of_left, of_right = (None if side.key is None else figures(side.key) for side in sides)
+    rests = (of_left, of_right)
+    left, right = (_estimate(*each) for each in zip(sides, rests, strict=True))
     text = f"{expect.text} [{expect.arm}]" if expect.arm else expect.text
     undecided = claim.undecidable()
     if undecided:

@@ -47,8 +47,9 @@ def unmatched(
     readable, found = {node.key for node in read}, []
     for node in (node for node in nodes if node.type.kind is Kind.METRIC):
         sides = [node.inputs.get(param.name) for param in registry[node.stage].SIGNATURE.params if param.lift]
-        if len(sides) == 2 and all(key in readable for key in sides):
-            wrong = other_prompts(*(Counter(row["id"] for row in rows(key)) for key in sides))
+        keys = [key for key in sides if isinstance(key, str) and key in readable]
+        if len(sides) == len(keys) == 2:
+            wrong = other_prompts(*(Counter(row["id"] for row in rows(key)) for key in keys))
             found += [f"{labels[node.key]}: {wrong}"] if wrong else []
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ Row = dict[str, Any]
 Progress = Callable[..., None]
 
 
-class Made:
+class Made(ABC):
     """What a node has made (`stages.protocol.Artefact`), but for its rows.
 
     Args:
@@ -33,7 +34,12 @@ class Made:
       inputs: the artefacts of its inputs, by parameter.
       stage: what made it.
       outside: checks the outside data that it names, whenever they are asked for; None checks nothing.
+
+    Attributes:
+      record: what is noted of the node: `notes`, and in the cache its whole node.json.
     """
+
+    record: Mapping[str, Any]
 
     def __init__(
         self,
@@ -80,6 +86,14 @@ class Made:
     def made_from(self, key: str) -> Any:
         return next(found for found in ancestors(self) if found.key == key)
 
+    @abstractmethod
+    def rows(self) -> list[Row]:
+        """All rows, in order; a fresh list at every call."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many rows there are."""
+
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows())
 
@@ -94,7 +108,7 @@ class CachedArtefact(Made):
     """A finished node in the cache; the arguments are those of `Made`, and the node's folder there."""
 
     def __init__(self, entry: Entry, node: Node, *more: Any) -> None:
-        self.record: Mapping[str, Any] = entry.record()
+        self.record = entry.record()
         super().__init__(node, entry.dir, self.record.get("result") or {}, *more)
         self._entry = entry
 

@@ -40,6 +40,8 @@ class Reporter(Protocol):
 
     def say(self, text: str) -> None: ...
 
+    def close(self) -> None: ...
+
 
 @dataclass
 class Outcome:

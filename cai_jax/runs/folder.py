@@ -72,7 +72,9 @@ class RunFolder:
         stem = re.sub(r"[^A-Za-z0-9_]+", "_", program.stem) or "program"
         path = out / f"{stem}-{stamp}-{digest}"
         path.mkdir(parents=True)
-        folder = cls(path, manifest, leases.acquire(path))
+        lease = leases.acquire(path)
+        assert isinstance(lease, leases.Lease)  # nobody else knows of a new folder
+        folder = cls(path, manifest, lease)
         files.write_bytes(path / "program.cai", text)
         files.write_json(path / "plan.json", plan)
         folder.write()

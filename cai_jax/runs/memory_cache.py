@@ -38,7 +38,8 @@ class _Context:
     ) -> None:
         self.node, self.params, self.inputs, self.seed = node, node.params, inputs, seed
         self.dir = Path("/nowhere")  # what writes there is no node to be held
-        self.lines, self.notes = "", []
+        self.lines = ""
+        self.notes: list[dict[str, str]] = []
         self._interrupts, self._progress = interrupts, progress
 
     @property
@@ -50,6 +51,8 @@ class _Context:
 
     def commit(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.lines += files.json_lines(rows)
+
+    def save(self, step: int, tree: Any) -> None: ...  # nobody goes on from it
 
     def restore(self, template: Any) -> None:
         return None

@@ -29,6 +29,7 @@ class MetricsLog:
         """Adds one line. Numbers that JSON does not know (NaN, infinities) are written as null."""
         if self._lines is None:
             self.truncate(step - 1)
+        assert self._lines is not None  # `truncate` has read them
         self._lines.append({"step": int(step)} | {name: _number(value) for name, value in metrics.items()})
         self._fresh = True
         if time.monotonic() - self._written >= EVERY_S:
@@ -46,7 +47,7 @@ class MetricsLog:
             self._write()
 
     def _write(self) -> None:
-        files.write_text(self._path, files.json_lines(self._lines))
+        files.write_text(self._path, files.json_lines(self._lines or ()))
         self._fresh, self._written = False, time.monotonic()
 
 

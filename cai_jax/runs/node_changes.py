@@ -20,7 +20,8 @@ def of_params(signature: Signature, before: Mapping[str, Any], after: Mapping[st
     Paths do not enter a key, but what lies there does: another path is named where nothing else has changed.
     """
     before, after = (json.loads(json.dumps(values)) for values in (before, after))  # tuples become lists
-    paths, found = outside(signature), []
+    paths = outside(signature)
+    found: list[str] = []
     for param in signature.params:
         old, new = before.get(param.name), after.get(param.name)
         if param.kinds or old == new or param.name in paths:
@@ -102,7 +103,7 @@ def _cut(text: str) -> str:
 def of_inputs(labels: Mapping[str, str], before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
     """Every input that is another artefact, by what people call the new one."""
     for name in dict.fromkeys([*after, *before]):
-        now = after.get(name)
+        now: Any = after.get(name)
         if before.get(name) != now:
             keys = now if isinstance(now, list) else [now]
             yield f"{name} changed ({', '.join(labels.get(key, 'none') for key in keys)})"

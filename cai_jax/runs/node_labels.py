@@ -138,7 +138,9 @@ def _meant(name: str, forms: Iterable[tuple[str, frozenset[str], Sequence[str]]]
 
 def _apart(name: str) -> tuple[str, frozenset[str]]:
     """A name without its arm, and the values of its arm; both without spaces and quotes."""
-    base, arm = re.fullmatch(r"(.*?)(?:\[([^\[\]]*)\])?", visible(re.sub(r'[\s"]', "", name))).groups()
+    found = re.fullmatch(r"(.*?)(?:\[([^\[\]]*)\])?", visible(re.sub(r'[\s"]', "", name)))
+    assert found is not None  # as every text of one line is matched
+    base, arm = found.groups()
     return base, frozenset(arm.split(",")) if arm else frozenset()
 
 

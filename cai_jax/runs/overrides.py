@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.plan import FlowPlan, Measure, Plan, key_of
+from cai_jax.lang.plan import FlowPlan, Measure, Plan, Side, key_of
 from cai_jax.lang.signature import Call, Node, Type
 from cai_jax.stages.protocol import Stage
 
@@ -37,14 +37,18 @@ def overridden(plan: Plan, registry: Mapping[str, Stage], seed: int | None, limi
         expects=tuple(
             replace(
                 claim,
-                left=replace(claim.left, key=keys.get(claim.left.key)),
-                right=replace(claim.right, key=keys.get(claim.right.key)),
+                left=_rekeyed(claim.left, keys),
+                right=_rekeyed(claim.right, keys),
             )
             for claim in plan.expects
         ),
         measures=tuple(_remeasured(measure, keys) for measure in plan.measures),
         settings=plan.settings if seed is None else {**plan.settings, "seed": seed},
     )
+
+
+def _rekeyed(side: Side, keys: Mapping[str, str]) -> Side:
+    return side if side.key is None else replace(side, key=keys.get(side.key))
 
 
 def _remeasured(measure: Measure, keys: Mapping[str, str]) -> Measure:

@@ -9,9 +9,12 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 from cai_jax.exit_codes import Interrupted
 from cai_jax.parallel import multihost
+
+_Handler = Callable[[int, FrameType | None], Any] | int | None  # as `signal.signal` takes and returns it
 
 
 class Interrupts:
@@ -24,7 +27,7 @@ class Interrupts:
     def __init__(self, told: Callable[[], None] = lambda: None) -> None:
         self._told = told
         self._pending = 0
-        self._before: dict[int, object] = {}
+        self._before: dict[signal.Signals, _Handler] = {}
 
     @property
     def pending(self) -> bool:

@@ -88,7 +88,9 @@ class Context(Protocol):
     inputs: Mapping[str, Any]
     seed: int
     dir: Path
-    stopping: bool
+
+    @property
+    def stopping(self) -> bool: ...
 
     def committed(self) -> list[Row]:
         """Rows that earlier, interrupted attempts have committed, in order."""

@@ -145,7 +145,8 @@ def _pair(rng: Draws) -> tuple[Act, tuple[str, str], Meaning, tuple[str, str], s
     act = _judged(rng)
     kinds = (_shown(rng), _shown(rng))
     if kinds[0] == kinds[1] and rng.random() < 0.6:
-        kinds = tuple(rng.sample(replies.KINDS, 2))
+        one, other = rng.sample(replies.KINDS, 2)
+        kinds = (one, other)
     meaning = _meaning(act, kinds, rng)
     pair = (replies.write(kinds[0], rng), replies.write(kinds[1], rng))
     return act, kinds, meaning, pair, rng.choice(wordings(meaning, COMPARISON_REQUESTS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from jax import Array
@@ -86,8 +85,11 @@ def attention(
       `[B, T, N, H]`, in the dtype of the values.
     """
     case = Case(scale, starts, segments, groups, positions, window, softcap, prefix)
-    kernel: Callable | None = KERNELS.get(impl or implementation())
+    kernel = KERNELS.get(impl or implementation())
     if kernel is None or not kernel.can(q, kv, case):
         return xla.attention(q, kv, case)
     seen, log_total = kernel.attention(q, kv, case)
-    return xla.behind_prefix(q, seen, log_total, case) if prefix else seen
+    if not prefix:
+        return seen
+    assert log_total is not None  # a kernel gives it where there is a prefix (`Kernel`)
+    return xla.behind_prefix(q, seen, log_total, case)

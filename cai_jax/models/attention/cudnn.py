@@ -22,14 +22,20 @@ def can(q: Array, kv: KV, case: Case) -> bool:
 
 def attention(q: Array, kv: KV, case: Case) -> tuple[Array, Array | None]:
     """See `cases.Kernel`."""
-    found = jax.nn.dot_product_attention(
-        q,
-        kv.k.swapaxes(1, 2),
-        kv.v.swapaxes(1, 2),
-        scale=case.scale,
-        is_causal=True,
-        local_window_size=None if case.window is None else (case.window - 1, 0),
-        implementation="cudnn",
-        return_residual=bool(case.prefix),
+    k, v = (x.swapaxes(1, 2) for x in kv)
+    window = None if case.window is None else (case.window - 1, 0)
+    if case.prefix:
+        return jax.nn.dot_product_attention(
+            q,
+            k,
+            v,
+            scale=case.scale,
+            is_causal=True,
+            local_window_size=window,
+            implementation="cudnn",
+            return_residual=True,
+        )
+    seen = jax.nn.dot_product_attention(
+        q, k, v, scale=case.scale, is_causal=True, local_window_size=window, implementation="cudnn"
     )
-    return found if case.prefix else (found, None)
+    return seen, None

@@ -43,12 +43,12 @@ def _rows(q: Array, k: Array, v: Array, segments: Array, *, window: int | None, 
     size = (length, length)
     one = splash.CausalMask(size) if window is None else splash.LocalMask(size, (window - 1, 0), 0)
     block = attention_blocks.kernel(length)
-    sizes = {
-        name: block for name in ("block_q", "block_kv", "block_q_dkv", "block_kv_dkv", "block_q_dq", "block_kv_dq")
-    }
+    sizes = splash.BlockSizes(
+        block_q=block, block_kv=block, block_q_dkv=block, block_kv_dkv=block, block_q_dq=block, block_kv_dq=block
+    )
     kernel = splash.make_splash_mha(
         splash.MultiHeadMask([one] * heads),
-        block_sizes=splash.BlockSizes(**sizes),
+        block_sizes=sizes,
         save_residuals=residual,
         attn_logits_soft_cap=softcap,
         head_shards=1,

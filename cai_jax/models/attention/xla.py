@@ -34,8 +34,9 @@ def attention(q: Array, kv: KV, case: Case) -> Array:
     # What lies behind the window is not even looked at, where places are positions.
     for start, end, first in attention_blocks.plain(size, case.window if case.positions is None else None):
         queries = _Queries(q[:, start:end], jnp.arange(start - first, end - first)[None], case)
-        cut = (None if table is None else table[:, first:end] for table in (case.segments, case.groups, positions))
-        outputs.append(queries.attend(KV(kv.k[:, :, first:end], kv.v[:, :, first:end]), *cut))
+        segments, groups = (None if table is None else table[:, first:end] for table in (case.segments, case.groups))
+        keys = KV(kv.k[:, :, first:end], kv.v[:, :, first:end])
+        outputs.append(queries.attend(keys, segments, groups, positions[:, first:end]))
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=1)
 
 
@@ -120,12 +121,14 @@ class _Queries:
 
         own `[B or 1, T, 1]` are the queries' positions, where there is a window. The masks are `[1 or B, 1 or T, P]`.
         """
-        ends = list(itertools.accumulate((real for _, real in self.case.prefix), initial=0))
-        by_row, shared = [], []
+        ends: list[Array | int] = [0, *itertools.accumulate(real for _, real in self.case.prefix)]
+        by_row: list[tuple[KV, Array]] = []
+        shared: list[tuple[KV, Array]] = []
         for (keys, real), begin in zip(self.case.prefix, ends, strict=False):
             numbers = jnp.arange(keys.k.shape[-2])
             mask = numbers < jnp.reshape(real, (-1, 1, 1))
             if self.case.window is not None:
+                assert own is not None  # see above
                 distance = own + jnp.reshape(ends[-1] - begin, (-1, 1, 1)) - numbers
                 mask = mask & (distance < self.case.window)
             (by_row if keys.k.ndim == 4 else shared).append((keys, mask))
@@ -185,8 +188,8 @@ def _cached() -> bool:
 def _own(table: Array, places: Array) -> Array:
     """The entries of table `[B or 1, S]` at places `[B or 1, T]`: `[B or 1, T]`."""
     rows = max(table.shape[0], places.shape[0])
-    spread = (jnp.broadcast_to(x, (rows, x.shape[1])) for x in (table, places))
-    return jnp.take_along_axis(*spread, axis=1)
+    table, places = (jnp.broadcast_to(x, (rows, x.shape[1])) for x in (table, places))
+    return jnp.take_along_axis(table, places, axis=1)
 
 
 def _merge(a: _Part, b: _Part) -> _Part:
