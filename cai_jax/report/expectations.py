@@ -7,6 +7,7 @@ claim from being met, nothing can be said.
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -182,7 +183,7 @@ def judge(
       statistics: `cai_jax.evals.intervals`.
       shares: the metrics are shares (`Signature.bounds` of 0 and 1).
     """
-    about = {"op": expect.op, "shares": shares}
+    verdict = functools.partial(Verdict, op=expect.op, shares=shares)
     claim = _Claim(expect, figures, rows, statistics)
     sides = (expect.left, expect.right)
     of_left, of_right = (None if side.key is None else figures(side.key) for side in sides)
@@ -191,13 +192,13 @@ def judge(
     text = f"{expect.text} [{expect.arm}]" if expect.arm else expect.text
     undecided = claim.undecidable()
     if undecided:
-        return Verdict(text, expect.why, False, left, right, undecided=undecided, figures=rests, **about)
+        return verdict(text, expect.why, False, left, right, undecided=undecided, figures=rests)
     holds, difference = claim.met(charitable=False)
     lost = sum(figure.undecided for figure in rests if figure)
     if not holds and lost and claim.met(charitable=True)[0]:
         undecided = f"{lost} row{'s' * (lost > 1)} could not be judged, and it depends on them"
     interval = None if expect.level is None else difference
-    return Verdict(text, expect.why, holds, left, right, interval, expect.level, undecided, rests, **about)
+    return verdict(text, expect.why, holds, left, right, interval, expect.level, undecided, rests)
 
 
 def _estimate(side: Side, figure: Figure | None) -> float | None:

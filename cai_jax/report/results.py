@@ -128,12 +128,14 @@ _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 def _sides(verdict: Verdict) -> str:
     """What was measured, what it rests on, and what it is compared with: "86% (needs > 70%; n 400 in 20 clusters)"."""
     (left, right), (ours, theirs) = _values(verdict), verdict.figures
-    if ours and theirs:
+    if ours is not None and theirs is not None:
         said = f"{left} ({_rests(ours)}) vs {right} ({_rests(theirs)})"
     else:
-        value, other, op = (left, right, verdict.op) if ours else (right, left, _TURNED[verdict.op])
-        said = f"{value} (needs {op} {other}; {_rests(ours or theirs)})"
-    if verdict.difference is not None:
+        figure = theirs if ours is None else ours
+        assert figure is not None  # a claim without a metric is an error of the program
+        value, other, op = (right, left, _TURNED[verdict.op]) if ours is None else (left, right, verdict.op)
+        said = f"{value} (needs {op} {other}; {_rests(figure)})"
+    if verdict.difference is not None and verdict.level is not None:
         low, high = verdict.difference[1:]
         between = (
             f"{100 * low:.3g} to {100 * high:.3g} points" if verdict.shares else f"{number(low)} to {number(high)}"

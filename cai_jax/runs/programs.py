@@ -52,6 +52,7 @@ def user_files(found: Checked) -> dict[str, list[str]]:
     """The files from which a program takes stages, as messages show them, and their stages."""
     files: dict[str, list[str]] = {}
     for signature in found.user_stages:
+        assert signature.code is not None
         files.setdefault(shown_path(Path(signature.code.path)), []).append(signature.name)
     return files
 
