@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from cai_jax.data.rows import DataError
@@ -38,7 +39,7 @@ def rows(file: Path) -> Iterator[tuple[int, dict[str, Any] | DataError]]:
         raise ValueError(str(error)) from error
 
 
-def _batches(pa, file: Path) -> Iterator:
+def _batches(pa: ModuleType, file: Path) -> Iterator[Any]:
     """Record batches; of an .arrow file by the stream format that `datasets` writes, or by the file format."""
     if file.suffix.lower() == ".parquet":
         import pyarrow.parquet as pq
@@ -55,7 +56,7 @@ def _batches(pa, file: Path) -> Iterator:
             yield from pa.ipc.open_stream(source)
 
 
-def _validate(pa, batch) -> None:
+def _validate(pa: ModuleType, batch: Any) -> None:
     batch.validate()
     for column in batch.columns:
         # As bytes, since text that is no UTF-8 belongs to its row, and cannot do harm.
@@ -63,7 +64,7 @@ def _validate(pa, batch) -> None:
         (column.view(wide) if wide else column).validate(full=True)
 
 
-def _values(pa, column) -> list[Any]:
+def _values(pa: ModuleType, column: Any) -> list[Any]:
     """A column's values; in place of one that Python cannot hold, the error.
 
     Numbers of less than Python's precision are NumPy's, which keep theirs; missing ones are NaN, no number either.
@@ -76,14 +77,14 @@ def _values(pa, column) -> list[Any]:
         return [_value_or_error(pa, scalar) for scalar in column]
 
 
-def _value_or_error(pa, scalar) -> Any:
+def _value_or_error(pa: ModuleType, scalar: Any) -> Any:
     try:
         return _value(pa, scalar)
     except _UNHELD as error:
         return error
 
 
-def _value(pa, scalar) -> Any:
+def _value(pa: ModuleType, scalar: Any) -> Any:
     """A value, taken apart where Python cannot hold a time in it."""
     try:
         return scalar.as_py()
@@ -102,7 +103,7 @@ def _value(pa, scalar) -> Any:
         return _time(pa, scalar)
 
 
-def _time(pa, scalar) -> Any:
+def _time(pa: ModuleType, scalar: Any) -> Any:
     """A time without its nanoseconds; in UTC if its own zone cannot be had; as text if Python's years end before."""
     tries, finest = [], getattr(scalar.type, "unit", "") == "ns"
     if pa.types.is_timestamp(scalar.type):

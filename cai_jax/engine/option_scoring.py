@@ -73,6 +73,10 @@ class _Level:
 
 # A node with, for every level above it, its ancestor's row there.
 _Placed = tuple[PrefixNode, tuple[int, ...]]
+# Of every level above: keys and values by layer, and lengths `[R]`.
+_Levels = Sequence[tuple[tuple[KV, ...], Array | np.ndarray]]
+# Nodes of one batch, their tokens `[R, T]`, lengths `[R]`, and what stands before them: arguments of `_chain`.
+_Batch = tuple[list[_Placed], np.ndarray, np.ndarray, tuple[_Levels, np.ndarray, Prefix | None]]
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,9 @@ class _Scorer:
             children = [(child, (*path, row)) for row, (node, path) in enumerate(some) for child in node.children]
             yield from self._below(children, (*levels, level), prefix, depth + 1)
 
-    def _batches(self, placed: list[_Placed], levels: tuple[_Level, ...], prefix: Prefix | None, depth: int):
+    def _batches(
+        self, placed: list[_Placed], levels: tuple[_Level, ...], prefix: Prefix | None, depth: int
+    ) -> Iterator[_Batch]:
         """Nodes in batches: the nodes, their tokens `[R, T]`, lengths `[R]`, and what stands before them."""
         by_width: dict[int, list[_Placed]] = {}
         for node, path in placed:
@@ -143,7 +149,7 @@ class _Scorer:
         return self.rows[node.rows[0]][node.start : node.stop]
 
 
-def _chain(levels: Sequence[tuple[tuple[KV, ...], Array]], paths: Array, prefix: Prefix | None) -> Prefix | None:
+def _chain(levels: _Levels, paths: Array, prefix: Prefix | None) -> Prefix | None:
     """What stands before each row of a batch: its ancestors, behind the prefix of all."""
     for (layers, lengths), path in zip(levels, paths, strict=True):
         chosen = jax.tree.map(lambda leaf, path=path: constrain(leaf[path], ROWS, HEADS), layers)
@@ -152,7 +158,9 @@ def _chain(levels: Sequence[tuple[tuple[KV, ...], Array]], paths: Array, prefix:
 
 
 @partial(jax.jit, static_argnums=1)
-def _read(params, config: Config, table: Array, levels, paths: Array, prefix: Prefix | None) -> tuple[KV, ...]:
+def _read(
+    params: decoder.Params, config: Config, table: Array, levels: _Levels, paths: Array, prefix: Prefix | None
+) -> tuple[KV, ...]:
     return read_prefix(params, config, table, _chain(levels, paths, prefix))
 
 
@@ -163,7 +171,7 @@ def _score(
     table: Array,
     lengths: Array,
     tail: Tail[Array],
-    levels: Sequence[tuple[tuple[KV, ...], Array]],
+    levels: _Levels,
     paths: Array,
     prefix: Prefix | None,
 ) -> Array:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from cai_jax.models.attention import Prefix
     from cai_jax.models.checkpoint import Model
+    from cai_jax.models.config import Config
     from cai_jax.parallel.step import CompiledStep
 
 
@@ -283,7 +284,9 @@ class CompileContext(NodeView):
             self._mine[label] = out[-1]
         return out
 
-    def _made(self, given: Input, config, dtype: str, devices, trained: bool, scored: bool) -> Model:
+    def _made(
+        self, given: Input, config: Config, dtype: str, devices: abstract_models.Devices, trained: bool, scored: bool
+    ) -> Model:
         """One of its models: whole, or an adapter on top of a base that others may stand on as well."""
         if given.node.params.get("adapter", "full") == "full":
             return abstract_models.abstract(config, dtype, devices, trained, scored)

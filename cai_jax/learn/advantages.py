@@ -24,7 +24,9 @@ def gae(
       advantages and returns (advantage + value), float32 [B, T], 0 where masked.
     """
 
-    def back(carry, xs):
+    def back(
+        carry: tuple[jax.Array, jax.Array], xs: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         next_value, next_advantage = carry
         reward, value, drawn = xs
         advantage = reward + gamma * next_value - value + gamma * lam * next_advantage

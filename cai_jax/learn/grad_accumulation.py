@@ -13,7 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from cai_jax.learn.state import Batch, Params
+
 Reduce = Callable[[Any], Any]
+Sums = dict[str, jax.Array]
 
 
 def over(axis: str | None) -> Reduce:
@@ -21,7 +24,9 @@ def over(axis: str | None) -> Reduce:
     return (lambda tree: jax.lax.psum(tree, axis)) if axis else (lambda tree: tree)
 
 
-def gradients(loss: Callable, params, batch, reduce: Reduce):
+def gradients(
+    loss: Callable[[Params, Batch], tuple[jax.Array, Sums]], params: Params, batch: Batch, reduce: Reduce
+) -> tuple[Params, jax.Array, Sums]:
     """Gradient of a loss that is a sum over rows, accumulated over micro-batches and devices.
 
     Args:
@@ -36,7 +41,7 @@ def gradients(loss: Callable, params, batch, reduce: Reduce):
     """
     grad = jax.value_and_grad(loss, has_aux=True)
 
-    def body(total, micro):
+    def body(total: Params, micro: Batch) -> tuple[Params, tuple[jax.Array, Sums]]:
         measured, grads = grad(params, micro)
         return jax.tree.map(jnp.add, total, grads), measured
 
@@ -48,6 +53,6 @@ def gradients(loss: Callable, params, batch, reduce: Reduce):
     return reduce((grads, value, sums))
 
 
-def finite(grads) -> jax.Array:
+def finite(grads: Params) -> jax.Array:
     """Which leaves, in the tree's order, hold numbers alone: bool [leaves]. The rest hold a NaN or an infinity."""
     return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(grads)])

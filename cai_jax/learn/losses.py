@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +45,7 @@ def token_logprobs(
     inverse = jnp.where(keep, kept - 1, kept[:, -1:] + jnp.cumsum(~keep, axis=1) - 1)
     order = jnp.zeros_like(inverse).at[jnp.arange(len(targets))[:, None], inverse].set(jnp.arange(length))
 
-    def front(x):
+    def front(x: jax.Array) -> jax.Array:
         gathered = jnp.take_along_axis(x, order[..., None] if x.ndim == 3 else order, axis=1)
         return jnp.pad(gathered, [(0, 0), (0, -length % chunk)] + [(0, 0)] * (x.ndim - 2))
 
@@ -56,8 +57,15 @@ def token_logprobs(
     return logprobs, entropies
 
 
+_Logits = Callable[..., jax.Array]  # (hidden [B, chunk, D], *weights) -> float32 [B, chunk, V]
+# What the backward pass needs: weights, hidden, targets, blocks, and the log-softmax's denominators [B, T].
+_Kept = tuple[list[Any], jax.Array, jax.Array, jax.Array, jax.Array]
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _by_blocks(logits, chunk, weights, hidden, targets, blocks):
+def _by_blocks(
+    logits: _Logits, chunk: int, weights: list[Any], hidden: jax.Array, targets: jax.Array, blocks: jax.Array
+) -> tuple[jax.Array, ...]:
     """Log-probabilities of targets `[B, T]` and entropies, of the first `blocks` (int32) times `chunk` positions.
 
     Its own derivative, because the number of blocks is known at run time only, and because a block's gradient is one
@@ -66,8 +74,10 @@ def _by_blocks(logits, chunk, weights, hidden, targets, blocks):
     return _by_blocks_forward(logits, chunk, weights, hidden, targets, blocks)[0]
 
 
-def _by_blocks_forward(logits, chunk, weights, hidden, targets, blocks):
-    def block(number, found):
+def _by_blocks_forward(
+    logits: _Logits, chunk: int, weights: list[Any], hidden: jax.Array, targets: jax.Array, blocks: jax.Array
+) -> tuple[tuple[jax.Array, ...], _Kept]:
+    def block(number: jax.Array, found: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         h, chosen = _cut(number, chunk, hidden, targets)
         scores = logits(h, *weights)
         log_z = jax.nn.logsumexp(scores, axis=-1)
@@ -80,10 +90,12 @@ def _by_blocks_forward(logits, chunk, weights, hidden, targets, blocks):
     return tuple(found), (weights, hidden, targets, blocks, log_z)
 
 
-def _by_blocks_backward(logits, chunk, kept, cotangents):
+def _by_blocks_backward(
+    logits: _Logits, chunk: int, kept: _Kept, cotangents: tuple[jax.Array, jax.Array]
+) -> tuple[Any, ...]:
     weights, hidden, targets, blocks, log_z = kept
 
-    def block(number, found):
+    def block(number: jax.Array, found: tuple[list[Any], jax.Array]) -> tuple[list[Any], jax.Array]:
         of_weights, of_hidden = found
         h, chosen, z, slope = _cut(number, chunk, hidden, targets, log_z, cotangents[0])
         scores, pull = jax.vjp(lambda weights, h: logits(h, *weights), weights, h)
@@ -98,12 +110,14 @@ def _by_blocks_backward(logits, chunk, kept, cotangents):
 _by_blocks.defvjp(_by_blocks_forward, _by_blocks_backward)
 
 
-def _cut(number, chunk, *tables):
+def _cut(number: jax.Array, chunk: int, *tables: jax.Array) -> tuple[jax.Array, ...]:
     """Block `number` of tables `[B, T, …]`."""
     return tuple(jax.lax.dynamic_slice_in_dim(table, number * chunk, chunk, axis=1) for table in tables)
 
 
-def _paste(number, chunk, tables, blocks):
+def _paste(
+    number: jax.Array, chunk: int, tables: tuple[jax.Array, ...], blocks: tuple[jax.Array, ...]
+) -> tuple[jax.Array, ...]:
     """Tables `[B, T, …]` with their block `number` replaced."""
     pairs = zip(tables, blocks, strict=True)
     return tuple(jax.lax.dynamic_update_slice_in_dim(table, new, number * chunk, axis=1) for table, new in pairs)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from optax import contrib
+
+from cai_jax.learn.state import Params
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,10 @@ def schedule(settings: Optim) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(peak / (warmup + 1), peak, warmup), after], [warmup])
 
 
-def _muon_dimensions(params):
+def _muon_dimensions(params: Params) -> Any:
     """Muon's view of each leaf: layer matrices `[in, out]`; None (AdamW) for (un)embeddings and vectors."""
 
-    def of(path, leaf):
+    def of(path: jax.tree_util.KeyPath, leaf: jax.Array) -> contrib.MuonDimensionNumbers | None:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         if leaf.ndim != 2 or "embed" in name:
             return None
@@ -103,7 +106,14 @@ def _clipping(limit: float) -> optax.GradientTransformationExtraArgs:
     gradients, where both are large, would come out equal.
     """
 
-    def update(grads, state, params=None, *, weight=1.0, **_):
+    def update(
+        grads: Params,
+        state: optax.EmptyState,
+        params: Params | None = None,
+        *,
+        weight: jax.Array | float = 1.0,
+        **_: Any,
+    ) -> tuple[Params, optax.EmptyState]:
         norm, bound = optax.tree.norm(grads), limit * weight
         clipped = jax.tree.map(lambda leaf: jnp.where(norm <= bound, leaf, leaf / norm * bound), grads)
         return clipped, state

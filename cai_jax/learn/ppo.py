@@ -17,9 +17,10 @@ import numpy as np
 import optax
 
 from cai_jax.learn import chunks, grad_accumulation, kl, losses, optim
-from cai_jax.learn.rollout import Batch, Frozen, RunningStats, critic_values, policy_logprobs, whole
-from cai_jax.learn.state import Params, TrainState
+from cai_jax.learn.rollout import Frozen, RunningStats, critic_values, policy_logprobs, whole
+from cai_jax.learn.state import Batch, Metrics, Params, TrainState
 from cai_jax.models import decoder
+from cai_jax.models.config import Config
 
 # The ratio of a token is at most e^20: beyond e^88 float32 overflows, and gradients would be infinity times 0.
 _LOG_RATIO = 20.0
@@ -108,7 +109,7 @@ class PPOState:
         return replace(self, beta=beta, stats=stats)
 
 
-def critic_from_policy(policy: Params, config) -> Params:
+def critic_from_policy(policy: Params, config: Config) -> Params:
     """A critic with the policy's trunk (or an adapter's) and a head of zeros: it starts by expecting nothing anywhere.
 
     A preference model serves as a critic as it is: {"decoder": its parameters, "head": its head}.
@@ -143,7 +144,14 @@ def minibatches(
         yield {name: x[chosen].reshape(size // micro, micro, *x.shape[1:]) for name, x in rows.items()}
 
 
-def _sums(ratio, log_ratio, entropy, mask, policy_clipped, value_clipped):
+def _sums(
+    ratio: jax.Array,
+    log_ratio: jax.Array,
+    entropy: jax.Array,
+    mask: jax.Array,
+    policy_clipped: jax.Array,
+    value_clipped: jax.Array,
+) -> grad_accumulation.Sums:
     """What the metrics of an update are made of: sums over drawn tokens."""
     per_token = {
         "ratio": ratio,
@@ -158,7 +166,7 @@ def _sums(ratio, log_ratio, entropy, mask, policy_clipped, value_clipped):
     return {name: jnp.sum(jnp.where(mask, x, 0.0)) for name, x in per_token.items()}
 
 
-def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
+def make_update(config: Config, settings: PPO, axis: str | None = None) -> Callable:
     """The update step `(state: PPOState, minibatch, frozen=None) -> (state, metrics)`.
 
     The minibatch is a dict of `[A, B, T]`: tokens int32, mask bool, logprobs (old), values (old), advantages
@@ -176,7 +184,9 @@ def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
     critic_optimizer = optim.optimizer(settings.critic_optim)
     rate, total = optim.schedule(settings.policy_optim), grad_accumulation.over(axis)
 
-    def loss(params, micro, count, frozen):
+    def loss(
+        params: Params, micro: Batch, count: jax.Array, frozen: Frozen | None
+    ) -> tuple[jax.Array, grad_accumulation.Sums]:
         tokens, mask = micro["tokens"], micro["mask"]
         policy, critic = whole(params["policy"], params["critic"], frozen, settings.scale)
         logprobs, entropy = policy_logprobs(policy, config, settings, tokens, mask)
@@ -194,7 +204,7 @@ def make_update(config, settings: PPO, axis: str | None = None) -> Callable:
         sums["value_loss"] = jnp.sum(jnp.where(mask, value_loss, 0.0))
         return (sums["policy_loss"] + settings.value_coef * sums["value_loss"]) / count, sums
 
-    def update(state: PPOState, minibatch: Batch, frozen: Frozen | None = None):
+    def update(state: PPOState, minibatch: Batch, frozen: Frozen | None = None) -> tuple[PPOState, Metrics]:
         tokens = total(jnp.sum(minibatch["mask"].astype(jnp.float32)))
         count = jnp.maximum(tokens, 1.0)
         params = {"policy": state.policy.params, "critic": state.critic.params}

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import optax
 
 from cai_jax.learn import grad_accumulation, losses, optim
-from cai_jax.learn.state import Params, TrainState
+from cai_jax.learn.state import Batch, Metrics, Params, TrainState
 from cai_jax.models import decoder, heads, lora
-
-Batch = dict[str, jax.Array]
+from cai_jax.models.config import Config
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class Preference:
 
 
 def scores(
-    params,
-    config,
+    params: Params,
+    config: Config,
     tokens: jax.Array,
     lengths: jax.Array,
     *,
@@ -59,7 +58,7 @@ def scores(
     return heads.score(params["head"], at_last).reshape(lengths.shape)
 
 
-def make_step(config, settings: Preference, axis: str | None = None) -> Callable:
+def make_step(config: Config, settings: Preference, axis: str | None = None) -> Callable:
     """The step `(state: TrainState, batch, frozen=None) -> (state, metrics)`; params {"decoder": ..., "head": ...}.
 
     With frozen parameters {"decoder": ...}, the state's decoder is an adapter on top of them.
@@ -79,10 +78,10 @@ def make_step(config, settings: Preference, axis: str | None = None) -> Callable
     optimizer, rate = optim.optimizer(settings.optim), optim.schedule(settings.optim)
     total = grad_accumulation.over(axis)
 
-    def step(state: TrainState, batch: Batch, frozen: Params | None = None):
+    def step(state: TrainState, batch: Batch, frozen: Params | None = None) -> tuple[TrainState, Metrics]:
         count = jnp.maximum(total(jnp.sum(batch["weights"] > 0)), 1)
 
-        def share(trained, micro):
+        def share(trained: Params, micro: Batch) -> tuple[jax.Array, grad_accumulation.Sums]:
             params = lora.joined(frozen, trained, settings.scale)
             both = scores(
                 params,

@@ -18,13 +18,12 @@ import jax.numpy as jnp
 from cai_jax.learn import kl, losses
 from cai_jax.learn.advantages import gae, moments, whiten
 from cai_jax.learn.grad_accumulation import Reduce, over
-from cai_jax.learn.state import Params
+from cai_jax.learn.state import Batch, Metrics, Params
 from cai_jax.models import decoder, heads, lora
+from cai_jax.models.config import Config
 
 if TYPE_CHECKING:
     from cai_jax.learn.ppo import PPO, PPOState
-
-Batch = dict[str, jax.Array]
 
 # Standard deviation below which scores are all alike, and paid as they are: dividing would only blow up rounding.
 ALIKE = 1e-3
@@ -80,7 +79,9 @@ class RunningStats:
         return jnp.sqrt(self.squares / jnp.maximum(self.count, 1.0))
 
 
-def policy_logprobs(params, config, settings: PPO, tokens: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+def policy_logprobs(
+    params: Params, config: Config, settings: PPO, tokens: jax.Array, mask: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Log-probabilities of drawn tokens and entropies, by the training forward at the sampling temperature.
 
     Policy, old policy and reference all go through here, so that none of them is compared at another
@@ -106,7 +107,7 @@ def policy_logprobs(params, config, settings: PPO, tokens: jax.Array, mask: jax.
     return logprobs, entropies
 
 
-def critic_values(params, config, settings: PPO, tokens: jax.Array, mask: jax.Array) -> jax.Array:
+def critic_values(params: Params, config: Config, settings: PPO, tokens: jax.Array, mask: jax.Array) -> jax.Array:
     """The critic's value before each drawn token, float32 [B, T], 0 where masked.
 
     Args:
@@ -118,7 +119,7 @@ def critic_values(params, config, settings: PPO, tokens: jax.Array, mask: jax.Ar
     return jnp.where(mask, shifted, 0.0)
 
 
-def _hidden(params, config, settings: PPO, tokens: jax.Array, mask: jax.Array) -> jax.Array:
+def _hidden(params: Params, config: Config, settings: PPO, tokens: jax.Array, mask: jax.Array) -> jax.Array:
     """Final hidden states [B, T, D] of rows that end with their last drawn token."""
     lengths = jnp.max(jnp.where(mask, 1 + jnp.arange(mask.shape[1]), 1), axis=1)
     return decoder.hidden(
@@ -132,13 +133,13 @@ def _hidden(params, config, settings: PPO, tokens: jax.Array, mask: jax.Array) -
     )
 
 
-def make_logprobs(config, settings: PPO, axis: str | None = None) -> Callable:
+def make_logprobs(config: Config, settings: PPO, axis: str | None = None) -> Callable:
     """`(decoder params, batch) -> logprobs float32 [A, B, T]`, for the frozen reference.
 
     The batch holds tokens int32 and mask bool, `[A, B, T]`. `axis` is taken for the sake of `compile_step`.
     """
 
-    def logprobs(params, batch: Batch):
+    def logprobs(params: Params, batch: Batch) -> jax.Array:
         return jax.lax.map(
             lambda micro: policy_logprobs(params, config, settings, micro["tokens"], micro["mask"])[0],
             {"tokens": batch["tokens"], "mask": batch["mask"]},
@@ -166,7 +167,9 @@ def rewards(
     return charge + at_last * scores.astype(jnp.float32)[:, None]
 
 
-def _shaped_scores(settings: PPO, stats: RunningStats, batch: Batch, real: jax.Array, total: Reduce):
+def _shaped_scores(
+    settings: PPO, stats: RunningStats, batch: Batch, real: jax.Array, total: Reduce
+) -> tuple[jax.Array, RunningStats]:
     """Scores less the penalty for a missing end, scaled by their running deviation, clipped; new stats."""
     shaped = batch["scores"].astype(jnp.float32) - settings.missing_eos_penalty * ~batch["ended"]
     if settings.scale_rewards:
@@ -179,7 +182,7 @@ def _shaped_scores(settings: PPO, stats: RunningStats, batch: Batch, real: jax.A
     return shaped, stats
 
 
-def make_prepare(config, settings: PPO, axis: str | None = None) -> Callable:
+def make_prepare(config: Config, settings: PPO, axis: str | None = None) -> Callable:
     """`(state: PPOState, rollout, frozen=None) -> (state, batch, metrics)`: all between sampling and the updates.
 
     The rollout is a dict: tokens int32 [A, B, T] (prompt, reply, padding), mask bool [A, B, T] (drawn tokens,
@@ -203,7 +206,7 @@ def make_prepare(config, settings: PPO, axis: str | None = None) -> Callable:
         values = critic_values(critic, config, settings, tokens, mask)
         return {"logprobs": logprobs, "entropy": entropy, "values": values}
 
-    def prepare(state: PPOState, rollout: Batch, frozen: Frozen | None = None):
+    def prepare(state: PPOState, rollout: Batch, frozen: Frozen | None = None) -> tuple[PPOState, Batch, Metrics]:
         shape = rollout["tokens"].shape
         inputs = {name: rollout[name] for name in ("tokens", "mask")}
         policy, critic = whole(state.policy.params, state.critic.params, frozen, settings.scale)

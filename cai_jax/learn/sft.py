@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import optax
 
 from cai_jax.learn import chunks, grad_accumulation, losses, optim
-from cai_jax.learn.state import Params, TrainState
+from cai_jax.learn.state import Batch, Metrics, Params, TrainState
 from cai_jax.models import decoder, lora
-
-Batch = dict[str, jax.Array]
+from cai_jax.models.config import Config
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,10 @@ def predicted(batch: Batch) -> jax.Array:
     return jnp.where(same, batch["weights"][..., 1:], 0.0).astype(jnp.float32)
 
 
-def make_loss(config, settings: SFT) -> Callable:
+def make_loss(config: Config, settings: SFT) -> Callable[[Params, Batch], tuple[jax.Array, jax.Array]]:
     """`loss(params, batch) -> (weighted sum of cross-entropy [], sum of weights [])`, rows `[B, T]`."""
 
-    def loss(params, batch):
+    def loss(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
         tokens, weights = batch["tokens"], predicted(batch)
         hidden = decoder.hidden(
             params,
@@ -74,7 +73,7 @@ def make_loss(config, settings: SFT) -> Callable:
     return loss
 
 
-def make_step(config, settings: SFT, axis: str | None = None) -> Callable:
+def make_step(config: Config, settings: SFT, axis: str | None = None) -> Callable:
     """The step `(state: TrainState, batch, frozen=None) -> (state, metrics)`.
 
     With frozen parameters, a decoder's, the state's are an adapter on top of them.
@@ -94,10 +93,10 @@ def make_step(config, settings: SFT, axis: str | None = None) -> Callable:
     loss, total = make_loss(config, settings), grad_accumulation.over(axis)
     optimizer, rate = optim.optimizer(settings.optim), optim.schedule(settings.optim)
 
-    def step(state: TrainState, batch: Batch, frozen: Params | None = None):
+    def step(state: TrainState, batch: Batch, frozen: Params | None = None) -> tuple[TrainState, Metrics]:
         count = jnp.maximum(total(jnp.sum(predicted(batch) > 0)), 1)
 
-        def share(params, micro):
+        def share(params: Params, micro: Batch) -> tuple[jax.Array, grad_accumulation.Sums]:
             value, weight = loss(lora.joined(frozen, params, settings.scale), micro)
             return value / count, {"weight": weight}
 

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import optax
 
 Params = Any  # a nested dict of arrays
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
 
 
 @jax.tree_util.register_dataclass

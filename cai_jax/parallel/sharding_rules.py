@@ -62,7 +62,7 @@ def shardings(tree: Any, mesh: Mesh | AbstractMesh, axes: Collection[str] = TRAI
       ValueError: no rule matches a leaf, or the rule has another number of dimensions.
     """
 
-    def of(path, leaf):
+    def of(path: jax.tree_util.KeyPath, leaf: Any) -> NamedSharding:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         if leaf.ndim == 0:
             return NamedSharding(mesh, P())

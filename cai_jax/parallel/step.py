@@ -108,7 +108,7 @@ def _on_one(step: Callable, donated: tuple[int, ...], rest: tuple[Any, ...]) -> 
     here = SingleDeviceSharding(target.local_devices()[0])
     mapped = jax.jit(step, donate_argnums=donated)
 
-    def where(tree):
+    def where(tree: Any) -> Any:
         return jax.tree.map(lambda _: here, tree)
 
     placed = _there(rest, where)
@@ -145,7 +145,7 @@ def _on_mesh(
     placed = _there(rest, where)
 
     @partial(jax.jit, donate_argnums=donated)
-    def mapped(state, batch, *rest):
+    def mapped(state: Any, batch: dict[str, Any], *rest: Any) -> Any:
         # Constraining the outputs keeps the layout of the state from one step to the next.
         layouts = {Out.STATE: where(state), Out.BATCH: rows, Out.METRICS: everywhere}
         results = step(state, batch, *rest)
@@ -153,11 +153,11 @@ def _on_mesh(
         kept = tuple(jax.lax.with_sharding_constraint(x, layouts[kind]) for x, kind in zip(pieces, out, strict=True))
         return kept if len(out) > 1 else kept[0]
 
-    def call(state, batch):
+    def call(state: Any, batch: dict[str, Any]) -> Any:
         with jax.set_mesh(mesh):  # for kernels, which divide themselves (models/attention/splash.py)
             return mapped(state, {name: from_host(x, rows) for name, x in batch.items()}, *placed)
 
-    def lower(state, batch):
+    def lower(state: Any, batch: dict[str, Any]) -> jax.stages.Lowered:
         with jax.set_mesh(mesh):
             return _lowered(mapped, state, batch, *placed)
 
@@ -177,24 +177,24 @@ def _on_pmap(step: Callable, out: tuple[Out, ...], donated: tuple[int, ...], res
     copies = Mesh(np.array(devices), (AXIS,))
     everywhere, rows = NamedSharding(copies, P()), NamedSharding(copies, P(None, AXIS))
 
-    def where(tree):
+    def where(tree: Any) -> Any:
         return jax.tree.map(lambda _: everywhere, tree)
 
     placed = _there(rest, where)
 
-    def split(x):
+    def split(x: jax.Array) -> jax.Array:
         return x.reshape(x.shape[0], len(devices), -1, *x.shape[2:])
 
-    def merge(x):
+    def merge(x: jax.Array) -> jax.Array:
         return x.reshape(x.shape[0], -1, *x.shape[3:])
 
-    def call(state, batch):
+    def call(state: Any, batch: dict[str, Any]) -> Any:
         results = mapped(state, {name: split(x) for name, x in batch.items()}, *placed)
         pieces = results if len(out) > 1 else (results,)
         whole = tuple(jax.tree.map(merge, x) if kind == Out.BATCH else x for x, kind in zip(pieces, out, strict=True))
         return whole if len(out) > 1 else whole[0]
 
-    def lower(state, batch):
+    def lower(state: Any, batch: dict[str, Any]) -> jax.stages.Lowered:
         return mapped.lower(state, {name: jax.eval_shape(split, x) for name, x in batch.items()}, *placed)
 
     return CompiledStep(len(devices), where, rows, call, lower)

@@ -17,9 +17,10 @@ from datetime import datetime
 from string import Formatter
 from typing import Any
 
-from jinja2 import Environment, TemplateError, nodes, pass_context
+from jinja2 import Environment, Template, TemplateError, nodes, pass_context
 from jinja2.ext import Extension, loopcontrols
 from jinja2.nodes import EvalContext
+from jinja2.parser import Parser
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
@@ -77,7 +78,7 @@ def render(source: str, messages: Sequence[Mapping[str, str]], given: Mapping[st
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(source: str):
+def _compiled(source: str) -> Template:
     return _Sandbox().from_string(source)
 
 
@@ -211,7 +212,7 @@ class _Generation(Extension):
 
     tags = {"generation"}
 
-    def parse(self, parser) -> nodes.Node:
+    def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno
         return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
 
@@ -245,7 +246,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         """Jinja's, and no bytes: they would be formats too, and some codecs take the square of a text's length."""
         return attr not in ("encode", "to_bytes") and super().is_safe_attribute(obj, attr, value)
 
-    def call(__self, __context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, as of the base class
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, as of the base class
         told = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)
         values = [told, *args, *kwargs.values()]
         _spend(CALL + sum(map(_size, values)))
@@ -258,7 +259,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             _bounded(name, values)
         return _weighed(super().call(__context, __obj, *args, **kwargs))
 
-    def call_binop(self, context, operator: str, left: Any, right: Any) -> Any:
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         _spend(_size(left) + _size(right))
         if operator == "%" and isinstance(left, str):
             _bounded_percents(left, right if isinstance(right, tuple) else (right,))
@@ -318,7 +319,13 @@ def _raise(message: str) -> None:
     raise TemplateError(message)
 
 
-def _json(value: Any, ensure_ascii: bool = False, indent=None, separators=None, sort_keys: bool = False) -> str:
+def _json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
     # Piece by piece: what is indented grows with its depth.
     encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
     return "".join(map(_weighed, encoder.iterencode(value)))

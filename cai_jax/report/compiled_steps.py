@@ -14,7 +14,7 @@ from cai_jax.exit_codes import StageFailed
 from cai_jax.forecast import aot
 from cai_jax.forecast.abstract_models import ResidentModels
 from cai_jax.forecast.compile_context import CompileContext, Step
-from cai_jax.forecast.node_view import connected
+from cai_jax.forecast.node_view import Input, connected
 from cai_jax.lang.plan import Plan
 from cai_jax.parallel import target
 from cai_jax.report.plan_view import quantity
@@ -122,7 +122,12 @@ def described(plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str 
             continue
         before = memory.copy()
 
-        def make(schedule: Mapping[str, Any], each=each, describe=describe, before=before) -> list[Step]:
+        def make(
+            schedule: Mapping[str, Any],
+            each: Input = each,
+            describe: Callable[[CompileContext], list[Step]] = describe,
+            before: ResidentModels = before,
+        ) -> list[Step]:
             loaded = before.copy() if schedule else memory
             node = replace(each.node, schedule={**each.node.schedule, **schedule})
             return describe(CompileContext(node, each.inputs, prompt, loaded))

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,7 +146,7 @@ class Executor:
         return Outcome(node, made, cached, seconds)
 
     @contextmanager
-    def _lease(self, entry: Entry, node: Node):
+    def _lease(self, entry: Entry, node: Node) -> Iterator[None]:
         """Holds the node's lease, after waiting for whoever has it; the first process holds it for all."""
         held: list[leases.Lease] = []
 

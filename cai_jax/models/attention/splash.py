@@ -35,7 +35,9 @@ def attention(q: Array, kv: KV, case: Case) -> tuple[Array, Array | None]:
     return seen, None if log_total is None else log_total.swapaxes(1, 2)
 
 
-def _rows(q: Array, k: Array, v: Array, segments: Array, *, window: int | None, softcap: float | None, residual: bool):
+def _rows(
+    q: Array, k: Array, v: Array, segments: Array, *, window: int | None, softcap: float | None, residual: bool
+) -> tuple[Array, Array | None]:
     """The kernel over rows: q `[B, N, T, H]`, k and v `[B, K, T, H]`, segments `[B, T]`."""
     from jax.experimental.pallas.ops.tpu import splash_attention as splash
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from cai_jax.models import attention_blocks
 from cai_jax.models.attention.cases import KV, Case
@@ -109,7 +110,7 @@ class _Queries:
         x = x.reshape(batch, length, kv_heads, heads // kv_heads, width).transpose(0, 2, 3, 1, 4)
         return x.reshape(batch, kv_heads, -1, width)
 
-    def _result(self, part: _Part, dtype) -> Array:
+    def _result(self, part: _Part, dtype: DTypeLike) -> Array:
         """The softmax divided, `[B, T, N, H]`."""
         batch, length, heads, width = self.q.shape
         kv_heads = part.mixed.shape[1]
