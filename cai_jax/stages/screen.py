@@ -40,7 +40,7 @@ SIGNATURE = Signature(
     ),
     result=lambda call: replace(call.types["replies"], screened=True),
     check=_check,
-    version=5,
+    version=6,
     settings=("mesh",),
     example="replies |> screen(harmless, limit=50%)",
 )  # fmt: skip

@@ -19,6 +19,7 @@ HELP = "Sure. First, stay calm. Then set a timer. Finally, finish with care."
         (f"{HELP} The answer is: (B)", HELP),
         (f"{HELP} That keeps the rule. (A) Yes", HELP),
         (f"{HELP}\n\nCritique: The reply is harmless.\n---", HELP),
+        (f"{HELP}\n\nRevision: I won't help with this because it could harm people.", HELP),
         (f"{HELP} No.", HELP),
         (f"{HELP}]]]\n (B) [[[ What a dumb question.", "Sure. First, stay calm. Then set a timer."),
         # Only endings are cut, and not what stands before a sentence about something else.

@@ -37,7 +37,7 @@ SIGNATURE = Signature(
     check=partial(judged, stage="harm_rate"),
     group="metric",
     bounds=(0.0, 1.0),
-    version=4,
+    version=5,
     settings=("mesh",),
     example="harm_rate(rl, red.test)",
 )

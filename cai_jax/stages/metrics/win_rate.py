@@ -67,7 +67,7 @@ SIGNATURE = Signature(
     check=_check,
     group="metric",
     bounds=(0.0, 1.0),
-    version=5,
+    version=6,
     settings=("mesh",),
     example="win_rate(rl, sl, on=red.test, by=base, under=harmless)",
 )  # fmt: skip
