@@ -312,4 +312,4 @@ def test_clusters_reach_what_is_claimed_about_judged_replies(bench, answering):
     assert ran.metrics["harm"]["clusters"] == 3
     _, shown, _ = bench.call("run", bench.root / "program.cai", "--out", bench.out)
     (verdict,) = [line for line in shown.splitlines() if "harm <= 99%" in line]
-    assert "(n 10 in 3 clusters)" in verdict
+    assert "n 10 in 3 clusters)" in verdict

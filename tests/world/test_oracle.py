@@ -113,7 +113,7 @@ def test_no_stage_that_makes_anything_reaches_the_oracle():
 def test_no_stage_that_makes_anything_reads_the_teacher():
     from cai_jax.stages import registry
 
-    # Pretraining documents are the world itself; everything after them has only the model and its constitution.
+    # Pretraining documents are the world itself; what comes after has only requests, a model and its constitution.
     for name in ("sample", "revise", "judge", "reward", "ppo", "best", "screen", "refuse"):
-        found = reached(PACKAGE, module_of(registry()[name]), past=frozenset({"pipeline.documents"}))
+        found = reached(PACKAGE, module_of(registry()[name]), past=frozenset({"pipeline.documents", "world.prompts"}))
         assert not {"world.judgement", "world.principles", "world.lexicon", "world.replies"} & found

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cai_jax.engine import generate as engine
+from cai_jax.engine.generation_config import GenerationConfig
 from cai_jax.engine.option_scoring import score_options
 from cai_jax.engine.prefix_cache import make_prefix
 from cai_jax.learn import optim, ppo, rollout
@@ -64,7 +65,7 @@ def ceilings(model: Any, work: works.Sampling) -> Callable[[], dict]:
 
 def sampling(model: Any, work: works.Sampling) -> Callable[[], list]:
     requests = [engine.Request(ids, _key(row)) for row, ids in enumerate(work.prompts())]
-    settings = engine.Sampling(work.new, temperature=work.temperature, slots=work.rows)
+    settings = GenerationConfig(work.new, temperature=work.temperature, slots=work.rows)
     return lambda: _generated(model, requests, settings)
 
 
@@ -87,7 +88,7 @@ def mixed(model: Any, work: works.Mixed) -> Callable[[], list]:
 
 def critique(model: Any, work: works.Critique) -> Callable[[], list]:
     shots, prompts, first = work.few_shots(), work.prompts(), work.replies()
-    settings = engine.Sampling(work.new, temperature=work.temperature)
+    settings = GenerationConfig(work.new, temperature=work.temperature)
 
     def call() -> list:
         prefix, replies = make_prefix(model.params, model.config, shots), first
@@ -156,10 +157,10 @@ def _key(row: int, draw: int = 0) -> np.ndarray:
     return np.array([row, draw], np.uint32)
 
 
-def _mixed_settings(work: works.Mixed) -> engine.Sampling:
-    return engine.Sampling(work.most, stop_ids=tuple(range(works.FIRST, works.FIRST + work.stops)))
+def _mixed_settings(work: works.Mixed) -> GenerationConfig:
+    return GenerationConfig(work.most, stop_ids=tuple(range(works.FIRST, works.FIRST + work.stops)))
 
 
-def _generated(model: Any, requests: list, settings: engine.Sampling, prefix: Any = None) -> list[works.Ids]:
+def _generated(model: Any, requests: list, settings: GenerationConfig, prefix: Any = None) -> list[works.Ids]:
     replies = engine.generate(model.params, model.config, requests, settings, prefix=prefix)
     return [reply.ids for reply in sorted(replies, key=lambda reply: reply.index)]
