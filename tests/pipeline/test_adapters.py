@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import cai_jax
-from cai_jax.commands.export import export
+from cai_jax.commands.export import write as export
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Kind, Type
 from cai_jax.models import checkpoint, lora
