@@ -14,7 +14,8 @@ from typing import Any
 from cai_jax.exit_codes import Interrupted
 from cai_jax.parallel import multihost
 
-_Handler = Callable[[int, FrameType | None], Any] | int | None  # as `signal.signal` takes and returns it
+# What the standard library's `signal` takes and returns.
+_Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Interrupts:
