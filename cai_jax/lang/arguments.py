@@ -8,15 +8,15 @@ from cai_jax.lang import ast
 from cai_jax.lang.diagnostics import Diagnostics, Label, listed
 from cai_jax.lang.signature import Param, Signature
 from cai_jax.lang.source import Span
-from cai_jax.lang.values import Value
+from cai_jax.lang.values import FAILED, Value
 
 
 class Given(NamedTuple):
-    """An argument: an expression, or a value already computed (what a pipe hands on)."""
+    """An argument: an expression, or, where there is none, a value already computed (what a pipe hands on)."""
 
     span: Span
     expr: ast.Expr | None = None
-    value: Value | None = None
+    value: Value = FAILED
     name: ast.Name | None = None
 
 

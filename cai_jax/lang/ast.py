@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform
 
 from cai_jax.lang.source import Source, Span
 
-# Comparison is written once, in Node: letting `dataclass` generate it for every class doubles the time of this import.
-_node = dataclass(frozen=True, eq=False, repr=False)
+_Made = TypeVar("_Made")
+
+
+@dataclass_transform(frozen_default=True, eq_default=False)
+def _node(made: type[_Made]) -> type[_Made]:
+    """A dataclass without comparison of its own: that is written once, in Node.
+
+    Letting `dataclass` generate it for every class doubles the time of this import.
+    """
+    return dataclass(frozen=True, eq=False, repr=False)(made)
 
 
 @_node

@@ -36,6 +36,7 @@ class Builder:
         return Span(self.source, self.offset + start, self.offset + end)
 
     def name(self, token: Token) -> ast.Name:
+        assert token.start_pos is not None and token.end_pos is not None  # Lark's lexer sets both
         return ast.Name(self.span(token.start_pos, token.end_pos), str(token))
 
     def arguments(self, tree: Tree | None) -> tuple[ast.Argument, ...]:
@@ -121,7 +122,9 @@ class Builder:
 
 def number(span: Span, text: str) -> ast.Number:
     """A number from its text, such as "-1.5k"."""
-    digits, unit = re.fullmatch(r"-?(.*?[0-9])([A-Za-z]*|%)", text).groups()
+    found = re.fullmatch(r"-?(.*?[0-9])([A-Za-z]*|%)", text)
+    assert found is not None  # as every NUMBER, with a minus or without
+    digits, unit = found.groups()
     value = float(digits.replace("_", ""))
     return ast.Number(span, text, -value if text.startswith("-") else value, unit)
 

@@ -143,9 +143,9 @@ class Applying(Scope, ABC):
     def _plain_one(self, site: Site, param: Param, argument: Given) -> Any:
         expr = argument.expr
         if param.record is not None and isinstance(expr, ast.Call):
-            return self._record(site, param, expr)
+            return self._record(site, param, param.record, expr)
         use = units.Use(site.name, argument.span)
-        if isinstance(expr, ast.Name) and param.choices and expr.id not in self.values or _is_choice(expr, param):
+        if isinstance(expr, ast.Name) and param.choices and (expr.id in param.choices or expr.id not in self.values):
             # In an enum-typed parameter a bare word is the enum's first, a name second.
             return units.plain(Scalar(expr.id), param, use, self.report)
         value = argument.value if expr is None else self.evaluate(expr)
@@ -206,11 +206,14 @@ class Applying(Scope, ABC):
             return FAILED
         return self._flowed(flow, prompts)
 
-    def _flowed(self, flow: Flow, prompts: Artefact) -> Value:
+    def _flowed(self, flow: Flow, prompts: Artefact) -> Artefact | Failed:
         """What a flow makes of prompts: worked out once, since flows may be built from flows over and over."""
         key = id(flow), id(prompts)
         if key not in self.flowed:
-            self.flowed[key] = self._with_hole(flow.expr, prompts)
+            made = self._with_hole(flow.expr, prompts)
+            # `flow` lets no expression through whose value is a plain one or a flow, which prompts do not change.
+            assert isinstance(made, Artefact | Failed)
+            self.flowed[key] = made
         return self.flowed[key]
 
     def _lift(self, site: Site, artefacts: dict[str, Any], spans: Mapping[str, Span]) -> dict[str, Any] | Failed:
@@ -247,7 +250,7 @@ class Applying(Scope, ABC):
 
     def _replies(
         self, site: Site, param: Param, value: Artefact | Flow, prompts: Artefact, spans: Mapping[str, Span]
-    ) -> Value:
+    ) -> Artefact | Failed:
         if isinstance(value, Flow):
             return self._flowed(value, prompts)
         stage = self.world.signatures[param.lift]
@@ -269,24 +272,24 @@ class Applying(Scope, ABC):
         written: Mapping[str, tuple[str, Any]] | None = None,
     ) -> Artefact | Failed:
         """The artefact of a matched call, after the stage's own check; FAILED if that finds an error."""
-        artefacts = program_rules.inherited(site, dict(artefacts), self.report)
-        if artefacts is None:
+        inputs = program_rules.inherited(site, dict(artefacts), self.report)
+        if inputs is None:
             return FAILED
-        call = self._as_call(artefacts, values)
+        call = self._as_call(inputs, values)
         schedule = dict(schedule or {})
         sound = program_rules.stage_check(site, call, spans, self.report)
         sound = program_rules.batch_fits(site, values, {**self.run, **schedule}, spans, self.report) and sound
         sound = program_rules.heads_split(site, call.types, {**self.run, **schedule}, spans, self.report) and sound
-        sound = program_rules.fresh(site, artefacts, spans, self.report) and sound
+        sound = program_rules.fresh(site, inputs, spans, self.report) and sound
         if not sound:
             return FAILED
-        self_judged.warn(site, artefacts, spans, self.report)
+        self_judged.warn(site, inputs, spans, self.report)
         draws = site.signature.group in ("stage", "metric")
         made = Artefact(
             stage=site.signature.name,
             signature=site.signature,
             values=values,
-            inputs=artefacts,
+            inputs=inputs,
             type=site.signature.result(call),
             span=site.span,
             meaning={name: self.run[name] for name in settings.MEANING} if draws else {},
@@ -301,7 +304,7 @@ class Applying(Scope, ABC):
         for argument in given:
             name = argument.name
             param = next((param for param in known if name and param.name == name.id), None)
-            if param is None:
+            if name is None or param is None:
                 names = [param.name for param in known]
                 hint = (self.report.did_you_mean(name.id, names) if name else "") or f"known are {listed(names, 'and')}"
                 what = f"`{where}` has no setting `{name.id}`" if name else f"settings of `{where}` have names"
@@ -320,9 +323,8 @@ class Applying(Scope, ABC):
                     found[param.name] = value
         return found
 
-    def _record(self, site: Site, param: Param, call: ast.Call) -> dict[str, Any] | Failed:
+    def _record(self, site: Site, param: Param, record: Signature, call: ast.Call) -> dict[str, Any] | Failed:
         """The arguments of a call that is a value, such as `mesh(fsdp=4)`, by name, its defaults filled in."""
-        record = param.record
         inner = Site(record, record.name, call.name.span, call.span)
         given = [Given(each.value.span, each.value, name=each.name) for each in call.arguments]
         matched = None
@@ -346,10 +348,6 @@ class Applying(Scope, ABC):
 
 def _kinds(param: Param) -> str:
     return " or ".join(str(kind) for kind in param.kinds)
-
-
-def _is_choice(expr: ast.Expr | None, param: Param) -> bool:
-    return isinstance(expr, ast.Name) and expr.id in param.choices
 
 
 def _short(span: Span) -> str:

@@ -152,7 +152,7 @@ class _Checker:
         self._unused(arms)
         return tuple(arms)
 
-    def _say_which_arm(self, before: int, arms: list[Arm], met: list[set[tuple[str, Span]]]) -> None:
+    def _say_which_arm(self, before: int, arms: list[Arm], met: list[set[tuple[str, Span | None]]]) -> None:
         """Names the first arm with a mistake, where not all have it; what is in vain in some arms only is none."""
         spared: set[int] = set()
         for index in range(before, len(self.report)):
@@ -199,7 +199,7 @@ class _Checker:
     def _arm(self, values: Mapping[str, Scalar]) -> Arm:
         in_effect = {name: values.get(name, value) for name, (_, value) in self.knobs.items()}
         places = {name: knob.span for name, (knob, _) in self.knobs.items()}
-        arm = Arm({name: value.value for name, value in values.items()}, settings.defaults())
+        arm = Arm({name: value.single for name, value in values.items()}, settings.defaults())
         arm.run = {**arm.run, **self._run(Elaborator(self.world, arm.run, dict(in_effect), places))}
         scope = Elaborator(self.world, arm.run, places=places)
         names = [s for s in self.program.statements if hasattr(s, "name") and not isinstance(s, ast.Sweep)]
@@ -225,8 +225,8 @@ class _Checker:
         value: Value = FAILED
         match statement:
             case ast.Broken():
-                for name in statement.bound:
-                    scope.values.setdefault(name, FAILED)
+                for bound in statement.bound:
+                    scope.values.setdefault(bound, FAILED)
                 self.world.used.update(statement.used)
                 return
             case ast.Expect():
@@ -306,7 +306,7 @@ class _Checker:
         constant = units.added([Scalar(0.0), *(n for _, n in numbers)], [s for s, _ in numbers], expr.span, self.report)
         if not sound or isinstance(constant, Failed):
             return None
-        return Side(metric, constant.value, scope.is_tuned(expr) and bool(numbers))
+        return Side(metric, constant.number, scope.is_tuned(expr) and bool(numbers))
 
     def _not_a_side(self, term: ast.Expr, value: Value) -> None:
         if isinstance(value, Artefact) and value.type.kind is Kind.METRIC:
@@ -327,11 +327,11 @@ class _Checker:
         value = units.scalar(level, self.report)
         if isinstance(value, Failed):
             return FAILED
-        if value.dimension not in ("", "fraction") or not 0.5 <= value.value < 1:
+        if value.dimension not in ("", "fraction") or not 0.5 <= value.number < 1:
             hint = f"write  at {level.text}%" if 50 <= level.value < 100 and not level.unit else "write  at 95%"
             self.report.report("E245", "a level lies between 50% and 100%", level.span, "not a level", hint=hint)
             return FAILED
-        return value.value
+        return value.number
 
     # -- what nobody uses
 

@@ -41,17 +41,23 @@ def in_vain(left: Side, op: str, right: Side) -> str:
     if left.metric is right.metric:
         outcome = "always" if _SAME[op](left.constant, right.constant) else "never"
         return f"a metric is compared with itself, so this {outcome} holds"
-    if any(side.metric and side.metric.signature.bounds is None for side in (left, right)):
+    ours, theirs = _bounds(left.metric), _bounds(right.metric)
+    if ours is None or theirs is None:
         return ""
-    lower, upper = _range(left), _range(right)
-    always, never = (decides(lower, upper) for decides in _DECIDED[op])
+    sides = _shifted(ours, left.constant), _shifted(theirs, right.constant)
+    always, never = (decides(*sides) for decides in _DECIDED[op])
     if not (always or never):
         return ""
-    low, high = next(side.metric.signature.bounds for side in (left, right) if side.metric)
+    low, high = ours if left.metric else theirs
     return f"this {'always' if always else 'never'} holds: what is measured lies between {low:g} and {high:g}"
 
 
-def _range(side: Side) -> tuple[float, float]:
-    """Least and greatest value of a side."""
-    low, high = side.metric.signature.bounds if side.metric else (0.0, 0.0)
-    return low + side.constant, high + side.constant
+def _bounds(metric: Artefact | None) -> tuple[float, float] | None:
+    """Least and greatest value of a metric, None where it has none; no metric adds 0."""
+    if metric is None:
+        return 0.0, 0.0
+    return metric.signature.bounds if metric.signature is not None else None
+
+
+def _shifted(bounds: tuple[float, float], constant: float) -> tuple[float, float]:
+    return bounds[0] + constant, bounds[1] + constant

@@ -171,8 +171,9 @@ def _field(name: str, value: ast.Expr, report: Diagnostics) -> Any:
         report.report("E214", f"`{name}` is a string with something in it", value.span)
     elif name == "tags":
         items = value.items if isinstance(value, ast.List) else ()
-        if items and all(isinstance(tag, ast.Name) for tag in items):
-            return tuple(tag.id for tag in items)
+        tags = tuple(tag.id for tag in items if isinstance(tag, ast.Name))
+        if tags and len(tags) == len(items):
+            return tags
         report.report("E214", "`tags` is a list of words", value.span, hint="write  tags = [safety, law]")
     else:
         number = literal(value, report)

@@ -85,7 +85,7 @@ class Diagnostics(list[Diagnostic]):
     def __init__(self) -> None:
         self._known: set[tuple[str, Span]] = set()
         self._guesses = 0
-        self.met: set[tuple[str, Span]] = set()
+        self.met: set[tuple[str, Span | None]] = set()
 
     def report(self, code: str, message: str, span: Span | None, label: str = "", *also: Label, hint: str = "") -> None:
         """Adds a finding, unless this code is known at this place."""

@@ -65,12 +65,14 @@ class Elaborator(Applying):
         ends = [self.evaluate(end) for end in (expr.low, expr.high)]
         if any(isinstance(end, Failed) for end in ends):
             return FAILED
+        numbers: list[Scalar] = []
         for end, value in zip((expr.low, expr.high), ends, strict=True):
             if not (isinstance(value, Scalar) and value.is_number):
                 message = f"a range goes from number to number, and this is {describe(value)}"
                 self.report.report("E228", message, end.span, "not a number", hint="name a knob that is a number")
                 return FAILED
-        return units.ranged(expr, *ends, self.report)
+            numbers.append(value)
+        return units.ranged(expr, numbers[0], numbers[1], self.report)
 
     def _list(self, expr: ast.List) -> Value:
         for item in expr.items:
@@ -137,29 +139,31 @@ class Elaborator(Applying):
         values = [self.evaluate(term) for term in expr.terms]
         if any(isinstance(value, Failed) for value in values):
             return FAILED
-        if all(isinstance(value, Scalar) and value.is_number for value in values):
-            return units.added(values, expr.signs, expr.span, self.report)
+        numbers = [value for value in values if isinstance(value, Scalar) and value.is_number]
+        if len(numbers) == len(values):
+            return units.added(numbers, expr.signs, expr.span, self.report)
         if "-" in expr.signs:
             return self._no_operator("-", expr, values)
         return self._join(expr, values)
 
     def _join(self, expr: ast.Sum, values: list[Value]) -> Value:
-        first = values[0]
-        if not all(isinstance(value, Artefact) for value in values):
+        joined = [value for value in values if isinstance(value, Artefact)]
+        if len(joined) != len(values):
             return self._no_operator("+", expr, values)
+        first = joined[0]
         signature = self.world.operator("+", first.type.kind)
         if signature is None:
             return self._no_operator("+", expr, values)
-        for term, value in zip(expr.terms, values, strict=True):
+        for term, value in zip(expr.terms, joined, strict=True):
             if not program_rules.joinable(first.type.kind, value.type.kind):
                 message = f"`+` cannot join {first.type.kind} and {value.type.kind}"
                 label = Label(expr.terms[0].span, str(first.type.kind))
                 self.report.report("E203", message, term.span, str(value.type.kind), label)
                 return FAILED
-        program_rules.twice(values, [term.span for term in expr.terms], self.report)
+        program_rules.twice(joined, [term.span for term in expr.terms], self.report)
         site = Site(signature, "+", expr.span, expr.span)
         parts = signature.params[0].name
-        return self.make(site, {parts: tuple(values)}, {}, {parts: expr.terms[0].span})
+        return self.make(site, {parts: tuple(joined)}, {}, {parts: expr.terms[0].span})
 
     def _product(self, expr: ast.Product) -> Value:
         values = [self.evaluate(factor) for factor in expr.factors]
@@ -204,7 +208,7 @@ class Elaborator(Applying):
             signature = self.world.signatures.get(CONSTITUTION)
             return program_rules.principles(value, name, signature, self.world.intern, self.report)
         signature = self.world.operator(".", value.type.kind) if isinstance(value, Artefact) else None
-        if signature is None:
+        if not isinstance(value, Artefact) or signature is None:
             self.report.report("E228", f"`.` does not apply to {describe(value)}", name.span, "cannot be selected")
             return FAILED
         if not program_rules.has_split(value, name, self.report):

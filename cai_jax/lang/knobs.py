@@ -68,28 +68,33 @@ def _knob(statement: ast.Let, overrides: Mapping[str, str], report: Diagnostics)
         report.report("E256", message, statement.value.span, "not a plain value", hint="bind artefacts without `let`")
     if default is None or isinstance(default, Failed):
         return None
-    limits = _limits(statement.range, report) if statement.range else Scalar((None, None))
+    limits = _limits(statement.range, report) if statement.range else None
     if isinstance(limits, Failed) or not _fits(default, statement, statement.value.span, report):
         return None
-    knob = Knob(name, default.value, default.value, *limits.value, statement.help, statement.name.span)
+    low, high = limits.ends if limits is not None else (None, None)
+    knob = Knob(name, default.single, default.single, low, high, statement.help, statement.name.span)
     chosen = default
     if name in overrides:
         set_to = _override(name, overrides[name], default, report)
         if set_to is None or not _fits(set_to, statement, None, report):
             return knob, default
         chosen = set_to
-    return replace(knob, value=chosen.value), chosen
+    return replace(knob, value=chosen.single), chosen
 
 
 def _limits(expr: ast.Range, report: Diagnostics) -> Scalar | Failed:
     """The range that a knob may be set in."""
     ends = [literal(end, report) for end in (expr.low, expr.high)]
+    numbers: list[Scalar] = []
     for end, value in zip((expr.low, expr.high), ends, strict=True):
-        if value is None or not (isinstance(value, Failed) or value.is_number):
+        if isinstance(value, Failed):
+            continue
+        if value is None or not value.is_number:
             message = "the range of a knob goes from number to number"
             report.report("E256", message, end.span, "not a plain number", hint="write the number itself")
             return FAILED
-    return next((end for end in ends if isinstance(end, Failed)), None) or units.ranged(expr, *ends, report)
+        numbers.append(value)
+    return units.ranged(expr, numbers[0], numbers[1], report) if len(numbers) == 2 else FAILED
 
 
 def literal(expr: ast.Expr, report: Diagnostics) -> Scalar | Failed | None:
@@ -128,9 +133,9 @@ def _fits(value: Scalar, let: ast.Let, span: Span | None, report: Diagnostics) -
         report.report("E250", f"the knob `{name}` is {shown}, which no range can hold", span or let.name.span)
         return False
     limits = _limits(let.range, report)
-    if isinstance(units.common((value, limits), span or let.range.span, report), Failed):
+    if isinstance(limits, Failed) or isinstance(units.common((value, limits), span or let.range.span, report), Failed):
         return False
-    if units.outside(value.value, *limits.value):
+    if units.outside(value.number, *limits.ends):
         message = f"the knob `{name}` must lie in {units.shown(limits.value)}, not {shown}"
         if span is None:
             report.report("E250", f"`--set {name}`: {message}", let.range.span, "its range")
@@ -155,13 +160,14 @@ def arms(
     lets = _lets(program)
     for statement in sweeps:
         name = statement.name.id
-        if name not in lets:
+        let = lets.get(name)
+        if let is None:
             hint = report.did_you_mean(name, lets) or "a knob is made by `let`"
             report.report("E252", f"there is no knob `{name}` to sweep", statement.name.span, "not a knob", hint=hint)
         elif name in axes:
             report.report("E252", f"`{name}` is swept twice", statement.name.span, "again")
-        elif name in known:
-            axes[name] = _values(statement, lets[name], known[name][1], report)
+        elif name in known and isinstance(let, ast.Let):
+            axes[name] = _values(statement, let, known[name][1], report)
     axes = {name: values for name, values in axes.items() if name not in overrides}
     runs = prod(map(len, axes.values()))
     limit = min(MAX_ARMS, max(1, MAX_STATEMENTS // max(1, len(program.statements))))

@@ -54,7 +54,9 @@ def broken(span: Span) -> ast.Broken:
 
 def _meant(text: str) -> list[str]:
     """What a name that is none may have meant, as `2sl` or `s-l`: its parts, and these put together."""
-    left, sign = _LEFT.match(text).groups()
+    found = _LEFT.match(text)
+    assert found is not None  # it matches the empty text, too
+    left, sign = found.groups()
     name, used, _ = left.partition(" from ")
     parts = re.findall(r"\w+", name, re.ASCII) if sign or used else []
     return [name[0] for each in (*parts, "".join(parts), "_".join(parts)) if (name := _WORD.search(each))]
@@ -91,7 +93,10 @@ def explain(statement: Span, error: UnexpectedInput, report: Diagnostics) -> Non
     """Reports the one most likely slip behind a parse error."""
     found = words(statement)
     ended = getattr(getattr(error, "token", None), "type", "") == "$END"
-    offset = statement.end if ended else statement.start + error.pos_in_stream
+    offset = statement.end
+    if not ended:
+        assert error.pos_in_stream is not None  # Lark knows where a word stands
+        offset = statement.start + error.pos_in_stream
     at = next((i for i, word in enumerate(found) if word.span.end > offset), len(found))
     place = Place(found, at, Span(statement.source, statement.end, statement.end))
     if isinstance(error, UnexpectedCharacters) and _odd_character(Span(statement.source, offset, offset + 1), report):
@@ -183,7 +188,7 @@ def _operator_after_pipe(place: Place, report: Diagnostics) -> bool:
             pipe = word
             break
         call = word.span if depth == 0 and word.kind == "word" else call
-    if pipe is None:
+    if pipe is None or call is None:
         return False
     op = place.word()
     hint = f"parenthesise: (… |> {call.text}(…)) {op} …" if op != "." else f"parenthesise: (… |> {call.text}(…)).name"

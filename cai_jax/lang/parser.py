@@ -93,17 +93,22 @@ def _statement(chunk: Chunk, report: Diagnostics) -> ast.Statement:
         except UnexpectedInput as error:
             at = error.pos_in_stream
             if not (text.startswith("constitution") and at is not None and text[at : at + 1] == ","):
-                return _broken(span, error, report)
-            _broken(span, error, report)
+                return _explained(span, error, report)
+            _explained(span, error, report)
             text = f"{text[:at]} {text[at + 1 :]}"  # the comma is told; what else is wrong is to be told too
     return _broken(span)
 
 
-def _broken(span: Span, error: UnexpectedInput | None = None, report: Diagnostics | None = None) -> ast.Broken:
+def _broken(span: Span) -> ast.Broken:
     from cai_jax.lang import parse_errors  # imported for wrong programs only
 
-    if error is not None:
-        parse_errors.explain(span, error, report)
+    return parse_errors.broken(span)
+
+
+def _explained(span: Span, error: UnexpectedInput, report: Diagnostics) -> ast.Broken:
+    from cai_jax.lang import parse_errors  # imported for wrong programs only
+
+    parse_errors.explain(span, error, report)
     return parse_errors.broken(span)
 
 
@@ -112,8 +117,8 @@ def _marks_are_sound(span: Span, report: Diagnostics) -> bool:
     source, known = span.source, len(report)
     if source.text[span.start] in " \t":
         word = len(span.text) - len(span.text.lstrip())
-        first = re.match(r"\S+", span.text.lstrip())
-        inner = Span(source, span.start + word, span.start + word + len(first.group()))
+        first = span.text.split(maxsplit=1)[0]
+        inner = Span(source, span.start + word, span.start + word + len(first))
         report.report("E108", "statements start in column 1", inner, "indented", hint="remove the spaces before it")
         return False
     opened: list[Span] = []

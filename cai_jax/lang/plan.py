@@ -178,9 +178,8 @@ class _Lowering:
 
     def _differs(self, name: str) -> bool:
         values = [arm.names.get(name) for arm in self.checked.arms]
-        if isinstance(values[0], Flow):
-            return any(value.result is not values[0].result for value in values)
-        return any(value is not values[0] for value in values)
+        results = [value.result if isinstance(value, Flow) else value for value in values]
+        return any(result is not results[0] for result in results)
 
     def _expect(self, claim: Claim, arm: Arm) -> None:
         left, right = self._side(claim.left, arm), self._side(claim.right, arm)
@@ -203,12 +202,14 @@ class _Lowering:
         return Side(key, side.constant)
 
     def _measure(self, metric: Artefact, name: str, arm: Arm) -> None:
+        signature = metric.signature
+        assert signature is not None and metric.span is not None  # a stage makes a metric, where one is written
         key, expression = self._key(metric), metric.span.on_one_line
-        texts = {p.name: metric.written[p.name][0] for p in metric.signature.params if p.name in metric.written}
-        data = [p.name for p in metric.signature.params if p.kinds and p.name in texts]
+        texts = {p.name: metric.written[p.name][0] for p in signature.params if p.name in metric.written}
+        data = [p.name for p in signature.params if p.kinds and p.name in texts]
         written = {texts[name]: self._argument(metric, name) for name in data}
         of = texts.pop(data[0]) if data else ""
-        about = [name for name in data[1:] if {Kind.PROMPTS, Kind.PREFS} & {*metric.signature.param(name).kinds}]
+        about = [name for name in data[1:] if {Kind.PROMPTS, Kind.PREFS} & {*signature.param(name).kinds}]
         on = texts.pop(about[0]) if about else ""
         given = ", ".join(f"{name}={text}" for name, text in texts.items())
         where = self._arm_of_metric(metric, name, arm)
@@ -218,7 +219,7 @@ class _Lowering:
     def _argument(self, metric: Artefact, name: str) -> str:
         """The key of a metric's argument: of what is written there, or of the replies where that is a flow."""
         value = metric.written[name][1]
-        return self._key(value if isinstance(value, Artefact) else metric.inputs[name])
+        return self._key(value if isinstance(value, Artefact) else metric.input(name))
 
     def _arm_of_metric(self, metric: Artefact, name: str, arm: Arm) -> str:
         """The swept values on which a metric depends: those that all arms which measure it have in common."""

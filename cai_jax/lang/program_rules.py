@@ -74,8 +74,10 @@ def same_prompts(
         message = ""
         if not same_data((given[name],), (given[sides[0]],)):
             message = f"`{site.name}` compares replies to the same prompts, and these reply to different ones"
-        elif None not in (both := [_asked(given[side], resolve) for side in (sides[0], name)]):
-            message = other_prompts(*both)
+        else:
+            first, other = (_asked(given[side], resolve) for side in (sides[0], name))
+            if first is not None and other is not None:
+                message = other_prompts(first, other)
         if message:
             label = Label(spans[sides[0]], "replies to other prompts")
             report.report("E244", message, spans[name], "", label, hint=ALIKE)
@@ -306,8 +308,9 @@ def has_split(data: Artefact, name: ast.Name, report: Diagnostics) -> bool:
     """Reports a split that the data does not have, or a second selection."""
     atoms = list(_joined(data))
     chosen = [_unsplit(atom) is not atom for atom in atoms]
-    known = [{atom.values["name"]} if one else atom.type.splits for atom, one in zip(atoms, chosen, strict=True)]
-    splits = None if None in known else frozenset().union(*known)
+    each = [{atom.values["name"]} if one else atom.type.splits for atom, one in zip(atoms, chosen, strict=True)]
+    known = [names for names in each if names is not None]
+    splits = frozenset[str]().union(*known) if len(known) == len(each) else None
     if len(atoms) > 1 and (splits is None or name.id in splits):
         return True
     if all(chosen):
@@ -316,8 +319,8 @@ def has_split(data: Artefact, name: ast.Name, report: Diagnostics) -> bool:
         return False
     if splits is None or name.id in splits:
         return True
-    known = listed(sorted(splits), "and") if splits else "none"
-    hint = report.did_you_mean(name.id, splits) or f"its splits are {known}"
+    those = listed(sorted(splits), "and") if splits else "none"
+    hint = report.did_you_mean(name.id, splits) or f"its splits are {those}"
     report.report("E225", f"there is no split `{name.id}`", name.span, "unknown split", hint=hint)
     return False
 

@@ -26,7 +26,7 @@ def update(text: str, registry: Mapping[str, Any]) -> str:
         pattern = re.compile(rf"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
         if not pattern.search(text):
             raise ValueError(f"the reference lacks the markers of its section {name!r}")
-        text = pattern.sub(lambda _, new=f"{begin}\n\n{content}\n\n{end}": new, text)
+        text = f"{begin}\n\n{content}\n\n{end}".join(pattern.split(text))
     return text
 
 
@@ -60,10 +60,10 @@ def _settings() -> str:
 
 def _records(params: Iterable[Param]) -> list[str]:
     """A table for each of the calls that may stand for values of these parameters."""
-    found = {param.record.name: param for param in params if param.record}
+    found = {param.record.name: (param, param.record) for param in params if param.record}
     return [
-        "\n".join([f"Of `{name}(…)`, as in `{p.name}={p.record.example}`:", "", *_table(p.record.params)])
-        for name, p in found.items()
+        "\n".join([f"Of `{name}(…)`, as in `{p.name}={record.example}`:", "", *_table(record.params)])
+        for name, (p, record) in found.items()
     ]
 
 

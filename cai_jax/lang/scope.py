@@ -10,7 +10,7 @@ from typing import Any
 from cai_jax.lang.diagnostics import Diagnostics, Label
 from cai_jax.lang.signature import Kind, Signature
 from cai_jax.lang.source import Span
-from cai_jax.lang.values import Artefact, Flow, Scalar, Value
+from cai_jax.lang.values import Artefact, Failed, Flow, Scalar, Value
 
 SCHEMES = ("builtin:", "hf:", "init:", "tfds:")
 
@@ -58,6 +58,7 @@ class World:
         for name, value in made.schedule.items():
             if known.schedule.setdefault(name, value) != value:
                 message = f"equal expressions are computed once, and `{name}` is given two values for it"
+                assert known.span is not None  # only a hole has none, and that has no schedule
                 label = Label(known.span, f"here it is {known.schedule[name]}")
                 hint = "give it once, or make the expressions differ, for example by `seed=`"
                 self.report.report("E248", message, made.span, f"here {value}", label, hint=hint)
@@ -80,7 +81,7 @@ class Scope:
     places: dict[str, Span] = field(default_factory=dict)
     later: Mapping[str, Span] = field(default_factory=dict)
     hole: Artefact | None = None
-    flowed: dict[tuple[int, int], Value] = field(default_factory=dict)
+    flowed: dict[tuple[int, int], Artefact | Failed] = field(default_factory=dict)
     depth: int = 0
 
     @property

@@ -60,7 +60,7 @@ def _pleased(measured: Artefact) -> Iterator[Artefact]:
     while stack:
         made = stack.pop()
         if made.stage == "screen":
-            yield made.inputs["by"]
+            yield made.input("by")
         for source in made.sources():
             if id(source) in seen:
                 continue

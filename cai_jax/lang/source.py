@@ -135,7 +135,8 @@ def statements(source: Source) -> list[Chunk]:
         if match.group().strip() and not match.group().lstrip().startswith("#")
     ]
     opened = [_opened(line) for line in lines]
-    chunks, depth = [], 0
+    chunks: list[Chunk] = []
+    depth = 0
     for index, line in enumerate(lines):
         starts = source.text[line.start] not in _CONTINUES
         if chunks and starts and depth > 0 and _is_inside(chunks[-1].span, lines, opened, index, depth):

@@ -152,7 +152,8 @@ def _default(path: tuple[str, ...], param: Param, given: Any) -> Any:
         return _word(path, given, param.choices)
     if param.value == "float":
         given = _number(path, given)
-    known = {"int": int, "float": float, "bool": bool}.get(param.value, str)
+    types: dict[str, type[int | float | bool | str]] = {"int": int, "float": float, "bool": bool}
+    known = types.get(param.value, str)
     if type(given) is not known:
         raise Undeclarable(path, f"{given!r} is no value of `{param.name}`, which is `{param.value}`")
     inside = (

@@ -48,7 +48,7 @@ def scalar(number: ast.Number, report: Diagnostics) -> Scalar | Failed:
 
 def finite(value: Scalar, at: Span, report: Diagnostics) -> Scalar | Failed:
     """The number, unless it is beyond what a 64-bit float holds; that is reported."""
-    if isfinite(value.value):
+    if isfinite(value.number):
         return value
     report.report("E121", "this number is too large", at, "beyond 1.8e308", hint="numbers are 64-bit floats")
     return FAILED
@@ -59,14 +59,14 @@ def ranged(expr: ast.Range, low: Scalar, high: Scalar, report: Diagnostics) -> S
     both = common((low, high), expr.span, report)
     if isinstance(both, Failed):
         return FAILED
-    if not low.value <= high.value:
+    if not low.number <= high.number:
         tuned = low.knob or high.knob
         hint = "" if tuned else f"write  {expr.high.span.on_one_line}..{expr.low.span.on_one_line}"
         label = f"from {shown(low.value)} to {shown(high.value)}" if tuned else ""
         message = "this range ends before it begins"
         report.report("E258", message, expr.span, label, *_origin(low), *_origin(high), hint=hint)
         return FAILED
-    return replace(both, value=(low.value, high.value))
+    return replace(both, value=(low.number, high.number))
 
 
 def common(values: Iterable[Scalar], at: Span, report: Diagnostics) -> Scalar | Failed:
@@ -88,7 +88,7 @@ def multiplied(values: Iterable[Scalar], at: Span, report: Diagnostics) -> Scala
         message = f"`{counted[0].suffix}` times `{counted[1].suffix}` has no meaning here"
         report.report("E238", message, at, "cannot be multiplied", hint="only one factor has a unit")
         return FAILED
-    return finite(replace((counted or values)[0], value=prod(value.value for value in values)), at, report)
+    return finite(replace((counted or values)[0], value=prod(value.number for value in values)), at, report)
 
 
 def added(values: Sequence[Scalar], signs: Iterable[str], at: Span, report: Diagnostics) -> Scalar | Failed:
@@ -96,7 +96,8 @@ def added(values: Sequence[Scalar], signs: Iterable[str], at: Span, report: Diag
     unit = common(values, at, report)
     if isinstance(unit, Failed):
         return FAILED
-    total = sum(value.value if sign == "+" else -value.value for sign, value in zip(("+", *signs), values, strict=True))
+    signed = zip(("+", *signs), values, strict=True)
+    total = sum(value.number if sign == "+" else -value.number for sign, value in signed)
     return finite(replace(unit, value=total), at, report)
 
 
@@ -167,28 +168,28 @@ def _number(value: Scalar, param: Param, use: Use, report: Diagnostics) -> objec
         return _wrong_type(value, param, use, wanted, report)
     if not _unit(value, param, use, report):
         return FAILED
-    if outside(value.value, param.low, param.high, param.open_low):
+    if outside(value.number, param.low, param.high, param.open_low):
         message = f"`{param.name}` of `{use.callee}` must be {bounds(param)}, not {shown(value.value)}"
         report.report("E237", message, use.span, "out of range", *_origin(value))
         return FAILED
     if param.value == "float":
-        return value.value if _is_single(value, param, use, report) else FAILED
-    if value.value != int(value.value):
+        return value.number if _is_single(value, param, use, report) else FAILED
+    if value.number != int(value.number):
         return _wrong_type(value, param, use, wanted, report)
-    if abs(value.value) > _EXACT:
+    if abs(value.number) > _EXACT:
         report.report("E237", f"{shown(value.value)} is too large for a whole number", use.span, "out of range")
         return FAILED
-    if param.high is None and param.unit != "bytes" and value.value > _COUNTED:
+    if param.high is None and param.unit != "bytes" and value.number > _COUNTED:
         message = f"`{param.name}` of `{use.callee}` must be at most {_COUNTED}, not {shown(value.value)}"
         report.report("E237", message, use.span, "out of range", *_origin(value))
         return FAILED
-    return int(value.value)
+    return int(value.number)
 
 
 def _is_single(value: Scalar, param: Param, use: Use, report: Diagnostics) -> bool:
-    if value.value == 0 or _SINGLE[0] <= abs(value.value) < _SINGLE[1]:
+    if value.number == 0 or _SINGLE[0] <= abs(value.number) < _SINGLE[1]:
         return True
-    what = "large" if abs(value.value) > 1 else "small"
+    what = "large" if abs(value.number) > 1 else "small"
     message = f"`{param.name}` of `{use.callee}` is too {what}: a 32-bit float does not hold {shown(value.value)}"
     report.report("E237", message, use.span, "out of range", *_origin(value))
     return False
@@ -234,8 +235,10 @@ def _enum(value: Scalar, param: Param, use: Use, report: Diagnostics) -> object:
         return _wrong_type(value, param, use, choices(param), report)
     if value.value not in param.choices:
         message = f"`{param.name}` of `{use.callee}` cannot be `{value.value}`"
-        called = param.record is not None and value.value == param.record.name
-        hint = f"write  {param.record.example}" if called else report.did_you_mean(value.value, param.choices)
+        if param.record is not None and value.value == param.record.name:
+            hint = f"write  {param.record.example}"
+        else:
+            hint = report.did_you_mean(value.value, param.choices)
         report.report("E239", message, use.span, choices(param), *_origin(value), hint=hint)
         return FAILED
     return value.value

@@ -63,9 +63,10 @@ class _File:
     source: Source
     functions: Mapping[str, python.FunctionDef]
 
-    def span(self, node: python.AST) -> Span:
+    def span(self, node: python.expr) -> Span:
         """Where a node stands; it is underlined to the end of its first line."""
         start = self._offset(node.lineno, node.col_offset)
+        assert node.end_lineno is not None and node.end_col_offset is not None  # the parser sets both
         end = self._offset(node.end_lineno, node.end_col_offset)
         line_end = self.source.text.find("\n", start)
         return Span(self.source, start, end if line_end < 0 else min(end, line_end))
@@ -155,7 +156,7 @@ class UserStages:
         name, written = statement.name, statement.path.value
         function = file.functions.get(name.id)
         call = None if function is None else _decorator(function)
-        if call is None:
+        if function is None or call is None:
             stages = [each for each, found in file.functions.items() if _decorator(found)]
             if function is not None:
                 label = Label(file.name(function), "no stage")
@@ -205,7 +206,7 @@ def _decorator(function: python.FunctionDef) -> python.Call | None:
 class _NotLiteral(Exception):
     """A part of a declaration that only running it would tell."""
 
-    def __init__(self, node: python.AST, hint: str = "write strings, numbers, lists and dicts in full") -> None:
+    def __init__(self, node: python.expr, hint: str = "write strings, numbers, lists and dicts in full") -> None:
         super().__init__()
         self.node = node
         self.hint = hint
@@ -238,9 +239,9 @@ def _literal(node: python.expr) -> Any:
         raise _NotLiteral(node) from None
 
 
-def _at(call: python.Call, path: tuple[str, ...]) -> python.AST:
+def _at(call: python.Call, path: tuple[str, ...]) -> python.expr:
     """The part of a declaration that a path leads to, as far as it goes."""
-    at: python.AST = call
+    at: python.expr = call
     for name in path:
         if isinstance(at, python.Call):
             inner = next((keyword.value for keyword in at.keywords if keyword.arg == name), None)

@@ -43,6 +43,12 @@ class Artefact:
         for value in self.inputs.values():
             yield from value if isinstance(value, tuple) else (value,)
 
+    def input(self, name: str) -> Artefact:
+        """The input of a parameter that does not take many."""
+        value = self.inputs[name]
+        assert not isinstance(value, tuple)  # only a parameter that takes many has a tuple
+        return value
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scalar:
@@ -63,6 +69,24 @@ class Scalar:
     @property
     def is_number(self) -> bool:
         return isinstance(self.value, float)
+
+    @property
+    def number(self) -> float:
+        """The value of what `is_number`."""
+        assert isinstance(self.value, float)
+        return self.value
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Both ends of a range."""
+        assert isinstance(self.value, tuple)
+        return self.value
+
+    @property
+    def single(self) -> float | str | bool:
+        """The value of what is no range, such as a knob."""
+        assert not isinstance(self.value, tuple)
+        return self.value
 
 
 @dataclass(frozen=True, eq=False, repr=False)
