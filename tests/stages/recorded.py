@@ -70,7 +70,7 @@ def main():
     for module, name, step in (
         (decode_steps, "fill", "fill"),
         (decode_steps, "decode", "decode"),
-        (prefix_cache, "read", "read"),
+        (prefix_cache, "read_prefix", "read"),
         (option_scoring, "_score", "score"),
     ):
         setattr(module, name, recorded(step, getattr(module, name), arrays))
