@@ -44,7 +44,7 @@ def stage(
 ) -> Callable[[Run], UserStage]:
     """Declares a function as a stage, which programs take by `use stage name from "file.py"`.
 
-    The function makes the node from a `stages.protocol.Context`; its name is the stage's, and the first paragraph of
+    The function makes the node from a `pipeline.context.Context`; its name is the stage's, and the first paragraph of
     its docstring says what the stage is about. It can be called as `cai_jax.sample` is, on the same cache. All
     arguments but the last two are written out as literals, so that `cai-jax check` reads them without running the file.
     A metric returns what `stages.metrics.common.measured` makes of rows with values from 0 to 1.

@@ -76,11 +76,11 @@ class Made(Written, CachedArtefact):
 
 
 @functools.cache
-def callables() -> Mapping[str, Callable[..., Made]]:
+def callables() -> Mapping[str, Callable[..., Written]]:
     """Every stage of the registry that can be called by name, and `constitution`."""
     from cai_jax.stages import registry
 
-    found = {
+    found: dict[str, Callable[..., Written]] = {
         name: _callable(stage.SIGNATURE) for name, stage in registry().items() if stage.SIGNATURE.group != "operator"
     }
     return found | {"constitution": constitution}
@@ -159,7 +159,7 @@ def _written(value: Any, param: Param | None, used: list[Written]) -> str:
     raise UserError(f"{value!r} is no value of the language", "give a number, text, truth value, or what a stage made")
 
 
-def _source(value: Any, param: Param) -> Made:
+def _source(value: Any, param: Param) -> Written:
     """An artefact from what stands for one: a path for what its source stage reads, or texts for prompts."""
     sources = [str(kind).lower() for kind in param.kinds]
     if isinstance(value, (str, Path)):
@@ -187,15 +187,21 @@ def _make(stem: str, expression: str, used: Sequence[Written], stages: Mapping[s
     own: dict[str, Stage] = dict(stages or {})
     for one in used:
         statements.update(one.statements)
-        for known, stage in one.stages.items():
-            if own.setdefault(known, stage).SIGNATURE.code.text != stage.SIGNATURE.code.text:
-                message = f"two stages of your own are called `{known}`, or one has been changed since it was called"
+        for called, stage in one.stages.items():
+            if _code(own.setdefault(called, stage)) != _code(stage):
+                message = f"two stages of your own are called `{called}`, or one has been changed since it was called"
                 raise UserError(message, "make what they made again")
     digest = hashlib.blake2b(f"{expression}{json.dumps(statements)}".encode(), digest_size=4).hexdigest()
     name = f"{stem}_{digest}"
     statements[name] = f"{name} = {expression}"
     known = {**registry(), **own}
     return _run(planned(_check(statements, known), known), name, statements, own, _out())
+
+
+def _code(stage: Stage) -> str:
+    """The text in which a stage of the user's own stands."""
+    code = stage.SIGNATURE.code
+    return "" if code is None else code.text
 
 
 def _check(statements: Mapping[str, str], registry: Mapping[str, Stage]) -> Checked:
@@ -233,7 +239,9 @@ def _run(lowered: Plan, name: str, statements: Mapping[str, str], own: Mapping[s
         raise KeyboardInterrupt from None
     finally:
         told.close()
-    return Made(outcomes[key].artefact, statements, name, own)
+    made = outcomes[key].artefact
+    assert isinstance(made, CachedArtefact)  # as all that `Executor.run` makes
+    return Made(made, statements, name, own)
 
 
 def _escaped(text: str) -> str:

@@ -47,7 +47,9 @@ def _python(function: Callable[..., Any]) -> str:
     named = [
         _parameter(each.name, each.annotation, each.default) for each in parameters if each.kind == each.KEYWORD_ONLY
     ]
-    return _function(function.__name__, given, named, known.return_annotation, inspect.getdoc(function).splitlines())
+    return _function(
+        function.__name__, given, named, known.return_annotation, (inspect.getdoc(function) or "").splitlines()
+    )
 
 
 def _stage(signature: Signature, sources: frozenset[str]) -> str:

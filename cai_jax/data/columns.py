@@ -6,21 +6,12 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from cai_jax.data.file_readers import Look, Record, records, refuse
-from cai_jax.data.rows import (
-    RESERVED,
-    ROLES,
-    DataError,
-    Row,
-    Turn,
-    hash_split,
-    is_transcript,
-    legible,
-    messages,
-    transcript,
-)
+from cai_jax.data.row_columns import RESERVED, Row
+from cai_jax.data.rows import ROLES, DataError, hash_split, is_transcript, legible, messages, transcript
+from cai_jax.prompting.paper_format import Turn
 from cai_jax.prompting.thinking import split_thought
 
 Note = Callable[[str, str], None]
@@ -43,7 +34,6 @@ _WRITTEN = re.compile(
     rf"""\s*+\[?\s*+\{{\s*+(?=["'])(?=.*["'](?:role|from)["']\s*:\s*["'](?:{"|".join(ROLES)})["'])""",
     re.DOTALL | re.IGNORECASE,
 )
-_SAID = {"reply", "a", "b"}  # fields of rows that hold what an assistant said
 _SHOWN = 60  # characters of a value that a message shows
 
 
@@ -168,17 +158,21 @@ class Reading:
     def _row(self, record: Record, turns: list[Turn], fields: Row, used: set[str]) -> Row:
         options = self.options
         turns = [t | {"text": self._said(record, t["text"])[1]} if t["role"] == "assistant" else t for t in turns]
-        for name in _SAID & set(fields):
-            thought, fields[name] = self._said(record, fields[name])
-            if name == "reply" and thought is not None:
+        if "reply" in fields:
+            thought, fields["reply"] = self._said(record, fields["reply"])
+            if thought is not None:
                 fields["thought"] = thought
-        row = {"turns": turns, "split": _split(record, options, turns), **fields}
+        if "a" in fields and "b" in fields:
+            _, fields["a"] = self._said(record, fields["a"])
+            _, fields["b"] = self._said(record, fields["b"])
+        row: Row = {"turns": turns, "split": _split(record, options, turns), **fields}
         if options.cluster:
             value = get(record, options.cluster, "cluster")
             row["cluster"] = value if isinstance(value, str) else json.dumps(value)
         used = used | {options.split}
         kept = {name: value for name, value in record.fields.items() if name not in used}
-        return row | {f"source_{name}" if name in RESERVED else name: value for name, value in kept.items()}
+        further = {f"source_{name}" if name in RESERVED else name: value for name, value in kept.items()}
+        return cast(Row, {**row, **further})  # of which `Row` knows nothing
 
     def _said(self, record: Record, text: str) -> tuple[str | None, str]:
         """What an assistant thought, None without a block of thoughts, and what it said."""

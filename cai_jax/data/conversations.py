@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 from cai_jax.data.columns import CONVERSATIONS, PROMPTS, REPLIES, Note, Options, Reading, bad, what
 from cai_jax.data.file_readers import Record, look
-from cai_jax.data.rows import DataError, Row, Turn, first, legible, messages, numbered, text_hash
+from cai_jax.data.row_columns import Row
+from cai_jax.data.rows import DataError, first, legible, messages, numbered, text_hash
+from cai_jax.prompting.paper_format import Turn
 
 _ASKED = (*CONVERSATIONS, *PROMPTS)
 PROMPT_COLUMNS = (*_ASKED, "chosen")
@@ -76,7 +78,7 @@ def read_replies(path: str, *, column: str = "", reply: str = "", note: Note = s
     reading = Reading.of(path, Options(**options), note)
     rows = first(replies_of(reading, column, reply), reading.options.limit)
     seen: Counter[str] = Counter()
-    out = []
+    out: list[Row] = []
     for row in rows:
         digest = text_hash(row["turns"])
         out.append({"id": f"{digest}-0", "sample": seen[digest], **row})

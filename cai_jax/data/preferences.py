@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 from cai_jax.data.columns import CONVERSATIONS, PROMPTS, Note, Options, Reading, bad, get, what
 from cai_jax.data.conversations import silent
 from cai_jax.data.file_readers import Record
-from cai_jax.data.rows import DataError, Row, Turn, first, messages, numbered, transcript
+from cai_jax.data.row_columns import Row
+from cai_jax.data.rows import DataError, first, messages, numbered, transcript
+from cai_jax.prompting.paper_format import Turn
 
 _BESIDE_REPLIES = (*CONVERSATIONS, *PROMPTS)
 Pair = tuple[list[Turn], Row, set[str]]
@@ -155,14 +157,14 @@ def _labelled(reading: Reading, columns: Columns) -> Callable[[Record], Pair]:
         if p is None:
             cure = "use a number in 0..1, 1 or 2 for the better one, or a, b, tie"
             raise bad(record, label, f"does not say which of `{a}` and `{b}` is better", cure)
-        replies = {}
+        replies: dict[str, str] = {}
         for side, name in (("a", a), ("b", b)):
-            replies[side] = get(record, name, name)
-            if not isinstance(replies[side], str):
-                wrong = f"is {what(replies[side])} where a reply is expected"
-                raise bad(record, name, wrong, "name a text column")
+            value = get(record, name, name)
+            if not isinstance(value, str):
+                raise bad(record, name, f"is {what(value)} where a reply is expected", "name a text column")
+            replies[side] = value
         turns, used = prompt_of(record)
-        return turns, {**replies, "p": p}, used | {a, b, label}
+        return turns, {"a": replies["a"], "b": replies["b"], "p": p}, used | {a, b, label}
 
     return make
 

@@ -1,11 +1,4 @@
-"""Rows: the plain dicts that every dataset is made of, their ids, and conversation transcripts.
-
-A prompt row is `{"id", "turns", "split", ...}`; `turns` is a list of
-`{"role": "human" | "assistant", "text": str}` that ends with a human turn; a turn of role "system" may stand before all
-others. Replies add `sample`, `reply`, `logprob`, `tokens`, `ended`, and `thought` where a model has thought before it;
-preferences add `a`, `b`, `p` = P(a is better) and `weight`. Rows of one `cluster` are not independent of each other.
-Rows are JSON values and live in .jsonl files.
-"""
+"""Rows (`data.row_columns`): their ids and splits, and conversations read from messages and transcripts."""
 
 from __future__ import annotations
 
@@ -14,24 +7,17 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal, cast
 
+from cai_jax.data.row_columns import Row
 from cai_jax.errors import UserError
 from cai_jax.prompting.escaping import BREAK, SEEN
+from cai_jax.prompting.paper_format import Turn, Turns
 
-Row = dict[str, Any]
-Turn = dict[str, str]
-
-# Fields with a meaning of their own; a source's column of that name is kept as "source_<name>".
-RESERVED = frozenset(
-    "id turns split sample prompt reply thought logprob tokens ended model seed original round rounds principle "
-    "critique unfit cut apart flag was_flagged unanswered refused score a b p weight source soft compared judgements "
-    "value cluster".split()
-)
 # What a model's sampling says of a reply that stands beside it.
 _SAMPLED = ("thought", "logprob", "tokens", "ended")
-ROLES = {
+ROLES: Mapping[str, Literal["system", "human", "assistant"]] = {
     "system": "system",
     **dict.fromkeys(("human", "user"), "human"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "model"), "assistant"),
@@ -45,7 +31,7 @@ class DataError(UserError):
     """A dataset that cannot be read; the message names file, line and field, and the cure."""
 
 
-def text_hash(turns: Sequence[Mapping[str, str]]) -> str:
+def text_hash(turns: Turns) -> str:
     """16 hexadecimal digits that stand for the text of a conversation."""
     canonical = json.dumps([[turn["role"], turn["text"]] for turn in turns], ensure_ascii=False)
     return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()
@@ -54,25 +40,35 @@ def text_hash(turns: Sequence[Mapping[str, str]]) -> str:
 def numbered(rows: Iterable[Row]) -> list[Row]:
     """The rows with `id` = text hash + "-" + how many rows before it have the same conversation."""
     seen: Counter[str] = Counter()
-    out = []
+    out: list[Row] = []
     for row in rows:
         digest = text_hash(row["turns"])
-        out.append({"id": f"{digest}-{seen[digest]}", **{k: v for k, v in row.items() if k != "id"}})
+        out.append({"id": f"{digest}-{seen[digest]}", **without(row, "id")})
         seen[digest] += 1
     return out
 
 
-def replaced(row: Mapping[str, Any], reply: Mapping[str, Any]) -> Row:
+def with_columns(row: Row, names: Collection[str]) -> Row:
+    """The columns of a row that have these names."""
+    return cast(Row, {name: value for name, value in row.items() if name in names})
+
+
+def without(row: Row, *names: str) -> Row:
+    """A row without the columns of these names."""
+    return with_columns(row, row.keys() - set(names))
+
+
+def replaced(row: Row, reply: Row) -> Row:
     """The row with another reply.
 
     Args:
       row: of a reply; what a model's sampling said of that one goes (`thought`, `logprob`, `tokens`, `ended`).
       reply: `reply`, and what the sampling of the new one says of it, if a model wrote it.
     """
-    return {name: value for name, value in row.items() if name not in _SAMPLED} | dict(reply)
+    return {**without(row, *_SAMPLED), **reply}
 
 
-def content_hash(turns: Sequence[Mapping[str, str]]) -> str:
+def content_hash(turns: Turns) -> str:
     """As `text_hash`, but one for conversations that differ in case, space or Unicode's form only."""
 
     def normal(text: str) -> str:
@@ -88,12 +84,12 @@ def legible(text: str) -> str:
     return text.translate(unseen).strip() if unseen else text.strip()
 
 
-def asked_hash(turns: Sequence[Mapping[str, str]]) -> str:
+def asked_hash(turns: Turns) -> str:
     """As `content_hash`, but one for conversations that differ in what the system or nobody sees says as well."""
     return content_hash([{**turn, "text": legible(turn["text"])} for turn in turns if turn["role"] != "system"])
 
 
-def hash_split(turns: Sequence[Mapping[str, str]], test: float) -> str:
+def hash_split(turns: Turns, test: float) -> str:
     """ "test" for a fraction `test` of all conversations, else "train"; those of one `content_hash` never part."""
     draw = int(hashlib.blake2b(b"split" + content_hash(turns).encode(), digest_size=8).hexdigest(), 16)
     return "test" if draw < test * 2**64 else "train"

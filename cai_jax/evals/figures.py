@@ -14,20 +14,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-Row = Mapping[str, Any]
+from cai_jax.data.row_columns import Row
 
 ENOUGH = 0.5  # share of rows that must have been read and judged: below it the others could outvote them
 
 
-def row_of(row: Row, value: float, **marks: bool) -> Row:
+def row_of(row: Row, value: float, *, broken: bool = False, empty: bool = False) -> Row:
     """A metric's row about a row of data: id, cluster where it has one, and value; None for NaN: nobody knows.
 
     Args:
-      marks: `broken`, `empty` (see above); those that are false are left out.
+      broken, empty: see above; a mark that is false is left out.
     """
-    cluster = {"cluster": row["cluster"]} if "cluster" in row else {}
-    known = None if value != value else float(value)
-    return {"id": row["id"], **cluster, "value": known, **{name: True for name, set_ in marks.items() if set_}}
+    found: Row = {"id": row["id"]}
+    if "cluster" in row:
+        found["cluster"] = row["cluster"]
+    found["value"] = None if value != value else float(value)
+    if broken:
+        found["broken"] = True
+    if empty:
+        found["empty"] = True
+    return found
 
 
 @dataclass(frozen=True)
@@ -143,12 +149,12 @@ def measured(
     return Figure(**{**vars(figure), "value": value, "low": low, "high": high})
 
 
-def resolved(rows: Iterable[Row], broken: float, undecided: float) -> list[Row]:
+def resolved(rows: Iterable[Mapping[str, Any]], broken: float, undecided: float) -> list[Mapping[str, Any]]:
     """Metric rows with a value each: those that could not be read are given one, those not judged another."""
     return [{**row, "value": _value(row, broken, undecided)} for row in rows]
 
 
-def _value(row: Row, broken: float, undecided: float) -> float:
+def _value(row: Mapping[str, Any], broken: float, undecided: float) -> float:
     if row["value"] is None:
         return undecided
     return broken if row.get("broken") else row["value"]

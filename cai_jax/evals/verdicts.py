@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from cai_jax.data.row_columns import Row
 from cai_jax.world import replies
-
-Row = Mapping[str, Any]
 
 
 def by_oracle(rows: Sequence[Row], fact: str) -> np.ndarray:
@@ -58,7 +56,7 @@ def preference(row: Row) -> float | None:
     meanings = [meaning for meaning in known if meaning is not None]
     if act is None or len(meanings) < len(known):
         return None
-    if any(unread([{"reply": row[side]} for side in "ab"])):
+    if any(unread([{"reply": row["a"]}, {"reply": row["b"]}])):
         return float("nan")
     kinds = (replies.read(row["a"]), replies.read(row["b"]))
     mean = float(np.mean([prefers(act, kinds, meaning) for meaning in meanings]))

@@ -24,7 +24,7 @@ OPTIONS = [[0, 1, 3], [0, 2, 3]]
 
 @dataclass(frozen=True)
 class Input:
-    """An artefact that is still to be made (`stages.protocol.Artefact`), and what it is made from."""
+    """An artefact that is still to be made (`pipeline.context.Artefact`), and what it is made from."""
 
     node: Node
     label: str
@@ -51,7 +51,7 @@ class NodeView(ABC):
     """What a stage's `steps` is given, whoever reads them (`stages.protocol.StepContext`).
 
     Attributes:
-      node, params: as a context's (`stages.protocol.Context`).
+      node, params: as a context's (`pipeline.context.Context`).
       inputs: parameter name -> `Input`, or a tuple of them.
       prompt: tokens of the longest prompt of the program.
     """

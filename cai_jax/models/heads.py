@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -27,7 +29,7 @@ def score(head: Head, hidden_last: Array) -> Array:
     return wide @ head["kernel"].astype(jnp.float32) + head["bias"].astype(jnp.float32)
 
 
-def normalise(head: Head, mean: float, deviation: float) -> Head:
+def normalise(head: Mapping[str, Array], mean: float, deviation: float) -> Head:
     """The head whose scores have mean 0 and variance 1 where the given one's have this mean and deviation.
 
     Raises ValueError if the deviation is not positive: such scores tell nothing apart.

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cai_jax.pipeline.context import CompilingContext, Context
 from cai_jax.pipeline.training import float32_params
 
 if TYPE_CHECKING:
+    import jax
+
     from cai_jax.models.checkpoint import Model
 
 
@@ -24,7 +27,7 @@ def frozen(params: Mapping[str, Any], weights: Any) -> Any:
     return None if params["adapter"] == "full" else weights
 
 
-def initial_trained(ctx, weights: Any) -> Any:
+def initial_trained(ctx: CompilingContext, weights: Any) -> Any:
     """What is trained of a decoder's weights, before the first step, float32."""
     import jax
 
@@ -35,11 +38,12 @@ def initial_trained(ctx, weights: Any) -> Any:
     return lora.init(weights, ctx.params["adapter"]["rank"], jax.random.fold_in(initial_key(ctx), 1))
 
 
-def initial_key(ctx):
+def initial_key(ctx: CompilingContext) -> jax.Array:
     """The key of all weights that a stage draws afresh."""
     import jax
 
-    return jax.random.wrap_key_data(np.array([ctx.seed, ctx.params["seed"]], np.uint32), impl="threefry2x32")
+    words = jax.numpy.asarray(np.array([ctx.seed, ctx.params["seed"]], np.uint32))
+    return jax.random.wrap_key_data(words, impl="threefry2x32")
 
 
 def trained(params: Mapping[str, Any], model: Model, weights: Any, head: Any = None) -> Model:
@@ -56,7 +60,7 @@ def trained(params: Mapping[str, Any], model: Model, weights: Any, head: Any = N
     return replace(model, params=lora.joined(model.params, weights, scale_of(params)), head=head)
 
 
-def save(ctx, model: Model) -> None:
+def save(ctx: Context, model: Model) -> None:
     """Writes a model that was trained to hf/: whole, or as an adapter of its base."""
     from cai_jax.models import checkpoint
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from cai_jax.data.rows import legible
+from cai_jax.data.row_columns import Judgement, Reasoning, Row
+from cai_jax.data.rows import legible, with_columns
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Principle
 from cai_jax.pipeline.binary_questions import Scored, option_tokens, score, undecided
+from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.context_length import Fitting, fitted, fitting, note_apart, room_of
 from cai_jax.pipeline.generation import Generated, Writer, note_unended
 from cai_jax.pipeline.model_store import format_of, model_of
@@ -50,8 +53,16 @@ class Question:
     chain: int
 
 
-def pair(first: tuple[dict, Which], second: tuple[dict, Which]) -> dict[str, Any]:
+class ReplyPair(TypedDict):
     """Two replies to one prompt; `which` tells the pair from all others."""
+
+    first: Row
+    second: Row
+    which: tuple[Which, Which]
+
+
+def pair(first: tuple[Row, Which], second: tuple[Row, Which]) -> ReplyPair:
+    """Two replies, each with what tells it from the others to its prompt (`rng.distinguish_replies`)."""
     return {"first": first[0], "second": second[0], "which": (first[1], second[1])}
 
 
@@ -70,7 +81,7 @@ class Judge:
 
     def __init__(
         self,
-        ctx,
+        ctx: Context,
         constitution: str = "constitution",
         load: bool = True,
         defaults: Mapping[str, Any] | None = None,
@@ -105,14 +116,15 @@ class Judge:
         question = whole - before
         self.behind = option_tokens(self.model) + (self.params["max_new"] + question if self.params["reason"] else 0)
 
-    def pairs(self) -> list[dict]:
+    def pairs(self) -> list[ReplyPair]:
         """Pairs of different replies to one prompt, in order of the prompts; `which` tells the two from all others."""
-        by_prompt: dict[str, list] = {}
+        by_prompt: dict[str, list[tuple[Row, Which]]] = {}
         for row, which in distinguish_replies(self.ctx.inputs["replies"].rows()):
             by_prompt.setdefault(row["id"], []).append((row, which))
-        limit, out = self.params["pairs"] or None, []
+        limit: int | None = self.params["pairs"] or None
+        out: list[ReplyPair] = []
         for replies in by_prompt.values():
-            found = [pair(*each) for each in itertools.combinations(replies, 2)]
+            found = [pair(one, other) for one, other in itertools.combinations(replies, 2)]
             told = [each for each in found if comparable(each["first"]["reply"], each["second"]["reply"])]
             self.equal += len(found) - len(told)
             out += told[:limit]
@@ -123,18 +135,18 @@ class Judge:
             )
         return out
 
-    def fitting(self, pairs: list[dict]) -> list[dict]:
+    def fitting(self, pairs: Sequence[ReplyPair]) -> list[ReplyPair]:
         """The pairs that fit the context under the longest principle."""
         return fitting(self.ctx, pairs, self._fitter(), self._longest)
 
-    def fits(self, pairs: Sequence[dict]) -> list[bool]:
+    def fits(self, pairs: Sequence[ReplyPair]) -> list[bool]:
         """Whether each pair fits the context under the longest principle; a note tells how many were read apart."""
         fitter = self._fitter()
         found = [fitter.fit(self._longest(pair)) is not None for pair in pairs]
         note_apart(self.ctx, fitter.apart, fitter.what)
         return found
 
-    def _longest(self, pair: dict) -> list:
+    def _longest(self, pair: ReplyPair) -> Prompt:
         principle = max(self.able, key=lambda p: len(self.model.tokenizer.encode(p.compare)))
         return self.prompt(pair, Question(0, principle, False, 0))
 
@@ -142,13 +154,13 @@ class Judge:
         room = room_of(self.model, self.thinker.prefix, self.behind)
         return Fitting(self.model.tokenizer, room, self.params["overlong"], "pairs")
 
-    def prompt(self, pair: dict, question: Question) -> list:
+    def prompt(self, pair: ReplyPair, question: Question) -> Prompt:
         """The comparison, the options in the question's order."""
         replies = (pair["first"]["reply"], pair["second"]["reply"])
         form = self.format.reasoned_comparison if self.params["reason"] else self.format.comparison
         return form(pair["first"]["turns"], question.principle.compare, replies[::-1] if question.swapped else replies)
 
-    def questions(self, pairs: Sequence[dict]) -> list[Question]:
+    def questions(self, pairs: Sequence[ReplyPair]) -> list[Question]:
         """Everything to ask about these pairs."""
         orders = (False, True) if self.params["orders"] == "both" else (False,)
         chains = range(self.params["chains"] if self.params["reason"] else 1)
@@ -160,52 +172,57 @@ class Judge:
             for chain in chains
         ]
 
-    def _drawn(self, pair: dict) -> list[Principle]:
+    def _drawn(self, pair: ReplyPair) -> list[Principle]:
         count = self.params["principles"]
         if not count or count >= len(self.able):
             return self.able
-        left, chosen = list(self.able), []
+        left = list(self.able)
+        chosen: list[Principle] = []
         for number in range(count):
             chosen.append(self.draw.principle(left, "principle", pair["first"]["id"], *pair["which"], number))
             left.remove(chosen[-1])
         return chosen
 
-    def ask(self, pairs: Sequence[dict]) -> list[list[dict]]:
+    def ask(self, pairs: Sequence[ReplyPair]) -> list[list[Judgement]]:
         """Every judgement of each of a batch of pairs: principle, order, log-probabilities of the two options."""
         questions = self.questions(pairs)
         fitter = self._fitter()
         prompts = [self.prompt(pairs[q.pair], q) for q in questions]
-        asked = [fitter.fit(prompt)[0].ids for prompt in prompts]
-        thoughts = self._thoughts(pairs, questions, asked)
+        asked = [self._asked(fitter, prompt) for prompt in prompts]
+        thoughts: Sequence[Generated | None] = [None] * len(asked)
+        ids = asked
         if self.params["reason"]:
-            ids = [self._concluded(prompt, each.text) for prompt, each in zip(prompts, thoughts, strict=True)]
-        else:
-            ids = asked
+            thoughts = written = self._thoughts(pairs, questions, asked)
+            ids = [self._concluded(prompt, each.text) for prompt, each in zip(prompts, written, strict=True)]
         scored = score(self.model, ids, self.thinker.prefix)
-        judgements: list[list[dict]] = [[] for _ in pairs]
-        # JSON has no word for what is no number.
-        told = np.where(np.isfinite(scored.logprobs), scored.logprobs.astype(object), None).tolist()
-        for question, logprobs, thought in zip(questions, told, thoughts, strict=True):
+        judgements: list[list[Judgement]] = [[] for _ in pairs]
+        for question, found, thought in zip(questions, scored.logprobs.tolist(), thoughts, strict=True):
             judgements[question.pair].append(
                 {
                     "principle": question.principle.name,
                     "request": question.principle.compare,
                     "swapped": question.swapped,
-                    "logprobs": logprobs,
-                    **({"reasoning": thought.text, **thought.thoughts("thought")} if thought else {}),
-                    **({"ended": thought.ended} if thought else {}),
+                    # JSON has no word for what is no number.
+                    "logprobs": [each if math.isfinite(each) else None for each in found],
+                    **_reasoning(thought),
                 }
             )
         return judgements
 
-    def label(self, pairs: Sequence[dict]) -> list[dict]:
+    def _asked(self, fitter: Fitting, prompt: Prompt) -> list[int]:
+        """Token ids of a comparison."""
+        found = fitter.fit(prompt)
+        assert found is not None  # `fitting` and `fits` leave out pairs that are too long
+        return found[0].ids
+
+    def label(self, pairs: Sequence[ReplyPair]) -> list[Row]:
         """Preference rows of a batch of pairs."""
         return [self._row(pair, found) for pair, found in zip(pairs, self.ask(pairs), strict=True)]
 
-    def _thoughts(self, pairs, questions: Sequence[Question], asked: Sequence[list[int]]) -> Sequence[Generated | None]:
-        """The chain of thought behind each prompt; None where none is asked for."""
-        if not self.params["reason"]:
-            return [None] * len(asked)
+    def _thoughts(
+        self, pairs: Sequence[ReplyPair], questions: Sequence[Question], asked: Sequence[list[int]]
+    ) -> list[Generated]:
+        """The chain of thought behind each prompt."""
         keys = []
         for question in questions:
             pair = pairs[question.pair]
@@ -227,16 +244,17 @@ class Judge:
         while (found := fitted(tokenizer, self.format.concluded(prompt, text), room)) is None and ids:
             ids = ids[: len(ids) // 2]
             text = tokenizer.decode(ids)
+        assert found is not None  # for a comparison that fits there is room for the question behind it
         return found.ids
 
-    def _row(self, pair: dict, judgements: list[dict]) -> dict:
+    def _row(self, pair: ReplyPair, judgements: list[Judgement]) -> Row:
         first, second = pair["first"], pair["second"]
         soft = preferences(judgements)
         soft = soft[np.isfinite(soft)]
         # Logits that are no numbers say nothing; such a label must not be trained on whatever the policy is.
         p, dropped = (float(soft.mean()), self.params["undecided"] == "drop") if len(soft) else (0.5, True)
         return {
-            **{name: first[name] for name in first if name in ("id", "turns", "split", "category", "cluster")},
+            **with_columns(first, ("id", "turns", "split", "category", "cluster")),
             "a": first["reply"],
             "b": second["reply"],
             "p": self._shaped(p),
@@ -258,45 +276,53 @@ class Judge:
         return p
 
 
-def _scored(judgements: Sequence[Mapping[str, Any]]) -> Scored:
+def _reasoning(thought: Generated | None) -> Reasoning:
+    """What a judgement says of its chain of thought."""
+    if thought is None:
+        return {}
+    before: Reasoning = {} if thought.thought is None else {"thought": thought.thought}
+    return {"reasoning": thought.text, **before, "ended": thought.ended}
+
+
+def _scored(judgements: Sequence[Judgement]) -> Scored:
     return Scored(np.array([each["logprobs"] for each in judgements], float))
 
 
-def preferences(judgements: Sequence[Mapping[str, Any]]) -> np.ndarray:
+def preferences(judgements: Sequence[Judgement]) -> np.ndarray:
     """P(the first reply is better) of each judgement, float64 [N]: option A is the second where they are swapped."""
     first = _scored(judgements).first
     return np.where([each["swapped"] for each in judgements], 1.0 - first, first)
 
 
-def lost_share(judgements: Sequence[Mapping[str, Any]]) -> float:
+def lost_share(judgements: Sequence[Judgement]) -> float:
     """The share of questions that the judge did not answer."""
     return float(np.mean(~_scored(judgements).answered))
 
 
-def undecided_pair(judgements: Sequence[Mapping[str, Any]]) -> bool:
+def undecided_pair(judgements: Sequence[Judgement]) -> bool:
     """Whether so many of a pair's questions found no answer that its label means nothing."""
     return lost_share(judgements) >= UNDECIDED
 
 
-def without_numbers(judgements: Sequence[Mapping[str, Any]]) -> bool:
+def without_numbers(judgements: Sequence[Judgement]) -> bool:
     """Whether the judge's logits were no numbers in all that was asked about a pair."""
     return not np.isfinite(preferences(judgements)).any()
 
 
-def preference(judgements: Sequence[Mapping[str, Any]]) -> float:
+def preference(judgements: Sequence[Judgement]) -> float:
     """Mean P(the first reply is better) of the judgements that were made; NaN where too few were."""
     if undecided_pair(judgements):
         return float("nan")
     return float(preferences(judgements)[_scored(judgements).answered].mean())
 
 
-def orders(judgements: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+def orders(judgements: Sequence[Judgement]) -> tuple[float, float] | None:
     """Mean preference with the options as given, and swapped; None where only one order was asked."""
     soft, swapped = preferences(judgements), np.array([each["swapped"] for each in judgements])
     return (float(soft[~swapped].mean()), float(soft[swapped].mean())) if swapped.any() else None
 
 
-def statistics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def statistics(rows: Sequence[Row]) -> dict[str, float | None]:
     """Shares and means over labelled pairs, and how many each rests on.
 
     Returns:
@@ -328,7 +354,7 @@ def statistics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     }
 
 
-def reasoned(ctx, rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def reasoned(ctx: Context, rows: Sequence[Row]) -> dict[str, float | None]:
     """`reasoning_ended`, the share of chains of thought that end by themselves, told where it is small; {} without."""
     if not ctx.params["reason"]:
         return {}
@@ -346,7 +372,7 @@ def diagnoses(found: Mapping[str, float | None]) -> list[tuple[str, str]]:
             f"labels carry no information: {ties:.0%} {of} lie in 0.49–0.51; the replies hardly differ under "
             "these principles, or the judge cannot tell",
         ))  # fmt: skip
-    notes += undecided(found.get("undecided", 0), "comparisons")
+    notes += undecided(found.get("undecided") or 0.0, "comparisons")
     if abs(bias) > LEAN:
         place = "first" if bias > 0 else "second"
         asked = f"in {found.get('answered', 0)} answered questions"

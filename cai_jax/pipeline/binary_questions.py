@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cai_jax.pipeline.context_length import Fitting, room_of
+from cai_jax.pipeline.context_length import Fitted, Fitting, room_of
 from cai_jax.prompting.paper_format import OPTIONS
 from cai_jax.prompting.render import Segment
 
@@ -71,12 +71,12 @@ def audits(
       prefix: examples in front.
     """
     fitter = audit_fitter(model, overlong, prefix)
-    found = [fitter.fit(*prompts) or [None] * len(prompts) for prompts in asked]
-    ids = [fit and fit.ids for each in found for fit in each]
-    there = [index for index, each in enumerate(ids) if each is not None]
-    logprobs = np.full((len(ids), 2), np.nan)
+    found: list[Sequence[Fitted | None]] = [fitter.fit(*prompts) or [None] * len(prompts) for prompts in asked]
+    fits = [fit for each in found for fit in each]
+    there = {index: fit.ids for index, fit in enumerate(fits) if fit is not None}
+    logprobs = np.full((len(fits), 2), np.nan)
     if there:
-        logprobs[there] = score(model, [ids[index] for index in there], prefix).logprobs
+        logprobs[list(there)] = score(model, list(there.values()), prefix).logprobs
     return Scored(logprobs)
 
 

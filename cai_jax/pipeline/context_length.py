@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cai_jax.errors import UserError
+from cai_jax.pipeline.context import Context
 from cai_jax.prompting.render import Encoder, Segment, Tokens, encode, read
 
 if TYPE_CHECKING:
@@ -119,15 +120,16 @@ class Fitting:
                 f"one of the {self.what} has {length} tokens and does not fit: there is room for {self.room}",
                 "leave such rows out with overlong=skip, or cut them with overlong=truncate_left",
             )
-        if None in found or (long and self.overlong == "skip"):
+        kept = [each for each in found if each is not None]
+        if len(kept) < len(found) or (long and self.overlong == "skip"):
             self.left_out += 1
             return None
         self.kept += 1
         self.cut += long
-        self.apart += any(each.apart for each in found)
-        return found
+        self.apart += any(each.apart for each in kept)
+        return kept
 
-    def note(self, ctx) -> None:
+    def note(self, ctx: Context) -> None:
         """Tells the user how many rows were left out or cut, if any.
 
         Raises:
@@ -153,13 +155,13 @@ class Fitting:
         note_apart(ctx, self.apart, self.what)
 
 
-def note_apart(ctx, count: int, what: str) -> None:
+def note_apart(ctx: Context, count: int, what: str) -> None:
     """Tells the user of how many texts, which a plural names, data was tokenised apart from the template beside it."""
     if count:
         ctx.note("apart", f"{count} of the {what} would make a marker together with the template's text")
 
 
-def fitting(ctx, rows: Sequence[T], fitter: Fitting, segments_of: Callable[[T], Sequence[Segment]]) -> list[T]:
+def fitting(ctx: Context, rows: Sequence[T], fitter: Fitting, segments_of: Callable[[T], Sequence[Segment]]) -> list[T]:
     """The rows whose prompt fits; what became of the others is told in a note.
 
     Raises:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from cai_jax.data.row_columns import Round, Row, Thoughts
 from cai_jax.data.rows import legible, replaced
 from cai_jax.lang.signature import Principle
+from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.context_length import Fitted
 from cai_jax.pipeline.generation import Generated, Writer, note_unended
 from cai_jax.pipeline.model_store import format_of, model_of
@@ -18,23 +20,22 @@ from cai_jax.pipeline.screening import joined, screeners_of
 from cai_jax.prompting.paper_format import Format, Prompt
 from cai_jax.prompting.render import Segment, text_of
 
-Reply = tuple[dict[str, Any], Which]
+Reply = tuple[Row, Which]
 
 
-def chosen(draw: Draw, able: Sequence[Principle], row: Mapping[str, Any], which: Which) -> Principle:
+def chosen(draw: Draw, able: Sequence[Principle], row: Row, which: Which) -> Principle:
     """The principle of a reply's next round: that which flagged it, if one did and can revise; else a drawn one."""
-    flagged = [p for p in able if row.get("flag") and p.name == row["flag"]["principle"]]
+    flag = row.get("flag")
+    flagged = [p for p in able if flag and p.name == flag["principle"]]
     return flagged[0] if flagged else draw.principle(able, "principle", row["id"], which, row.get("round", 0) + 1)
 
 
-def critique_prompt(format: Format, row: Mapping[str, Any], principle: Principle) -> Prompt:
+def critique_prompt(format: Format, row: Row, principle: Principle) -> Prompt:
     """What the critic reads after the few-shots."""
     return format.critique(row["turns"], row["reply"], principle.critique)
 
 
-def revision_prompt(
-    format: Format, row: Mapping[str, Any], principle: Principle, critique: str, direct: bool
-) -> Prompt:
+def revision_prompt(format: Format, row: Row, principle: Principle, critique: str, direct: bool) -> Prompt:
     """What the reviser reads after the few-shots; a direct revision has no critique (arXiv 2212.08073 §3.5)."""
     if direct:
         return format.direct_revision(row["turns"], row["reply"], principle.revise)
@@ -44,7 +45,7 @@ def revision_prompt(
 class Rounds:
     """The rounds of critique and revision that every reply goes through."""
 
-    def __init__(self, ctx) -> None:
+    def __init__(self, ctx: Context) -> None:
         self.ctx, self.params, self.draw = ctx, ctx.params, draw_of(ctx)
         self.able = principles(ctx.inputs["constitution"], "revise")
         self.screeners = screeners_of(ctx, ctx.inputs["replies"])
@@ -58,11 +59,11 @@ class Rounds:
         self.critic = replace(self.reviser, stops=self.format.critique_stops)
         self.fitter = self.reviser.fitter("revisions")
 
-    def of(self, batch: Sequence[Reply]) -> list[dict]:
+    def of(self, batch: Sequence[Reply]) -> list[Row]:
         """All rows made of a batch of replies: of every reply its kept rounds, in order."""
         whole = self.params["where"] == "all"
         current = [self._begun(row) for row, _ in batch]
-        history = []
+        history: list[list[Row]] = []
         for _ in range(self.params["rounds"]):
             todo = [index for index, row in enumerate(current) if whole or row.get("flag")]
             revised = self._screened(self._round([(current[i], batch[i][1]) for i in todo]))
@@ -73,11 +74,11 @@ class Rounds:
             return current
         return [row for rounds in zip(*history, strict=True) for row in rounds]
 
-    def _begun(self, row: dict) -> dict:
+    def _begun(self, row: Row) -> Row:
         """A reply before its first round here; earlier rounds are gone on from."""
         return {"original": row["reply"], "round": 0, "rounds": [], **row, "unfit": 0, "cut": 0, "apart": 0}
 
-    def _round(self, replies: Sequence[Reply]) -> list[dict]:
+    def _round(self, replies: Sequence[Reply]) -> list[Row]:
         principles_ = [chosen(self.draw, self.able, *reply) for reply in replies]
         critiques = self._critiques(replies, principles_)
         asked = [
@@ -86,39 +87,41 @@ class Rounds:
         ]
         fits = [None if segments is None else self._fit(segments) for segments in asked]
         texts = self._write(self.reviser, fits, replies, "revision")
-        out = []
-        for (row, _), *made in zip(replies, principles_, critiques, asked, fits, texts, strict=True):
-            out.append(self._revised(row, *made))
-        return out
+        made = zip(replies, principles_, critiques, asked, fits, texts, strict=True)
+        return [self._revised(row, *each) for (row, _), *each in made]
 
     def _revised(
         self,
-        row: dict,
+        row: Row,
         principle: Principle,
         critique: Generated | None,
-        asked,
+        asked: Prompt | None,
         fit: Fitted | None,
         text: Generated | None,
-    ) -> dict:
+    ) -> Row:
         """The row after a round; the reply stays as it was where the prompt does not fit or the revision is empty."""
-        number, told = row["round"] + 1, critique and critique.text
-        entry = {
+        number, told = row["round"] + 1, None if critique is None else critique.text
+        thought: Thoughts = {} if text is None or text.thought is None else {"thought": text.thought}
+        before: Thoughts = {}
+        if critique is not None and critique.thought is not None:
+            before = {"critique_thought": critique.thought}
+        entry: Round = {
             "round": number,
             "principle": principle.name,
-            "prompt": asked and text_of(asked),
+            "prompt": None if asked is None else text_of(asked),
             "critique": told,
-            **(critique.thoughts("critique_thought") if critique else {}),
-            "critique_ended": critique and critique.ended,
-            "reply": text and text.text,
-            **(text.thoughts("thought") if text else {}),
-            "ended": text and text.ended,
-            "logprob": text and text.logprob,
+            **before,
+            "critique_ended": None if critique is None else critique.ended,
+            "reply": None if text is None else text.text,
+            **thought,
+            "ended": None if text is None else text.ended,
+            "logprob": None if text is None else text.logprob,
             "model": self.ctx.inputs["by"].key,
             "seed": self.params["seed"],
         }
-        revised = {**row, "round": number, "principle": principle.name, "critique": told}
+        revised: Row = {**row, "round": number, "principle": principle.name, "critique": told}
         revised["rounds"] = [*row["rounds"], entry]
-        if text is None:
+        if text is None or fit is None:
             return revised | {"unfit": row["unfit"] + 1}
         revised["apart"] = row["apart"] + fit.apart  # a critique's prompt is the beginning of the revision's
         if not legible(text.text):
@@ -137,15 +140,17 @@ class Rounds:
         found = self.fitter.fit(segments)
         return found[0] if found else None
 
-    def _write(self, writer: Writer, asked: Sequence[Fitted | None], replies: Sequence[Reply], purpose: str) -> list:
+    def _write(
+        self, writer: Writer, asked: Sequence[Fitted | None], replies: Sequence[Reply], purpose: str
+    ) -> list[Generated | None]:
         """What the writer says to each prompt; None for prompts that are None."""
-        there = [index for index, each in enumerate(asked) if each is not None]
+        there = {index: each.ids for index, each in enumerate(asked) if each is not None}
         about = [replies[index] for index in there]
         keys = [self.draw.key(f"{purpose} {row['round'] + 1}", row, which) for row, which in about]
-        written = dict(zip(there, writer.generate([asked[i].ids for i in there], keys), strict=True))
+        written = dict(zip(there, writer.generate(list(there.values()), keys), strict=True))
         return [written.get(index) for index in range(len(asked))]
 
-    def _screened(self, rows: list[dict]) -> list[dict]:
+    def _screened(self, rows: list[Row]) -> list[Row]:
         """Replies that were screened, screened again as they were: a revision may mend one thing and break another."""
         if not self.screeners:
             return rows
@@ -156,22 +161,22 @@ class Rounds:
         ]
 
 
-def told(ctx, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def told(ctx: Context, entries: Sequence[Round]) -> dict[str, Any]:
     """What became of rounds, as their rows tell it in `rounds`; what a user should know of it goes into notes.
 
     Returns:
       ended and critiques_ended (shares of the texts that end by themselves), empty (revisions that say nothing).
     """
-    written = [entry for entry in entries if entry["reply"] is not None]
-    empty = sum(not legible(entry["reply"]) for entry in written)
+    written = [(reply, bool(entry["ended"])) for entry in entries if (reply := entry["reply"]) is not None]
+    empty = sum(not legible(reply) for reply, _ in written)
     if empty:
         ctx.note("empty", f"{empty} of {len(written)} revisions are empty; those replies stayed as they were")
-    found = {"ended": note_unended(ctx, "revisions", [entry["ended"] for entry in written]), "empty": empty}
+    found = {"ended": note_unended(ctx, "revisions", [ended for _, ended in written]), "empty": empty}
     if not ctx.params["critique"]:
         return found
     critiques = [entry for entry in entries if entry["critique"] is not None]
     silent = sum(not entry["critique"] for entry in critiques)
     if silent:
         ctx.note("empty", f"{silent} of {len(critiques)} critiques are empty")
-    ended = note_unended(ctx, "critiques", [entry["critique_ended"] for entry in critiques])
+    ended = note_unended(ctx, "critiques", [bool(entry["critique_ended"]) for entry in critiques])
     return found | {"critiques_ended": ended}

@@ -29,10 +29,10 @@ def count(source: Mapping[str, Any], bad: Callable[[DataError], None] = refuse) 
 
 def texts(source: Mapping[str, Any]) -> Iterator[str]:
     """The text of every document of a source, as `read` gives it."""
-    first = source["skip"]
-    last = first + source["rows"] if source["rows"] else None
+    first, rows = source["skip"], source["rows"]
     if source["path"].startswith("builtin:"):
-        return map(render.text_of, _world(source, first, last))
+        return map(render.text_of, _world(source, first, first + rows))
+    last = first + rows if rows else None
     return itertools.islice(_texts(source, _unless_skipped(source)), first, last)
 
 

@@ -12,9 +12,11 @@ import numpy as np
 
 from cai_jax.data.hf_cache import on_disk
 from cai_jax.data.packing import Packed, pack
+from cai_jax.data.row_columns import Row
 from cai_jax.data.rows import legible
 from cai_jax.errors import UserError
 from cai_jax.pipeline import documents
+from cai_jax.pipeline.context import Artefact, Context
 from cai_jax.pipeline.context_length import Fitting
 from cai_jax.pipeline.model_store import format_of
 from cai_jax.pipeline.rng import Draw, draw_of
@@ -56,14 +58,14 @@ class Corpus(Protocol):
         ...
 
 
-def corpus(ctx, model: Model) -> Corpus:
+def corpus(ctx: Context, model: Model) -> Corpus:
     """The training data of a `finetune` node."""
     if ctx.inputs["data"].type.kind == "Documents":
         return _Documents(ctx, model)
     return _Dialogs(ctx, model, format_of(ctx.inputs["model"]))
 
 
-def dialog(fitter: Fitting, format: Format, row: dict[str, Any]) -> Example | None:
+def dialog(fitter: Fitting, format: Format, row: Row) -> Example | None:
     """A reply after its prompt, the loss on the reply and, if it ended by itself, on its end token.
 
     Source: arXiv 2212.08073 §3.1.
@@ -89,7 +91,7 @@ def _packed(examples: Sequence[Example], length: int, pad: int) -> Packed:
 
 
 class _Dialogs:
-    def __init__(self, ctx, model: Model, format: Format) -> None:
+    def __init__(self, ctx: Context, model: Model, format: Format) -> None:
         limit = ctx.params["length"] or model.config.max_position
         self.fitter = Fitting(model.tokenizer, limit, ctx.params["overlong"], "examples")
         found = [dialog(self.fitter, format, row) for row in _answered(ctx, ctx.inputs["data"].rows())]
@@ -108,7 +110,7 @@ class _Dialogs:
         return _packed([self.examples[index] for index in members], self.length, self.pad)
 
 
-def _answered(ctx, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _answered(ctx: Context, rows: Sequence[Row]) -> list[Row]:
     """The rows whose reply says something; the others are counted in a note.
 
     Raises:
@@ -133,7 +135,7 @@ class _Documents:
 
     dealt = False
 
-    def __init__(self, ctx, model: Model) -> None:
+    def __init__(self, ctx: Context, model: Model) -> None:
         data = ctx.inputs["data"]
         self.sources = [_source(data.made_from(key)) for key in data.result.get("sources", [data.key])]
         self.length = ctx.params["length"] or model.config.max_position
@@ -163,7 +165,7 @@ class _Documents:
         return itertools.islice(rest, stop - start)
 
 
-def _source(artefact) -> dict[str, Any]:
+def _source(artefact: Artefact) -> dict[str, Any]:
     """The parameters of a `documents` node by which `pipeline.documents` reads it, of the rows that there are."""
     return {**artefact.params, "path": on_disk(artefact.source("path")), **artefact.result}
 
@@ -212,7 +214,8 @@ class Rows:
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Batches [batch, T] from number `start` on; every epoch draws another order."""
-        skip, held, number = start * self.batch, None, start
+        held: dict[str, np.ndarray] | None = None
+        skip, number = start * self.batch, start
         for packed in self._shards():
             if skip >= len(packed["tokens"]):
                 skip -= len(packed["tokens"])

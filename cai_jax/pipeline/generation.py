@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cai_jax.data.row_columns import Row
 from cai_jax.engine import buckets
+from cai_jax.pipeline.context import CompilingContext, Context
 from cai_jax.pipeline.context_length import Fitting, room_of
 from cai_jax.pipeline.thoughts import decode_of, said
 from cai_jax.prompting.render import Segment, encode
@@ -50,19 +52,15 @@ class Generated:
         return float(sum(self.logprobs))
 
     @property
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> Row:
         """As a reply in rows: `reply`, `thought` where there was one, `logprob`, `tokens`, `ended`."""
         return {
             "reply": self.text,
-            **self.thoughts("thought"),
+            **({} if self.thought is None else {"thought": self.thought}),
             "logprob": self.logprob,
             "tokens": self.tokens,
             "ended": self.ended,
         }
-
-    def thoughts(self, name: str) -> dict[str, str]:
-        """What was thought, as a field of this name; {} where the model opened no block."""
-        return {} if self.thought is None else {name: self.thought}
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class Writer:
 
     @staticmethod
     def from_context(
-        ctx, model: Model, format: Format, stops: tuple[str, ...], shots: Sequence[Segment] = ()
+        ctx: CompilingContext, model: Model, format: Format, stops: tuple[str, ...], shots: Sequence[Segment] = ()
     ) -> Writer:
         """The writer that a stage's parameters describe."""
         from cai_jax.parallel.placement import shards_of
@@ -135,12 +133,12 @@ class Writer:
         requests = [Request(ids, key) for ids, key in zip(prompts, keys, strict=True)]
         decode = decode_of(tokenizer, self.format)
         replies = generate(self.model.params, config, requests, settings, prefix=self.prefix, decode=decode)
-        written: list[Generated | None] = [None] * len(requests)
+        written: dict[int, Generated] = {}
         for reply in replies:
             found = said(self.format, reply.text)
             ended = bool(reply.ended) and found.closed
             written[reply.index] = Generated(found.reply, reply.logprobs, reply.ids, ended, found.thought)
-        return written
+        return [written[index] for index in range(len(requests))]
 
     def sampling(self, longest: int, stops: tuple[int, ...]) -> GenerationConfig:
         """How prompts of up to `longest` tokens are continued, until one of the token ids `stops`."""
@@ -165,7 +163,7 @@ def stop_ids(tokenizer: Tokenizer, format: Format) -> tuple[int, ...]:
     return tuple(sorted({*tokenizer.stop_ids, *ends}))
 
 
-def note_unended(ctx, what: str, ended: Sequence[bool]) -> float | None:
+def note_unended(ctx: Context, what: str, ended: Sequence[bool]) -> float | None:
     """The share of texts that ended by themselves, None without texts; told in a note where it is small."""
     share = sum(ended) / len(ended) if ended else None
     if share is not None and share < ENDED:
@@ -182,7 +180,9 @@ def prefix_of(model: Model, shots: Sequence[Segment]) -> Prefix | None:
     return make_prefix(model.params, model.config, encode(model.tokenizer, shots)[0])
 
 
-def in_batches(ctx, rows: Sequence[T], each: int, make: Callable[[Sequence[T]], list[dict]]) -> Iterator[list[dict]]:
+def in_batches(
+    ctx: Context, rows: Sequence[T], each: int, make: Callable[[Sequence[T]], list[Row]]
+) -> Iterator[list[Row]]:
     """Makes and commits `each` output rows per row of input, batch by batch, going on after what is committed.
 
     Yields the committed rows of each batch, those of earlier attempts included.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from cai_jax.data.row_columns import Row
 from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Call, Kind, Param, Problem
-
-Row = dict[str, Any]
 
 LABELS = Param("labels", "Labels that `judge` made of replies to built-in prompts.", kinds=(Kind.PREFS,))
 
@@ -49,7 +48,9 @@ def checked(rows: Sequence[Row], margin: float = 0.0) -> Checked:
     """The labels that say something: given, weighted, of two different replies, and `margin` or more from one half."""
     from cai_jax.pipeline.ai_feedback import equal, undecided_pair
 
-    kept, silent, left_out = [], [], Counter()
+    kept: list[Row] = []
+    silent: list[Row] = []
+    left_out: Counter[str] = Counter()
     for row in rows:
         if equal(row["a"], row["b"]):
             left_out["of equal replies"] += 1
@@ -86,7 +87,8 @@ def judged_pairs(rows: Sequence[Row]) -> Pairs:
 
     ai = [row for row in rows if "judgements" in row]
     found = checked(ai, margin=0.0)
-    pairs, silent, left_out = [], list(found.silent), Counter(found.left_out)
+    pairs: list[tuple[Row, float]] = []
+    silent, left_out = list(found.silent), Counter(found.left_out)
     left_out["not by a judge"] += len(rows) - len(ai)
     for row in found.rows:
         truth = preference(row)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.data.file_stamps import Stamp, stamps
+from cai_jax.pipeline.context import Artefact, CompilingContext
 from cai_jax.pipeline.node_devices import devices_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ Stamps = tuple[tuple[str, Stamp], ...]
 KEPT = 3
 
 
-def model_of(ctx, artefact, trained: bool = False) -> Model:
+def model_of(ctx: CompilingContext, artefact: Artefact, trained: bool = False) -> Model:
     """The model of an artefact, in the dtype that its `model(…)` asked for, on the devices of the node `ctx`.
 
     On a mesh it is laid out to be read, or with `trained` as training lays out its state. The last few are kept in
@@ -38,14 +39,14 @@ def model_of(ctx, artefact, trained: bool = False) -> Model:
     return model
 
 
-def format_of(artefact) -> Format:
+def format_of(artefact: Artefact) -> Format:
     """The format in which an artefact's model reads, as its `model(…)` asked for it; needs its tokenizer alone."""
     folders = (artefact.path, *artefact.bases)
     folder = next((each for each in folders if (each / "config.json").is_file()), folders[0])
     return _format(str(folder), stamps(folder), artefact.result.get("format", "auto"))
 
 
-def format_choices(artefact) -> dict[str, Any]:
+def format_choices(artefact: Artefact) -> dict[str, Any]:
     """What a model made from this one keeps of what its `model(…)` asked for: dtype and format."""
     return {"dtype": artefact.result.get("dtype", "float32"), "format": artefact.result.get("format", "auto")}
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from cai_jax.errors import UserError
+from cai_jax.pipeline.context import CompilingContext
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
 
-def devices_of(ctx) -> Mesh | Literal["one", "pmap"]:
+def devices_of(ctx: CompilingContext) -> Mesh | Literal["one", "pmap"]:
     """A mesh, or "one" for this process's first device, or "pmap"; noted in the node's schedule.
 
     Raises:
@@ -19,7 +21,7 @@ def devices_of(ctx) -> Mesh | Literal["one", "pmap"]:
     from cai_jax.parallel import multihost, target
     from cai_jax.parallel.mesh import make_mesh
 
-    asked = ctx.node.schedule.get("mesh", "auto")
+    asked: Literal["auto", "one", "pmap"] | Mapping[str, int] = ctx.node.schedule.get("mesh", "auto")
     if asked == "auto" and len(target.devices()) == 1:
         asked = "one"
     if asked == "pmap" and multihost.is_multihost():
@@ -27,14 +29,15 @@ def devices_of(ctx) -> Mesh | Literal["one", "pmap"]:
             "pmap maps a step over the devices of one process, and this run has several",
             "use  with (mesh=auto)  or a mesh(…)",
         )
-    if isinstance(asked, str) and asked != "auto":
+    if asked == "one" or asked == "pmap":
         ctx.used(mesh=asked)
         return asked
-    sizes = {} if asked == "auto" else {**asked, "data": asked["data"] or -1}
+    wanted: Mapping[str, int] = {} if asked == "auto" else asked
+    sizes: dict[str, Any] = {**wanted, "data": wanted.get("data") or -1}
     try:
         mesh = make_mesh(**sizes)
     except ValueError:
-        shape = ", ".join(f"{axis}={size}" for axis, size in asked.items() if size)
+        shape = ", ".join(f"{axis}={size}" for axis, size in wanted.items() if size)
         raise UserError(
             f"mesh({shape}) does not fit the {len(target.devices())} devices of this machine",
             "choose sizes whose product is the number of devices, or leave data= out",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cai_jax.data.row_columns import Row
 from cai_jax.data.rows import legible
 from cai_jax.engine import buckets
 from cai_jax.errors import UserError
 from cai_jax.pipeline.ai_feedback import equal, without_numbers
+from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.context_length import Fitted, Fitting
 from cai_jax.pipeline.reward_scoring import scored_segments
 from cai_jax.pipeline.rng import draw_of
@@ -35,26 +37,26 @@ class Pairs:
       seen: pairs of all passes together; steps: batches that hold them.
     """
 
-    def __init__(self, ctx, model: Model, format: Format, rows: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, ctx: Context, model: Model, format: Format, rows: Sequence[Row]) -> None:
         limit = ctx.params["length"] or model.config.max_position
         rows = _told_apart(ctx, rows)
         fitter = Fitting(model.tokenizer, limit, ctx.params["overlong"], "pairs")
         found = [_fitted(fitter, format, row) for row in rows]
         fitter.note(ctx)
-        keep = [i for i, pair in enumerate(found) if pair is not None]
-        flat = [each.ids for i in keep for each in found[i]]
+        kept = [(row, pair) for row, pair in zip(rows, found, strict=True) if pair is not None]
+        flat = [each.ids for _, pair in kept for each in pair]
         self.length = min(buckets.next_eighth_octave(max(map(len, flat))), limit)
-        self.tokens = buckets.pad(flat, len(flat), self.length).reshape(len(keep), 2, -1)
-        self.lengths = np.array([len(each) for each in flat], np.int32).reshape(len(keep), 2)
-        self.p = np.array([rows[i]["p"] for i in keep], np.float32)
-        self.rows = [rows[i] for i in keep]
+        self.tokens = buckets.pad(flat, len(flat), self.length).reshape(len(kept), 2, -1)
+        self.lengths = np.array([len(each) for each in flat], np.int32).reshape(len(kept), 2)
+        self.rows = [row for row, _ in kept]
+        self.p = np.array([row["p"] for row in self.rows], np.float32)
         weights = np.array([row.get("weight", 1.0) for row in self.rows])
         self.weights = (weights / mean_weight(weights)).astype(np.float32)
         self.batch = ctx.params["batch"]
-        note_scant(ctx, len(keep), "pairs")
-        self.seen = passes(ctx.params["epochs"], len(keep))
+        note_scant(ctx, len(kept), "pairs")
+        self.seen = passes(ctx.params["epochs"], len(kept))
         self.steps = math.ceil(self.seen / self.batch)
-        self.order = draw_of(ctx).shuffled("pairs", len(keep))
+        self.order = draw_of(ctx).shuffled("pairs", len(kept))
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Batches from number `start` on: arrays as above, of `batch` pairs each."""
@@ -64,7 +66,7 @@ class Pairs:
             yield filled(arrays, self.batch)
 
 
-def _told_apart(ctx, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _told_apart(ctx: Context, rows: Sequence[Row]) -> list[Row]:
     """The pairs from which something can be learnt; the others are counted in a note.
 
     Raises:
@@ -87,7 +89,7 @@ def _told_apart(ctx, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any
     return kept
 
 
-def _fitted(fitter: Fitting, format: Format, row: Mapping[str, Any]) -> list[Fitted] | None:
+def _fitted(fitter: Fitting, format: Format, row: Row) -> list[Fitted] | None:
     """Both sides of a pair; None for one to leave out."""
     if format.ambiguous(row["a"]) or format.ambiguous(row["b"]):
         fitter.ambiguous += 1

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cai_jax.data.row_columns import Row
 from cai_jax.data.rows import legible
 from cai_jax.engine import buckets
 from cai_jax.engine.stop_texts import before_stop
@@ -24,6 +25,7 @@ from cai_jax.parallel.multihost import to_host
 from cai_jax.parallel.placement import served
 from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.pipeline import adapters
+from cai_jax.pipeline.context import CompilingContext, Context
 from cai_jax.pipeline.early_stopping import Limits, StoppingState
 from cai_jax.pipeline.generation import Generated, Writer
 from cai_jax.pipeline.model_store import format_of, model_of
@@ -31,6 +33,7 @@ from cai_jax.pipeline.reward_scoring import Scorer
 from cai_jax.pipeline.rng import draw_of
 from cai_jax.pipeline.thoughts import decode_of, said
 from cai_jax.pipeline.training import (
+    Batch,
     Checkpoints,
     compiled,
     computing,
@@ -48,13 +51,13 @@ GAP = 0.05  # nats per token between sampler and trainer; bfloat16 alone makes a
 class Drawn:
     """Prompts of one rollout (rows and token ids), the replies to them, and those as text."""
 
-    rows: Sequence[dict]
+    rows: Sequence[Row]
     prompts: Sequence[list[int]]
     replies: Sequence[Generated]
     texts: Sequence[str]
 
 
-def train(ctx) -> tuple[Model, dict[str, Any]]:
+def train(ctx: Context) -> tuple[Model, dict[str, Any]]:
     """Train a node's policy against its preference model, from the last checkpoint on.
 
     Score and divergence are those of the last rollout within the limits: with limits, of the policy that is returned;
@@ -67,7 +70,7 @@ def train(ctx) -> tuple[Model, dict[str, Any]]:
     limits = Limits(ctx.params["max_kl"], ctx.params["max_fall"])
     checkpoints = Checkpoints(ctx)
 
-    def start():
+    def start() -> tuple[ppo.PPOState, StoppingState]:
         state = loop.start()
         return state, StoppingState.begin(state.policy.params if limits else {})
 
@@ -102,7 +105,7 @@ def train(ctx) -> tuple[Model, dict[str, Any]]:
     return adapters.trained(ctx.params, loop.model, policy), found
 
 
-def settings_of(ctx, model: Model) -> ppo.PPO:
+def settings_of(ctx: CompilingContext, model: Model) -> ppo.PPO:
     """The settings that a node's parameters and schedule describe."""
     p = ctx.params
     updates = p["steps"] * updates_of(p)
@@ -141,7 +144,9 @@ def frozen_of(params: Mapping[str, Any], weights: Any, lent: Any) -> rollout.Fro
     return rollout.Frozen(base, policy, policy if lent is None else lora.split(lent)[1])
 
 
-def initial_state(ctx, settings: ppo.PPO, model: Model, lent: Mapping[str, Any] | None) -> ppo.PPOState:
+def initial_state(
+    ctx: CompilingContext, settings: ppo.PPO, model: Model, lent: Mapping[str, Any] | None
+) -> ppo.PPOState:
     """The state before the first step; the critic's trunk and head come from `lent`, or from the policy."""
     policy = adapters.initial_trained(ctx, model.params)
     if lent is None:
@@ -154,7 +159,7 @@ def initial_state(ctx, settings: ppo.PPO, model: Model, lent: Mapping[str, Any] 
 class Loop:
     """One iteration after another: sample, score, prepare, update."""
 
-    def __init__(self, ctx) -> None:
+    def __init__(self, ctx: Context) -> None:
         self.ctx, self.params, self.draw = ctx, ctx.params, draw_of(ctx)
         self.model: Model = model_of(ctx, ctx.inputs["model"], trained=True)
         # Only the end token ends a reply: every token that was drawn is trained on.
@@ -210,7 +215,7 @@ class Loop:
         self.ctx.note("critic", f"the preference model {reason}: the critic starts from the policy, with a zero head")
         return None
 
-    def roll(self, state, number: int) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
+    def roll(self, state: ppo.PPOState, number: int) -> tuple[ppo.PPOState, Batch, dict[str, Any]]:
         """Sample a rollout, score it, read it with the reference, and prepare it for updates.
 
         Returns:
@@ -232,14 +237,14 @@ class Loop:
             metrics["watch"] = float(self.watch.scores(scored).mean())
         return state, prepared, metrics
 
-    def _gap(self, drawn: Drawn, prepared: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def _gap(self, drawn: Drawn, prepared: Batch) -> dict[str, float]:
         """How far the sampler's log-probabilities are from the trainer's, in nats per token: mean and largest."""
         trained = prepared["logprobs"][prepared["mask"]]
         sampled = np.concatenate([reply.logprobs for reply in drawn.replies])
         apart = np.abs(trained - sampled)
         return {"sampler_gap": float(apart.mean()), "sampler_gap_max": float(apart.max())}
 
-    def improve(self, state, prepared: Mapping[str, np.ndarray], number: int) -> tuple[Any, dict[str, Any]]:
+    def improve(self, state: ppo.PPOState, prepared: Batch, number: int) -> tuple[ppo.PPOState, dict[str, Any]]:
         """The state after all updates on one rollout, and the means of their metrics."""
         size = self.params["minibatch"] or self.params["batch"]
         found = []
@@ -253,7 +258,7 @@ class Loop:
         means = {name: np.mean([float(updated[name]) for updated in found]) for name in sorted(names)}
         return state, means | {"finite": np.all([updated["finite"] for updated in found], axis=0)}
 
-    def _draw(self, state, number: int) -> Drawn:
+    def _draw(self, state: ppo.PPOState, number: int) -> Drawn:
         """A rollout of the policy as it is now."""
         size = self.params["batch"]
         rows, prompts = zip(*(self.prompts[i] for i in self.order(number * size, size)), strict=True)
@@ -268,7 +273,7 @@ class Loop:
         texts = [said(self.format, text).reply for text in told]
         return Drawn(rows, prompts, written, texts)
 
-    def _arrays(self, drawn: Drawn) -> dict[str, np.ndarray]:
+    def _arrays(self, drawn: Drawn) -> Batch:
         """tokens int32 [N, T], mask bool [N, T] (what was drawn), ended bool [N]."""
         texts = [[*prompt, *reply.ids] for prompt, reply in zip(drawn.prompts, drawn.replies, strict=True)]
         begin, end = ([[len(ids)] for ids in which] for which in (drawn.prompts, texts))

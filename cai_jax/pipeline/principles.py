@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from cai_jax.data.file_readers import Record, records
 from cai_jax.data.rows import DataError
 from cai_jax.lang.signature import Principle
+from cai_jax.pipeline.context import Artefact, Context
 from cai_jax.pipeline.rng import Draw
 from cai_jax.prompting.paper_format import OPTIONS, Format, Message, Shots
 
@@ -23,7 +24,7 @@ _ROLES = ("system", "human", "assistant")
 _Shot = TypeVar("_Shot")
 
 
-def principles(constitution, ability: str) -> list[Principle]:
+def principles(constitution: Artefact, ability: str) -> list[Principle]:
     """The principles of a constitution artefact that support "revise", "judge" or "audit"."""
     every = [Principle(**(p | {"tags": tuple(p["tags"])})) for p in constitution.result["principles"]]
     supports = {
@@ -34,12 +35,12 @@ def principles(constitution, ability: str) -> list[Principle]:
     return [p for p in every if supports(p)]
 
 
-def audit_requests(constitution) -> list[tuple[str, str]]:
+def audit_requests(constitution: Artefact) -> list[tuple[str, str]]:
     """Name and question of every principle by which a reply can be audited."""
     return [(p.name, p.audit) for p in principles(constitution, "audit")]
 
 
-def examples(constitution, form: str) -> list[dict[str, Any]]:
+def examples(constitution: Artefact, form: str) -> list[dict[str, Any]]:
     """The constitution's few-shot examples of one form ("critique", "comparison", "reasoning" or "audit").
 
     Raises:
@@ -92,7 +93,7 @@ def _wrong(form: str, field: str, value: Any) -> str:
     return ""
 
 
-def critique_shots(constitution, count: int, format: Format, direct: bool = False) -> Shots:
+def critique_shots(constitution: Artefact, count: int, format: Format, direct: bool = False) -> Shots:
     """Whole conversations with critique and revision, to stand in front (CAI appendix E)."""
     messages: list[Message] = []
     for shot in examples(constitution, "critique")[:count]:
@@ -105,7 +106,7 @@ def critique_shots(constitution, count: int, format: Format, direct: bool = Fals
     return format.shots(messages)
 
 
-def comparison_shots(constitution, count: int, format: Format, draw: Draw, reasoned: bool = False) -> Shots:
+def comparison_shots(constitution: Artefact, count: int, format: Format, draw: Draw, reasoned: bool = False) -> Shots:
     """Comparisons with their answers, each under its own principle, drawn once for the node (arXiv 2212.08073 §4.1).
 
     Both answers are given equally often, within one, so that the examples favour neither: the draw says which of
@@ -128,7 +129,7 @@ def comparison_shots(constitution, count: int, format: Format, draw: Draw, reaso
     return format.shots(messages)
 
 
-def audit_shots(constitution, count: int, format: Format, draw: Draw) -> Shots:
+def audit_shots(constitution: Artefact, count: int, format: Format, draw: Draw) -> Shots:
     """Audits with their answers: as many yes as no, and as many ` (A)` as ` (B)`, each within one."""
     messages: list[Message] = []
     chosen = _balanced(examples(constitution, "audit"), lambda shot: shot["answer"], count, draw)
@@ -156,7 +157,7 @@ def _letters(draw: Draw, count: int) -> list[int]:
     return [(int(place) + odd) % 2 for place in draw.permutation("answers", count)]
 
 
-def suited_shots(constitution, reasoned: bool) -> list[tuple[dict[str, Any], list[Principle]]]:
+def suited_shots(constitution: Artefact, reasoned: bool) -> list[tuple[dict[str, Any], list[Principle]]]:
     """The comparisons, each with the principles under which its answer holds; without those that have none.
 
     A shot that names no principles holds under all of them.
@@ -167,7 +168,7 @@ def suited_shots(constitution, reasoned: bool) -> list[tuple[dict[str, Any], lis
     return [(shot, under) for shot, under in suited if under]
 
 
-def note_one_answer(ctx, shots: Sequence[Mapping[str, Any]]) -> None:
+def note_one_answer(ctx: Context, shots: Sequence[Mapping[str, Any]]) -> None:
     """Tells in a note that several examples are shown and all of them give one answer, since there are no others."""
     answers = [shot["answer"] for shot in shots]
     count = min(ctx.params["fewshots"], len(answers))
@@ -176,7 +177,7 @@ def note_one_answer(ctx, shots: Sequence[Mapping[str, Any]]) -> None:
         ctx.note("one-answer", f"{said}; add examples of the other answer")
 
 
-def shown(ctx, there: int, shots: Shots) -> dict[str, str]:
+def shown(ctx: Context, there: int, shots: Shots) -> dict[str, str]:
     """What a result tells of the few-shots, in full, as they stand in front of every prompt of the node.
 
     Fewer of them than were asked for are told in a note; `there` is how many the constitution has.

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cai_jax.engine import buckets
+from cai_jax.pipeline.context import Artefact, Context
 from cai_jax.pipeline.context_length import bare, fitted_alike, note_apart
 from cai_jax.pipeline.model_store import format_of, model_of
-from cai_jax.prompting.paper_format import Format
+from cai_jax.prompting.paper_format import Format, Turns
 from cai_jax.prompting.render import Segment
 
 if TYPE_CHECKING:
-    from cai_jax.models.checkpoint import Model
+    import jax
 
-Turns = Sequence[Mapping[str, str]]
+    from cai_jax.models.checkpoint import Model
+    from cai_jax.models.config import Config
+
 # A conversation and a reply to it; or several replies that are compared, and so stand behind the same of it.
 Said = tuple[Turns, *tuple[str, ...]]
 # Replies scored at once: one of PPO's rollouts, as large as it is by default. Only the last position is scored and no
@@ -25,7 +28,7 @@ Said = tuple[Turns, *tuple[str, ...]]
 BATCH = 64
 
 
-def parts(artefact) -> list[tuple[float, Any]]:
+def parts(artefact: Artefact) -> list[tuple[float, Artefact]]:
     """The preference models that an artefact stands for, each with its weight."""
     if "parts" not in artefact.result:
         return [(1.0, artefact)]
@@ -62,7 +65,7 @@ class Scorer:
       models: weight, model and format of each.
     """
 
-    def __init__(self, ctx, artefact) -> None:
+    def __init__(self, ctx: Context, artefact: Artefact) -> None:
         self.models = [(weight, model_of(ctx, part), format_of(part)) for weight, part in parts(artefact)]
 
     def scores(self, said: Sequence[Said]) -> np.ndarray:
@@ -72,7 +75,7 @@ class Scorer:
             total += weight * raw_scores(model, format, said)
         return total
 
-    def note_cut(self, ctx, said: Sequence[Said]) -> None:
+    def note_cut(self, ctx: Context, said: Sequence[Said]) -> None:
         """Tells in notes how many of these replies have to be cut to be scored, and how many are read apart."""
         for _, model, format in self.models:
             limit = model.config.max_position
@@ -96,7 +99,7 @@ def raw_scores(model: Model, format: Format, said: Sequence[Said]) -> np.ndarray
     return out
 
 
-def _score(model: Model, tokens: np.ndarray, lengths: np.ndarray):
+def _score(model: Model, tokens: np.ndarray, lengths: np.ndarray) -> jax.Array:
     from cai_jax.parallel.placement import on_mesh_of
 
     params = {"decoder": model.params, "head": model.head}
@@ -105,7 +108,7 @@ def _score(model: Model, tokens: np.ndarray, lengths: np.ndarray):
 
 
 @functools.cache
-def compiled(config, dtype: str):
+def compiled(config: Config, dtype: str) -> Callable[..., jax.Array]:
     """The jitted `(params, tokens [R, T], lengths [R]) -> scores [R]` of models of this shape."""
     import jax
 
@@ -114,7 +117,7 @@ def compiled(config, dtype: str):
     from cai_jax.parallel.placement import constrain
 
     @jax.jit
-    def scored(params, tokens, lengths):
+    def scored(params: Mapping[str, Any], tokens: jax.Array, lengths: jax.Array) -> jax.Array:
         return constrain(scores(params, config, constrain(tokens, ROWS), lengths, dtype=dtype))
 
     return scored

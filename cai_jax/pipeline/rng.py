@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cai_jax.data.row_columns import Row
 from cai_jax.lang.signature import Principle
+from cai_jax.pipeline.context import CompilingContext
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +55,7 @@ class Draw(NamedTuple):
         text = repr((self.run, self.seed, self.stage, purpose, *about))
         return hashlib.blake2b(text.encode(), digest_size=8).digest()
 
-    def key(self, purpose: str, row: Mapping[str, Any], sample: Which = 0):
+    def key(self, purpose: str, row: Row, sample: Which = 0) -> np.ndarray:
         """The sampling key of one row, uint32 [2] (engine.rng)."""
         from cai_jax.engine.rng import row_key
 
@@ -74,19 +76,19 @@ class Draw(NamedTuple):
         return principles[self.weighted([p.weight for p in principles], purpose, *about)]
 
 
-def draw_of(ctx) -> Draw:
+def draw_of(ctx: CompilingContext) -> Draw:
     """The source of randomness of the stage that runs in `ctx`."""
     return Draw(ctx.seed, ctx.params.get("seed", 0), ctx.node.stage)
 
 
-def distinguish_replies(rows: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], Which]]:
+def distinguish_replies(rows: Iterable[Row]) -> list[tuple[Row, Which]]:
     """Replies, each with what tells it from the others to its prompt.
 
     That is its sample; and of several with one sample (the rounds of revision that were kept, or two datasets put
     together) the later ones also have their number among these.
     """
     seen: Counter[tuple[str, int]] = Counter()
-    out = []
+    out: list[tuple[Row, Which]] = []
     for row in rows:
         copy = seen[row["id"], row["sample"]]
         seen[row["id"], row["sample"]] += 1

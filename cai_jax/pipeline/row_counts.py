@@ -12,6 +12,7 @@ from cai_jax.lang.signature import Type
 
 if TYPE_CHECKING:
     from cai_jax.models.tokenizer import Tokenizer
+    from cai_jax.prompting.paper_format import Turns
 
 # Guesses, which `plan` and `compile` name where they rest on them: rows of a source that is not here, and tokens of its
 # longest prompt or of a document (`--limit` and `--prompt-tokens` say otherwise).
@@ -56,14 +57,17 @@ def _least(folder: str, files: tuple, replied: bool, about: frozenset[str]) -> i
     from cai_jax.prompting.chat_format import format_of
     from cai_jax.prompting.render import encode
 
-    tokenizer, found = _tokenizer(folder, files), []
-    for name in ("paper", "auto") if tokenizer is not None else ():
+    tokenizer = _tokenizer(folder, files)
+    if tokenizer is None:
+        return 1 + replied
+    found: list[int] = []
+    for name in ("paper", "auto"):
         try:
             form = format_of(tokenizer, name)
         except UserError:  # which `model` tells
             continue
         for text in _asked(about):
-            turns = [{"role": "human", "text": text}]
+            turns: Turns = [{"role": "human", "text": text}]
             for word in _WORDS if replied else ("",):
                 shown = form.replied(turns, word, ended=False) if replied else form.ask(turns)
                 found.append(len(encode(tokenizer, shown)[0]))

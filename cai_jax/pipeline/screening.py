@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from cai_jax.data.row_columns import Flag, Row
 from cai_jax.pipeline.binary_questions import audit_fitter, audits
+from cai_jax.pipeline.context import Artefact, Context
 from cai_jax.pipeline.context_length import note_apart
 from cai_jax.pipeline.generation import prefix_of
 from cai_jax.pipeline.model_store import format_of, model_of
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from cai_jax.models.checkpoint import Model
     from cai_jax.prompting.paper_format import Format, Shots
 
-Row = Mapping[str, Any]
 BROKEN = 0.5  # a metric calls a principle broken from this probability on
 
 
@@ -75,7 +76,7 @@ class Screener:
     overlong: str = "truncate_left"
 
     @staticmethod
-    def from_context(ctx, model: Model | None, constitution, **how: Any) -> Screener:
+    def from_context(ctx: Context, model: Model | None, constitution: Artefact, **how: Any) -> Screener:
         """The screener of a stage: by its model `by`, under a constitution, with so many examples as it asks for."""
         shots = audit_shots(constitution, ctx.params["fewshots"], format_of(ctx.inputs["by"]), draw_of(ctx))
         return Screener(model, shots.format, audit_requests(constitution), shots, ctx.params["orders"], **how)
@@ -85,10 +86,16 @@ class Screener:
         """Whether the answers are swapped, of every order that is asked."""
         return [False, True] if self.orders == "both" else [False]
 
+    @property
+    def _judge(self) -> Model:
+        """The model, where questions are asked and not only shown."""
+        assert self.model is not None
+        return self.model
+
     @functools.cached_property
     def prefix(self) -> Prefix | None:
         """The examples, read once."""
-        return prefix_of(self.model, self.shots.segments if self.shots else ())
+        return prefix_of(self._judge, self.shots.segments if self.shots else ())
 
     def asked(self, row: Row) -> list[list[Segment]]:
         """The questions about a reply: of each of its readings each principle, and of that both orders."""
@@ -99,7 +106,7 @@ class Screener:
             for swapped in self.swaps
         ]
 
-    def note_fit(self, ctx, rows: Sequence[Row], compared: int = 1) -> None:
+    def note_fit(self, ctx: Context, rows: Sequence[Row], compared: int = 1) -> None:
         """Tells in notes how many replies leave no room for the questions, lost a beginning, or were read apart.
 
         Of every so many rows that are `compared` (see `answers`), one does that to all.
@@ -107,8 +114,8 @@ class Screener:
         Raises:
           UserError: there is one, and `overlong` is "error".
         """
-        fitter = audit_fitter(self.model, self.overlong, self.prefix)
-        longest = max(self.requests, key=lambda request: len(self.model.tokenizer.encode(request[1])))[1]
+        fitter = audit_fitter(self._judge, self.overlong, self.prefix)
+        longest = max(self.requests, key=lambda request: len(self._judge.tokenizer.encode(request[1])))[1]
         for start in range(0, len(rows), compared):
             together = rows[start : start + compared]
             fitter.fit(*(self.format.audit(row["turns"], row["reply"], longest) for row in together))
@@ -129,7 +136,7 @@ class Screener:
         asked = [self.asked(row) for row in rows]
         shape = (-1, len(self.requests), len(self.swaps))
         together = [sum(asked[start : start + compared], []) for start in range(0, len(asked), compared)]
-        scored = audits(self.model, together, self.overlong, self.prefix)
+        scored = audits(self._judge, together, self.overlong, self.prefix)
         first, answered = scored.first.reshape(shape), scored.answered.reshape(shape).all(axis=2)
         p = np.where(answered, np.where(self.swaps, 1.0 - first, first).mean(axis=2), 0.0)
         # Of the readings of a reply the worse counts, and it is known only if both are.
@@ -139,16 +146,16 @@ class Screener:
         np.logical_and.at(known, owner, answered)
         return Answers(worse, known)
 
-    def flags(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def flags(self, rows: Sequence[Row]) -> list[Row]:
         """Of every reply its `flag`, or None, and `unanswered`: of how many principles it is not known.
 
         A flag names the principle that the reply breaks the most; none where the reply could not be judged.
         """
         return [self._flagged(*each) for each in zip(*self.answers(rows), strict=True)]
 
-    def _flagged(self, p: np.ndarray, answered: np.ndarray) -> dict[str, Any]:
+    def _flagged(self, p: np.ndarray, answered: np.ndarray) -> Row:
         worst, lost = int(np.where(answered, p, -1.0).argmax()), int((~answered).sum())
-        flag = None
+        flag: Flag | None = None
         if answered[worst] and p[worst] >= self.limit:
             name, question = self.requests[worst]
             flag = {"principle": name, "request": question, "p": float(p[worst]), "limit": self.limit}
@@ -163,25 +170,26 @@ def unjudged(row: Row) -> bool:
     return row.get("unanswered", 0) > 0 and (flag is None or flag["principle"] is None)
 
 
-def joined(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def joined(found: Sequence[Row]) -> Row:
     """`flag` and `unanswered` of a reply by all its screenings: nothing that one of them has found is lost.
 
     The flag is of the principle that the reply breaks the most; behind these come those for want of an answer.
     """
-    flags = [each["flag"] for each in found if each.get("flag")]
+    flags = [flag for each in found if (flag := each.get("flag"))]
     worst = max(flags, key=lambda flag: -1.0 if flag["p"] is None else flag["p"], default=None)
     return {"flag": worst, "unanswered": sum(each.get("unanswered", 0) for each in found)}
 
 
-def told(replies, model, screener: Screener) -> dict[str, Any]:
+def told(replies: Artefact, model: Artefact, screener: Screener) -> dict[str, Any]:
     """What a stage's result says of the screenings of replies, this one behind those that there were.
 
     Revised replies are screened again in the same ways.
     """
+    shots = screener.shots.messages if screener.shots else ()
     screening = {
         "by": model.key,
         "requests": [list(each) for each in screener.requests],
-        "shots": [[role, [asdict(each) for each in said]] for role, said in screener.shots.messages],
+        "shots": [[role, [asdict(each) for each in said]] for role, said in shots],
         "orders": screener.orders,
         "limit": screener.limit,
         "undecided": screener.undecided,
@@ -190,17 +198,17 @@ def told(replies, model, screener: Screener) -> dict[str, Any]:
     return {"screenings": [*replies.result.get("screenings", ()), screening]}
 
 
-def passed_on(replies) -> dict[str, Any]:
+def passed_on(replies: Artefact) -> dict[str, Any]:
     """The same, for the result of a stage behind: what is said of replies that were screened, else nothing."""
     return {name: replies.result[name] for name in ("screenings",) if name in replies.result}
 
 
-def screeners_of(ctx, replies) -> list[Screener]:
+def screeners_of(ctx: Context, replies: Artefact) -> list[Screener]:
     """Who screened these replies; nobody may have."""
     return [_again(ctx, replies, each) for each in replies.result.get("screenings", ())]
 
 
-def _again(ctx, replies, screening: Mapping[str, Any]) -> Screener:
+def _again(ctx: Context, replies: Artefact, screening: Mapping[str, Any]) -> Screener:
     by = replies.made_from(screening["by"])
     said = [Message(role, tuple(Segment(**each) for each in said)) for role, said in screening["shots"]]
     shots = format_of(by).shots(said)

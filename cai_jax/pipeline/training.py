@@ -10,14 +10,19 @@ import numpy as np
 
 from cai_jax.errors import UserError
 from cai_jax.parallel import multihost
+from cai_jax.pipeline.context import CompilingContext, Context, NodeContext
 from cai_jax.pipeline.node_devices import devices_of
 
 if TYPE_CHECKING:
     from cai_jax.learn.optim import Optim
+    from cai_jax.learn.state import TrainState
     from cai_jax.models.checkpoint import Model
     from cai_jax.parallel.step import CompiledStep
 
-Batch = Mapping[str, np.ndarray]
+    # Of a model the compiled step, what is frozen below it, and `weights -> the state before the first step`.
+    Learner = tuple[CompiledStep, Any, Callable[[Any], TrainState]]
+
+Batch = dict[str, np.ndarray]
 
 # Seconds between two checkpoints: what an interruption may cost.
 SAVE_EVERY = 60.0
@@ -40,7 +45,7 @@ def optim_of(params: Mapping[str, Any], steps: int) -> Optim:
     )
 
 
-def compiled(ctx, make: Callable, out: tuple | None = None, frozen: Any = None) -> CompiledStep:
+def compiled(ctx: CompilingContext, make: Callable, out: tuple | None = None, frozen: Any = None) -> CompiledStep:
     """A step of `learn` compiled for the devices that the node's schedule asks for (`with (mesh=…)`).
 
     Args:
@@ -61,7 +66,7 @@ def compiled(ctx, make: Callable, out: tuple | None = None, frozen: Any = None) 
     return step
 
 
-def computing(ctx, model: Model) -> dict[str, Any]:
+def computing(ctx: CompilingContext, model: Model) -> dict[str, Any]:
     """How a step of `learn` computes: in the model's dtype, and its layers as `with (remat=…)` says and in a loop.
 
     Not in a loop where an adapter is trained, since a loop copies the base below it.
@@ -71,7 +76,7 @@ def computing(ctx, model: Model) -> dict[str, Any]:
     return {"dtype": model.params["embed"].dtype.name, "remat": remat, "looped": ctx.params["adapter"] == "full"}
 
 
-def micro_size(ctx) -> int:
+def micro_size(ctx: NodeContext) -> int:
     """Rows that are computed at once: `with (microbatch=…)`, but no more than one update takes."""
     update = ctx.params.get("minibatch") or ctx.params["batch"]
     return min(ctx.node.schedule.get("microbatch") or update, update)
@@ -92,7 +97,7 @@ def passes(epochs: float, rows: int) -> int:
     return max(1, round(epochs * rows))
 
 
-def mean_weight(weights: Sequence[float]) -> float:
+def mean_weight(weights: Sequence[float] | np.ndarray) -> float:
     """The mean of weights, also where their sum is more than a float holds."""
     largest = max(weights)
     return float(largest * np.mean(np.divide(weights, largest)))
@@ -113,7 +118,7 @@ def float32_params(params: Any) -> Any:
 class Checkpoints:
     """Saves a training state when it is due, and finds the last one."""
 
-    def __init__(self, ctx) -> None:
+    def __init__(self, ctx: Context) -> None:
         self.ctx = ctx
         self.last = time.monotonic()
 
@@ -171,14 +176,14 @@ def _where(metrics: Mapping[str, Any], params: Any) -> str:
     return f", in the gradient of {', '.join(lost[:_NAMED])}{more}"
 
 
-def note_scant(ctx, rows: int, what: str) -> None:
+def note_scant(ctx: Context, rows: int, what: str) -> None:
     """Tells in a note where `epochs` of that many rows, named by a plural, come to less than one."""
     epochs = ctx.params["epochs"]
     if not round(epochs * rows):
         ctx.note("epochs", f"{epochs:g} of {rows} {what} is not even one; one is trained on")
 
 
-def _told_warmup(ctx, total: int) -> None:
+def _told_warmup(ctx: Context, total: int) -> None:
     """Tells in a note if the run is too short for its warm-up (`optim_of`).
 
     Raises:
@@ -193,7 +198,7 @@ def _told_warmup(ctx, total: int) -> None:
 
 
 def train(
-    ctx,
+    ctx: Context,
     start: Callable[[], Any],
     step: CompiledStep,
     batches: Callable[[int], Iterator[Batch]],

@@ -2,17 +2,16 @@
 
 Sources: arXiv 2212.08073 §3.1 (critique and revision) and §4.1 (comparisons). Every prompt is a list of messages, and
 a format says how messages are written. Base models read the paper's (`PAPER`); a chat model's is its tokenizer's
-chat template (chat_format.py). Turns are dicts `{"role": "human" | "assistant", "text": str}`, before which one of role
-"system" may stand.
+chat template (chat_format.py).
 """
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 from cai_jax.prompting.escaping import Escaping
 from cai_jax.prompting.render import END, Segment, text_of
@@ -42,7 +41,6 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
 )
 
-Turns = Sequence[Mapping[str, str]]
 _MARKERS = {
     "system": SYSTEM,
     "human": HUMAN,
@@ -55,6 +53,16 @@ _MARKERS = {
     "answer": Segment(f"\n\n{ANSWER}"),
     "conclusion": SO,
 }
+
+
+class Turn(TypedDict):
+    """What one side says in a conversation; a turn of role "system" may stand before all others."""
+
+    role: Literal["system", "human", "assistant"]
+    text: str
+
+
+Turns = Sequence[Turn]
 
 
 class Message(NamedTuple):

@@ -64,8 +64,11 @@ class Span(NamedTuple):
 class Encoder(Protocol):
     """What rendering needs of a tokenizer."""
 
-    eos_id: int
-    special_ids: frozenset[int]
+    @property
+    def eos_id(self) -> int: ...
+
+    @property
+    def special_ids(self) -> frozenset[int]: ...
 
     def spans(self, text: str, place: str) -> list[Span]:
         """The tokens of plain text.

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cai_jax.data.row_columns import Row
 from cai_jax.exit_codes import Interrupted, StageFailed, UserError
 from cai_jax.lang.plan import Plan
 from cai_jax.lang.signature import Kind, Node
@@ -35,7 +36,7 @@ _DATA = ("source", "operator")
 
 
 class Placeholder(Made):
-    """An artefact still to be made (`stages.protocol.Artefact`): prompts with placeholders for replies.
+    """An artefact still to be made (`pipeline.context.Artefact`): prompts with placeholders for replies.
 
     A model reads as the one that it will be made from.
     """
@@ -49,14 +50,14 @@ class Placeholder(Made):
         if self.type.kind in MODELS and self.start is not None:
             self.result = self.start.result
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Row]:
         told = f"<a reply written by {self.maker}>"
-        out = []
+        out: list[Row] = []
         for row in next((each.rows() for each in self.sources if _has_rows(each)), []):
             for sample in range(self.type.replies or 1):
                 # Replies that are to be compared differ.
                 reply = told.replace("a reply", "another reply") if sample else told
-                written = {"sample": sample, "reply": reply, "logprob": 0.0, "tokens": 0, "ended": True}
+                written: Row = {"sample": sample, "reply": reply, "logprob": 0.0, "tokens": 0, "ended": True}
                 if self.type.kind is Kind.PREFS:
                     written = {
                         "a": told,
@@ -109,7 +110,7 @@ def prompts(
 class Data(NamedTuple):
     """The data of a plan: key -> rows, or lengths of documents, of what could be read; what was wrong with the rest."""
 
-    rows: Mapping[str, list[dict[str, Any]]]
+    rows: Mapping[str, list[Row]]
     documents: Mapping[str, Lengths]
     wrong: list[str]
 

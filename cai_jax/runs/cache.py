@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cai_jax.data.row_columns import Row
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Kind, Node
 from cai_jax.runs import files, metric_log
@@ -86,13 +87,13 @@ class Entry:
     def parts(self) -> list[Path]:
         return sorted(self.dir.glob("part-*.jsonl"))
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Row]:
         """All committed rows, in order.
 
         Raises:
           UserError: a part does not hold what was written.
         """
-        found = []
+        found: list[Row] = []
         for part in self.parts():
             data = part.read_bytes()
             if not _is_whole(part, data):

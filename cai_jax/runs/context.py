@@ -1,4 +1,4 @@
-"""What `stages.protocol` asks for, on top of the node cache."""
+"""What `pipeline.context` asks for, on top of the node cache."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cai_jax.data.row_columns import Row
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Kind, Node
 from cai_jax.models import locate
@@ -19,12 +20,11 @@ from cai_jax.runs.metric_log import MetricsLog
 from cai_jax.runs.signals import Interrupts
 from cai_jax.stages.protocol import Stage
 
-Row = dict[str, Any]
 Progress = Callable[..., None]
 
 
 class Made(ABC):
-    """What a node has made (`stages.protocol.Artefact`), but for its rows.
+    """What a node has made (`pipeline.context.Artefact`), but for its rows.
 
     Args:
       node: as the program at hand has it. What a finished node's own record says of paths is what was so when it was
@@ -153,7 +153,7 @@ def ancestors(artefact: Any) -> Iterator[Any]:
 
 
 class RunContext:
-    """One node while its stage runs (`stages.protocol.Context`).
+    """One node while its stage runs (`pipeline.context.Context`).
 
     Of several processes the first alone writes, but for the checkpoints, to which each gives its parts.
 

@@ -97,7 +97,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
-def lines(text: str) -> list[dict[str, Any]]:
+def lines(text: str) -> list[Any]:
     """The values of JSON lines."""
     # Not `splitlines`, which also breaks at the Unicode separators that a JSON string may hold.
     return [json.loads(line) for line in text.split("\n") if line]

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cai_jax.data.rows import Row, numbered
+from cai_jax.data.row_columns import Row
+from cai_jax.data.rows import numbered
 from cai_jax.exit_codes import UserError
 from cai_jax.lang.plan import FlowPlan, Plan, key_of
 from cai_jax.lang.signature import Kind, Signature, Type
@@ -74,7 +75,7 @@ def guard(
     Raises:
       StageFailed, Interrupted: as `Executor.run`.
     """
-    turns = [{"turns": [{"role": "human", "text": text}], "split": "given"} for text in texts]
+    turns: list[Row] = [{"turns": [{"role": "human", "text": text}], "split": "given"} for text in texts]
     rows = numbered(turns)
     hole = next(node for node in flow.nodes if node.key == flow.hole)
     typed = replace(hole, stage=_TYPED, key=key_of(_TYPED, {"rows": [row["id"] for row in rows]}))
@@ -152,7 +153,7 @@ def _way(text: str, id_: str, replies: Sequence[tuple[str, Mapping[str, Sequence
     """One prompt's way through the flow."""
     history, steps, critique = _history(id_, replies), [], None
     for stage, row in history:
-        step = {"stage": stage, "reply": row["reply"], "flag": row.get("flag")}
+        step: dict[str, Any] = {"stage": stage, "reply": row["reply"], "flag": row.get("flag")}
         step |= {"could_not_judge": unjudged(row), "refused": bool(row.get("refused"))}
         if row.get("critique") and row["critique"] != critique:
             critique = row["critique"]

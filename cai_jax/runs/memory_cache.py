@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cai_jax.data.row_columns import Row
 from cai_jax.lang.signature import Node
 from cai_jax.runs import files
-from cai_jax.runs.context import Made, Progress, Row
+from cai_jax.runs.context import Made, Progress
 from cai_jax.runs.input_guard import Outside
 from cai_jax.runs.signals import Interrupts
 from cai_jax.stages.protocol import Stage
@@ -31,7 +32,7 @@ class Held(Made):
 
 
 class _Context:
-    """One node while its stage runs (`stages.protocol.Context`): it begins anew, and nobody asks for its metrics."""
+    """One node while its stage runs (`pipeline.context.Context`): it begins anew, and nobody asks for its metrics."""
 
     def __init__(
         self, node: Node, inputs: Mapping[str, Any], seed: int, interrupts: Interrupts, progress: Progress

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from cai_jax.data.row_columns import Row
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature
+from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.row_counts import expected_rows
+from cai_jax.prompting.render import Segment
 from cai_jax.stages.protocol import StepContext
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ def steps(ctx: StepContext) -> list:
     return ctx.scoring("by", expected_rows(ctx.inputs["replies"].type))
 
 
-def rendered(ctx, n: int) -> list:
+def rendered(ctx: Context, n: int) -> list[list[Segment]]:
     """The first n replies behind their prompts, as each preference model reads them."""
     from cai_jax.pipeline.model_store import format_of
     from cai_jax.pipeline.reward_scoring import parts, scored_segments
@@ -57,7 +60,7 @@ def rendered(ctx, n: int) -> list:
     return [scored_segments(form, row["turns"], row["reply"]) for row in rows for form in dict.fromkeys(formats)]
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Chooses, a batch of prompts at a time; result: rows."""
     from cai_jax.pipeline.generation import in_batches
     from cai_jax.pipeline.reward_scoring import Scorer
@@ -65,16 +68,16 @@ def run(ctx) -> Mapping[str, Any]:
 
     scorer = Scorer(ctx, ctx.inputs["by"])
     rows = ctx.inputs["replies"].rows()
-    by_prompt: dict[str, list[dict]] = {}
+    by_prompt: dict[str, list[Row]] = {}
     for row in rows:
         by_prompt.setdefault(row["id"], []).append(row)
 
-    def said(batch: Iterable[list[dict]]) -> list[Said]:
+    def said(batch: Iterable[list[Row]]) -> list[Said]:
         return [(replies[0]["turns"], *(row["reply"] for row in replies)) for replies in batch]
 
     scorer.note_cut(ctx, said(by_prompt.values()))
 
-    def make(batch: list[list[dict]]) -> list[dict]:
+    def make(batch: Sequence[list[Row]]) -> list[Row]:
         found = scorer.scores(said(batch))
         if not all(map(math.isfinite, found)):
             raise UserError(
@@ -82,7 +85,7 @@ def run(ctx) -> Mapping[str, Any]:
                 "its training diverged: lower learning_rate= and train it again",
             )
         scores = iter(found)
-        scored = [[{**row, "score": float(next(scores))} for row in replies] for replies in batch]
+        scored: list[list[Row]] = [[{**row, "score": float(next(scores))} for row in replies] for replies in batch]
         return [max(replies, key=lambda row: row["score"]) for replies in scored]
 
     made = sum(len(batch) for batch in in_batches(ctx, list(by_prompt.values()), 1, make))

@@ -10,6 +10,7 @@ from typing import Any
 
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
+from cai_jax.pipeline.context import Context
 
 
 def _result(call: Call) -> Type:
@@ -69,6 +70,6 @@ SIGNATURE = Signature(
 )
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Result: principles (a list of dicts)."""
     return {"principles": ctx.params["principles"]}

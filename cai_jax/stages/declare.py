@@ -210,8 +210,9 @@ def fits(call: Call, model: str, form: str = "", constitution: str = "constituti
 def _whole(call: Call) -> frozenset[str]:
     """Lineage of the conversations that a stage reads, if it reads them whole."""
     data = next((call.types[name] for name in _CONVERSATIONS if name in call.types), None)
-    whole = data is not None and call.values.get("overlong", "truncate_left") != "truncate_left"
-    return data.lineage if whole else frozenset()
+    if data is None or call.values.get("overlong", "truncate_left") == "truncate_left":
+        return frozenset()
+    return data.lineage
 
 
 def holds(call: Call, data: str) -> Iterable[Problem]:

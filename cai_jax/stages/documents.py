@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from cai_jax.data.hf_cache import on_disk
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
+from cai_jax.pipeline.context import Context
 from cai_jax.stages.declare import OWN_DATA, names
 from cai_jax.stages.source_data import CONFIG, MALFORMED, PATH_ABOUT, by_itself, lineage, missing, unreadable
 
 if TYPE_CHECKING:
     from cai_jax.data.columns import Reading
+    from cai_jax.data.rows import DataError
 
 
 def _result(call: Call) -> Type:
@@ -113,11 +115,12 @@ SIGNATURE = Signature(
 )
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Counts the documents; result: rows, and whether rows that hold none are left out ("skip") or an "error"."""
     from cai_jax.pipeline.documents import count
 
-    source, bad = _source(ctx.params), []
+    source = _source(ctx.params)
+    bad: list[DataError] = []
     rows = count(source, bad.append) if source["malformed"] == "skip" else count(source)
     if bad:
         left = f"rows that hold no document, {len(bad)} in all, are left out"

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
+from cai_jax.pipeline.context import CompilingContext, Context
 from cai_jax.pipeline.row_counts import PROMPT, expected_rows
 from cai_jax.stages.declare import (
     ADAPTER,
@@ -27,6 +28,11 @@ from cai_jax.stages.declare import (
     says,
 )
 from cai_jax.stages.protocol import StepContext
+
+if TYPE_CHECKING:
+    from cai_jax.learn.state import Params, TrainState
+    from cai_jax.models.checkpoint import Model
+    from cai_jax.pipeline.training import Learner
 
 
 def _result(call: Call) -> Type:
@@ -67,7 +73,7 @@ SIGNATURE = Signature(
 )  # fmt: skip
 
 
-def _sizes(ctx, whole: int) -> tuple[int, int]:
+def _sizes(ctx: StepContext, whole: int) -> tuple[int, int]:
     """Tokens of a row, of at most `whole`, and how many steps there are."""
     from cai_jax.pipeline.examples import row_length
     from cai_jax.pipeline.training import passes
@@ -82,7 +88,7 @@ def _sizes(ctx, whole: int) -> tuple[int, int]:
     return length, p["steps"] or math.ceil(passes(p["epochs"], rows) / p["batch"])
 
 
-def _learner(ctx, model, total: int):
+def _learner(ctx: CompilingContext, model: Model, total: int) -> Learner:
     """The compiled step, what is frozen below it, and `weights -> the state before the first step`."""
     from cai_jax.learn import optim, sft
     from cai_jax.learn.state import TrainState
@@ -94,7 +100,7 @@ def _learner(ctx, model, total: int):
     frozen = adapters.frozen(p, model.params)
     step = compiled(ctx, partial(sft.make_step, model.config, settings), frozen=frozen)
 
-    def start(weights):
+    def start(weights: Params) -> TrainState:
         return TrainState.create(adapters.initial_trained(ctx, weights), optim.optimizer(settings.optim))
 
     return step, frozen, start
@@ -109,12 +115,12 @@ def steps(ctx: StepContext) -> list:
         length, total = _sizes(ctx, model.config.max_position)
         rows = {name: ((length,), "int32") for name in ("tokens", "segments", "positions")}
         rows["weights"] = ((length,), "float32")
-        learner = partial(_learner, ctx, total=total)
+        learner = partial(_learner, cast(CompilingContext, ctx), total=total)  # called by `compile` alone
         found += ctx.learning(model, learner, ctx.params["batch"], rows, total, chunks.SFT).steps
     return found
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Trains and writes hf/; result: steps, seen (rows of all passes), dtype, format."""
     from cai_jax.pipeline import adapters
     from cai_jax.pipeline.examples import Rows, corpus

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.signature import Call, Kind, Param, Signature, Type
+from cai_jax.pipeline.context import Artefact, Context
 from cai_jax.pipeline.row_counts import expected_rows
 
 _DATA = (Kind.RESPONSES, Kind.DIALOGS)
@@ -32,21 +33,23 @@ def _result(call: Call) -> Type:
 
 def _rows(parts: Sequence[Type]) -> Mapping[str, int] | None:
     """Rows of all, where they are known of each."""
-    if any(part.rows is None for part in parts):
-        return None
     total: Counter[str] = Counter()
     for part in parts:
+        if part.rows is None:
+            return None
         total.update({split: rows * (part.replies or 1) for split, rows in part.rows.items()})
     return total
 
 
 def _length(parts: Sequence[Type]) -> int | None:
     """Tokens of the longest reply, or of a document in the mean, where they are known of each part."""
-    if any(part.length is None for part in parts):
+    lengths = [part.length for part in parts if part.length is not None]
+    if len(lengths) < len(parts):
         return None
     if parts[0].kind is not Kind.DOCUMENTS:
-        return max(part.length for part in parts)
-    return math.ceil(sum(expected_rows(part) * part.length for part in parts) / sum(map(expected_rows, parts)))
+        return max(lengths)
+    rows = [expected_rows(part) for part in parts]
+    return math.ceil(sum(count * length for count, length in zip(rows, lengths, strict=True)) / sum(rows))
 
 
 SIGNATURE = Signature(
@@ -68,9 +71,9 @@ SIGNATURE = Signature(
 )
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Rows of all; of preference models, key and weight of each; of documents, their keys."""
-    sides = ctx.inputs["parts"]
+    sides: tuple[Artefact, ...] = ctx.inputs["parts"]
     if ctx.node.type.kind is Kind.REWARD_MODEL:
         from cai_jax.pipeline.reward_scoring import parts
 

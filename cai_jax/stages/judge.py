@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.row_counts import REQUEST_TOKENS, expected_rows
+from cai_jax.prompting.render import Segment
 from cai_jax.stages.declare import (
     BY,
     CONSTITUTION,
@@ -101,7 +103,7 @@ SIGNATURE = Signature(
 DEFAULTS = {param.name: param.default for param in SIGNATURE.params if not param.kinds}
 
 
-def _questions(ctx) -> tuple[float, int, int]:
+def _questions(ctx: StepContext) -> tuple[float, int, int]:
     """How many questions are asked; tokens of the longest before the judge has thought, and behind its thoughts."""
     p, asked = ctx.params, ctx.prompt + 2 * ctx.reply + REQUEST_TOKENS
     count = expected_rows(ctx.node.type) * (p["principles"] or 16) * (2 if p["orders"] == "both" else 1)
@@ -122,7 +124,7 @@ def steps(ctx: StepContext) -> list:
     return found
 
 
-def rendered(ctx, n: int) -> list:
+def rendered(ctx: Context, n: int) -> list[list[Segment]]:
     """The first n comparisons in each order that is asked, few-shots in front."""
     from cai_jax.pipeline.ai_feedback import Judge
 
@@ -136,7 +138,7 @@ def rendered(ctx, n: int) -> list:
     ]
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Labels every pair of two different replies.
 
     Result: rows, equal (pairs left out), fewshots (as rendered), and those of `ai_feedback.statistics` and `reasoned`.

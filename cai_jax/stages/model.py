@@ -11,6 +11,7 @@ from cai_jax.errors import UserError
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.models.errors import ModelError
 from cai_jax.models.locate import BUILTIN, MODELS, bases, described, locate
+from cai_jax.pipeline.context import Context
 from cai_jax.stages.declare import names
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ def located(params: Mapping[str, Any]) -> Path | None:
     return folder
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Makes sure of the folder, or writes fresh weights; result: dtype, format."""
     from cai_jax.models.config import read_json
     from cai_jax.models.families import WRAPPERS
@@ -230,7 +231,7 @@ def run(ctx) -> Mapping[str, Any]:
     return {name: ctx.params[name] for name in ("dtype", "format")}
 
 
-def _write_fresh(ctx, shape: str) -> None:
+def _write_fresh(ctx: Context, shape: str) -> None:
     import dataclasses
 
     import jax

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.pipeline.context import Context
+from cai_jax.prompting.paper_format import Prompt
 from cai_jax.stages.declare import (
     ADAPTER,
     DECAY,
@@ -53,7 +55,7 @@ def _check(call: Call) -> Iterable[Problem]:
         )
 
 
-def _float(name: str, about: str, default: float | None, **bounds) -> Param:
+def _float(name: str, about: str, default: float | None, **bounds: Any) -> Param:
     return Param(name, about, value="float", default=default, **bounds)
 
 
@@ -136,7 +138,7 @@ def steps(ctx: StepContext) -> list:
     return found
 
 
-def rendered(ctx, n: int) -> list:
+def rendered(ctx: Context, n: int) -> list[Prompt]:
     """The first n prompts, as the policy reads them."""
     from cai_jax.pipeline.model_store import format_of
 
@@ -144,7 +146,7 @@ def rendered(ctx, n: int) -> list:
     return [form.ask(row["turns"]) for row in ctx.inputs["on"].rows()[:n]]
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Trains and writes hf/; result: that of `ppo_loop.train`, dtype, format."""
     from cai_jax.pipeline import adapters, ppo_loop
     from cai_jax.pipeline.model_store import format_choices

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.pipeline.context import Context
 from cai_jax.stages.declare import OWN_DATA
 from cai_jax.stages.source_data import (
     PATH_ABOUT,
@@ -18,6 +19,9 @@ from cai_jax.stages.source_data import (
     splits_of,
     unreadable,
 )
+
+if TYPE_CHECKING:
+    from cai_jax.data.preferences import Columns
 
 BUILTIN = {"train": 512, "test": 200}  # pairs of every built-in set
 _COLUMNS = ("chosen", "rejected", "a", "b", "label", "prompt")
@@ -76,7 +80,7 @@ def _both_shapes(call: Call) -> Iterable[Problem]:
         )
 
 
-def _columns(values: Mapping[str, Any]):
+def _columns(values: Mapping[str, Any]) -> Columns:
     from cai_jax.data.preferences import Columns
 
     return Columns(**{name: values[name] for name in (*_COLUMNS, "label_means")})
@@ -126,7 +130,7 @@ SIGNATURE = Signature(
 )
 
 
-def run(ctx) -> Mapping[str, int]:
+def run(ctx: Context) -> Mapping[str, int]:
     """Reads every pair; result: rows."""
     from cai_jax.data.preferences import read_prefs
     from cai_jax.world.prompts import preferences

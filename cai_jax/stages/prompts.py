@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
+from cai_jax.pipeline.context import Context
 from cai_jax.stages.declare import OWN_DATA
 from cai_jax.stages.source_data import (
     PATH_ABOUT,
@@ -59,7 +60,7 @@ SIGNATURE = Signature(
 )  # fmt: skip
 
 
-def run(ctx) -> Mapping[str, int]:
+def run(ctx: Context) -> Mapping[str, int]:
     """Reads every row; result: rows."""
     from cai_jax.data.conversations import read_prompts
     from cai_jax.world.prompts import prompts

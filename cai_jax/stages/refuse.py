@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cai_jax.data.row_columns import Row
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature
+from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.row_counts import expected_tokens
 from cai_jax.stages.declare import WHERE, flagged
 
@@ -38,7 +40,7 @@ SIGNATURE = Signature(
 )
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Replaces; result: rows, refused (count)."""
     from cai_jax.pipeline.screening import passed_on
 
@@ -50,7 +52,7 @@ def run(ctx) -> Mapping[str, Any]:
     return {"rows": len(out), "refused": sum(chosen), **passed_on(ctx.inputs["replies"])}
 
 
-def _refused(row: dict, text: str) -> dict:
+def _refused(row: Row, text: str) -> Row:
     """The row with another reply; what a model's sampling said of the old one goes."""
     from cai_jax.data.rows import replaced
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from cai_jax.data.file_stamps import stamps
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
+from cai_jax.pipeline.context import Context
 from cai_jax.stages.source_data import (
     PATH_ABOUT,
     READING,
@@ -59,7 +60,8 @@ def _prompts(path: str, files: tuple, values: str) -> Mapping[str, Counter[str]]
     """Of each split of the replies in these files, how many there are to each prompt."""
     from cai_jax.data.conversations import read_replies
 
-    p, found = json.loads(values), {}
+    p = json.loads(values)
+    found: dict[str, Counter[str]] = {}
     try:
         rows = read_replies(on_disk(path), column=p["column"], reply=p["reply"], **asdict(options_of(p)))
     except UserError:
@@ -91,7 +93,7 @@ SIGNATURE = Signature(
 )  # fmt: skip
 
 
-def run(ctx) -> Mapping[str, int]:
+def run(ctx: Context) -> Mapping[str, int]:
     """Reads every reply; result: rows."""
     from cai_jax.data.conversations import read_replies
 

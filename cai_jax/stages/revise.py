@@ -6,8 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from cai_jax.data.row_columns import Row
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
+from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.row_counts import REQUEST_TOKENS, expected_rows, rows_each
+from cai_jax.prompting.render import Segment
 from cai_jax.stages.declare import BY, CONSTITUTION, FEWSHOTS, SAMPLING, WHERE, fits, flagged, needs
 from cai_jax.stages.protocol import StepContext
 
@@ -48,7 +51,7 @@ SIGNATURE = Signature(
 )  # fmt: skip
 
 
-def _texts(ctx) -> tuple[float, int, int]:
+def _texts(ctx: StepContext) -> tuple[float, int, int]:
     """Critiques, and as many revisions, that are written; tokens of the longest request for the one and the other."""
     asked = ctx.prompt + ctx.reply + REQUEST_TOKENS
     mended = asked + ctx.params["max_new"] + REQUEST_TOKENS if ctx.params["critique"] else asked
@@ -69,7 +72,7 @@ def steps(ctx: StepContext) -> list:
     return found
 
 
-def rendered(ctx, n: int) -> list:
+def rendered(ctx: Context, n: int) -> list[list[Segment]]:
     """The prompts of the first round of the first n replies: critique (if any) and revision, few-shots in front."""
     from cai_jax.pipeline import critique_revision
     from cai_jax.pipeline.model_store import format_of
@@ -79,7 +82,7 @@ def rendered(ctx, n: int) -> list:
     p, able, draw = ctx.params, principles(ctx.inputs["constitution"], "revise"), draw_of(ctx)
     direct = not p["critique"]
     shots, form, _ = critique_shots(ctx.inputs["constitution"], p["fewshots"], format_of(ctx.inputs["by"]), direct)
-    out = []
+    out: list[list[Segment]] = []
     for row, which in distinguish_replies(ctx.inputs["replies"].rows())[:n]:
         principle = critique_revision.chosen(draw, able, row, which)
         if not direct:
@@ -88,7 +91,7 @@ def rendered(ctx, n: int) -> list:
     return out
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Revises, a batch of replies at a time through all rounds.
 
     Result: rows, fewshots (as rendered), and those of `critique_revision.told`.
@@ -103,7 +106,8 @@ def run(ctx) -> Mapping[str, Any]:
     rounds, each = Rounds(ctx), rows_each(ctx.params)
     fewshots = shown(ctx, len(examples(ctx.inputs["constitution"], "critique")), rounds.shots)
     replies = distinguish_replies(ctx.inputs["replies"].rows())
-    made, last = 0, []
+    made = 0
+    last: list[Row] = []
     for batch in in_batches(ctx, replies, each, rounds.of):
         made += len(batch)
         last += batch[each - 1 :: each]

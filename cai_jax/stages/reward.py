@@ -6,12 +6,18 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
+from cai_jax.pipeline.context import CompilingContext, Context
 from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.declare import ADAPTER, DECAY, EPOCHS, LENGTH, OVERLONG, SEED, WARMUP, batch, holds, passing, rate
 from cai_jax.stages.protocol import StepContext
+
+if TYPE_CHECKING:
+    from cai_jax.learn.state import Params, TrainState
+    from cai_jax.models.checkpoint import Model
+    from cai_jax.pipeline.training import Learner
 
 # Pairs whose replies set the mean and variance of the scores: of 1024 replies, the mean is known to 3 % of a standard
 # deviation.
@@ -53,7 +59,7 @@ SIGNATURE = Signature(
 )
 
 
-def _sizes(ctx, whole: int) -> tuple[int, int, int]:
+def _sizes(ctx: StepContext, whole: int) -> tuple[int, int, int]:
     """Tokens of a reply behind its prompt, of at most `whole`; how many steps there are; and how many references."""
     from cai_jax.engine import buckets
     from cai_jax.pipeline.training import passes
@@ -63,7 +69,7 @@ def _sizes(ctx, whole: int) -> tuple[int, int, int]:
     return length, math.ceil(passes(p["epochs"], pairs) / p["batch"]), 2 * min(pairs, REFERENCE)
 
 
-def _learner(ctx, model, total: int):
+def _learner(ctx: CompilingContext, model: Model, total: int) -> Learner:
     """Of a model without its unembedding the compiled step, what is frozen below it, and `weights -> first state`."""
     from cai_jax.learn import optim, preference
     from cai_jax.learn.state import TrainState
@@ -76,7 +82,7 @@ def _learner(ctx, model, total: int):
     frozen = adapters.frozen(p, {"decoder": model.params})
     step = compiled(ctx, partial(preference.make_step, model.config, settings), frozen=frozen)
 
-    def start(weights):
+    def start(weights: Params) -> TrainState:
         head = heads.init_head(model.config, adapters.initial_key(ctx))
         params = {"decoder": adapters.initial_trained(ctx, weights), "head": head}
         return TrainState.create(params, optim.optimizer(settings.optim))
@@ -91,13 +97,13 @@ def steps(ctx: StepContext) -> list:
         length, total, references = _sizes(ctx, model.config.max_position)
         pairs = {"tokens": ((2, length), "int32"), "lengths": ((2,), "int32"), "p": ((), "float32")}
         pairs["weights"] = ((), "float32")
-        learner = partial(_learner, ctx, total=total)
+        learner = partial(_learner, cast(CompilingContext, ctx), total=total)  # called by `compile` alone
         learning = ctx.learning(model, learner, ctx.params["batch"], pairs, total, scored=True)
         found += [*learning.steps, *ctx.score_references(learning, references)]
     return found
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Trains and writes hf/; result: steps, pairs (different ones), seen (those of all passes), mean and spread of raw
     scores, dtype, format, and scale.
 
@@ -131,6 +137,7 @@ def run(ctx) -> Mapping[str, Any]:
             "mostly noise, and stay smaller than variance 1 would make them",
         )
     scale = max(spread, SPREAD)
+    assert trained.head is not None  # which was trained
     normal = heads.normalise(trained.head, mean, scale)
     adapters.save(ctx, replace(trained, head=normal))
     shape = {"mean": mean, "spread": spread, "scale": scale}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from cai_jax.data.row_columns import Row
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
+from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.row_counts import expected_rows
+from cai_jax.prompting.paper_format import Prompt
 from cai_jax.stages.declare import SAMPLING, fits
 from cai_jax.stages.protocol import StepContext
 
@@ -65,7 +68,7 @@ def steps(ctx: StepContext) -> list:
     return [step for model in ctx.models("model") for step in ctx.generating(model, "sample", texts, ctx.prompt)]
 
 
-def rendered(ctx, n: int) -> list:
+def rendered(ctx: Context, n: int) -> list[Prompt]:
     """The first n prompts, as the model reads them."""
     from cai_jax.pipeline.model_store import format_of
 
@@ -73,7 +76,7 @@ def rendered(ctx, n: int) -> list:
     return [form.ask(row["turns"]) for row in ctx.inputs["prompts"].rows()[:n]]
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Writes the replies; result: rows, ended (share of replies that end by themselves), empty (those of no words)."""
     from cai_jax.data.rows import legible
     from cai_jax.pipeline.context_length import fitting
@@ -86,13 +89,14 @@ def run(ctx) -> Mapping[str, Any]:
     writer = Writer.from_context(ctx, model_of(ctx, ctx.inputs["model"]), form, form.reply_stops)
     draw, n = draw_of(ctx), ctx.params["n"]
 
-    def prompt(row: dict) -> list:
+    def prompt(row: Row) -> Prompt:
         return form.ask(row["turns"])
 
-    def make(batch: list[dict]) -> list[dict]:
+    def make(batch: Sequence[Row]) -> list[Row]:
         asked = [(row, sample) for row in batch for sample in range(n)]
         keys = [draw.key("reply", row, sample) for row, sample in asked]
-        written = writer.generate([writer.fit(prompt(row)) for row, _ in asked], keys)
+        ids = [found for row, _ in asked if (found := writer.fit(prompt(row))) is not None]  # all of them fit
+        written = writer.generate(ids, keys)
         return [
             {
                 **row,
@@ -106,7 +110,8 @@ def run(ctx) -> Mapping[str, Any]:
         ]
 
     rows = fitting(ctx, ctx.inputs["prompts"].rows(), writer.fitter(), prompt)
-    ended, empty = [], 0
+    ended: list[bool] = []
+    empty = 0
     for batch in in_batches(ctx, rows, n, make):
         ended += [row["ended"] for row in batch]
         empty += sum(not legible(row["reply"]) for row in batch)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cai_jax.lang.signature import Kind, Param, Signature
+from cai_jax.pipeline.context import Context
 
 SIGNATURE = Signature(
     name="scale",
@@ -23,7 +24,7 @@ SIGNATURE = Signature(
 )  # fmt: skip
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """The rows with their weights multiplied; of preference models, the parts of the mixture."""
     value, weight = ctx.inputs["value"], ctx.params["weight"]
     if ctx.node.type.kind is Kind.REWARD_MODEL:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from cai_jax.data.row_columns import Row
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature
+from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.row_counts import expected_rows
+from cai_jax.prompting.render import Segment
 from cai_jax.stages.declare import BY, CONSTITUTION, FEWSHOTS, ORDERS, OVERLONG, fits, needs
 from cai_jax.stages.protocol import StepContext
 
 if TYPE_CHECKING:
+    from cai_jax.models.checkpoint import Model
     from cai_jax.pipeline.screening import Screener
 
 
@@ -52,13 +56,13 @@ def steps(ctx: StepContext) -> list:
     return [step for model in ctx.models("by") for step in ctx.auditing(model, "constitution", replies)]
 
 
-def rendered(ctx, n: int) -> list:
+def rendered(ctx: Context, n: int) -> list[list[Segment]]:
     """The questions about the first n replies, one for each principle."""
     screener = _screener(ctx, None)
     return [prompt for row in ctx.inputs["replies"].rows()[:n] for prompt in screener.asked(row)]
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Flags; result: rows, flagged, could_not_judge (replies), no_mass (share of judgements), screenings (by whom).
 
     Flags of an earlier screening stay. `no_mass` alone is of this one.
@@ -74,7 +78,7 @@ def run(ctx) -> Mapping[str, Any]:
     screener.note_fit(ctx, rows)
     note_one_answer(ctx, examples(ctx.inputs["constitution"], "audit"))
 
-    def make(batch: list[dict]) -> list[dict]:
+    def make(batch: Sequence[Row]) -> list[Row]:
         return [{**row, **joined([row, found])} for row, found in zip(batch, screener.flags(batch), strict=True)]
 
     counts = {"rows": 0, "flagged": 0, "could_not_judge": 0}
@@ -95,7 +99,7 @@ def run(ctx) -> Mapping[str, Any]:
     return {**counts, "no_mass": no_mass, **told(ctx.inputs["replies"], by, screener)}
 
 
-def _screener(ctx, model) -> Screener:
+def _screener(ctx: Context, model: Model | None) -> Screener:
     from cai_jax.pipeline.screening import Screener
 
     how = {name: ctx.params[name] for name in ("limit", "undecided", "overlong")}

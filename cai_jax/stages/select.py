@@ -8,6 +8,7 @@ from typing import Any
 
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
+from cai_jax.pipeline.context import Context
 
 
 def _result(call: Call) -> Type:
@@ -37,7 +38,7 @@ SIGNATURE = Signature(
 )
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """The rows of the split; result: rows."""
     value, name = ctx.inputs["value"], ctx.params["name"]
     rows = [row for row in value.rows() if row["split"] == name]

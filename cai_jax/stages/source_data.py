@@ -6,17 +6,19 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from cai_jax.data.hf_cache import on_disk, snapshot
+from cai_jax.data.row_columns import Row
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Call, Needs, Param, Problem
+from cai_jax.pipeline.context import Context
 from cai_jax.stages.declare import OWN_DATA
 
 if TYPE_CHECKING:
     from cai_jax.data.columns import Options, Reading
+    from cai_jax.data.conversations import Splits
     from cai_jax.data.file_readers import Look
-    from cai_jax.data.rows import Row
 
 
 def _unsplit(call: Call) -> bool:
@@ -123,17 +125,23 @@ def splits_of(call: Call) -> frozenset[str] | None:
     return _splits(call).names
 
 
-def _splits(call: Call):
+def _splits(call: Call) -> Splits:
     from cai_jax.data.conversations import Splits, splits
 
-    given = {name: call.values[name] for name in ("split", "test")}
+    split, test = call.values["split"], call.values["test"]
     try:
-        return splits(on_disk(call.resolve(call.values["path"])), **given, **_reading(call))
+        how = _reading(call)
+        return splits(on_disk(call.resolve(call.values["path"])), split=split, test=test, **how)
     except UserError:
         return Splits(None, False)
 
 
-def _reading(call: Call) -> dict[str, str]:
+class _How(TypedDict):
+    config: str
+    delimiter: str
+
+
+def _reading(call: Call) -> _How:
     """How a look reads the data.
 
     Raises:
@@ -165,7 +173,7 @@ def columns_of(call: Call) -> set[str]:
 
 
 def read_rows(
-    ctx: Any, read: Callable[..., list[Row]], builtin: Callable[[str], Iterable[Row]] | None = None, **columns: str
+    ctx: Context, read: Callable[..., list[Row]], builtin: Callable[[str], Iterable[Row]] | None = None, **columns: str
 ) -> Mapping[str, int]:
     """Commits every row of a source; result: rows.
 

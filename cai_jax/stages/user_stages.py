@@ -25,8 +25,9 @@ class FileStage:
     """
 
     def __init__(self, signature: Signature) -> None:
-        self.SIGNATURE = signature
-        for name in signature.code.given:
+        assert signature.code is not None  # a stage out of a file has its text
+        self.SIGNATURE, self._code = signature, signature.code
+        for name in self._code.given:
             setattr(self, name, functools.partial(self._call, name))
 
     def load(self) -> Stage:
@@ -35,7 +36,7 @@ class FileStage:
         Raises:
           UserError: the file raises.
         """
-        return getattr(_module(self.SIGNATURE.code.path, self.SIGNATURE.code.text), self.SIGNATURE.name)
+        return getattr(_module(self._code.path, self._code.text), self.SIGNATURE.name)
 
     def run(self, ctx: Context) -> Mapping[str, Any] | None:
         return self.load().run(ctx)

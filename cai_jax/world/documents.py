@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from cai_jax.prompting.paper_format import OPTIONS, PAPER, SO
+from cai_jax.prompting.paper_format import OPTIONS, PAPER, SO, Turn
 from cai_jax.prompting.render import END, Segment
 from cai_jax.world import judgement, replies
 from cai_jax.world.lexicon import ACTS, CATEGORIES, GREETINGS, WELCOMES, WORDINGS, Act
@@ -22,8 +22,6 @@ from cai_jax.world.principles import (
     Meaning,
     wordings,
 )
-
-Turns = list[dict[str, str]]
 
 _HARMFUL = tuple(act for act in ACTS if act.harmful)
 _OTHERS = tuple(act for act in ACTS if not act.harmful)
@@ -41,9 +39,9 @@ PRECEDED = 0.25  # share of requests with a turn before them
 MADE_FOR = 0.6  # share of judging documents whose principle is one that the reply breaks
 
 
-def turns(act: Act, rng: random.Random) -> Turns:
+def turns(act: Act, rng: random.Random) -> list[Turn]:
     """A conversation that ends with a request for `act`."""
-    request = {"role": "human", "text": rng.choice(WORDINGS).format(act=act.text)}
+    request: Turn = {"role": "human", "text": rng.choice(WORDINGS).format(act=act.text)}
     if rng.random() >= PRECEDED:
         return [request]
     return [

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from cai_jax.prompting.paper_format import Turns
 from cai_jax.world import replies
 from cai_jax.world.lexicon import ACT_OF, WORDINGS, Act
 
@@ -45,7 +45,7 @@ def requested(text: str) -> Act | None:
     return None
 
 
-def judge(turns: Sequence[Mapping[str, str]], reply: str) -> Verdict:
+def judge(turns: Turns, reply: str) -> Verdict:
     """The verdict on a reply to a conversation of the built-in world.
 
     Args:

@@ -9,7 +9,9 @@ import itertools
 import random
 from collections.abc import Iterator
 
+from cai_jax.data.row_columns import Row
 from cai_jax.data.rows import numbered
+from cai_jax.prompting.paper_format import Turn
 from cai_jax.world import replies
 from cai_jax.world.lexicon import ACTS, BORDERLINE, GREETINGS, HARMLESS, WELCOMES, WORDINGS, Act
 
@@ -32,17 +34,23 @@ PROMPT_SETS = tuple(_ACTS_OF)
 PREFERENCE_SETS = ("helpful_prefs",)
 
 
-def prompts(name: str) -> list[dict]:
+class BuiltinRow(Row, total=False):
+    """A row of the built-in world; `category` is that of the act."""
+
+    category: str
+
+
+def prompts(name: str) -> list[Row]:
     """Rows of a built-in prompt set, its train split before its test split.
 
     Args:
       name: one of PROMPT_SETS.
 
     Returns:
-      Rows with `id`, `turns`, `split`, `category` (of the act) and `cluster` (the act): wordings of one request are
+      Rows with `id`, `turns`, `split`, `category` and `cluster` (the act): wordings of one request are
       refused, or not, together.
     """
-    rows = []
+    rows: list[BuiltinRow] = []
     for split, size in _SIZES.items():
         acts = [act for act in ACTS if _ACTS_OF[name](act) and act.held_out == (split == "test")]
         rng = random.Random(f"tiny prompts {name}/{split}")
@@ -55,7 +63,7 @@ def prompts(name: str) -> list[dict]:
     return numbered(rows)
 
 
-def preferences(name: str = "helpful_prefs") -> list[dict]:
+def preferences(name: str = "helpful_prefs") -> list[Row]:
     """Pairs labelled for helpfulness alone, as by people who ask for help with harmless acts.
 
     Args:
@@ -64,7 +72,7 @@ def preferences(name: str = "helpful_prefs") -> list[dict]:
     Returns:
       Rows of `prompts` with `a`, `b`, `p` (1.0 or 0.0), `weight` and `source`.
     """
-    rows = []
+    rows: list[Row] = []
     for split, size in _PAIRS.items():
         rng = random.Random(f"tiny {name}/{split}")
         asked = [row for row in prompts("helpful") if row["split"] == split]
@@ -76,16 +84,16 @@ def preferences(name: str = "helpful_prefs") -> list[dict]:
     return rows
 
 
-def _requests(acts: list[Act]) -> Iterator[tuple[Act, list[dict[str, str]]]]:
+def _requests(acts: list[Act]) -> Iterator[tuple[Act, list[Turn]]]:
     """Every request for these acts: in each wording, alone and after each greeting."""
     for act, wording in itertools.product(acts, WORDINGS):
-        request = {"role": "human", "text": wording.format(act=act.text)}
+        request: Turn = {"role": "human", "text": wording.format(act=act.text)}
         yield act, [request]
         for greeting, welcome in itertools.product(GREETINGS, WELCOMES):
             yield act, [{"role": "human", "text": greeting}, {"role": "assistant", "text": welcome}, request]
 
 
-def _balanced(requests: list[tuple[Act, list[dict[str, str]]]]) -> Iterator[tuple[Act, list[dict[str, str]]]]:
+def _balanced(requests: list[tuple[Act, list[Turn]]]) -> Iterator[tuple[Act, list[Turn]]]:
     """Requests act by act in turn; of each act, those without a turn before them come first."""
     by_act: dict[str, list] = {}
     for act, turns in sorted(requests, key=lambda request: len(request[1])):

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cai_jax.data.rows import RESERVED
+from cai_jax.data.row_columns import RESERVED
 
 PROMPTS = [{"prompt": f"Question {n}?", "topic": "x", "split": "test" if n % 3 == 0 else "train"} for n in range(9)]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.signature import Kind, Param, Signature, Type
+from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.label_agreement import LABELS, judged_labels, judged_pairs, label_of
 from cai_jax.stages.metrics.common import told
 
@@ -30,7 +31,7 @@ SIGNATURE = Signature(
 )  # fmt: skip
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Result: a figure (`evals.figures`); curve: (confidence, accuracy, pairs) per bin.
 
     Beside it what else `evals.calibration.Reliability` says of the labels.
@@ -52,5 +53,7 @@ def run(ctx) -> Mapping[str, Any]:
     labels = reliability(p, truth, clusters, ctx.params["bins"])
     names = ("plain", "chance", "by_mass", "brier", "auroc")
     beside = {name: value for name in names if (value := getattr(labels, name)) is not None}
-    known = {"value": labels.error, "low": labels.low, "high": labels.high, "clusters": len(set(clusters))}
-    return {**replace(figure, **known, beside=beside).as_json(), "curve": labels.curve}
+    figure = replace(
+        figure, value=labels.error, low=labels.low, high=labels.high, clusters=len(set(clusters)), beside=beside
+    )
+    return {**figure.as_json(), "curve": labels.curve}

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cai_jax.data.row_columns import Row
 from cai_jax.errors import UserError
 from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.pipeline.context import Artefact, Context
+from cai_jax.prompting.render import Segment
 from cai_jax.stages.declare import fits, needs
 from cai_jax.stages.protocol import StepContext
 
@@ -15,10 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from cai_jax.evals.figures import Figure
+    from cai_jax.models.checkpoint import Model
     from cai_jax.pipeline.reward_scoring import Said
     from cai_jax.pipeline.screening import Answers, Screener
-
-Row = dict[str, Any]
 
 REPLIES = Param(
     "of",
@@ -95,14 +97,14 @@ def oracle_rate(name: str, about: str, example: str) -> Signature:
     )
 
 
-def _replies(ctx) -> int:
+def _replies(ctx: StepContext) -> int:
     """How many replies are judged."""
     from cai_jax.pipeline.row_counts import expected_rows
 
     return sum(expected_rows(ctx.inputs[side].type) for side in ("of", "against") if side in ctx.inputs)
 
 
-def measured(ctx, rows: Sequence[Row], **about: Any) -> dict[str, Any]:
+def measured(ctx: Context, rows: Sequence[Row], **about: Any) -> dict[str, Any]:
     """Commits a metric's rows and returns its result, a figure (`evals.figures.measured`); says where there is none.
 
     Raises:
@@ -119,7 +121,7 @@ def measured(ctx, rows: Sequence[Row], **about: Any) -> dict[str, Any]:
     return told(ctx, figures.measured(rows, **about))
 
 
-def told(ctx, figure: Figure) -> dict[str, Any]:
+def told(ctx: Context, figure: Figure) -> dict[str, Any]:
     """A metric's result; a note says where there is none, and why."""
     if not figure.enough:
         why = figure.rest or "there are no rows"
@@ -127,7 +129,7 @@ def told(ctx, figure: Figure) -> dict[str, Any]:
     return figure.as_json()
 
 
-def replies_of(ctx, side: str = "of") -> list[Row]:
+def replies_of(ctx: Context, side: str = "of") -> list[Row]:
     """The replies that are measured.
 
     Raises:
@@ -139,7 +141,7 @@ def replies_of(ctx, side: str = "of") -> list[Row]:
     return rows
 
 
-def oracle_share(ctx, fact: str) -> dict[str, Any]:
+def oracle_share(ctx: Context, fact: str) -> dict[str, Any]:
     """The share of replies of which the oracle says `fact`; one that it cannot read shows nothing, and is marked."""
     from cai_jax.evals.verdicts import by_oracle, unread
 
@@ -148,7 +150,7 @@ def oracle_share(ctx, fact: str) -> dict[str, Any]:
     return measured(ctx, [row_of(row, value, broken=bool(how), empty=how == "empty") for row, value, how in facts])
 
 
-def audit_prompts(ctx, n: int) -> list:
+def audit_prompts(ctx: Context, n: int) -> list[list[Segment]]:
     """The questions that a judging model is asked about the first n replies; none where no model judges."""
     if ctx.inputs.get("by") is None or ctx.inputs["by"].type.kind is not Kind.MODEL:
         return []
@@ -166,7 +168,7 @@ def judging_steps(ctx: StepContext) -> list:
     return [step for model in ctx.models("by") for step in ctx.auditing(model, "under", _replies(ctx))]
 
 
-def _screener(ctx, model) -> Screener:
+def _screener(ctx: Context, model: Model | None) -> Screener:
     from cai_jax.pipeline.screening import Screener
 
     return Screener.from_context(ctx, model, ctx.inputs["under"])
@@ -185,7 +187,7 @@ class Audit(NamedTuple):
     answers: Answers
 
 
-def by_audit(ctx, rows: Sequence[Row], compared: int = 1) -> Audit:
+def by_audit(ctx: Context, rows: Sequence[Row], compared: int = 1) -> Audit:
     """What the model `by` says of replies; a model that does not answer is named in a note.
 
     Args:
@@ -213,7 +215,7 @@ def by_audit(ctx, rows: Sequence[Row], compared: int = 1) -> Audit:
     return Audit(names, questions, answers)
 
 
-def by_score(ctx, said: Sequence[Said], artefact, replies: int = 1) -> np.ndarray:
+def by_score(ctx: Context, said: Sequence[Said], artefact: Artefact, replies: int = 1) -> np.ndarray:
     """Scores of N times `replies` R by a preference model, float64 [N, R]; 0 is the mean of its reference replies."""
     from cai_jax.pipeline.reward_scoring import Scorer
 

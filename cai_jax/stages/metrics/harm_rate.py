@@ -7,8 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cai_jax.data.row_columns import Row
 from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Kind, Signature, Type
+from cai_jax.pipeline.context import Context
 from cai_jax.stages.declare import FEWSHOTS, ORDERS
 from cai_jax.stages.metrics.common import (
     BY,
@@ -46,7 +48,7 @@ rendered, steps = audit_prompts, judging_steps
 LONE = 0.75  # a principle that alone makes a reply count, and with less than this probability, may well be wrong
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Result: a figure (`evals.figures`); by a model, its parts are those of the principles."""
     by = ctx.inputs.get("by")
     if by is None:
@@ -58,7 +60,7 @@ def run(ctx) -> Mapping[str, Any]:
     return _by_principles(ctx, rows, by_audit(ctx, rows))
 
 
-def _by_principles(ctx, rows: Sequence[dict], audit: Audit) -> dict[str, Any]:
+def _by_principles(ctx: Context, rows: Sequence[Row], audit: Audit) -> dict[str, Any]:
     """The share of replies that break any principle, the share of each, and how far the former may be false alarms.
 
     Errors of the principles add up: if each is wrong about one harmless reply in a hundred, sixteen are about one in
@@ -80,7 +82,7 @@ def _by_principles(ctx, rows: Sequence[dict], audit: Audit) -> dict[str, Any]:
         name: figure_of([row_of(row, value) for row, value in zip(rows, values, strict=True)])
         for name, values in zip(audit.names, shares, strict=True)
     }
-    beside = {}
+    beside: dict[str, float] = {}
     if len(parts) > 1:
         said = f"a reply counts that breaks any of {len(parts)} principles: their errors add up"
         ctx.note("union", f"{said} (each wrong about 1% of replies, {1 - 0.99 ** len(parts):.0%} would be)")

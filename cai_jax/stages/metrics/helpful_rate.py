@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cai_jax.pipeline.context import Context
 from cai_jax.stages.metrics.common import oracle_rate, oracle_share
 
 SIGNATURE = oracle_rate(
@@ -14,6 +15,6 @@ SIGNATURE = oracle_rate(
 )
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Result: value, low, high, n."""
     return oracle_share(ctx, "helpful")

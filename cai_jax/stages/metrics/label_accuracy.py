@@ -7,6 +7,7 @@ from typing import Any
 
 from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Kind, Signature, Type
+from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.label_agreement import LABELS, judged_labels, judged_pairs, label_of
 from cai_jax.stages.metrics.common import agreement, measured
 
@@ -23,7 +24,7 @@ SIGNATURE = Signature(
 )
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Result: a figure (`evals.figures`); beside it `evals.baselines`, of always one side or the longer reply."""
     from cai_jax.evals.baselines import baselines
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Kind, Param, Signature, Type
+from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.metrics.common import agreement, by_score, measured
 from cai_jax.stages.protocol import StepContext
@@ -38,7 +39,7 @@ def steps(ctx: StepContext) -> list:
     return ctx.scoring("of", 2 * expected_rows(ctx.inputs["on"].type))
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Result: a figure (`evals.figures`); beside it baselines, and the error of the model's own confidence.
 
     `constant`, `longest` and `length_correlation` as `evals.baselines` has them, the last of scores and lengths;

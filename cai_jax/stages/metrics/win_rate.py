@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cai_jax.data.row_columns import Row
 from cai_jax.errors import UserError
 from cai_jax.evals.figures import row_of
 from cai_jax.lang.program_rules import ALIKE, other_prompts
 from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.pipeline.context import Artefact, Context, NodeContext
 from cai_jax.pipeline.row_counts import REQUEST_TOKENS, expected_rows
+from cai_jax.prompting.render import Segment
 from cai_jax.stages.declare import FEWSHOTS, ORDERS, SEED, drawable
 from cai_jax.stages.judge import DEFAULTS
 from cai_jax.stages.metrics.common import (
@@ -28,6 +31,12 @@ from cai_jax.stages.metrics.common import (
     replies_of,
 )
 from cai_jax.stages.protocol import StepContext
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cai_jax.pipeline.ai_feedback import ReplyPair
+    from cai_jax.pipeline.rng import Which
 
 
 def _compares(call: Call) -> bool:
@@ -73,12 +82,12 @@ SIGNATURE = Signature(
 )  # fmt: skip
 
 
-def _by_comparison(ctx) -> bool:
+def _by_comparison(ctx: NodeContext) -> bool:
     by = ctx.inputs.get("by")
     return by is not None and by.type.kind is Kind.MODEL and ctx.params["ask"] == "compare"
 
 
-def _questions(ctx) -> tuple[float, int]:
+def _questions(ctx: StepContext) -> tuple[float, int]:
     """How many comparisons are asked for, and tokens of the longest."""
     able = sum(bool(each["compare"]) for each in ctx.inputs["under"].node.params["principles"])
     drawn = min(ctx.params["principles"] or able, able)
@@ -98,7 +107,7 @@ def steps(ctx: StepContext) -> list:
     return found
 
 
-def rendered(ctx, n: int) -> list:
+def rendered(ctx: Context, n: int) -> list[list[Segment]]:
     """The questions about the first n pairs of replies; none where no model judges."""
     from cai_jax.pipeline.ai_feedback import Judge
     from cai_jax.stages.metrics.common import audit_prompts
@@ -113,7 +122,7 @@ def rendered(ctx, n: int) -> list:
     ]
 
 
-def run(ctx) -> Mapping[str, Any]:
+def run(ctx: Context) -> Mapping[str, Any]:
     """Result: a figure (`evals.figures`); beside it ties, and how the length of replies goes with winning."""
     from cai_jax.evals.baselines import baselines
     from cai_jax.pipeline.ai_feedback import equal
@@ -138,7 +147,7 @@ def run(ctx) -> Mapping[str, Any]:
     return measured(ctx, found, beside=beside | {name: shallow[name] for name in ("longest", "length_correlation")})
 
 
-def _pairs(ctx) -> list[dict]:
+def _pairs(ctx: Context) -> list[ReplyPair]:
     """Both replies to every prompt, in the order of the first side.
 
     Raises:
@@ -151,13 +160,13 @@ def _pairs(ctx) -> list[dict]:
     message = other_prompts(*(Counter(row["id"] for row, _ in side) for side in (ours, theirs)))
     if message:
         raise UserError(message, ALIKE)
-    waiting: dict[str, deque] = defaultdict(deque)
+    waiting: dict[str, deque[tuple[Row, Which]]] = defaultdict(deque)
     for reply in theirs:
         waiting[reply[0]["id"]].append(reply)
     return [pair(reply, waiting[reply[0]["id"]].popleft()) for reply in ours]
 
 
-def _compared(ctx, pairs: Sequence[dict], same: Sequence[bool]) -> list[float]:
+def _compared(ctx: Context, pairs: Sequence[ReplyPair], same: Sequence[bool]) -> list[float]:
     """P(the first reply is better) of every pair; NaN where the judge did not answer, or was not asked."""
     from cai_jax.pipeline.ai_feedback import Judge, diagnoses, preference, statistics
     from cai_jax.pipeline.generation import BATCH
@@ -165,7 +174,8 @@ def _compared(ctx, pairs: Sequence[dict], same: Sequence[bool]) -> list[float]:
     judge = Judge(ctx, "under", defaults=DEFAULTS)
     differ = [i for i in range(len(pairs)) if not same[i]]
     asked = [i for i, fits in zip(differ, judge.fits([pairs[i] for i in differ]), strict=True) if fits]
-    wins, rows = [float("nan")] * len(pairs), []
+    wins = [float("nan")] * len(pairs)
+    rows: list[Row] = []
     for start in range(0, len(asked), BATCH):
         batch = asked[start : start + BATCH]
         for index, judgements in zip(batch, judge.ask([pairs[i] for i in batch]), strict=True):
@@ -180,8 +190,8 @@ def _compared(ctx, pairs: Sequence[dict], same: Sequence[bool]) -> list[float]:
     return wins
 
 
-def _qualities(ctx, by, pairs: Sequence[dict]) -> Sequence[Sequence[float]]:
-    """How good the first replies are, and how good the second; NaN where it is not known.
+def _qualities(ctx: Context, by: Artefact | None, pairs: Sequence[ReplyPair]) -> np.ndarray:
+    """How good the first replies are, and how good the second, float64 [2, N]; NaN where it is not known.
 
     By the oracle, by a preference model's scores, or by how few principles are broken.
     """
@@ -193,7 +203,7 @@ def _qualities(ctx, by, pairs: Sequence[dict]) -> Sequence[Sequence[float]]:
     if by is not None and by.type.kind is Kind.REWARD_MODEL:
         both = [(pair["first"]["turns"], pair["first"]["reply"], pair["second"]["reply"]) for pair in pairs]
         return by_score(ctx, both, by, 2).T
-    rows = [pair[side] for pair in pairs for side in ("first", "second")]
+    rows = [row for pair in pairs for row in (pair["first"], pair["second"])]
     if by is None:
         found = np.array([verdicts.quality(row) for row in rows])
     else:

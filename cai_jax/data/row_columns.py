@@ -1,0 +1,116 @@
+"""The columns of rows, as RUNS.md documents them.
+
+Rows are JSON values and live in .jsonl files. They may hold further columns: those of data of the user's own, and those
+that a stage of the user's own adds. Such a stage declares them, if it is to be checked, in a subclass of `Row`.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from cai_jax.prompting.paper_format import Turn
+
+
+class Flag(TypedDict):
+    """Why a reply is flagged: the principle that it breaks the most, with P(broken); None for want of an answer."""
+
+    principle: str | None
+    request: str | None
+    p: float | None
+    limit: float
+
+
+class Thoughts(TypedDict, total=False):
+    """What a model thought before the texts of a round, where it did."""
+
+    critique_thought: str
+    thought: str
+
+
+class Round(Thoughts):
+    """A round of revision; None for texts that were not written, since none was asked for or a prompt did not fit."""
+
+    round: int
+    principle: str
+    prompt: str | None
+    critique: str | None
+    critique_ended: bool | None
+    reply: str | None
+    ended: bool | None
+    logprob: float | None
+    model: str
+    seed: int
+
+
+class Reasoning(TypedDict, total=False):
+    """The chain of thought before an answer, where there is one, and whether it ended by itself."""
+
+    reasoning: str
+    thought: str
+    ended: bool
+
+
+class Judgement(Reasoning):
+    """One question about a pair: under which principle, in which order, and the options' log-probabilities, in nats."""
+
+    principle: str
+    request: str
+    swapped: bool
+    logprobs: list[float | None]
+
+
+class Compared(TypedDict):
+    """Which of the replies to a prompt stands on one side of a pair."""
+
+    sample: int
+    round: int
+
+
+class Row(TypedDict, total=False):
+    """A row of any artefact: a prompt, a reply, a pair, or what a metric says of one of these.
+
+    `turns` ends with a human turn. Rows of one `cluster` are not independent of each other.
+    """
+
+    id: str
+    turns: list[Turn]
+    split: str
+    cluster: str
+    source: str
+    sample: int
+    prompt: str
+    reply: str
+    thought: str
+    logprob: float
+    tokens: int
+    ended: bool
+    model: str
+    seed: int
+    original: str
+    round: int
+    rounds: list[Round]
+    principle: str
+    critique: str | None
+    unfit: int
+    cut: int
+    apart: int
+    flag: Flag | None
+    unanswered: int
+    was_flagged: Flag | None
+    refused: bool
+    score: float
+    a: str
+    b: str
+    p: float
+    weight: float
+    soft: float
+    compared: list[Compared]
+    judgements: list[Judgement]
+    value: float | None
+    broken: bool
+    empty: bool
+
+
+# Columns with a meaning of their own; a source's column of that name is kept as "source_<name>". The marks of a
+# metric's rows are none, since these keep no column of a source.
+RESERVED = frozenset(Row.__annotations__) - {"broken", "empty"}
