@@ -56,7 +56,7 @@ def test_the_worse_of_two_readings_counts(whole, cut, p, answered, monkeypatch):
         return Scored(np.log([[0.01, 0.01] if each is None else [each, 1 - each] for each in yes]))
 
     monkeypatch.setattr(screening, "audits", audits)
-    screener = screening.Screener(None, PAPER, [("kind", "Is it rude?"), ("true", "Is it a lie?")], orders="given")
+    screener = screening.Screener(object(), PAPER, [("kind", "Is it rude?"), ("true", "Is it a lie?")], orders="given")
     asked = [{"role": "human", "text": "How?"}]
     rows = [{"turns": asked, "reply": reply} for reply in ("Yes.", HELP + ENDING, HELP)]
     # The first and the last are read once, and say nothing to the judge.
