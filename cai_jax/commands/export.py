@@ -12,7 +12,7 @@ from cai_jax.errors import UserError
 from cai_jax.terminal import say, visible
 
 if TYPE_CHECKING:
-    from cai_jax.runs.context import Made
+    from cai_jax.runs.context import NodeArtefact
 
 
 @click.command("export")
@@ -28,7 +28,7 @@ def command(node: str, folder: Path, out: Path, run_name: str) -> None:
     say(visible(f"wrote {folder}"))
 
 
-def write(made: Made, folder: Path) -> None:
+def write(made: NodeArtefact, folder: Path) -> None:
     """Writes a model in the Hugging Face layout, in the dtype in which it computes.
 
     Raises:

@@ -10,7 +10,7 @@ from cai_jax.data.row_columns import Row
 from cai_jax.engine import buckets
 from cai_jax.pipeline.context import CompilingContext, Context
 from cai_jax.pipeline.context_length import Fitting, room_of
-from cai_jax.pipeline.thoughts import decode_of, said
+from cai_jax.pipeline.thoughts import decode_of, parse_reply
 from cai_jax.prompting.render import Segment, encode
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Writer:
         replies = generate(self.model.params, config, requests, settings, prefix=self.prefix, decode=decode)
         written: dict[int, Generated] = {}
         for reply in replies:
-            found = said(self.format, reply.text)
+            found = parse_reply(self.format, reply.text)
             ended = bool(reply.ended) and found.closed
             written[reply.index] = Generated(found.reply, reply.logprobs, reply.ids, ended, found.thought)
         return [written[index] for index in range(len(requests))]

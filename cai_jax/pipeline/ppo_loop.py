@@ -31,7 +31,7 @@ from cai_jax.pipeline.generation import Generated, Writer
 from cai_jax.pipeline.model_store import format_of, model_of
 from cai_jax.pipeline.reward_scoring import Scorer
 from cai_jax.pipeline.rng import draw_of
-from cai_jax.pipeline.thoughts import decode_of, said
+from cai_jax.pipeline.thoughts import decode_of, parse_reply
 from cai_jax.pipeline.training import (
     Batch,
     Checkpoints,
@@ -270,7 +270,7 @@ class Loop:
         # Nothing but the end token ends what is trained on; what is scored ends where a sampled reply would.
         decode = decode_of(self.model.tokenizer, self.format)
         told = (before_stop(decode(reply.ids), self.format.reply_stops) for reply in written)
-        texts = [said(self.format, text).reply for text in told]
+        texts = [parse_reply(self.format, text).reply for text in told]
         return Drawn(rows, prompts, written, texts)
 
     def _arrays(self, drawn: Drawn) -> Batch:

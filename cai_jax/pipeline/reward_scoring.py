@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cai_jax.models.config import Config
 
 # A conversation and a reply to it; or several replies that are compared, and so stand behind the same of it.
-Said = tuple[Turns, *tuple[str, ...]]
+Candidates = tuple[Turns, *tuple[str, ...]]
 # Replies scored at once: one of PPO's rollouts, as large as it is by default. Only the last position is scored and no
 # logits are made, so that this takes the memory of a layer's activations.
 BATCH = 64
@@ -40,12 +40,12 @@ def scored_segments(format: Format, turns: Turns, reply: str) -> list[Segment]:
     return format.replied(turns, reply)
 
 
-def scored_ids(model: Model, format: Format, said: Said, limit: int) -> list[list[int]]:
+def scored_ids(model: Model, format: Format, candidates: Candidates, limit: int) -> list[list[int]]:
     """Token ids of each reply behind its prompt; all lose the same beginning, that which the longest has to lose.
 
     Where the longest is too long even alone, none keeps the conversation, and that one loses its own beginning too.
     """
-    prompts = _prompts(format, said)
+    prompts = _prompts(format, candidates)
     found = fitted_alike(model.tokenizer, prompts, limit)
     return [
         bare(model.tokenizer, segments)[-limit:] if each is None else each.ids
@@ -53,8 +53,8 @@ def scored_ids(model: Model, format: Format, said: Said, limit: int) -> list[lis
     ]
 
 
-def _prompts(format: Format, said: Said) -> list[list[Segment]]:
-    turns, *replies = said
+def _prompts(format: Format, candidates: Candidates) -> list[list[Segment]]:
+    turns, *replies = candidates
     return [scored_segments(format, turns, reply) for reply in replies]
 
 
@@ -68,28 +68,28 @@ class Scorer:
     def __init__(self, ctx: Context, artefact: Artefact) -> None:
         self.models = [(weight, model_of(ctx, part), format_of(part)) for weight, part in parts(artefact)]
 
-    def scores(self, said: Sequence[Said]) -> np.ndarray:
+    def scores(self, candidates: Sequence[Candidates]) -> np.ndarray:
         """Score of each reply, float64 [N]; text crosses to the preference model, token ids never do."""
-        total = np.zeros(sum(len(each) - 1 for each in said))
+        total = np.zeros(sum(len(each) - 1 for each in candidates))
         for weight, model, format in self.models:
-            total += weight * raw_scores(model, format, said)
+            total += weight * raw_scores(model, format, candidates)
         return total
 
-    def note_cut(self, ctx: Context, said: Sequence[Said]) -> None:
+    def note_cut(self, ctx: Context, candidates: Sequence[Candidates]) -> None:
         """Tells in notes how many of these replies have to be cut to be scored, and how many are read apart."""
         for _, model, format in self.models:
             limit = model.config.max_position
-            found = [one for each in said for one in fitted_alike(model.tokenizer, _prompts(format, each), limit)]
+            found = [one for each in candidates for one in fitted_alike(model.tokenizer, _prompts(format, each), limit)]
             cut = sum(each is None or each.cut for each in found)
             if cut:
                 ctx.note("overlong", f"{cut} of {len(found)} replies were cut to be scored")
             note_apart(ctx, sum(each is not None and each.apart for each in found), "replies")
 
 
-def raw_scores(model: Model, format: Format, said: Sequence[Said]) -> np.ndarray:
+def raw_scores(model: Model, format: Format, candidates: Sequence[Candidates]) -> np.ndarray:
     """One model's score of each reply, float64 [N], in batches of a fixed size, each row padded by its own length."""
     limit = model.config.max_position
-    ids = [one for each in said for one in scored_ids(model, format, each, limit)]
+    ids = [one for each in candidates for one in scored_ids(model, format, each, limit)]
     out = np.zeros(len(ids))
     for width, chosen in buckets.batches([len(row) for row in ids], BATCH, limit):
         tokens = buckets.pad([ids[i] for i in chosen], BATCH, width)

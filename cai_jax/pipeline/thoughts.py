@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cai_jax.prompting.paper_format import Format
 
 
-class Said(NamedTuple):
+class ParsedReply(NamedTuple):
     """A text that a model wrote, taken apart.
 
     Attributes:
@@ -30,7 +30,7 @@ def decode_of(tokenizer: Tokenizer, format: Format) -> Callable[[Sequence[int]],
     return partial(tokenizer.decode, shown=format.thinking.tags if format.thinking else ())
 
 
-def said(format: Format, text: str) -> Said:
+def parse_reply(format: Format, text: str) -> ParsedReply:
     """What a model has said, of the text that it wrote (`decode_of`)."""
     thought, reply, closed = format.thinking.split(text) if format.thinking else (None, text, True)
-    return Said(thought, format.said.unescape(reply.strip()), closed)
+    return ParsedReply(thought, format.turn_escaping.unescape(reply.strip()), closed)

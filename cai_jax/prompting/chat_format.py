@@ -120,9 +120,9 @@ def _format(reader: Reader, template: _Template) -> Format:
         begin=() if _begins(reader, five[0]) else (Segment(reader.begin, begin=True),),
         end=ends[0],
         others=ends[1:],
-        said=Escaping("", markers),
+        turn_escaping=Escaping("", markers),
         # What a comparison encloses in brackets would be whole with them: "[[[ INST]]]".
-        quoted=Escaping("question", markers + tuple(m[1:-1] for m in markers if m[0] + m[-1] == "[]")),
+        question_escaping=Escaping("question", markers + tuple(m[1:-1] for m in markers if m[0] + m[-1] == "[]")),
         reply_stops=stops,
         critique_stops=stops,
         revision_stops=stops,
@@ -155,10 +155,10 @@ class Chat(Format):
     examples: tuple[Message, ...] = ()
     reader: Reader | None = field(default=None, compare=False, repr=False)
 
-    def written(self, messages: Sequence[Message], open: Message) -> list[Segment]:
+    def render_prompt(self, messages: Sequence[Message], open: Message) -> list[Segment]:
         if open.role == "conclusion":
             messages = [*messages, Message("human", (Segment(CONCLUDE),))]
-        words = (Segment(ANSWER),) if open.role in ("answer", "conclusion") else open.said
+        words = (Segment(ANSWER),) if open.role in ("answer", "conclusion") else open.segments
         turns = self._messages(messages)
         if self.from_history:
             *parts, (*before, header) = self._parts([*turns, _REPLY], False)[:-2]
@@ -171,13 +171,13 @@ class Chat(Format):
             opening += self.lead
         return [*_flat([*parts, before]), Segment(opening, special=True), *words]
 
-    def told(self, messages: Sequence[Message]) -> list[Segment]:
+    def render_messages(self, messages: Sequence[Message]) -> list[Segment]:
         *turns, last = self._messages(messages)
         try:
-            stand_in = Message(last.role, _REPLY.said)  # of an empty text no place would be seen
-            return _flat([*self._parts([*turns, stand_in], False)[:-2], last.said])
+            stand_in = Message(last.role, _REPLY.segments)  # of an empty text no place would be seen
+            return _flat([*self._parts([*turns, stand_in], False)[:-2], last.segments])
         except Failed:  # some drop a system prompt where an assistant has the last word
-            return self.written(messages[:-1], messages[-1])
+            return self.render_prompt(messages[:-1], messages[-1])
 
     def shots(self, messages: Sequence[Message]) -> Shots:
         if not messages:
@@ -202,7 +202,7 @@ class Chat(Format):
         cut = _cut(self.template, _shaped(turns), generate)
         parts: list[tuple[Segment, ...]] = [(Segment(cut.pieces[0], special=True),)]
         for number, piece in zip(cut.order, cut.pieces[1:], strict=True):
-            parts += [turns[number].said, (Segment(piece, special=True),)]
+            parts += [turns[number].segments, (Segment(piece, special=True),)]
         if not self.examples:
             return [(*self.begin, *parts[0]), *parts[1:]]
         *shared, behind, _ = _cut(self.template, _shaped([*self.examples, _REQUEST]), True).pieces
@@ -220,7 +220,7 @@ class Chat(Format):
         found: list[Message] = []
         before: tuple[Segment, ...] = ()
         for message in messages:
-            role, said = "assistant" if message.role in _REPLIES else "user", message.said
+            role, said = "assistant" if message.role in _REPLIES else "user", message.segments
             if message.role == "system" and self.system and not self.examples:
                 found.append(message)
                 continue
@@ -237,7 +237,7 @@ class Chat(Format):
                 found.append(Message("user", before))
                 before = ()
             if found and found[-1].role == role:
-                found[-1] = Message(role, (*found[-1].said, Segment("\n\n"), *said))
+                found[-1] = Message(role, (*found[-1].segments, Segment("\n\n"), *said))
             else:
                 found.append(Message(role, (*before, *said)))
                 before = ()
@@ -268,7 +268,7 @@ def _shape(roles: str) -> Shape:
 
 
 def _shaped(turns: Sequence[Message]) -> Shape:
-    return tuple((turn.role, any(segment.text for segment in turn.said)) for turn in turns)
+    return tuple((turn.role, any(segment.text for segment in turn.segments)) for turn in turns)
 
 
 def _flat(parts: Sequence[Sequence[Segment]]) -> list[Segment]:

@@ -71,11 +71,11 @@ class Message(NamedTuple):
     Attributes:
       role: "system", "human" or "assistant"; "critique request", "critique", "revision request" or "revision";
         "question", an answer's beginning "answer", and "conclusion", the answer to one that was thought about.
-      said: its text.
+      segments: its text.
     """
 
     role: str
-    said: tuple[Segment, ...] = ()
+    segments: tuple[Segment, ...] = ()
 
 
 class Prompt(list[Segment]):
@@ -118,7 +118,8 @@ class Format(ABC):
       name: "paper" or "chat".
       begin: before every prompt: the token that the tokenizer puts before every text, or what is left of examples.
       end: what ends a reply in training; others: what else ends one that is written.
-      said, quoted: how data is escaped in turns, and in the conversation, options and reasoning of a question.
+      turn_escaping, question_escaping: how data is escaped in turns, and in the conversation, options and reasoning of
+        a question.
       reply_stops, critique_stops, revision_stops, thought_stops: texts at which these end, beside `end` and `others`.
       thinking: the block in which the model thinks before it replies; None if it has none.
     """
@@ -126,8 +127,8 @@ class Format(ABC):
     name: str
     begin: tuple[Segment, ...]
     end: Segment
-    said: Escaping
-    quoted: Escaping
+    turn_escaping: Escaping
+    question_escaping: Escaping
     reply_stops: tuple[str, ...]
     critique_stops: tuple[str, ...]
     revision_stops: tuple[str, ...]
@@ -136,11 +137,11 @@ class Format(ABC):
     others: tuple[Segment, ...] = ()
 
     @abstractmethod
-    def written(self, messages: Sequence[Message], open: Message) -> list[Segment]:
+    def render_prompt(self, messages: Sequence[Message], open: Message) -> list[Segment]:
         """The messages, and `open` up to where the model goes on with it."""
 
     @abstractmethod
-    def told(self, messages: Sequence[Message]) -> list[Segment]:
+    def render_messages(self, messages: Sequence[Message]) -> list[Segment]:
         """The messages up to the last letter of the last."""
 
     @abstractmethod
@@ -149,7 +150,7 @@ class Format(ABC):
 
     def conversation(self, turns: Turns) -> list[Segment]:
         """The turns, the last of them whole."""
-        return self._proved(self.told(self._turns(turns)))
+        return self._proved(self.render_messages(self._turns(turns)))
 
     def ask(self, turns: Turns) -> Prompt:
         """A conversation that waits for the assistant's next reply."""
@@ -162,11 +163,11 @@ class Format(ABC):
         """
         messages = [*self._turns(turns), Message("assistant", (self._data(reply, trained=trained),))]
         end = replace(self.end, trained=trained)
-        return self._proved([*self.told(messages), *([end] if ended else [])])
+        return self._proved([*self.render_messages(messages), *([end] if ended else [])])
 
     def ambiguous(self, reply: str) -> bool:
         """Whether a reply that is not escaped would read as turns of its own."""
-        return self.said.escape(reply.strip()) != reply.strip()
+        return self.turn_escaping.escape(reply.strip()) != reply.strip()
 
     def critique(self, turns: Turns, reply: str, request: str) -> Prompt:
         """arXiv 2212.08073 §3.1: the reply, then the request to critique it under one principle."""
@@ -195,7 +196,7 @@ class Format(ABC):
 
     def concluded(self, reasoned: Prompt, reasoning: str) -> Prompt:
         """A `reasoned_comparison` with its reasoning, asked for the answer in a new turn."""
-        thought = Message("assistant", (*reasoned.open.said, self.reasoning(reasoning)))
+        thought = Message("assistant", (*reasoned.open.segments, self.reasoning(reasoning)))
         return self._prompt([*reasoned.messages, thought], Message("conclusion"))
 
     def audit(self, turns: Turns, reply: str, question: str, swapped: bool = False) -> Prompt:
@@ -212,22 +213,22 @@ class Format(ABC):
 
     def answered(self, prompt: Prompt, answer: str) -> list[Message]:
         """The messages of a prompt, and what answers it."""
-        return [*prompt.messages, prompt.open._replace(said=(*prompt.open.said, self._data(answer)))]
+        return [*prompt.messages, prompt.open._replace(segments=(*prompt.open.segments, self._data(answer)))]
 
     def chosen(self, prompt: Prompt, option: str) -> list[Message]:
         """The messages of a comparison, and the option that answers it."""
-        return [*prompt.messages, prompt.open._replace(said=(Segment(option),))]
+        return [*prompt.messages, prompt.open._replace(segments=(Segment(option),))]
 
     def reasoning(self, text: str, *, trained: bool = False) -> Segment:
         """What an assistant says behind `reasoned_comparison`, where it could imitate an option."""
-        return Segment(" " + self.quoted.escape(text.strip()), trusted=False, trained=trained)
+        return Segment(" " + self.question_escaping.escape(text.strip()), trusted=False, trained=trained)
 
     def _prompt(self, messages: Sequence[Message], open: Message) -> Prompt:
-        return Prompt(self._proved(self.written(messages, open)), messages, open)
+        return Prompt(self._proved(self.render_prompt(messages, open)), messages, open)
 
     def _proved(self, segments: list[Segment]) -> list[Segment]:
         """The segments, those tokenised apart before which data and template would make a marker together."""
-        for number in self.quoted.crossed([segment.text for segment in segments]):
+        for number in self.question_escaping.crossed([segment.text for segment in segments]):
             if not (segments[number - 1].trusted and segments[number].trusted):
                 segments[number] = replace(segments[number], apart=True)
         return segments
@@ -255,28 +256,28 @@ class Format(ABC):
 
     def _data(self, text: str, *, trained: bool = False, truncatable: bool = False) -> Segment:
         """Untrusted text of a turn; what is trained is never changed."""
-        text = text.strip() if trained else self.said.escape(text.strip())
+        text = text.strip() if trained else self.turn_escaping.escape(text.strip())
         return Segment(text, trusted=False, trained=trained, truncatable=truncatable)
 
     def _quote(self, text: str, truncatable: bool = False) -> Segment:
         """Untrusted text in a question."""
-        return Segment(" " + self.quoted.escape(text.strip()), trusted=False, truncatable=truncatable)
+        return Segment(" " + self.question_escaping.escape(text.strip()), trusted=False, truncatable=truncatable)
 
 
 class Paper(Format):
     """The paper's format: every message behind a marker of its own."""
 
-    def written(self, messages: Sequence[Message], open: Message) -> list[Segment]:
-        return [*self.told(messages), _MARKERS[open.role], *_spaced(open)]
+    def render_prompt(self, messages: Sequence[Message], open: Message) -> list[Segment]:
+        return [*self.render_messages(messages), _MARKERS[open.role], *_spaced(open)]
 
-    def told(self, messages: Sequence[Message]) -> list[Segment]:
+    def render_messages(self, messages: Sequence[Message]) -> list[Segment]:
         said = [segment for message in messages for segment in (_MARKERS[message.role], *_spaced(message))]
         return [*self.begin, *said]
 
     def shots(self, messages: Sequence[Message]) -> Shots:
         if not messages:
             return Shots([], self)
-        *segments, last = (as_example(segment) for segment in self.told(messages))
+        *segments, last = (as_example(segment) for segment in self.render_messages(messages))
         shared, rest = parted(last)
         return Shots([*segments, shared], replace(self, begin=(rest,)), messages)
 
@@ -289,7 +290,7 @@ class Paper(Format):
 
 def _spaced(message: Message) -> tuple[Segment, ...]:
     """Its text, with the space with which what is said begins."""
-    said = message.said
+    said = message.segments
     return (_lead(said[0]), *said[1:]) if said and message.role not in ("question", "answer", "conclusion") else said
 
 
@@ -315,8 +316,8 @@ PAPER = Paper(
     name="paper",
     begin=(),
     end=END,
-    said=Escaping("turns"),
-    quoted=Escaping("question"),
+    turn_escaping=Escaping("turns"),
+    question_escaping=Escaping("question"),
     reply_stops=("\n\nHuman", "\n\nAssistant", CRITIQUE_REQUEST.rstrip(":")),
     critique_stops=(REVISION_REQUEST.rstrip(":"), "\n\nHuman"),
     revision_stops=("\n\nHuman", CRITIQUE_REQUEST.rstrip(":")),

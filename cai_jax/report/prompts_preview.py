@@ -19,7 +19,7 @@ from cai_jax.lang.signature import Kind, Node
 from cai_jax.report import preflight
 from cai_jax.runs import data_sizes, memory_cache
 from cai_jax.runs.cache import Cache
-from cai_jax.runs.context import MODELS, CachedArtefact, Made, inputs_of
+from cai_jax.runs.context import MODELS, CachedArtefact, NodeArtefact, inputs_of
 from cai_jax.runs.data_sizes import Lengths
 from cai_jax.runs.executor import failed, input_keys
 from cai_jax.runs.input_guard import Outside
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _DATA = ("source", "operator")
 
 
-class Placeholder(Made):
+class Placeholder(NodeArtefact):
     """An artefact still to be made (`pipeline.context.Artefact`): prompts with placeholders for replies.
 
     A model reads as the one that it will be made from.
@@ -118,7 +118,7 @@ class Data(NamedTuple):
 def read(plan: Plan, registry: Mapping[str, Stage], cache: Cache) -> Data:
     """Reads what a plan only reads: documents, and prompts, preferences and replies that no model has a part in."""
     called = labels(plan, registry)
-    found: dict[str, Made] = {}
+    found: dict[str, NodeArtefact] = {}
     wrong: list[str] = []
     for node in preflight.data(plan.nodes, registry):
         if any(key not in found for key in input_keys(node)):
@@ -194,7 +194,7 @@ def _read(
     called: Mapping[str, str],
     found: Mapping[str, Any],
     seed: int,
-) -> Made:
+) -> NodeArtefact:
     """A node out of the cache, or made in memory.
 
     Raises:

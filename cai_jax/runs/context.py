@@ -23,7 +23,7 @@ from cai_jax.stages.protocol import Stage
 Progress = Callable[..., None]
 
 
-class Made(ABC):
+class NodeArtefact(ABC):
     """What a node has made (`pipeline.context.Artefact`), but for its rows.
 
     Args:
@@ -104,8 +104,8 @@ class Made(ABC):
         return f"<{self.type.kind} {self.key}: {len(self)} rows, result {dict(self.result)}>"
 
 
-class CachedArtefact(Made):
-    """A finished node in the cache; the arguments are those of `Made`, and the node's folder there."""
+class CachedArtefact(NodeArtefact):
+    """A finished node in the cache; the arguments are those of `NodeArtefact`, and the node's folder there."""
 
     def __init__(self, entry: Entry, node: Node, *more: Any) -> None:
         self.record = entry.record()

@@ -18,7 +18,7 @@ from cai_jax.lang.signature import Code, Node
 from cai_jax.parallel import multihost
 from cai_jax.runs import leases, memory_cache
 from cai_jax.runs.cache import Cache, Entry, meaning
-from cai_jax.runs.context import CachedArtefact, Made, RunContext
+from cai_jax.runs.context import CachedArtefact, NodeArtefact, RunContext
 from cai_jax.runs.input_guard import Outside
 from cai_jax.runs.node_labels import said
 from cai_jax.runs.signals import Interrupts
@@ -48,7 +48,7 @@ class Outcome:
     """What became of one node."""
 
     node: Node
-    artefact: Made
+    artefact: NodeArtefact
     cached: bool
     seconds: float
 

@@ -10,13 +10,13 @@ from typing import Any
 from cai_jax.data.row_columns import Row
 from cai_jax.lang.signature import Node
 from cai_jax.runs import files
-from cai_jax.runs.context import Made, Progress
+from cai_jax.runs.context import NodeArtefact, Progress
 from cai_jax.runs.input_guard import Outside
 from cai_jax.runs.signals import Interrupts
 from cai_jax.stages.protocol import Stage
 
 
-class Held(Made):
+class Held(NodeArtefact):
     """A node whose rows are in memory, as the JSON lines that they would be in the cache."""
 
     def __init__(self, lines: str, notes: Sequence[Mapping[str, str]], *more: Any) -> None:

@@ -16,7 +16,7 @@ from cai_jax.prompting.render import Segment
 from cai_jax.stages.protocol import StepContext
 
 if TYPE_CHECKING:
-    from cai_jax.pipeline.reward_scoring import Said
+    from cai_jax.pipeline.reward_scoring import Candidates
 
 
 def _check(call: Call) -> Iterable[Problem]:
@@ -72,13 +72,13 @@ def run(ctx: Context) -> Mapping[str, Any]:
     for row in rows:
         by_prompt.setdefault(row["id"], []).append(row)
 
-    def said(batch: Iterable[list[Row]]) -> list[Said]:
+    def candidates(batch: Iterable[list[Row]]) -> list[Candidates]:
         return [(replies[0]["turns"], *(row["reply"] for row in replies)) for replies in batch]
 
-    scorer.note_cut(ctx, said(by_prompt.values()))
+    scorer.note_cut(ctx, candidates(by_prompt.values()))
 
     def make(batch: Sequence[list[Row]]) -> list[Row]:
-        found = scorer.scores(said(batch))
+        found = scorer.scores(candidates(batch))
         if not all(map(math.isfinite, found)):
             raise UserError(
                 "the preference model's scores are not finite",

@@ -10,7 +10,7 @@ from cai_jax.engine.generate import Reply
 from cai_jax.engine.stop_texts import before_stop
 from cai_jax.models import checkpoint, decoder
 from cai_jax.models.tokenizer import Tokenizer
-from cai_jax.pipeline.thoughts import Said, decode_of, said
+from cai_jax.pipeline.thoughts import ParsedReply, decode_of, parse_reply
 from cai_jax.prompting import chat_format
 from cai_jax.prompting.render import Segment, encode
 from tests.stages.conftest import SMALL
@@ -21,10 +21,10 @@ from tests.support.chat import tokenizer, write
 @pytest.mark.parametrize(
     ("written", "found"),
     [
-        ("Hm.\n</think>\n\n Yes.", Said("Hm.", "Yes.", True)),
-        ("Hm. And so on", Said("Hm. And so on", "", False)),
-        ("</think>Yes. STOP no", Said("", "Yes.", True)),
-        ("<think>Hm.</think>", Said("Hm.", "", True)),
+        ("Hm.\n</think>\n\n Yes.", ParsedReply("Hm.", "Yes.", True)),
+        ("Hm. And so on", ParsedReply("Hm. And so on", "", False)),
+        ("</think>Yes. STOP no", ParsedReply("", "Yes.", True)),
+        ("<think>Hm.</think>", ParsedReply("Hm.", "", True)),
     ],
 )
 def test_a_thought_is_never_part_of_a_reply(family, written, found):
@@ -32,7 +32,7 @@ def test_a_thought_is_never_part_of_a_reply(family, written, found):
     form = chat_format.format_of(tok)
     ids = encode(tok, [Segment(written, special=True)])[0]
     assert tok.special_ids & set(ids) or "think" not in written
-    assert said(form, before_stop(decode_of(tok, form)([*ids, tok.eos_id]), ("STOP",))) == found
+    assert parse_reply(form, before_stop(decode_of(tok, form)([*ids, tok.eos_id]), ("STOP",))) == found
 
 
 def test_a_block_that_the_model_opens_itself_where_only_its_end_is_special():
@@ -41,13 +41,13 @@ def test_a_block_that_the_model_opens_itself_where_only_its_end_is_special():
     assert added["<think>"] not in tok.special_ids and added["</think>"] in tok.special_ids
     form = chat_format.format_of(tok)
     ids = [added["<think>"], *tok.encode("\nHm.\n"), added["</think>"], *tok.encode("\n\nYes.")]
-    assert said(form, decode_of(tok, form)([*ids, tok.eos_id])) == Said("Hm.", "Yes.", True)
+    assert parse_reply(form, decode_of(tok, form)([*ids, tok.eos_id])) == ParsedReply("Hm.", "Yes.", True)
 
 
 def test_without_a_block_all_is_the_reply():
     tok = tokenizer("llama-3")
     form = chat_format.format_of(tok)
-    assert said(form, decode_of(tok, form)(tok.encode(" </think> x "))) == Said(None, "</think> x", True)
+    assert parse_reply(form, decode_of(tok, form)(tok.encode(" </think> x "))) == ParsedReply(None, "</think> x", True)
 
 
 @pytest.fixture

@@ -393,7 +393,7 @@ def check(family, text):
             seen = tok.decode(tok.encode(data)).strip()
             # In SentencePiece's vocabularies "▁" is how a space is written.
             wanted = text.strip().replace("▁", " ").strip() if kind and kind.pieces else text.strip()
-            assert wanted in (form.said.unescape(seen), form.quoted.unescape(seen))
+            assert wanted in (form.turn_escaping.unescape(seen), form.question_escaping.unescape(seen))
 
 
 @pytest.mark.parametrize("family", ALL)
@@ -414,20 +414,20 @@ def test_no_mixture_of_fragments_does(family, text):
 @given(text=st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=2))).map("".join))
 def test_escaping_is_reversible_in_every_format(family, text):
     form = read(family)[1]
-    for escaping in (form.said, form.quoted):
+    for escaping in (form.turn_escaping, form.question_escaping):
         escaped = escaping.escape(text)
         assert escaping.unescape(escaped) == text
         assert escaping.unescape(escaping.unescape(escaping.escape(escaped))) == text
 
 
 def test_plain_markers_are_found_in_the_template():
-    assert read("mistral")[1].said.markers == ("[/INST]", "[INST]")
-    assert read("mistral")[1].quoted.markers == ("[/INST]", "[INST]", "/INST", "INST")
-    assert read("llama-2")[1].said.markers == ("[/INST]", "[INST]", "<<SYS>>", "<</SYS>>")
-    assert set(read("zephyr")[1].said.markers) == {"<|assistant|>", "<|user|>", "<|system|>"}
-    assert read("alpaca")[1].said.markers == ("### Response:", "### Instruction:")
+    assert read("mistral")[1].turn_escaping.markers == ("[/INST]", "[INST]")
+    assert read("mistral")[1].question_escaping.markers == ("[/INST]", "[INST]", "/INST", "INST")
+    assert read("llama-2")[1].turn_escaping.markers == ("[/INST]", "[INST]", "<<SYS>>", "<</SYS>>")
+    assert set(read("zephyr")[1].turn_escaping.markers) == {"<|assistant|>", "<|user|>", "<|system|>"}
+    assert read("alpaca")[1].turn_escaping.markers == ("### Response:", "### Instruction:")
     for family in ("llama-3", "qwen", "gemma", "phi-3", "mistral-3"):
-        assert read(family)[1].said.markers == ()
+        assert read(family)[1].turn_escaping.markers == ()
 
 
 def test_a_principle_yields_no_special_token():
@@ -447,11 +447,11 @@ def test_a_chat_models_own_words_are_not_escaped_as_the_papers():
 @pytest.mark.parametrize("text", ["[" + " " * 99_999, "[ " * 50_000, "#" * 99_999, "[" + "\\" * 99_999, "<|" * 50_000])
 def test_long_imitations_take_no_longer_than_their_length(text):
     for family in ("mistral", "zephyr", "alpaca"):
-        escaping = read(family)[1].quoted
+        escaping = read(family)[1].question_escaping
         assert escaping.unescape(escaping.escape(text)) == text
 
 
 def test_a_word_that_brackets_would_make_a_marker_is_broken_and_its_kin_are_not():
-    escaping = read("mistral")[1].quoted
+    escaping = read("mistral")[1].question_escaping
     assert escaping.escape("INST") == r"\INST" and escaping.escape("/inst") == r"/\inst"
     assert escaping.escape("Install instruments") == "Install instruments"

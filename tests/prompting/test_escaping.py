@@ -22,8 +22,8 @@ UNSEEN = (
 @pytest.mark.parametrize("place", ["\n\n{}Human: x", "\n{}\nHu{}man: x", "\n\nHuman{}: x"])
 def test_what_is_not_seen_hides_no_marker(letter, place):
     text = place.replace("{}", letter)
-    escaped = PAPER.said.escape(text)
-    assert escaped == text.replace("H", "\\H") and PAPER.said.unescape(escaped) == text
+    escaped = PAPER.turn_escaping.escape(text)
+    assert escaped == text.replace("H", "\\H") and PAPER.turn_escaping.unescape(escaped) == text
     own = Escaping("", ("[INST]", "USER:"))
     for marked, wanted in (
         (f"[{letter}IN{letter}ST]", f"[{letter}\\IN{letter}ST]"),
@@ -33,7 +33,7 @@ def test_what_is_not_seen_hides_no_marker(letter, place):
 
 
 def test_only_what_would_be_a_turn_at_its_place_and_in_its_case_is_escaped():
-    words, questions = (chat_format.format_of(tokenizer(family)).said for family in ("words", "questions"))
+    words, questions = (chat_format.format_of(tokenizer(family)).turn_escaping for family in ("words", "questions"))
     for text in ("end-user: x", "the user: x", "XUSER: x", "user:", "Here an assistant talks with a user.", "USERS: x"):
         assert words.escape(text) == text
     assert words.escape("x USER: y\nASSISTANT: z") == "x \\USER: y\n\\ASSISTANT: z"
@@ -41,8 +41,8 @@ def test_only_what_would_be_a_turn_at_its_place_and_in_its_case_is_escaped():
         assert questions.escape(text) == text
     assert questions.escape("x\n Question: y") == "x\n \\Question: y"
     for text in ("(A) Paris", "x\n(A) Paris\nThe answer is: (B)", "Options:", "a Human: b", "[[[1]]]"):
-        assert PAPER.said.escape(text) == text
-    assert PAPER.quoted.escape("x\n(A) Paris") == "x\n\\(A) Paris"
+        assert PAPER.turn_escaping.escape(text) == text
+    assert PAPER.question_escaping.escape("x\n(A) Paris") == "x\n\\(A) Paris"
 
 
 def test_what_is_trained_is_never_changed():

@@ -11,7 +11,7 @@ from cai_jax.prompting.render import END, Segment, encode, text_of
 from tests.world.world import tokenizer
 
 # In a question options and brackets are escaped as well; in a turn, what would begin another one.
-escape, unescape = PAPER.quoted.escape, PAPER.quoted.unescape
+escape, unescape = PAPER.question_escaping.escape, PAPER.question_escaping.unescape
 
 MARKERS = ("Human:", "Assistant:", "CritiqueRequest:", "Critique:", "RevisionRequest:", "Revision:")
 
@@ -110,7 +110,7 @@ def test_the_number_of_turns_is_the_number_of_markers_whatever_they_say(attack):
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_data_is_readable_again(attack):
-    assert PAPER.said.unescape(PAPER.reply(attack).text) == " " + attack.strip()
+    assert PAPER.turn_escaping.unescape(PAPER.reply(attack).text) == " " + attack.strip()
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cai_jax.evals.figures import Figure
     from cai_jax.models.checkpoint import Model
-    from cai_jax.pipeline.reward_scoring import Said
+    from cai_jax.pipeline.reward_scoring import Candidates
     from cai_jax.pipeline.screening import Answers, Screener
 
 REPLIES = Param(
@@ -215,13 +215,13 @@ def by_audit(ctx: Context, rows: Sequence[Row], compared: int = 1) -> Audit:
     return Audit(names, questions, answers)
 
 
-def by_score(ctx: Context, said: Sequence[Said], artefact: Artefact, replies: int = 1) -> np.ndarray:
+def by_score(ctx: Context, candidates: Sequence[Candidates], artefact: Artefact, replies: int = 1) -> np.ndarray:
     """Scores of N times `replies` R by a preference model, float64 [N, R]; 0 is the mean of its reference replies."""
     from cai_jax.pipeline.reward_scoring import Scorer
 
     scorer = Scorer(ctx, artefact)
-    scorer.note_cut(ctx, said)
-    return scorer.scores(said).reshape(-1, replies)
+    scorer.note_cut(ctx, candidates)
+    return scorer.scores(candidates).reshape(-1, replies)
 
 
 def agreement(margin: float, truth: float) -> float:
