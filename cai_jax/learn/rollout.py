@@ -48,8 +48,8 @@ class Frozen:
 
 
 def whole(policy: Params, critic: Params, frozen: Frozen | None, scale: float) -> tuple[Params, Params]:
-    """Return the parameters of policy and critic as the forward reads them: the trained adapters on top of the frozen
-    part.
+    """Return the parameters of policy and critic for the forward: the trained adapters on top of the frozen part.
+
 
     Args:
       policy, critic: trained parameters, whole or adapters.
@@ -202,8 +202,7 @@ def rewards(
 def _shaped_scores(
     settings: PPO, stats: RunningStats, batch: Batch, real: jax.Array, total: Reduce
 ) -> tuple[jax.Array, RunningStats]:
-    """Return the scores less the penalty for a missing end, scaled by their running deviation and clipped; and new
-    stats."""
+    """The scores less the penalty for a missing end, scaled by their running deviation and clipped; and new stats."""
     shaped = batch["scores"].astype(jnp.float32) - settings.missing_eos_penalty * ~batch["ended"]
     if settings.scale_rewards:
         stats = stats.merge(*moments(shaped, real, total))
