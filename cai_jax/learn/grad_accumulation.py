@@ -54,5 +54,5 @@ def gradients(
 
 
 def finite(grads: Params) -> jax.Array:
-    """Report for each leaf, in the tree's order, if it holds finite numbers only (no NaN, no infinity): bool [leaves]."""
+    """Tell for each leaf, in the tree's order, if it holds finite numbers only (no NaN, no infinity): bool [leaves]."""
     return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(grads)])

@@ -16,7 +16,6 @@ _KERNEL = 512
 def plain(size: int, window: int | None = None) -> Iterator[tuple[int, int, int]]:
     """Yield the blocks of plain JAX in a row: (first query, end of the queries and of the keys, first key).
 
-
     Args:
       size: T, tokens of the row, which attend causally to one another.
       window: positions that a query sees, its own included; None: all.

@@ -1,7 +1,8 @@
-"""Which dimension of which parameter lies on which mesh axis: a table of regular expressions.
+"""Assignment of the dimensions of parameters to mesh axes: a table of regular expressions.
 
 The expressions are searched in a leaf's path ("policy/opt_state/1/0/mu/layers_0/mlp/up_proj"), so that a
-parameter, its moments and its place in a larger state all meet the same rule.
+parameter, its moments and its place in a larger state all meet the same rule. The layout is that of arXiv 1909.08053
+over "tensor" and of arXiv 1910.02054 over "fsdp".
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ TRAINED, SERVED = ("fsdp", "tensor"), ("tensor",)
 
 
 def spec_that_divides(spec: P, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> P:
-    """The spec without the axes whose size does not divide their dimension: that dimension is kept whole."""
+    """Return the spec without the axes whose size does not divide their dimension: that dimension is kept whole."""
 
     def parts(axes: str | tuple[str, ...] | None) -> int:
         names = (axes,) if isinstance(axes, str) else axes or ()
@@ -53,7 +54,7 @@ def spec_that_divides(spec: P, shape: tuple[int, ...], mesh: Mesh | AbstractMesh
 
 
 def shardings(tree: Any, mesh: Mesh | AbstractMesh, axes: Collection[str] = TRAINED) -> Any:
-    """A NamedSharding for every leaf of `tree` (arrays or shape structs), by the first of `RULES` that matches.
+    """Return a NamedSharding for every leaf of `tree` (arrays or shape structs), by the first of `RULES` that matches.
 
     Scalars (step counters, coefficients) are replicated, and so is a dimension that its axis does not divide, or whose
     axis is not among `axes`.
