@@ -44,7 +44,7 @@ def cost_per_token(config: Config) -> float:
 
 
 def least_tokens(config: Config) -> float:
-    """Tokens below which a call is padded to a known shape rather than compiled: twenty of them would not pay for it."""
+    """Tokens below which a call is padded rather than compiled for: twenty such calls would not pay for compiling."""
     return compile_cost() / 20 / cost_per_token(config)
 
 

@@ -241,7 +241,7 @@ class _Slots:
         return Reply(index, drawn[:kept], logprobs[:kept], ended, text)
 
     def _may_stop(self, slot: int, ids: list[int], decode: Decode) -> bool:
-        """True if a stop text may have appeared since the last look; most of what was read then is not decoded again."""
+        """True if a stop text may have appeared since the last call; most of the text is not decoded again."""
         stops = self.settings.stop_texts
         if not stops:
             return False
