@@ -97,8 +97,7 @@ class Figure:
 
     @property
     def count(self) -> str:
-        """Number of rows it is based on: "125 of 768", "400" where that is all, "400 in 20 clusters" if there are
-        fewer."""
+        """Number of rows it is based on: "125 of 768", "400" where that is all, "400 in 20 clusters" if fewer."""
         rows = str(self.n) if self.n == self.rows else f"{self.n} of {self.rows}"
         return f"{rows} in {self.clusters} cluster{'s' * (self.clusters > 1)}" if 0 < self.clusters < self.n else rows
 

@@ -1,4 +1,4 @@
-"""Constitutions: their principles checked, and `use … from` resolved."""
+"""Constitutions: check their principles, and resolve `use … from`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Library:
     """The constitutions that a program can see, each file read once.
 
     Args:
-      folder: of the program; paths of `use` are looked for beside it first.
+      folder: of the program; paths of `use` are looked for in it first.
       root: holds the built-in constitutions/ folder.
-      signature: of the stage that constitutions are, where the registry has one: it checks their examples.
+      signature: of the stage that makes constitutions, where the registry has one: it checks their examples.
     """
 
     def __init__(self, folder: Path, root: Path, signature: Signature | None, report: Diagnostics) -> None:

@@ -67,7 +67,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class FlowPlan:
-    """A flow, lowered: `nodes` in order, from the one that stands for the prompts (`hole`) to `output`.
+    """A flow, lowered: `nodes` in order, from the one that represents the prompts (`hole`) to `output`.
 
     Nodes of its models and constitutions, which do not depend on the prompts, are in the plan itself.
     """
@@ -79,7 +79,7 @@ class FlowPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a program comes to.
+    """The plan of a program: its nodes, names and claims.
 
     Attributes:
       nodes: in topological order, each once.

@@ -1,4 +1,4 @@
-"""What `run (…)` and `with (…)` accept: settings of a run and of a node's schedule, which no stage declares."""
+"""Settings of a run and of a node's schedule, given by `run (…)` and `with (…)`, which no stage declares."""
 
 from __future__ import annotations
 

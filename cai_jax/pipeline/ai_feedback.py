@@ -1,4 +1,4 @@
-"""Comparisons put to a model, and its probabilities turned into labels (arXiv 2212.08073 §4.1)."""
+"""Comparisons that a model judges, and labels from its probabilities (arXiv 2212.08073 §4.1)."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ class Question:
 
 
 def pair(first: tuple[dict, Which], second: tuple[dict, Which]) -> dict[str, Any]:
-    """Two replies to one prompt; `which` tells the pair from all others."""
+    """Two replies to one prompt; `which` distinguishes the pair from all others."""
     return {"first": first[0], "second": second[0], "which": (first[1], second[1])}
 
 
 def equal(a: str, b: str) -> bool:
-    """Whether two replies are one to whoever reads them."""
+    """True if two replies are the same to a reader."""
     return legible(a) == legible(b)
 
 
 def comparable(a: str, b: str) -> bool:
-    """Whether a judge can choose between two replies: they differ, and neither is empty."""
+    """True if a judge can choose between two replies: they differ, and neither is empty."""
     return bool(legible(a) and legible(b)) and not equal(a, b)
 
 
 class Judge:
-    """Puts comparisons to a model and turns its probabilities into labels."""
+    """A model that answers comparisons, and the labels from its probabilities."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Judge:
         self.behind = option_tokens(self.model) + (self.params["max_new"] + question if self.params["reason"] else 0)
 
     def pairs(self) -> list[dict]:
-        """Pairs of different replies to one prompt, in order of the prompts; `which` tells the two from all others."""
+        """Pairs of different replies to one prompt, in order of the prompts; `which` identifies each."""
         by_prompt: dict[str, list] = {}
         for row, which in distinguish_replies(self.ctx.inputs["replies"].rows()):
             by_prompt.setdefault(row["id"], []).append((row, which))
@@ -128,7 +128,7 @@ class Judge:
         return fitting(self.ctx, pairs, self._fitter(), self._longest)
 
     def fits(self, pairs: Sequence[dict]) -> list[bool]:
-        """Whether each pair fits the context under the longest principle; a note tells how many were read apart."""
+        """For each pair, True if it fits the context under the longest principle; noted if tokenised separately."""
         fitter = self._fitter()
         found = [fitter.fit(self._longest(pair)) is not None for pair in pairs]
         note_apart(self.ctx, fitter.apart, fitter.what)
@@ -203,7 +203,7 @@ class Judge:
         return [self._row(pair, found) for pair, found in zip(pairs, self.ask(pairs), strict=True)]
 
     def _thoughts(self, pairs, questions: Sequence[Question], asked: Sequence[list[int]]) -> Sequence[Generated | None]:
-        """The chain of thought behind each prompt; None where none is asked for."""
+        """The chain of thought after each prompt; None where none is asked for."""
         if not self.params["reason"]:
             return [None] * len(asked)
         keys = []
@@ -215,9 +215,9 @@ class Judge:
         return self.thinker.generate(asked, keys)
 
     def _concluded(self, prompt: Prompt, text: str) -> list[int]:
-        """Token ids of a comparison with its chain of thought and the question behind it (`Format.concluded`).
+        """Token ids of a comparison with its chain of thought and the question after it (`Format.concluded`).
 
-        Written out and read again a text may have more tokens than it was written with: its end is cut until it fits.
+        Decoded and encoded again, a text may have more tokens than were generated: its end is cut until it fits.
         """
         tokenizer, room = self.model.tokenizer, room_of(self.model, self.thinker.prefix, option_tokens(self.model))
         ids = tokenizer.encode(text)
@@ -274,12 +274,12 @@ def lost_share(judgements: Sequence[Mapping[str, Any]]) -> float:
 
 
 def undecided_pair(judgements: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether so many of a pair's questions found no answer that its label means nothing."""
+    """True if so many of a pair's questions found no answer that its label means nothing."""
     return lost_share(judgements) >= UNDECIDED
 
 
 def without_numbers(judgements: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the judge's logits were no numbers in all that was asked about a pair."""
+    """True if the judge's logits were not numbers in all questions about a pair."""
     return not np.isfinite(preferences(judgements)).any()
 
 
@@ -297,7 +297,7 @@ def orders(judgements: Sequence[Mapping[str, Any]]) -> tuple[float, float] | Non
 
 
 def statistics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Shares and means over labelled pairs, and how many each rests on.
+    """Shares and means over labelled pairs, and the number that each is based on.
 
     Returns:
       `pairs`, and of them `decided`: those of whose questions more than half were answered; `questions`, and of them
@@ -329,7 +329,7 @@ def statistics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
 
 
 def reasoned(ctx, rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """`reasoning_ended`, the share of chains of thought that end by themselves, told where it is small; {} without."""
+    """`reasoning_ended`, the share of chains of thought that end by themselves, noted if small; {} without any."""
     if not ctx.params["reason"]:
         return {}
     ended = [each["ended"] for row in rows for each in row["judgements"]]
@@ -337,7 +337,7 @@ def reasoned(ctx, rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
 
 
 def diagnoses(found: Mapping[str, float | None]) -> list[tuple[str, str]]:
-    """What a user should be told about labels with these statistics."""
+    """Notes for the user about labels with these statistics."""
     notes, of = [], f"of {found.get('decided', 0)} decided comparisons"
     ties, bias, flips = (found.get(name) or 0.0 for name in ("ties", "position_bias", "flips"))
     if ties > MOST_TIES:

@@ -17,7 +17,7 @@ Which = int | tuple[int, int]
 
 
 class Draw(NamedTuple):
-    """Names a stage's source of randomness.
+    """A stage's source of randomness.
 
     Attributes:
       run: the run's seed.
@@ -80,10 +80,10 @@ def draw_of(ctx) -> Draw:
 
 
 def distinguish_replies(rows: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], Which]]:
-    """Replies, each with what tells it from the others to its prompt.
+    """Replies, each with an identity among those to its prompt.
 
-    That is its sample; and of several with one sample (the rounds of revision that were kept, or two datasets put
-    together) the later ones also have their number among these.
+    That is its sample; and of several with one sample (the rounds of revision that were kept, or two datasets
+    joined) the later ones also have their number among these.
     """
     seen: Counter[tuple[str, int]] = Counter()
     out = []
