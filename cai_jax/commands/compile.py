@@ -40,7 +40,7 @@ def command(
     prompt_tokens: int | None,
     user_code: bool,
 ) -> None:
-    """Compiles every step of a program for a machine that need not be there, and shows what it takes."""
+    """Compile every step of a program for a machine that need not be there, and show what each step takes."""
     from cai_jax.console.session import chosen
     from cai_jax.forecast import aot
     from cai_jax.pipeline.row_counts import PROMPT

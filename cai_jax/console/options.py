@@ -8,7 +8,7 @@ import click
 
 
 def _remember(context: click.Context, _: click.Parameter, out: Path) -> Path:
-    """Tells `exits` where `--out` is."""
+    """Store the value of `--out` for `exits`."""
     context.ensure_object(dict)["out"] = out
     return out
 

@@ -125,7 +125,7 @@ def _override(name: str, text: str, default: Scalar, report: Diagnostics) -> Sca
 
 
 def _fits(value: Scalar, let: ast.Let, span: Span | None, report: Diagnostics) -> bool:
-    """True if a value lies within the knob's range; `span` is None for a value from the command line."""
+    """True if a value is within the knob's range; `span` is None for a value from the command line."""
     if let.range is None:
         return True
     name, shown = let.name.id, units.shown(value.value)

@@ -111,7 +111,8 @@ class Format(ABC):
       begin: before every prompt: the token that the tokenizer puts before every text, or the rest of the examples.
       end: the end of a reply in training; others: further ends of a generated one.
       said, quoted: escaping of data in turns, and in the conversation, options and reasoning of a question.
-      reply_stops, critique_stops, revision_stops, thought_stops: texts at which these end, beside `end` and `others`.
+      reply_stops, critique_stops, revision_stops, thought_stops: texts at which these end, in addition to `end` and
+        `others`.
       thinking: the block in which the model thinks before it replies; None if it has none.
     """
 

@@ -31,7 +31,7 @@ class Held(Made):
 
 
 class _Context:
-    """One node while its stage runs (`stages.protocol.Context`): it begins anew, and nobody asks for its metrics."""
+    """One node while its stage runs (`stages.protocol.Context`): it starts empty, and its metrics are dropped."""
 
     def __init__(
         self, node: Node, inputs: Mapping[str, Any], seed: int, interrupts: Interrupts, progress: Progress
@@ -78,7 +78,7 @@ def make(
     outside: Outside,
     progress: Progress = lambda *_, **__: None,
 ) -> Held:
-    """Runs a stage that writes rows, and no files of its own, to its end.
+    """Run a stage that writes rows, and no files of its own, to its end.
 
     Raises:
       UserError: outside data changes meanwhile; and whatever the stage raises.

@@ -62,7 +62,7 @@ def recounted(
     """The nodes, inputs first, with rows and lengths of their types as parameters and inputs make them, for estimates.
 
     Args:
-      known: key -> fields of its type, of nodes of which more is known than their parameters tell.
+      known: key -> fields of its type, for nodes of which more is known than their parameters say.
     """
     types: dict[str, Type] = {}
     out = []

@@ -48,7 +48,7 @@ def steps(ctx: StepContext) -> list:
 
 
 def rendered(ctx, n: int) -> list:
-    """The first n replies behind their prompts, as each preference model reads them."""
+    """The first n replies after their prompts, as each preference model reads them."""
     from cai_jax.pipeline.model_store import format_of
     from cai_jax.pipeline.reward_scoring import parts, scored_segments
 
@@ -58,7 +58,7 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Chooses, a batch of prompts at a time; result: rows."""
+    """Choose, a batch of prompts at a time; result: rows."""
     from cai_jax.pipeline.generation import in_batches
     from cai_jax.pipeline.reward_scoring import Scorer
     from cai_jax.pipeline.screening import passed_on

@@ -11,13 +11,13 @@ from cai_jax.pipeline.row_counts import PROMPT, expected_rows, expected_tokens, 
 
 
 def says(name: str, value: object) -> Needs:
-    """What has an effect only where the plain parameter `name` has this value."""
+    """The condition of having an effect only where the plain parameter `name` has this value."""
     shown = str(value).lower() if isinstance(value, bool) else value
     return Needs(f"`{name}={shown}`", (name,), lambda call: call.values[name] == value)
 
 
 def gives(name: str) -> Needs:
-    """What has an effect only where the parameter `name`, which has no default, is given."""
+    """The condition of having an effect only where the parameter `name`, which has no default, is given."""
     return Needs(f"`{name}=`", (name,), lambda call: call.values.get(name, call.types.get(name)) is not None)
 
 
@@ -26,12 +26,12 @@ _CONVERSATIONS = ("prompts", "replies", "prefs", "data", "on", "of")
 
 
 def positive(name: str) -> Needs:
-    """What has an effect only where the number `name` is more than 0."""
+    """The condition of having an effect only where the number `name` is more than 0."""
     return Needs(f"`{name}` more than 0", (name,), lambda call: call.values[name] > 0)
 
 
 def names(scheme: str) -> Needs:
-    """What has an effect only for a source whose path has this scheme, such as "builtin:"."""
+    """The condition of having an effect only for a source whose path has this scheme, such as "builtin:"."""
     return Needs(f'`"{scheme}…"`', ("path",), lambda call: call.values["path"].startswith(scheme))
 
 
@@ -180,9 +180,9 @@ def drawable(call: Call, name: str = "constitution") -> Iterable[Problem]:
 
 
 def fits(call: Call, model: str, form: str = "", constitution: str = "constitution") -> Iterable[Problem]:
-    """A problem where the new tokens, behind examples of a form, exceed the context of the model given as `model`.
+    """A problem where the new tokens, after examples of a form, exceed the context of the model given as `model`.
 
-    Examples count for what they say: in a prompt they say more, so that what has no room so has none.
+    Examples count with their bare texts: rendered they are longer, so that texts without room have none rendered.
     """
     given, stated = call.types.get(model), call.types.get(constitution)
     if given is None or given.context is None:
@@ -246,7 +246,7 @@ def rises(call: Call, steps: int | None, name: str = "warmup") -> Iterable[Probl
 
 
 def passing(call: Call, data: str) -> Iterable[Problem]:
-    """A problem where `epochs` come to less than a row of the data given as parameter `data`, or to warm-up alone."""
+    """A problem where `epochs` make less than a row of the data given as parameter `data`, or warm-up alone."""
     kind, epochs = call.types[data], call.values["epochs"]
     if kind.rows is None or call.values.get("steps"):
         return

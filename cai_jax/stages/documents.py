@@ -58,7 +58,7 @@ def _source(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def texts(params: Mapping[str, Any]) -> Iterator[str]:
-    """The text of every document that a node of these parameters stands for.
+    """The text of every document of a node with these parameters.
 
     Raises:
       UserError: the data is not on this machine, or cannot be read.
@@ -114,7 +114,7 @@ SIGNATURE = Signature(
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Counts the documents; result: rows, and whether rows that hold none are left out ("skip") or an "error"."""
+    """Count the documents; result: rows, and whether rows that hold none are left out ("skip") or an "error"."""
     from cai_jax.pipeline.documents import count
 
     source, bad = _source(ctx.params), []

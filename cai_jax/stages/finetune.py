@@ -115,7 +115,7 @@ def steps(ctx: StepContext) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Trains and writes hf/; result: steps, seen (rows of all passes), dtype, format."""
+    """Train and write hf/; result: steps, seen (rows of all passes), dtype, format."""
     from cai_jax.pipeline import adapters
     from cai_jax.pipeline.examples import Rows, corpus
     from cai_jax.pipeline.model_store import format_choices, model_of

@@ -102,7 +102,7 @@ DEFAULTS = {param.name: param.default for param in SIGNATURE.params if not param
 
 
 def _questions(ctx) -> tuple[float, int, int]:
-    """How many questions are asked; tokens of the longest before the judge has thought, and behind its thoughts."""
+    """Number of questions; tokens of the longest before the judge has thought, and after its thoughts."""
     p, asked = ctx.params, ctx.prompt + 2 * ctx.reply + REQUEST_TOKENS
     count = expected_rows(ctx.node.type) * (p["principles"] or 16) * (2 if p["orders"] == "both" else 1)
     if not p["reason"]:
@@ -137,7 +137,7 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Labels every pair of two different replies.
+    """Label every pair of two different replies.
 
     Result: rows, equal (pairs left out), fewshots (as rendered), and those of `ai_feedback.statistics` and `reasoned`.
     """

@@ -145,7 +145,7 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Trains and writes hf/; result: that of `ppo_loop.train`, dtype, format."""
+    """Train and write hf/; result: that of `ppo_loop.train`, dtype, format."""
     from cai_jax.pipeline import adapters, ppo_loop
     from cai_jax.pipeline.model_store import format_choices
 

@@ -87,7 +87,7 @@ def _column(name: str, about: str, unlike: str = "") -> Param:
 
 
 def _labelled(call: Call) -> bool:
-    """Whether a label says which reply is better, as far as is known here."""
+    """True if a label says which reply is better, as far as is known here."""
     if call.values["chosen"] or not OWN_DATA.met(call):
         return False
     have = columns_of(call)
@@ -127,7 +127,7 @@ SIGNATURE = Signature(
 
 
 def run(ctx) -> Mapping[str, int]:
-    """Reads every pair; result: rows."""
+    """Read every pair; result: rows."""
     from cai_jax.data.preferences import read_prefs
     from cai_jax.world.prompts import preferences
 

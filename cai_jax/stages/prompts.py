@@ -60,7 +60,7 @@ SIGNATURE = Signature(
 
 
 def run(ctx) -> Mapping[str, int]:
-    """Reads every row; result: rows."""
+    """Read every row; result: rows."""
     from cai_jax.data.conversations import read_prompts
     from cai_jax.world.prompts import prompts
 

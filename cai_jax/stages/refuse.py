@@ -39,7 +39,7 @@ SIGNATURE = Signature(
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Replaces; result: rows, refused (count)."""
+    """Replace replies; result: rows, refused (count)."""
     from cai_jax.pipeline.screening import passed_on
 
     everywhere, text = ctx.params["where"] == "all", ctx.params["text"]

@@ -92,7 +92,7 @@ SIGNATURE = Signature(
 
 
 def run(ctx) -> Mapping[str, int]:
-    """Reads every reply; result: rows."""
+    """Read every reply; result: rows."""
     from cai_jax.data.conversations import read_replies
 
     return read_rows(ctx, read_replies, column=ctx.params["column"], reply=ctx.params["reply"])

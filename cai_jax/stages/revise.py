@@ -49,7 +49,7 @@ SIGNATURE = Signature(
 
 
 def _texts(ctx) -> tuple[float, int, int]:
-    """Critiques, and as many revisions, that are written; tokens of the longest request for the one and the other."""
+    """Number of critiques, and of revisions; tokens of the longest request for the one and for the other."""
     asked = ctx.prompt + ctx.reply + REQUEST_TOKENS
     mended = asked + ctx.params["max_new"] + REQUEST_TOKENS if ctx.params["critique"] else asked
     return ctx.params["rounds"] * expected_rows(ctx.inputs["replies"].type), asked, mended
@@ -89,7 +89,7 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Revises, a batch of replies at a time through all rounds.
+    """Revise, a batch of replies at a time through all rounds.
 
     Result: rows, fewshots (as rendered), and those of `critique_revision.told`.
     """

@@ -54,7 +54,7 @@ SIGNATURE = Signature(
 
 
 def _sizes(ctx, whole: int) -> tuple[int, int, int]:
-    """Tokens of a reply behind its prompt, of at most `whole`; how many steps there are; and how many references."""
+    """Tokens of a reply after its prompt, of at most `whole`; number of steps; and number of references."""
     from cai_jax.engine import buckets
     from cai_jax.pipeline.training import passes
 
@@ -98,10 +98,10 @@ def steps(ctx: StepContext) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Trains and writes hf/; result: steps, pairs (different ones), seen (those of all passes), mean and spread of raw
-    scores, dtype, format, and scale.
+    """Train and write hf/.
 
-    Raw scores are divided by the scale, which is the spread, or `SPREAD` where that is more.
+    Result: steps, pairs (different ones), seen (those of all passes), mean and spread of raw scores, dtype, format, and
+    scale. Raw scores are divided by the scale, which is the spread, or `SPREAD` where that is more.
     """
     import numpy as np
 

@@ -74,7 +74,7 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Writes the replies; result: rows, ended (share of replies that end by themselves), empty (those of no words)."""
+    """Write the replies; result: rows, ended (share that end by themselves), empty (number without a word)."""
     from cai_jax.data.rows import legible
     from cai_jax.pipeline.context_length import fitting
     from cai_jax.pipeline.generation import Writer, in_batches, note_unended

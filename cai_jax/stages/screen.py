@@ -59,9 +59,9 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Flags; result: rows, flagged, could_not_judge (replies), no_mass (share of judgements), screenings (by whom).
+    """Flag replies; result: rows, flagged, could_not_judge (replies), no_mass (share of judgements), screenings.
 
-    Flags of an earlier screening stay. `no_mass` alone is of this one.
+    `screenings` says by whom and how. Flags of an earlier screening stay. `no_mass` alone is of this one.
     """
     from cai_jax.pipeline.binary_questions import undecided
     from cai_jax.pipeline.generation import in_batches

@@ -33,9 +33,9 @@ SIGNATURE = Signature(
 def run(ctx) -> Mapping[str, Any]:
     """Result: a figure (`evals.figures`); curve: (confidence, accuracy, pairs) per bin.
 
-    Beside it what else `evals.calibration.Reliability` says of the labels.
+    Its `beside` has the other values of `evals.calibration.Reliability`.
 
-    It commits no rows: the error is no mean over prompts.
+    It commits no rows: the error is not a mean over prompts.
     """
     import numpy as np
 

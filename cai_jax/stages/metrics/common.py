@@ -1,4 +1,4 @@
-"""What all metrics share: their parameters, and how a row per prompt becomes a figure with an interval."""
+"""Common parts of all metrics: their parameters, and the step from a row per prompt to a figure with an interval."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ UNDER = Param(
 
 
 def judged(call: Call, stage: str, ability: str = "audit") -> Iterable[Problem]:
-    """Problems where a metric has nobody to judge, or a model whose principles do not support `ability`."""
+    """Problems where a metric has no judge, or a model whose principles do not support `ability`."""
     by, under = call.types.get("by"), call.types.get("under")
     if by is None:
         if not call.types["of"].oracle:
@@ -69,7 +69,7 @@ def judged(call: Call, stage: str, ability: str = "audit") -> Iterable[Problem]:
 
 
 def _oracles(call: Call) -> Iterable[Problem]:
-    """A problem where a metric that only the oracle can tell is asked about other prompts."""
+    """A problem where a metric that only the oracle can measure is asked about other prompts."""
     if not call.types["of"].oracle:
         yield Problem(
             "E212",
@@ -96,17 +96,17 @@ def oracle_rate(name: str, about: str, example: str) -> Signature:
 
 
 def _replies(ctx) -> int:
-    """How many replies are judged."""
+    """Number of replies that are judged."""
     from cai_jax.pipeline.row_counts import expected_rows
 
     return sum(expected_rows(ctx.inputs[side].type) for side in ("of", "against") if side in ctx.inputs)
 
 
 def measured(ctx, rows: Sequence[Row], **about: Any) -> dict[str, Any]:
-    """Commits a metric's rows and returns its result, a figure (`evals.figures.measured`); says where there is none.
+    """Commit a metric's rows and return its result, a figure (`evals.figures.measured`); note where there is none.
 
     Raises:
-      UserError: a value lies outside of 0..1, for which alone the intervals are made.
+      UserError: a value is outside of 0..1, for which alone the intervals are made.
     """
     from cai_jax.evals import figures
 
@@ -173,7 +173,7 @@ def _screener(ctx, model) -> Screener:
 
 
 class Audit(NamedTuple):
-    """What a judging model says of replies under every principle of `under`.
+    """A judging model's answers about replies under every principle of `under`.
 
     Attributes:
       names, questions: of the principles.
@@ -186,10 +186,10 @@ class Audit(NamedTuple):
 
 
 def by_audit(ctx, rows: Sequence[Row], compared: int = 1) -> Audit:
-    """What the model `by` says of replies; a model that does not answer is named in a note.
+    """Answers of the model `by` about replies; a model that does not answer is named in a note.
 
     Args:
-      compared: how many rows after each other are compared (`Screener.answers`); a divisor of `generation.BATCH`.
+      compared: number of consecutive rows that are compared (`Screener.answers`); a divisor of `generation.BATCH`.
     """
     import numpy as np
 

@@ -24,7 +24,7 @@ SIGNATURE = Signature(
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Result: a figure (`evals.figures`); beside it `evals.baselines`, of always one side or the longer reply."""
+    """Result: a figure (`evals.figures`) with, in `beside`, `evals.baselines`: always one side or the longer reply."""
     from cai_jax.evals.baselines import baselines
 
     told = judged_pairs(ctx.inputs["labels"].rows())

@@ -39,9 +39,9 @@ def steps(ctx: StepContext) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Result: a figure (`evals.figures`); beside it baselines, and the error of the model's own confidence.
+    """Result: a figure (`evals.figures`), with baselines and the error of the model's own confidence in its `beside`.
 
-    `constant`, `longest` and `length_correlation` as `evals.baselines` has them, the last of scores and lengths;
+    `constant`, `longest` and `length_correlation` as in `evals.baselines`, the last of scores and lengths;
     `calibration_error`; and in the result alone curve: (confidence, accuracy, pairs) per bin.
     """
     import numpy as np

@@ -79,7 +79,7 @@ def _by_comparison(ctx) -> bool:
 
 
 def _questions(ctx) -> tuple[float, int]:
-    """How many comparisons are asked for, and tokens of the longest."""
+    """Number of comparisons asked for, and tokens of the longest."""
     able = sum(bool(each["compare"]) for each in ctx.inputs["under"].node.params["principles"])
     drawn = min(ctx.params["principles"] or able, able)
     orders = 2 if ctx.params["orders"] == "both" else 1
@@ -114,7 +114,7 @@ def rendered(ctx, n: int) -> list:
 
 
 def run(ctx) -> Mapping[str, Any]:
-    """Result: a figure (`evals.figures`); beside it ties, and how the length of replies goes with winning."""
+    """Result: a figure (`evals.figures`), with ties and the relation of length and winning in its `beside`."""
     from cai_jax.evals.baselines import baselines
     from cai_jax.pipeline.ai_feedback import equal
 
@@ -181,9 +181,9 @@ def _compared(ctx, pairs: Sequence[dict], same: Sequence[bool]) -> list[float]:
 
 
 def _qualities(ctx, by, pairs: Sequence[dict]) -> Sequence[Sequence[float]]:
-    """How good the first replies are, and how good the second; NaN where it is not known.
+    """The quality of the first replies, and of the second; NaN where it is not known.
 
-    By the oracle, by a preference model's scores, or by how few principles are broken.
+    By the oracle, by a preference model's scores, or by the number of principles that are broken.
     """
     import numpy as np
 
