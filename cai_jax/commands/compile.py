@@ -25,7 +25,7 @@ from cai_jax.terminal import say, visible
 @JSON
 @WIDE
 @click.option("--only", default="", metavar="NODE", help="Compiles the steps of this node alone.")
-@click.option("--topology", required=True, metavar="NAME", help="For which machine, such as v5e:4x4 or cpu:8.")
+@click.option("--topology", required=True, metavar="NAME", help="The machine, such as v5e:4x4 or cpu:8.")
 @PROMPT_TOKENS
 @NO_USER_CODE
 def command(

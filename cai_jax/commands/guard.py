@@ -23,7 +23,7 @@ from cai_jax.terminal import say
 @OUT
 @JSON
 @NO_USER_CODE
-@click.option("--flow", default="", help="Which flow, where the program has several.")
+@click.option("--flow", default="", help="The flow, where the program has several.")
 @click.option("--prompt", "prompts", multiple=True, help="A prompt; without any, each line of stdin is one.")
 def command(
     program: Path,

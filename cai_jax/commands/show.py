@@ -17,7 +17,7 @@ from cai_jax.terminal import say
 @JSON
 @WIDE
 @RUN
-@click.option("--rows", type=click.IntRange(0), default=3, show_default=True, help="How many rows to print.")
+@click.option("--rows", type=click.IntRange(0), default=3, show_default=True, help="Number of rows to print.")
 def command(node: str, out: Path, as_json: bool, wide: bool, run_name: str, rows: int) -> None:
     """Show a node, by its name in a run or by its key: its stage, its result, its first rows."""
     from cai_jax.report import browse

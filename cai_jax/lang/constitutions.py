@@ -17,7 +17,7 @@ from cai_jax.lang.values import CONSTITUTION, FAILED, Artefact, Failed
 
 _TEXTS = ("critique", "revise", "compare", "audit")
 _FIELDS = (*_TEXTS, "weight", "tags")
-_WEIGHT = Param("weight", "how often the principle is drawn", value="float", low=0, open_low=True)
+_WEIGHT = Param("weight", "relative frequency with which the principle is drawn", value="float", low=0, open_low=True)
 
 
 class Library:

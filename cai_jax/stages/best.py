@@ -31,8 +31,8 @@ SIGNATURE = Signature(
     name="best",
     about="Best-of-n: keeps the reply to each prompt that the preference model scores highest.",
     params=(
-        Param("replies", "What to choose from.", kinds=(Kind.RESPONSES,)),
-        Param("by", "Who scores.", kinds=(Kind.REWARD_MODEL,)),
+        Param("replies", "Replies to choose from.", kinds=(Kind.RESPONSES,)),
+        Param("by", "The preference model that scores.", kinds=(Kind.REWARD_MODEL,)),
     ),
     result=lambda call: replace(call.types["replies"], replies=1),
     check=_check,

@@ -57,7 +57,7 @@ SIGNATURE = Signature(
     name="constitution",
     about="Principles, and examples of their use.",
     params=(
-        Param("principles", "What the constitution says.", value="str"),
+        Param("principles", "Text of the constitution.", value="str"),
         Param("fewshots", "Path of its examples.", value="path", default=""),
     ),
     result=_result,

@@ -69,7 +69,7 @@ SIGNATURE = Signature(
     name="judge",
     about="AI feedback: soft preference labels from the judge's probabilities of the two options.",
     params=(
-        Param("replies", "What to compare, at least two to a prompt.", kinds=(Kind.RESPONSES,)),
+        Param("replies", "Replies to compare, at least two to a prompt.", kinds=(Kind.RESPONSES,)),
         CONSTITUTION,
         BY,
         Param("pairs", "Pairs of replies to each prompt; 0 makes all.", value="int", default=0, low=0),
@@ -80,7 +80,7 @@ SIGNATURE = Signature(
               default="soft", choices=("soft", "hard", "clamped")),
         Param("clamp", "Bounds of clamped labels; after reasoning, soft labels are clamped as well.",
               value="range", default=COT_CLAMP, low=0, high=1, unit="fraction", needs=_CLAMPED),
-        Param("reason", "Whether the judge thinks step by step first.", value="bool", default=False),
+        Param("reason", "Let the judge think step by step first.", value="bool", default=False),
         Param("chains", "Chains of thought drawn for each comparison, whose labels are averaged.",
               value="int", default=1, low=1, needs=says("reason", True)),
         Param("undecided", "Comparisons of whose questions half or more found no answer: kept at their soft value, or "

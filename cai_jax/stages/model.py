@@ -176,14 +176,14 @@ SIGNATURE = Signature(
         ),
         Param(
             "dtype",
-            "In which numbers it computes.",
+            "Dtype in which it computes.",
             value="enum",
             default="float32",
             choices=("float32", "bfloat16"),
         ),
         Param(
             "format",
-            "How it is talked to: in the paper's Human/Assistant format, or by its chat template; `auto` is the latter "
+            "Format of its prompts: the paper's Human/Assistant format, or its chat template; `auto` is the latter "
             "where there is one.",
             value="enum",
             default="auto",

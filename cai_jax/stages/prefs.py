@@ -107,7 +107,7 @@ SIGNATURE = Signature(
         _column("prompt", "The column of the prompt."),
         Param(
             "label_means",
-            "What labels of 0 and 1 say: the probability that `a` is better, or the index of the better reply, "
+            "Meaning of labels 0 and 1: the probability that `a` is better, or the index of the better reply, "
             "with 2 for a tie.",
             value="enum",
             default="auto",

@@ -45,7 +45,7 @@ SIGNATURE = Signature(
     about="Prompts: conversations that end with a human turn.",
     params=(
         Param("path", f"Built-in prompts, {PATH_ABOUT}.", value="path"),
-        Param("column", "The column that holds the prompt; found by itself where it has a usual name.",
+        Param("column", "The column that holds the prompt; found automatically where it has a usual name.",
               value="str", default="", needs=OWN_DATA),
         *READING,
     ),

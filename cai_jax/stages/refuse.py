@@ -25,10 +25,10 @@ def _check(call: Call) -> Iterable[Problem]:
 
 SIGNATURE = Signature(
     name="refuse",
-    about="Replaces replies by a fixed text; after `screen` and `revise`, those that are flagged still.",
+    about="Replaces replies by a fixed text; after `screen` and `revise`, those that are still flagged.",
     params=(
-        Param("replies", "What to replace.", kinds=(Kind.RESPONSES,)),
-        Param("text", "What to say instead.", value="str"),
+        Param("replies", "Replies to replace.", kinds=(Kind.RESPONSES,)),
+        Param("text", "The text to put in their place.", value="str"),
         WHERE,
     ),
     result=lambda call: call.types["replies"],

@@ -34,7 +34,7 @@ SIGNATURE = Signature(
     about="A preference model: a scalar head trained on soft labels, its scores of mean 0 and variance 1.",
     params=(
         Param("prefs", "Labelled pairs.", kinds=(Kind.PREFS,)),
-        Param("model", "Whose weights it starts from.", kinds=(Kind.MODEL,)),
+        Param("model", "Model from whose weights training starts.", kinds=(Kind.MODEL,)),
         EPOCHS,
         rate(3e-4, "Peak learning rate; the paper takes a hundredth of pretraining's."),
         batch(32, "Pairs of a step."),

@@ -46,8 +46,8 @@ SIGNATURE = Signature(
     name="sample",
     about="Replies of a model to prompts (arXiv 2212.08073 §3.1 samples at temperature 1).",
     params=(
-        Param("prompts", "What to reply to.", kinds=(Kind.PROMPTS,)),
-        Param("model", "Who replies.", kinds=(Kind.MODEL,)),
+        Param("prompts", "Prompts to reply to.", kinds=(Kind.PROMPTS,)),
+        Param("model", "The model that replies.", kinds=(Kind.MODEL,)),
         Param("n", "Replies to each prompt.", value="int", default=1, low=1, high=MOST_REPLIES),
         *SAMPLING,
     ),

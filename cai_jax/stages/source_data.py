@@ -54,9 +54,9 @@ COLUMN_TEST = Param(
 )
 TURNS = Param(
     "turns",
-    'Whether text is a transcript, "Human: … Assistant: …", whose turns are read, or the text of one turn; by itself '
-    "it is one in HH-RLHF's columns (chosen and rejected, transcript), and a note says so. `text` also keeps messages "
-    "that are written as JSON text.",
+    'Read text as a transcript, "Human: … Assistant: …", with its turns, or as the text of one turn; by default it is '
+    "a transcript in HH-RLHF's columns (chosen and rejected, transcript), and a note says so. `text` also keeps "
+    "messages that are written as JSON text.",
     value="enum",
     default="auto",
     choices=("auto", "transcript", "text"),
@@ -64,7 +64,7 @@ TURNS = Param(
 )
 MALFORMED = Param(
     "malformed",
-    "What becomes of a row that cannot be read: an error that names it, or left out and counted in a note; by itself "
+    "Treatment of a row that cannot be read: an error that names it, or left out and counted in a note; by default "
     "an error in files of your own, and left out in `hf:` and `tfds:`, which cannot be repaired.",
     value="enum",
     default="auto",
@@ -78,11 +78,11 @@ CLUSTER = Param(
     default="",
     needs=OWN_DATA,
 )
-CONFIG = Param("config", "Which configuration of the dataset card.", value="str", default="",
+CONFIG = Param("config", "Configuration of the dataset card.", value="str", default="",
                needs=Needs("a folder or `hf:` name", ("path",),
                            lambda call: not call.values["path"].startswith(("builtin:", "tfds:"))))  # fmt: skip
 DELIMITER = Param(
-    "delimiter", "What separates the cells, if no comma or no tab.", value="str", default="",
+    "delimiter", "Delimiter of the cells, if neither a comma nor a tab.", value="str", default="",
     needs=Needs("a .csv or .tsv", ("path",), _separated)
 )  # fmt: skip
 LIMIT = Param("limit", "Only the first rows of every split; 0 takes all.", value="int", default=0, low=0, unit="rows")

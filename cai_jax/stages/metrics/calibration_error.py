@@ -18,7 +18,7 @@ SIGNATURE = Signature(
     "confidence, weighted by their size, less what chance alone would add.",
     params=(
         LABELS,
-        Param("bins", "How many bins of confidence between one half and one.", value="int", default=10, low=1,
+        Param("bins", "Number of bins of confidence between one half and one.", value="int", default=10, low=1,
               high=MOST_BINS),
     ),
     result=lambda call: Type(Kind.METRIC),

@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 REPLIES = Param(
     "of",
-    "What is measured: replies, or a model or flow that replies to the prompts.",
+    "Replies, or a model or flow that replies to the prompts.",
     kinds=(Kind.RESPONSES,),
     lift="sample",
     lift_on="on",
@@ -30,7 +30,7 @@ REPLIES = Param(
 ON = Param("on", "The prompts to reply to, where a model or flow is measured.", kinds=(Kind.PROMPTS,), default=None)
 BY = Param(
     "by",
-    "Who judges: a model asked under a constitution, or a preference model; without it, the built-in world's oracle.",
+    "The judge: a model asked under a constitution, or a preference model; without it, the built-in world's oracle.",
     kinds=(Kind.MODEL, Kind.REWARD_MODEL),
     default=None,
 )

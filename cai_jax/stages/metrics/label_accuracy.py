@@ -12,7 +12,7 @@ from cai_jax.stages.metrics.common import agreement, measured
 
 SIGNATURE = Signature(
     name="label_accuracy",
-    about="Share of labels on the oracle's side, of pairs that their principles tell apart; a tie counts half.",
+    about="Share of labels on the oracle's side, of pairs that their principles distinguish; a tie counts half.",
     params=(LABELS,),
     result=lambda call: Type(Kind.METRIC),
     check=judged_labels,

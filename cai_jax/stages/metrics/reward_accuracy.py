@@ -21,7 +21,7 @@ SIGNATURE = Signature(
     params=(
         Param("of", "The preference model.", kinds=(Kind.REWARD_MODEL,)),
         Param("on", "Labelled pairs that it was not trained on.", kinds=(Kind.PREFS,)),
-        Param("margin", "Pairs count from this distance of their label from one half on.", value="float",
+        Param("margin", "Least distance of a label from one half for its pair to count.", value="float",
               default=0.1, low=0, high=0.5),
     ),
     result=lambda call: Type(Kind.METRIC),

@@ -50,11 +50,11 @@ SIGNATURE = Signature(
     "or the oracle: who has the higher score.",
     params=(
         REPLIES,
-        replace(REPLIES, name="against", about="What it is compared with.", unlike="of"),
+        replace(REPLIES, name="against", about="Replies, model or flow to compare with.", unlike="of"),
         ON,
         BY,
         UNDER,
-        Param("ask", "What a judging model is asked: to compare both replies under the `compare` of principles, or "
+        Param("ask", "The question to a judging model: to compare both replies under the `compare` of principles, or "
               "which breaks fewer, by an `audit` of each.", value="enum", default="compare",
               choices=("compare", "audit"), needs=UNDER.needs),
         Param("principles", "Principles drawn for each comparison, whose answers are averaged; 0 takes all.",
