@@ -260,7 +260,7 @@ class Node:
     """One artefact of a checked program: what to run, on what, and under which key.
 
     Attributes:
-      key: "<stage>-<hash>", from the lowered meaning (lang/plan.py).
+      key: "<stage>-<hash>", from the lowered meaning (lang/identity.py).
       stage: registry name.
       params: every plain parameter, filled in, as JSON values; paths are absolute.
       inputs: parameter name -> key, or tuple of keys, of its artefact arguments.

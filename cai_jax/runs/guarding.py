@@ -10,7 +10,8 @@ from typing import Any
 
 from cai_jax.data.rows import Row, numbered
 from cai_jax.exit_codes import UserError
-from cai_jax.lang.plan import FlowPlan, Plan, key_of
+from cai_jax.lang.identity import key_of
+from cai_jax.lang.plan import FlowPlan, Plan
 from cai_jax.lang.signature import Kind, Signature, Type
 from cai_jax.pipeline.screening import unjudged
 from cai_jax.runs.cache import Cache

@@ -1,4 +1,4 @@
-"""Differences between two nodes of one stage, in words: only those that enter their keys (`lang.plan`)."""
+"""Differences between two nodes of one stage, in words: only those that enter their keys (`lang.identity`)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.plan import FlowPlan, Measure, Plan, Side, key_of
+from cai_jax.lang.identity import key_of
+from cai_jax.lang.plan import FlowPlan, Measure, Plan, Side
 from cai_jax.lang.signature import Call, Node, Type
 from cai_jax.stages.protocol import Stage
 
