@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from cai_jax.engine import buckets
 from cai_jax.models.config import Config, parameters
 
-# What compiling one function costs, in operations that the machine could have done meanwhile: about a second of two
+# Cost of compiling one function, in operations that the machine could have done meanwhile: about a second of two
 # CPU cores, about ten of an accelerator.
 _COMPILING = {"cpu": 2.5e11}
 _ON_ACCELERATORS = 1e15
 
-# Tokens that one call reads: on CPU few enough that what a layer makes of them stays in the cache, on an accelerator
-# enough to keep it busy.
+# Tokens that one call reads: on CPU few enough that a layer's activations stay in the cache, on an accelerator
+# enough to keep it busy. Chosen, not measured.
 _AT_ONCE = {"cpu": 2048}
 _AT_ONCE_ON_ACCELERATORS = 8192
 

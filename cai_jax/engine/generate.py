@@ -108,7 +108,7 @@ def _by_length(
         return
     (short, near), (long, far) = long_rope.split_by_length(config, [shared + len(row.ids) for row in rows])
     going = {number: rows[number] for number in far}
-    # The last token of the short kind is drawn behind a text that reaches the border.
+    # The last token of the short kind is drawn after a text that reaches the border.
     caps = [most + 1 - shared - len(rows[number].ids) for number in near]
     slots = _Slots(params, short, settings, long_rope.seen_prefix(prefix, False), decode, caps)
     for reply in slots.run([rows[number] for number in near]):

@@ -34,7 +34,7 @@ class GenerationConfig:
     top_p: float = 1.0
     stop_ids: tuple[int, ...] = ()
     stop_texts: tuple[str, ...] = ()
-    slots: int = 64
+    slots: int = 64  # this and the chunk are chosen, not measured
     chunk: int = 8
     longest: int | None = None
 

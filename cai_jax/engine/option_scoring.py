@@ -85,7 +85,7 @@ class _Level:
 _Placed = tuple[PrefixNode, tuple[int, ...]]
 # Of every level above: keys and values by layer, and lengths `[R]`.
 _Levels = Sequence[tuple[tuple[KV, ...], Array | np.ndarray]]
-# Nodes of one batch, their tokens `[R, T]`, lengths `[R]`, and what stands before them: arguments of `_chain`.
+# Nodes of one batch, their tokens `[R, T]`, lengths `[R]`, and the levels that precede them: arguments of `_chain`.
 _Batch = tuple[list[_Placed], np.ndarray, np.ndarray, tuple[_Levels, np.ndarray, Prefix | None]]
 
 

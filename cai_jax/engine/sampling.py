@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 A = TypeVar("A")  # JAX's arrays within a step, NumPy's where the host makes them
-_WIDTH = 128  # tokens of a block in which a draw is looked for
+_WIDTH = 128  # tokens of a block in which a draw is searched; about the root of a vocabulary, chosen, not measured
 
 
 class SamplingParams(NamedTuple, Generic[A]):

@@ -16,7 +16,7 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
-ENOUGH = 0.5  # share of rows that must have been read and judged: below it the others could outvote them
+ENOUGH = 0.5  # least share of rows that must have been read and judged: below it the others could outvote them
 
 
 def row_of(row: Row, value: float, **marks: bool) -> Row:

@@ -19,8 +19,8 @@ import numpy as np
 
 from cai_jax.evals.bootstrap import percentiles, totals
 
-# From so many clusters that differ on, the bootstrap's error in a test of the difference is near its level; below, the
-# sign test decides, which is exact.
+# Number of differing clusters from which on the bootstrap's error in a test of the difference is near its level; below
+# it, the sign test decides, which is exact.
 FEW_DIFFER = 16
 Row = Mapping[str, Any]
 _NOTHING = (float("nan"),) * 3

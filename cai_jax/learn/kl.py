@@ -24,7 +24,7 @@ class KL:
 
     coefficient: float = 0.001
     target: float | None = None
-    horizon: float = 10_000.0
+    horizon: float = 10_000.0  # as in the code of arXiv 1909.08593
 
 
 def k1(logprobs: jax.Array | float, reference: jax.Array) -> jax.Array:

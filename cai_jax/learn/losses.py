@@ -53,7 +53,7 @@ def token_logprobs(
     """
     length = targets.shape[1]
     chunk = min(chunk, length)
-    # Where each position goes, kept ones first; counting is cheaper than sorting, above all to compile.
+    # The new place of each position, kept ones first; counting is cheaper than sorting, above all to compile.
     kept = jnp.cumsum(keep, axis=1)
     inverse = jnp.where(keep, kept - 1, kept[:, -1:] + jnp.cumsum(~keep, axis=1) - 1)
     order = jnp.zeros_like(inverse).at[jnp.arange(len(targets))[:, None], inverse].set(jnp.arange(length))

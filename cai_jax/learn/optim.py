@@ -38,6 +38,7 @@ class Optim:
     warmup: int = 0
     steps: int = 0
     clip: float = 1.0
+    # β₂ as usual for language models (arXiv 2005.14165, appendix B), shorter than Adam's own 0.999.
     b1: float = 0.9
     b2: float = 0.95
     eps: float = 1e-8
@@ -102,7 +103,7 @@ def optimizer(settings: Optim) -> optax.GradientTransformationExtraArgs:
             rate,
             adam_b1=settings.b1,
             adam_b2=settings.b2,
-            consistent_rms=0.2,
+            consistent_rms=0.2,  # of AdamW's updates, as measured in arXiv 2502.16982
             muon_weight_dimension_numbers=_muon_dimensions,
         )
     else:

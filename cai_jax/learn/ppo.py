@@ -23,7 +23,8 @@ from cai_jax.learn.state import Batch, Metrics, Params, TrainState
 from cai_jax.models import decoder
 from cai_jax.models.config import Config
 
-# The ratio of a token is at most e^20: beyond e^88 float32 overflows, and gradients would be infinity times 0.
+# The ratio of a token is at most e^20: beyond e^88 float32 overflows, and gradients would be infinity times 0. Within
+# that the bound is chosen, not measured.
 _LOG_RATIO = 20.0
 
 
@@ -60,6 +61,8 @@ class PPO:
       scale: of the adapters, if adapters are trained (models/lora.py).
     """
 
+    # Clips, weight of the value loss, γ and λ are the defaults of the code of arXiv 1909.08593. The learning rates are
+    # chosen, not measured.
     policy_optim: optim.Optim = adam(1e-5)
     critic_optim: optim.Optim = adam(1e-5)
     temperature: float = 1.0

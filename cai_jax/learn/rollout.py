@@ -25,10 +25,11 @@ from cai_jax.models.config import Config
 if TYPE_CHECKING:
     from cai_jax.learn.ppo import PPO, PPOState
 
-# Standard deviation below which scores are all alike, and paid as they are: dividing would only blow up rounding.
+# Standard deviation below which scores are all alike, and paid as they are: dividing would only amplify rounding.
+# Chosen, not measured.
 ALIKE = 1e-3
 
-# What the update step needs of a prepared rollout.
+# Entries of a prepared rollout that the update step reads.
 BATCH = ("tokens", "mask", "logprobs", "values", "advantages", "returns")
 
 
@@ -207,7 +208,7 @@ def _shaped_scores(
     if settings.scale_rewards:
         stats = stats.merge(*moments(shaped, real, total))
         spread = stats.std()
-        # Scores that are all alike have no scale of their own; dividing by what is rounding would blow them up.
+        # Scores that are all alike have no scale of their own; dividing by rounding errors would amplify these.
         shaped = shaped / jnp.where(spread > ALIKE, spread, 1.0)
     if settings.reward_clip is not None:
         shaped = jnp.clip(shaped, -settings.reward_clip, settings.reward_clip)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 # Query rows that share one static range of keys; smaller blocks skip more of the causal triangle's empty
-# half, larger ones make fewer, wider products.
+# half, larger ones make fewer, wider products. Both numbers are chosen, not measured.
 _BLOCK = 128
 _BLOCKS = 8
 
-LANES = 128  # what the blocks and the head width of the TPU's kernel are multiples of
-_KERNEL = 512
+LANES = 128  # the blocks and the head width of the TPU's kernel are multiples of it
+_KERNEL = 512  # largest block of the kernel; chosen, not measured
 
 
 def plain(size: int, window: int | None = None) -> Iterator[tuple[int, int, int]]:

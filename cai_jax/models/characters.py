@@ -37,7 +37,7 @@ def finished(backend: tokenizers.Tokenizer, ids: Sequence[int], skip_special: bo
         return text[:-1] if begun else text  # together they are one U+FFFD
     if "ByteFallback" in decoder:
         found = [_FALLBACK.fullmatch(token) for token in last]
-        # A byte that is not UTF-8 spoils all bytes beside it in these decoders, hence not one to spare.
+        # A byte that is not UTF-8 spoils its neighbours in these decoders, hence exactly the incomplete ones are cut.
         begun = _begun(b"".join(bytes.fromhex(each[1]) if each else b"." for each in found))
         return backend.decode(ids[: len(ids) - begun], skip_special)
     return backend.decode(ids, skip_special)

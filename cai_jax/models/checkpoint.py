@@ -24,7 +24,7 @@ from cai_jax.models.safetensors_io import Tensor
 from cai_jax.models.tokenizer import Tokenizer, has_tokenizer
 from cai_jax.parallel import multihost
 
-# Says where leaves lie: a tree of shapes and dtypes -> a tree of shardings (parallel/sharding_rules.py has one).
+# Placement of leaves: a tree of shapes and dtypes -> a tree of shardings (parallel/sharding_rules.py has one).
 Shardings = Callable[[Any], Any]
 
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -77,7 +77,7 @@ class Model:
         longest = max(map(len, rows))
         if longest > self.config.max_position:
             raise ValueError(f"a row has {longest} tokens, but the model's context is {self.config.max_position}")
-        # Padded behind, which no token sees, so that few lengths are compiled.
+        # Padded on the right, which no token sees, so that few lengths are compiled.
         tokens = np.zeros((len(rows), 1 << max(longest - 1, 0).bit_length()), np.int32)
         for padded, row in zip(tokens, rows, strict=True):
             padded[: len(row)] = row
@@ -299,7 +299,7 @@ def _matched(
                 f"{path}: {name} has shape {list(files[name].shape)}, but config.json asks for {list(stored.shape)}; "
                 "the two files belong to different models"
             )
-    # A tied or unused unembedding, and tables that old versions saved beside the weights.
+    # A tied or unused unembedding, and tables that old versions saved with the weights.
     harmless = (
         "lm_head.weight",
         "embed_out.weight",

@@ -273,7 +273,7 @@ def _lifted(family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
     if lifted.get("partial_rotary_factor") not in (1, None) and "rotary_fraction" not in family.keys:
         raise ModelError("config.json sets partial_rotary_factor; only 1 is supported in this family")
     original = "original_max_position_embeddings"
-    # At the top it goes before the stretch's own, as in transformers, whose default for Phi-3 stands there as well.
+    # At the top it goes before the stretch's own, as in transformers, whose default for Phi-3 is there as well.
     stretch = {**turns, original: values[original]} if values.get(original) is not None else turns
     return {**lifted, "rope": stretch}
 

@@ -39,7 +39,7 @@ from cai_jax.parallel.placement import constrain, heads_split, stacked
 
 Params = Mapping[str, Any]
 
-# How a layer attends: (layer number, rotated q [B, T, N, H], rotated k and v [B, K, T, H]) -> what it saw
+# The attention of a layer: (layer number, rotated q [B, T, N, H], rotated k and v [B, K, T, H]) -> output
 # [B, T, N, H] and the keys and values to keep. Training, prefill and decode differ in nothing else.
 Attend = Callable[[int, Array, KV], tuple[Array, KV | None]]
 
@@ -52,7 +52,7 @@ _ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
-# Layers up to which nothing is looped: their compiling takes seconds, and nothing is copied.
+# Layers up to which nothing is looped: they compile in seconds, and nothing is copied. Chosen, not measured.
 _UNROLLED = 8
 
 
@@ -283,7 +283,7 @@ class Decoder(nn.Module):
 
         params = [self.variables["params"][f"layers_{number}"] for number in range(self.looped_layers)]
         groups = [stacked([self._narrow(one) for one in params[place::period]]) for place in range(period)]
-        # Within a loop nothing of the forward stands beside the backward for the compiler to merge.
+        # Within a loop the compiler has no forward next to the backward to merge with it.
         step = jax.checkpoint(some, prevent_cse=False) if self.remat else some
         return jax.lax.scan(step, x, groups)[0]
 
@@ -475,7 +475,7 @@ def _write(cache: Array, new: Array, starts: Array) -> Array:
     """Write new `[B, K, T, H]` into cache `[B, K, S, H]` at each row's start."""
     places = jnp.arange(new.shape[2])
 
-    # Row by row in form, so that rows that lie on several devices stay there.
+    # Row by row in form, so that rows on several devices stay there.
     def put(row: Array, more: Array, start: Array) -> Array:
         return row.at[:, start + places].set(more, mode="drop")
 

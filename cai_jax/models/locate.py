@@ -9,7 +9,7 @@ from cai_jax.data.hf_cache import snapshot
 from cai_jax.models.config import read_json
 from cai_jax.models.errors import ModelError
 
-ADAPTER = "adapter_config.json"  # stands in the folder of an adapter
+ADAPTER = "adapter_config.json"  # in the folder of an adapter
 _CHECKPOINTS = Path(__file__).parent.parent / "world" / "checkpoints"
 # The second is an early checkpoint: its comparisons are often wrong, and favour a position.
 BUILTIN = {name: _CHECKPOINTS / name for name in ("tiny", "novice")}

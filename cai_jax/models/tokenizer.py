@@ -17,7 +17,7 @@ from cai_jax.models.characters import finished
 from cai_jax.models.config import Config, ModelError, read_json
 from cai_jax.prompting.render import Span, Special
 
-# Kept byte for byte when a model is saved again: what text becomes, what it stands in, and where replies end.
+# Kept byte for byte when a model is saved again: vocabulary, chat template, and ends of replies.
 _FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -134,7 +134,7 @@ class Tokenizer:
         special = _marked(backend, templates.get("default", ""))
         special |= {number for number in (*stops, bos, pad, *ids.values()) if number is not None}
         if ids.get("unk_token") not in {*stops, bos}:  # of GPT-2's kind one token is all three, and no text's
-            special.discard(ids.get("unk_token"))  # stands for unknown letters, which any text may hold
+            special.discard(ids.get("unk_token"))  # for unknown letters, which any text may hold
         added = backend.get_added_tokens_decoder()
         # What an added one says as templates write it; the library tells it as the normalizer leaves it (`▁<s>`).
         says = {number: added[number].content if number in added else backend.id_to_token(number) for number in special}
@@ -262,7 +262,7 @@ class _Coders(NamedTuple):
     def of(cls, backend: tokenizers.Tokenizer, content: bytes, special: Sequence[str]) -> _Coders:
         start = fresh = inner = backend
         if any(sign in str(part) for part in (backend.normalizer, backend.pre_tokenizer) for sign in _SPACED):
-            # A space at the beginning of what is tokenised alone would stand in the middle of a prompt.
+            # A space at the beginning of what is tokenised alone would end up in the middle of a prompt.
             values = json.loads(content)
             inner = tokenizers.Tokenizer.from_str(json.dumps(_unspaced(values, ("always", "first"))))
             fresh = tokenizers.Tokenizer.from_str(json.dumps(_unspaced(values, ("first",))))
@@ -381,7 +381,7 @@ def _convert(path: Path) -> bytes:
     from transformers import AutoTokenizer, logging  # takes over a second to import
 
     told = logging.get_verbosity()
-    logging.set_verbosity_error()  # what it fails at is told below
+    logging.set_verbosity_error()  # its failures are reported below
     try:
         # Without trust_remote_code transformers asks at the terminal whether to run what the folder brings.
         slow = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)

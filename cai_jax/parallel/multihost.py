@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jax.sharding import Sharding
 
-# What one process tells the others at a time: a flag, a path, an error.
+# Bytes that one process sends to the others at a time: room for a flag, a path, an error.
 _MESSAGE = 1 << 14
 
 

@@ -16,7 +16,7 @@ import jax
 from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-# Kernels are [in, out]. Columns of the first product and rows of the second lie on "tensor", so that a block
+# Kernels are [in, out]. Columns of the first product and rows of the second are split over "tensor", so that a block
 # needs one all-reduce each for attention and feed-forward; the other dimension is gathered over "fsdp".
 RULES = (
     (r"(^|/)embed$", P("tensor", "fsdp")),
@@ -26,12 +26,12 @@ RULES = (
     (r"attention/o_proj$", P("tensor", "fsdp")),
     (r"mlp/(gate|up)_proj$", P("fsdp", "tensor")),
     (r"mlp/down_proj$", P("tensor", "fsdp")),
-    # An adapter's A lies as the inputs of its kernel, its B as the outputs; the rank between them is small.
+    # An adapter's A is split as the inputs of its kernel, its B as the outputs; the rank between them is small.
     (r"attention/(q|k|v)_proj_a$|mlp/(gate|up)_proj_a$", P("fsdp", None)),
     (r"attention/(q|k|v)_proj_b$|mlp/(gate|up)_proj_b$", P(None, "tensor")),
     (r"(o|down)_proj_a$", P("tensor", None)),
     (r"(o|down)_proj_b$", P(None, "fsdp")),
-    # A bias lies as the outputs that it is added to; after a row-wise product it is added once, to the whole.
+    # A bias is split as the outputs that it is added to; after a row-wise product it is added once, to the whole.
     (r"attention/(q|k|v)_bias$|mlp/(gate|up)_bias$", P("tensor")),
     (r"(o|down)_bias$|norm(_bias)?$|head/(kernel|bias)$", P()),
     (r"ns_coeffs$", P()),  # Muon's polynomial, kept in its state

@@ -22,7 +22,8 @@ from cai_jax.parallel.placement import mesh_set
 # Score of a forbidden position. Finite, so that a row of nothing but padding has no NaN.
 MASKED = -1e30
 
-# Queries of a block against keys that all rows share, and queries of a row from which on rows are taken one by one.
+# Queries of a block against keys that all rows share, and queries of a row from which on rows are taken one by one
+# (`_of_all`, `_of_row`). Chosen, not measured.
 _TALL = 512
 _LONG = 32
 
@@ -35,7 +36,7 @@ def attention(q: Array, kv: KV, case: Case) -> Array:
         queries = _Queries(q, case.starts[:, None] + jnp.arange(q.shape[1]), case)
         return queries.attend(kv, case.segments, case.groups, positions)
     outputs = []
-    # What lies behind the window is not even looked at, where places are positions.
+    # Keys outside of the window are not even read, where indices are positions.
     for start, end, first in attention_blocks.plain(size, case.window if case.positions is None else None):
         queries = _Queries(q[:, start:end], jnp.arange(start - first, end - first)[None], case)
         segments, groups = (None if table is None else table[:, first:end] for table in (case.segments, case.groups))
