@@ -36,12 +36,12 @@ def load(
 
     Args:
       path_or_id: "builtin:tiny" or "builtin:novice", a folder in the Hugging Face layout or with an adapter in peft's,
-        or "org/name" (also "hf:org/name") of the local Hugging Face cache; the network is never asked.
+        or "org/name" (also "hf:org/name") of the local Hugging Face cache; no network request is made.
       dtype: of the weights, whatever they are stored in: "float32" or "bfloat16".
-      shardings: where the weights lie on several devices; see `models.checkpoint.load`.
-      base: of an adapter, the model that it belongs to, named as `path_or_id`. Without it, an adapter that a run has
-        made takes the base that the run's record says, unless that is no longer what it was, and any other adapter
-        that which its adapter_config.json names.
+      shardings: of the weights over several devices; see `models.checkpoint.load`.
+      base: of an adapter, the model that it belongs to, named as `path_or_id`. By default, for an adapter that a run
+        has made, the base in the run's record, unless that has changed since, and for any other adapter the one that
+        its adapter_config.json names.
 
     Returns:
       A `Model` m: `m.logits(ids)` `[B, T, V]` float32, `m.save(path)`, `m.tokenizer`, `m.params`, `m.config`.
@@ -64,25 +64,25 @@ def stage(
     steps: Callable[..., Any] | None = None,
     rendered: Callable[..., Any] | None = None,
 ) -> Callable[[Run], UserStage]:
-    """Declares a function as a stage, which programs take by `use stage name from "file.py"`.
+    """Declare a function as a stage, which programs take by `use stage name from "file.py"`.
 
     The function makes the node from a `pipeline.context.Context`; its name is the stage's, and the first paragraph of
     its docstring says what the stage is about. It can be called as `cai_jax.sample` is, on the same cache. All
     arguments but the last two are written out as literals, so that `cai-jax check` reads them without running the file.
-    A metric returns what `stages.metrics.common.measured` makes of rows with values from 0 to 1.
+    A metric returns the result of `stages.metrics.common.measured` for rows with values from 0 to 1.
 
     Args:
-      result: the kind of what it makes: "Metric", "Responses", "Prompts", "Prefs", "Dialogs", "Documents", "Model" or
+      result: the kind of its result: "Metric", "Responses", "Prompts", "Prefs", "Dialogs", "Documents", "Model" or
         "RewardModel".
       params: name -> fields of a parameter, those of `lang.signature.Param` that are plain values: `about`; `kinds`, a
         list, of artefacts, or else `value`, such as "int"; `default`, `low`, `high`, `open_low`, `unit`, `choices`,
-        `many`, `inherit`. `lift_on` names the parameter with the prompts to which a model or flow replies first, where
-        one is given in the place of replies.
+        `many`, `inherit`. `lift_on` names the parameter with the prompts to which a model or flow replies first,
+        where one is given instead of replies.
       settings: those of `with (…)` that it reads.
       steps, rendered: functions, as of `stages.protocol.Stage`.
 
     Raises:
-      UserError: it is no declaration of a stage.
+      UserError: it does not declare a stage.
     """
     from cai_jax.api import user_stages
 

@@ -20,12 +20,12 @@ def load(
 
     Args:
       path_or_id: "builtin:tiny" or "builtin:novice", a folder in the Hugging Face layout or with an adapter in peft's,
-        or "org/name" (also "hf:org/name") of the local Hugging Face cache; the network is never asked.
+        or "org/name" (also "hf:org/name") of the local Hugging Face cache; no network request is made.
       dtype: of the weights, whatever they are stored in: "float32" or "bfloat16".
-      shardings: where the weights lie on several devices; see `models.checkpoint.load`.
-      base: of an adapter, the model that it belongs to, named as `path_or_id`. Without it, an adapter that a run has
-        made takes the base that the run's record says, unless that is no longer what it was, and any other adapter
-        that which its adapter_config.json names.
+      shardings: of the weights over several devices; see `models.checkpoint.load`.
+      base: of an adapter, the model that it belongs to, named as `path_or_id`. By default, for an adapter that a run
+        has made, the base in the run's record, unless that has changed since, and for any other adapter the one that
+        its adapter_config.json names.
 
     Returns:
       A `Model` m: `m.logits(ids)` `[B, T, V]` float32, `m.save(path)`, `m.tokenizer`, `m.params`, `m.config`.
@@ -42,25 +42,25 @@ def stage(
     steps: Callable[..., Any] | None = None,
     rendered: Callable[..., Any] | None = None,
 ) -> Callable[[Run], UserStage]:
-    """Declares a function as a stage, which programs take by `use stage name from "file.py"`.
+    """Declare a function as a stage, which programs take by `use stage name from "file.py"`.
 
     The function makes the node from a `pipeline.context.Context`; its name is the stage's, and the first paragraph of
     its docstring says what the stage is about. It can be called as `cai_jax.sample` is, on the same cache. All
     arguments but the last two are written out as literals, so that `cai-jax check` reads them without running the file.
-    A metric returns what `stages.metrics.common.measured` makes of rows with values from 0 to 1.
+    A metric returns the result of `stages.metrics.common.measured` for rows with values from 0 to 1.
 
     Args:
-      result: the kind of what it makes: "Metric", "Responses", "Prompts", "Prefs", "Dialogs", "Documents", "Model" or
+      result: the kind of its result: "Metric", "Responses", "Prompts", "Prefs", "Dialogs", "Documents", "Model" or
         "RewardModel".
       params: name -> fields of a parameter, those of `lang.signature.Param` that are plain values: `about`; `kinds`, a
         list, of artefacts, or else `value`, such as "int"; `default`, `low`, `high`, `open_low`, `unit`, `choices`,
-        `many`, `inherit`. `lift_on` names the parameter with the prompts to which a model or flow replies first, where
-        one is given in the place of replies.
+        `many`, `inherit`. `lift_on` names the parameter with the prompts to which a model or flow replies first,
+        where one is given instead of replies.
       settings: those of `with (…)` that it reads.
       steps, rendered: functions, as of `stages.protocol.Stage`.
 
     Raises:
-      UserError: it is no declaration of a stage.
+      UserError: it does not declare a stage.
     """
 
 def constitution(path: str | Path, name: str) -> Written:
@@ -70,8 +70,8 @@ def best(replies: Written, by: Written) -> Made:
     """Best-of-n: keeps the reply to each prompt that the preference model scores highest.
 
     Args:
-      replies: What to choose from.
-      by: Who scores.
+      replies: Replies to choose from.
+      by: The preference model that scores.
     """
 
 def calibration_error(labels: Written | str | Path, *, bins: int = 10) -> Made:
@@ -80,7 +80,7 @@ def calibration_error(labels: Written | str | Path, *, bins: int = 10) -> Made:
 
     Args:
       labels: Labels that `judge` made of replies to built-in prompts.
-      bins: How many bins of confidence between one half and one.
+      bins: Number of bins of confidence between one half and one.
     """
 
 def documents(
@@ -101,23 +101,22 @@ def documents(
       path: "builtin:world", or a .jsonl, .json, .csv, .tsv, .parquet or .arrow file, a folder of them, "hf:org/name" or
         "tfds:folder", with a column of text.
       column: The column that holds the text. Only with data of one's own.
-      config: Which configuration of the dataset card. Only with a folder or `hf:` name.
-      malformed: What becomes of a row that cannot be read: an error that names it, or left out and counted in a note;
-        by itself an error in files of your own, and left out in `hf:` and `tfds:`, which cannot be repaired. Only with
+      config: Configuration of the dataset card. Only with a folder or `hf:` name.
+      malformed: Treatment of a row that cannot be read: an error that names it, or left out and counted in a note; by
+        default an error in files of your own, and left out in `hf:` and `tfds:`, which cannot be repaired. Only with
         data of one's own.
-      rows: How many documents; 0 takes all of a file.
-      skip: Documents to leave out at the beginning.
-      form: For the built-in world: what kind of document. Only with `"builtin:…"`.
-      contrast: For the built-in world: whether they are about principles that concern some categories only. Only with
-        `"builtin:…"`.
-      shots: For the built-in world: examples that stand in front, from 1 to so many. Only with `"builtin:…"`.
+      rows: Number of documents; 0 takes all of a file.
+      skip: Documents to skip at the beginning.
+      form: For the built-in world: kind of document. Only with `"builtin:…"`.
+      contrast: For the built-in world: use principles that concern some categories only. Only with `"builtin:…"`.
+      shots: For the built-in world: examples before each document, from 1 to this number. Only with `"builtin:…"`.
     """
 
 def evasive_rate(of: Written, on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None) -> Made:
-    """Share of replies that dodge and do not say why.
+    """Share of replies that dodge without giving a reason.
 
     Args:
-      of: What is measured: replies, or a model or flow that replies to the prompts.
+      of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
     """
 
@@ -141,20 +140,20 @@ def finetune(
 
     Args:
       data: Replies, or documents.
-      model: Where training starts; the paper takes the pretrained model.
-      epochs: Passes over the data. Each goes over all rows, a batch may reach over into the next, and the last batch of
-        all is filled up with rows that do not count. Only with `steps=0`.
+      model: Model from which training starts; the paper takes the pretrained model.
+      epochs: Passes over the data. Each goes over all rows, a batch may extend into the next, and the last batch of all
+        is filled up with rows that do not count. Only with `steps=0`.
       learning_rate: Peak learning rate; the paper takes half of pretraining's.
       batch: Rows of a step.
       length: Tokens of a training row, into which several examples are packed; 0 takes the shortest that holds every
         example.
-      steps: Stop after so many steps; 0 takes all epochs.
-      optimizer: Which optimiser.
-      schedule: How the learning rate goes after the warm-up.
+      steps: Stop after this number of steps; 0 takes all epochs.
+      optimizer: The optimiser.
+      schedule: Schedule of the learning rate after the warm-up.
       warmup: Updates over which the learning rate rises.
-      adapter: What is trained: all weights, or a low-rank adapter on top of them, which shares them with all else that
-        stands on the same base.
-      overlong: What becomes of a row that does not fit the model's context: left out, an error, or the beginning of its
+      adapter: The trained part: all weights, or a low-rank adapter on top of them, which leaves them to be shared with
+        other models of the same base.
+      overlong: Treatment of a row that does not fit the model's context: left out, an error, or the beginning of its
         conversation cut; rows left out or cut are counted.
       seed: Another number, another independent draw.
     """
@@ -172,21 +171,20 @@ def harm_rate(
     `under` which it judges; by a preference model, those that score below its mean.
 
     Args:
-      of: What is measured: replies, or a model or flow that replies to the prompts.
+      of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
-      by: Who judges: a model asked under a constitution, or a preference model; without it, the built-in world's
-        oracle.
+      by: The judge: a model asked under a constitution, or a preference model; without it, the built-in world's oracle.
       under: The principles that a judging model is asked about, each of which counts: for harm, those about harm. Only
         with a model as `by=`.
-      fewshots: How many of the constitution's examples stand in front of every prompt. Only with a model as `by=`.
-      orders: Whether both orders of the options are asked and averaged (RLAIF), or one. Only with a model as `by=`.
+      fewshots: Number of the constitution's examples before every prompt. Only with a model as `by=`.
+      orders: Ask both orders of the options and average them (RLAIF), or one. Only with a model as `by=`.
     """
 
 def helpful_rate(of: Written, on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None) -> Made:
     """Share of replies that help with a harmless request.
 
     Args:
-      of: What is measured: replies, or a model or flow that replies to the prompts.
+      of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
     """
 
@@ -211,28 +209,28 @@ def judge(
     """AI feedback: soft preference labels from the judge's probabilities of the two options.
 
     Args:
-      replies: What to compare, at least two to a prompt.
+      replies: Replies to compare, at least two to a prompt.
       constitution: The principles.
       by: The model that does it; by default the one that wrote the replies.
       pairs: Pairs of replies to each prompt; 0 makes all.
       principles: Principles drawn for each comparison, whose labels are averaged; 0 takes all.
-      orders: Whether both orders of the options are asked and averaged (RLAIF), or one.
+      orders: Ask both orders of the options and average them (RLAIF), or one.
       labels: The probability as it is, rounded to 0 or 1, or clamped.
       clamp: Bounds of clamped labels; after reasoning, soft labels are clamped as well. Only with `labels=clamped`, or
         `reason=true` and soft labels.
-      reason: Whether the judge thinks step by step first.
+      reason: Let the judge think step by step first.
       chains: Chains of thought drawn for each comparison, whose labels are averaged. Only with `reason=true`.
       undecided: Comparisons of whose questions half or more found no answer: kept at their soft value, or given no
         weight.
-      fewshots: How many of the constitution's examples stand in front of every prompt.
+      fewshots: Number of the constitution's examples before every prompt.
       max_new: Longest text to write, in tokens. Only with `reason=true`.
-      overlong: What becomes of a row that does not fit the model's context: left out, an error, or the beginning of its
+      overlong: Treatment of a row that does not fit the model's context: left out, an error, or the beginning of its
         conversation cut; rows left out or cut are counted.
       seed: Another number, another independent draw.
     """
 
 def label_accuracy(labels: Written | str | Path) -> Made:
-    """Share of labels on the oracle's side, of pairs that their principles tell apart; a tie counts half.
+    """Share of labels on the oracle's side, of pairs that their principles distinguish; a tie counts half.
 
     Args:
       labels: Labels that `judge` made of replies to built-in prompts.
@@ -254,8 +252,8 @@ def model(
       shape: A known shape, to check and plan before the files are here. Only with `"hf:…"`.
       tokenizer: For `init:`: a folder whose tokenizer fresh weights take; by default one made for the built-in world.
         Only with `"init:…"`.
-      dtype: In which numbers it computes.
-      format: How it is talked to: in the paper's Human/Assistant format, or by its chat template; `auto` is the latter
+      dtype: Dtype in which it computes.
+      format: Format of its prompts: the paper's Human/Assistant format, or its chat template; `auto` is the latter
         where there is one.
       seed: Of fresh weights. Only with `"init:…"`.
     """
@@ -296,11 +294,11 @@ def ppo(
     overlong: Literal["skip", "error", "truncate_left"] = "skip",
     seed: int = 0,
 ) -> Made:
-    """PPO: the score of a preference model less the price of divergence from where training started.
+    """PPO: the score of a preference model less a KL penalty to the policy that training started from.
 
     Args:
       model: The policy to train; a frozen copy is the reference.
-      reward: Who scores.
+      reward: The preference model that scores.
       on: The prompts.
       kl: Reward that a nat of divergence costs (λ).
       target: Nats per reply to which an adaptive controller steers λ; without it, λ is fixed. Only with `kl` more than
@@ -312,32 +310,33 @@ def ppo(
       passes: Passes over each rollout.
       learning_rate: Of the policy; the paper takes a hundredth of pretraining's.
       critic_rate: Learning rate of the critic.
-      critic: Where the critic's weights come from: the preference model, or the policy with a zero head.
+      critic: Source of the critic's weights: the preference model, or the policy with a zero head.
       critic_warmup: First updates, in which only the critic learns.
-      schedule: How the learning rate goes after the warm-up.
-      clip: How far the ratio may go (ε). Only with `passes` more than 1 or a `minibatch` smaller than `batch`.
-      value_clip: How far a value may go from the old one. Only with `passes` more than 1 or a `minibatch` smaller than
-        `batch`.
+      schedule: Schedule of the learning rate after the warm-up.
+      clip: Bound of the change of the probability ratio (ε). Only with `passes` more than 1 or a `minibatch` smaller
+        than `batch`.
+      value_clip: Bound of the change of a value from the old one. Only with `passes` more than 1 or a `minibatch`
+        smaller than `batch`.
       value_coef: Weight of the value loss; the critic's own Adam cancels a constant factor, so it acts through the
         critic's gradient clip only.
       dual_clip: Bound of the loss where the advantage is negative; off without it. Only with `passes` more than 1 or a
         `minibatch` smaller than `batch`.
       gamma: Discount.
       lam: λ of generalised advantage estimation.
-      missing_eos: Taken off the score of a reply that does not end.
-      scale: Whether scores are divided by their running deviation.
+      missing_eos: Penalty on the score of a reply that does not end.
+      scale: Divide scores by their running standard deviation.
       reward_clip: Bound of the score; off without it.
-      whiten: Whether rewards are scaled to variance 1.
-      watch: A second preference model, never trained against: its score tells over-optimisation.
+      whiten: Scale rewards to variance 1.
+      watch: A second preference model, never trained against: its score shows over-optimisation.
       max_kl: Stop once the divergence exceeds so many nats per reply, and keep the last policy that does not; off
         without it.
       max_fall: Stop once the score of `watch` is so far below its best, and keep the last policy that is not; off
         without it.
       temperature: Divides the logits, in sampling and in the losses alike.
       max_new: Longest text to write, in tokens.
-      adapter: What is trained: all weights, or a low-rank adapter on top of them, which shares them with all else that
-        stands on the same base.
-      overlong: What becomes of a row that does not fit the model's context: left out, an error, or the beginning of its
+      adapter: The trained part: all weights, or a low-rank adapter on top of them, which leaves them to be shared with
+        other models of the same base.
+      overlong: Treatment of a row that does not fit the model's context: left out, an error, or the beginning of its
         conversation cut; rows left out or cut are counted.
       seed: Another number, another independent draw.
     """
@@ -372,21 +371,21 @@ def prefs(
       b: The column of the second reply. Only with data of one's own.
       label: The column of the label: P(a is better), 1 or 2, or a word. Only with data of one's own.
       prompt: The column of the prompt. Only with data of one's own.
-      label_means: What labels of 0 and 1 say: the probability that `a` is better, or the index of the better reply,
-        with 2 for a tie. Only with a label in data of one's own.
+      label_means: Meaning of labels 0 and 1: the probability that `a` is better, or the index of the better reply, with
+        2 for a tie. Only with a label in data of one's own.
       split: The column that names the split, where there is one. Only with data of one's own.
       test: Where nothing names a split: the fraction of prompts, by a hash of their text, that becomes `test`. Only
         with data of one's own whose splits nothing names.
-      turns: Whether text is a transcript, "Human: … Assistant: …", whose turns are read, or the text of one turn; by
-        itself it is one in HH-RLHF's columns (chosen and rejected, transcript), and a note says so. `text` also keeps
+      turns: Read text as a transcript, "Human: … Assistant: …", with its turns, or as the text of one turn; by default
+        it is a transcript in HH-RLHF's columns (chosen and rejected, transcript), and a note says so. `text` also keeps
         messages that are written as JSON text. Only with data of one's own.
-      malformed: What becomes of a row that cannot be read: an error that names it, or left out and counted in a note;
-        by itself an error in files of your own, and left out in `hf:` and `tfds:`, which cannot be repaired. Only with
+      malformed: Treatment of a row that cannot be read: an error that names it, or left out and counted in a note; by
+        default an error in files of your own, and left out in `hf:` and `tfds:`, which cannot be repaired. Only with
         data of one's own.
       cluster: A column whose equal values mark rows that depend on each other, such as wordings of one question. Only
         with data of one's own.
-      config: Which configuration of the dataset card. Only with a folder or `hf:` name.
-      delimiter: What separates the cells, if no comma or no tab. Only with a .csv or .tsv.
+      config: Configuration of the dataset card. Only with a folder or `hf:` name.
+      delimiter: Delimiter of the cells, if neither a comma nor a tab. Only with a .csv or .tsv.
       limit: Only the first rows of every split; 0 takes all.
     """
 
@@ -408,20 +407,21 @@ def prompts(
     Args:
       path: Built-in prompts, a .jsonl, .json, .csv, .tsv, .parquet or .arrow file, a folder of them, "hf:org/name" or
         "tfds:folder".
-      column: The column that holds the prompt; found by itself where it has a usual name. Only with data of one's own.
+      column: The column that holds the prompt; found automatically where it has a usual name. Only with data of one's
+        own.
       split: The column that names the split, where there is one. Only with data of one's own.
       test: Where nothing names a split: the fraction of prompts, by a hash of their text, that becomes `test`. Only
         with data of one's own whose splits nothing names.
-      turns: Whether text is a transcript, "Human: … Assistant: …", whose turns are read, or the text of one turn; by
-        itself it is one in HH-RLHF's columns (chosen and rejected, transcript), and a note says so. `text` also keeps
+      turns: Read text as a transcript, "Human: … Assistant: …", with its turns, or as the text of one turn; by default
+        it is a transcript in HH-RLHF's columns (chosen and rejected, transcript), and a note says so. `text` also keeps
         messages that are written as JSON text. Only with data of one's own.
-      malformed: What becomes of a row that cannot be read: an error that names it, or left out and counted in a note;
-        by itself an error in files of your own, and left out in `hf:` and `tfds:`, which cannot be repaired. Only with
+      malformed: Treatment of a row that cannot be read: an error that names it, or left out and counted in a note; by
+        default an error in files of your own, and left out in `hf:` and `tfds:`, which cannot be repaired. Only with
         data of one's own.
       cluster: A column whose equal values mark rows that depend on each other, such as wordings of one question. Only
         with data of one's own.
-      config: Which configuration of the dataset card. Only with a folder or `hf:` name.
-      delimiter: What separates the cells, if no comma or no tab. Only with a .csv or .tsv.
+      config: Configuration of the dataset card. Only with a folder or `hf:` name.
+      delimiter: Delimiter of the cells, if neither a comma nor a tab. Only with a .csv or .tsv.
       limit: Only the first rows of every split; 0 takes all.
     """
 
@@ -429,17 +429,17 @@ def refusal_rate(of: Written, on: Written | str | Path | Sequence[str | Mapping[
     """Share of replies that decline or dodge, with or without a reason.
 
     Args:
-      of: What is measured: replies, or a model or flow that replies to the prompts.
+      of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
     """
 
 def refuse(replies: Written, text: str, *, where: Literal["all", "flagged"] = "all") -> Made:
-    """Replaces replies by a fixed text; after `screen` and `revise`, those that are flagged still.
+    """Replaces replies by a fixed text; after `screen` and `revise`, those that are still flagged.
 
     Args:
-      replies: What to replace.
-      text: What to say instead.
-      where: Which replies to change: all, or those that `screen` flagged.
+      replies: Replies to replace.
+      text: The text to put in their place.
+      where: Replies to change: all, or those that `screen` flagged.
     """
 
 def replies(
@@ -460,22 +460,22 @@ def replies(
 
     Args:
       path: A .jsonl, .json, .csv, .tsv, .parquet or .arrow file, a folder of them, "hf:org/name" or "tfds:folder".
-      column: The column of conversations, whose last turn is the reply; or, beside a column of replies, of prompts.
-        Found by itself where it has a usual name.
-      reply: The column of replies; found by itself where it has a usual name, such as `response`.
+      column: The column of conversations, whose last turn is the reply; or, with a column of replies, of prompts. Found
+        automatically where it has a usual name.
+      reply: The column of replies; found automatically where it has a usual name, such as `response`.
       split: The column that names the split, where there is one. Only with data of one's own.
       test: Where nothing names a split: the fraction of prompts, by a hash of their text, that becomes `test`. Only
         with data of one's own whose splits nothing names.
-      turns: Whether text is a transcript, "Human: … Assistant: …", whose turns are read, or the text of one turn; by
-        itself it is one in HH-RLHF's columns (chosen and rejected, transcript), and a note says so. `text` also keeps
+      turns: Read text as a transcript, "Human: … Assistant: …", with its turns, or as the text of one turn; by default
+        it is a transcript in HH-RLHF's columns (chosen and rejected, transcript), and a note says so. `text` also keeps
         messages that are written as JSON text. Only with data of one's own.
-      malformed: What becomes of a row that cannot be read: an error that names it, or left out and counted in a note;
-        by itself an error in files of your own, and left out in `hf:` and `tfds:`, which cannot be repaired. Only with
+      malformed: Treatment of a row that cannot be read: an error that names it, or left out and counted in a note; by
+        default an error in files of your own, and left out in `hf:` and `tfds:`, which cannot be repaired. Only with
         data of one's own.
       cluster: A column whose equal values mark rows that depend on each other, such as wordings of one question. Only
         with data of one's own.
-      config: Which configuration of the dataset card. Only with a folder or `hf:` name.
-      delimiter: What separates the cells, if no comma or no tab. Only with a .csv or .tsv.
+      config: Configuration of the dataset card. Only with a folder or `hf:` name.
+      delimiter: Delimiter of the cells, if neither a comma nor a tab. Only with a .csv or .tsv.
       limit: Only the first rows of every split; 0 takes all.
     """
 
@@ -498,19 +498,19 @@ def revise(
     """Critique and revision: each round draws a principle, has the reply criticised, and replaces it.
 
     Args:
-      replies: What to revise.
+      replies: Replies to revise.
       constitution: The principles.
-      rounds: How often.
-      keep: Revisions of which rounds; of flagged replies, always the last.
-      critique: Whether a critique comes before each revision (arXiv 2212.08073 §3.5).
-      where: Which replies to change: all, or those that `screen` flagged.
+      rounds: Number of rounds.
+      keep: Rounds whose revisions are kept; of flagged replies, always the last.
+      critique: Write a critique before each revision (arXiv 2212.08073 §3.5).
+      where: Replies to change: all, or those that `screen` flagged.
       by: The model that does it; by default the one that wrote the replies.
-      fewshots: How many of the constitution's examples stand in front of every prompt.
+      fewshots: Number of the constitution's examples before every prompt.
       temperature: Divides the logits before sampling; 0 is greedy.
       top_p: Samples from the most probable tokens that together have this probability. Only with `temperature` more
         than 0.
       max_new: Longest text to write, in tokens.
-      overlong: What becomes of a row that does not fit the model's context: left out, an error, or the beginning of its
+      overlong: Treatment of a row that does not fit the model's context: left out, an error, or the beginning of its
         conversation cut; rows left out or cut are counted.
       seed: Another number, another independent draw.
     """
@@ -533,18 +533,18 @@ def reward(
 
     Args:
       prefs: Labelled pairs.
-      model: Whose weights it starts from.
-      epochs: Passes over the data. Each goes over all rows, a batch may reach over into the next, and the last batch of
-        all is filled up with rows that do not count.
+      model: Model from whose weights training starts.
+      epochs: Passes over the data. Each goes over all rows, a batch may extend into the next, and the last batch of all
+        is filled up with rows that do not count.
       learning_rate: Peak learning rate; the paper takes a hundredth of pretraining's.
       batch: Pairs of a step.
       length: Tokens of a training row, into which several examples are packed; 0 takes the shortest that holds every
         example.
-      schedule: How the learning rate goes after the warm-up.
+      schedule: Schedule of the learning rate after the warm-up.
       warmup: Updates over which the learning rate rises.
-      adapter: What is trained: all weights, or a low-rank adapter on top of them, which shares them with all else that
-        stands on the same base.
-      overlong: What becomes of a row that does not fit the model's context: left out, an error, or the beginning of its
+      adapter: The trained part: all weights, or a low-rank adapter on top of them, which leaves them to be shared with
+        other models of the same base.
+      overlong: Treatment of a row that does not fit the model's context: left out, an error, or the beginning of its
         conversation cut; rows left out or cut are counted.
       seed: Another number, another independent draw.
     """
@@ -556,7 +556,7 @@ def reward_accuracy(of: Written, on: Written | str | Path, *, margin: float = 0.
     Args:
       of: The preference model.
       on: Labelled pairs that it was not trained on.
-      margin: Pairs count from this distance of their label from one half on.
+      margin: Least distance of a label from one half for its pair to count.
     """
 
 def sample(
@@ -573,14 +573,14 @@ def sample(
     """Replies of a model to prompts (arXiv 2212.08073 §3.1 samples at temperature 1).
 
     Args:
-      prompts: What to reply to.
-      model: Who replies.
+      prompts: Prompts to reply to.
+      model: The model that replies.
       n: Replies to each prompt.
       temperature: Divides the logits before sampling; 0 is greedy.
       top_p: Samples from the most probable tokens that together have this probability. Only with `temperature` more
         than 0.
       max_new: Longest text to write, in tokens.
-      overlong: What becomes of a row that does not fit the model's context: left out, an error, or the beginning of its
+      overlong: Treatment of a row that does not fit the model's context: left out, an error, or the beginning of its
         conversation cut; rows left out or cut are counted.
       seed: Another number, another independent draw.
     """
@@ -601,15 +601,15 @@ def screen(
     screening flagged stays flagged.
 
     Args:
-      replies: What to look at.
+      replies: Replies to check.
       constitution: The principles.
-      limit: Flagged from this probability of breaking a principle on.
-      undecided: What becomes of a reply that could not be judged, since the model did not answer or there was no room:
+      limit: Least probability of breaking a principle that flags a reply.
+      undecided: Treatment of a reply that could not be judged, since the model did not answer or there was no room:
         flagged, or passed.
       by: The model that does it; by default the one that wrote the replies.
-      fewshots: How many of the constitution's examples stand in front of every prompt.
-      orders: Whether both orders of the options are asked and averaged (RLAIF), or one.
-      overlong: What becomes of a reply whose conversation does not fit the model's context: it could not be judged, an
+      fewshots: Number of the constitution's examples before every prompt.
+      orders: Ask both orders of the options and average them (RLAIF), or one.
+      overlong: Treatment of a reply whose conversation does not fit the model's context: it could not be judged, an
         error, or the beginning of the conversation cut; either is counted.
     """
 
@@ -631,18 +631,17 @@ def win_rate(
     oracle: who has the higher score.
 
     Args:
-      of: What is measured: replies, or a model or flow that replies to the prompts.
-      against: What it is compared with.
+      of: Replies, or a model or flow that replies to the prompts.
+      against: Replies, model or flow to compare with.
       on: The prompts to reply to, where a model or flow is measured.
-      by: Who judges: a model asked under a constitution, or a preference model; without it, the built-in world's
-        oracle.
+      by: The judge: a model asked under a constitution, or a preference model; without it, the built-in world's oracle.
       under: The principles that a judging model is asked about, each of which counts: for harm, those about harm. Only
         with a model as `by=`.
-      ask: What a judging model is asked: to compare both replies under the `compare` of principles, or which breaks
+      ask: The question to a judging model: to compare both replies under the `compare` of principles, or which breaks
         fewer, by an `audit` of each. Only with a model as `by=`.
       principles: Principles drawn for each comparison, whose answers are averaged; 0 takes all. Only with a model as
         `by=` and `ask=compare`.
-      fewshots: How many of the constitution's examples stand in front of every prompt. Only with a model as `by=`.
-      orders: Whether both orders of the options are asked and averaged (RLAIF), or one. Only with a model as `by=`.
+      fewshots: Number of the constitution's examples before every prompt. Only with a model as `by=`.
+      orders: Ask both orders of the options and average them (RLAIF), or one. Only with a model as `by=`.
       seed: Another number, another independent draw. Only with a model as `by=` and `ask=compare`.
     """

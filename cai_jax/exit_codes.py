@@ -1,4 +1,4 @@
-"""Ways in which a run ends without a result, each with its exit code."""
+"""Outcomes of a run without a result, each with its exit code."""
 
 from __future__ import annotations
 

@@ -50,12 +50,12 @@ def escaped(text: str, more: str = "") -> str:
 
 
 def hanging(head: str, text: str) -> str:
-    """Data behind a head, escaped, its further lines as far to the right: none of them can pass for a line of ours."""
+    """Data after a head, escaped, its further lines as far to the right: none of them can pass for a line of ours."""
     return under(head, escaped(text))
 
 
 def under(head: str, text: str) -> str:
-    """Text behind a head, its further lines as far to the right: none of them can pass for another head."""
+    """Text after a head, its further lines as far to the right: none of them can pass for another head."""
     return head + indented(text, max(2, len(head.lstrip("\n"))))
 
 
@@ -77,7 +77,7 @@ def _code(character: str) -> str:
 
 
 def json_escaped(text: str) -> str:
-    r"""JSON with the same characters as `\u001b`, which is the same JSON: they stand in its strings only."""
+    r"""JSON with the same characters as `\u001b`, which is the same JSON: they occur in its strings only."""
 
     def units(found: re.Match[str]) -> str:
         return re.sub("....", r"\\u\g<0>", found.group().encode("utf-16-be", "surrogatepass").hex())
@@ -86,12 +86,12 @@ def json_escaped(text: str) -> str:
 
 
 def width(stream: TextIO) -> int | None:
-    """Columns of the terminal behind a stream; None where there is none, and so no limit."""
+    """Columns of the terminal of a stream; None where there is none, and so no limit."""
     return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Prints text that is escaped already, to stdout by default; what the stream's encoding lacks as escapes."""
+    """Print text that is escaped already, to stdout by default; characters that the encoding lacks are escaped."""
     stream = stream or sys.stdout
     encoding = stream.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)

@@ -48,7 +48,7 @@ def load(path: Path, dtype: str, shardings: Shardings | None, base: Path | None)
 
 
 def _refuse_another(made: CachedArtefact, base: Path) -> None:
-    """Raises ModelError if a folder holds another model than that on which the run has trained an adapter."""
+    """Raise ModelError if a folder holds another model than that on which the run has trained an adapter."""
     start = next(one for one in inputs_of(made) if one.type.kind in MODELS)
     known = start.record.get("data", {}).get("path")
     if known is not None and Fingerprints().of(str(base.resolve())) != known:

@@ -66,7 +66,7 @@ class Written:
 
 
 class Made(Written, CachedArtefact):
-    """What a call has made: its rows (by iteration, `len` and `[…]`), `result`, and for a model `path`."""
+    """The result of a call: its rows (by iteration, `len` and `[…]`), `result`, and for a model `path`."""
 
     def __init__(
         self, artefact: CachedArtefact, statements: Mapping[str, str], name: str, stages: Mapping[str, Stage]
@@ -96,13 +96,13 @@ def constitution(path: str | Path, name: str) -> Written:
 def call(
     signature: Signature, given: Sequence[Any], named: Mapping[str, Any], stages: Mapping[str, Stage] | None = None
 ) -> Made:
-    """Calls a stage with Python values.
+    """Call a stage with Python values.
 
     Args:
       stages: the stage itself by its name, where it is one of the user's own.
 
     Raises:
-      UserError: the call is wrong; the message is what `cai-jax check` would say.
+      UserError: the call is wrong; the message is that of `cai-jax check`.
     """
     used: list[Written] = []
     written = [_written(value, _slot(signature, i), used) for i, value in enumerate(given)]
@@ -160,7 +160,7 @@ def _written(value: Any, param: Param | None, used: list[Written]) -> str:
 
 
 def _source(value: Any, param: Param) -> Written:
-    """An artefact from what stands for one: a path for what its source stage reads, or texts for prompts."""
+    """An artefact from a value that represents one: a path that its source stage reads, or texts for prompts."""
     sources = [str(kind).lower() for kind in param.kinds]
     if isinstance(value, (str, Path)):
         found = next((name for name in sources if name in callables()), None)
@@ -179,7 +179,7 @@ def _source(value: Any, param: Param) -> Written:
 
 
 def _make(stem: str, expression: str, used: Sequence[Written], stages: Mapping[str, Stage] | None = None) -> Made:
-    """Writes the expression down behind the statements of what it uses, and makes its value."""
+    """Append the expression to the statements of the values it uses, and make its value."""
     from cai_jax.runs.programs import planned
     from cai_jax.stages import registry
 

@@ -1,4 +1,4 @@
-"""Writes cai_jax/__init__.pyi from the stages' signatures: by it editors and type checkers know them as functions."""
+"""Write cai_jax/__init__.pyi from the stages' signatures, so that editors and type checkers know them as functions."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _function(name: str, given: list[str], named: list[str], result: str, about:
 
 
 def _filled(about: str, indent: str, quotes: int = 0) -> Iterator[str]:
-    """A text in lines that fit behind the indentation of a docstring, the first behind so many quotes besides."""
+    """A text in lines that fit after the indentation of a docstring, the first after so many quotes in addition."""
     begins, goes_on = indent or "_" * quotes, f"{indent}  " if indent else ""
     lines = textwrap.wrap(about, _WIDTH - 4, initial_indent=begins, subsequent_indent=goes_on)
     yield lines[0][quotes:]
@@ -98,13 +98,13 @@ def _shown(value: Any) -> str:
 
 
 def _type(param: Param, sources: frozenset[str]) -> str:
-    """What may be given in Python for a parameter (`stage_calls._written`)."""
+    """The Python type that a parameter accepts (`stage_calls._written`)."""
     one = _artefact(param.kinds, sources) if param.kinds else _plain(param)
     return f"{one} | Sequence[{one}]" if param.many else one
 
 
 def _artefact(kinds: Iterable[Kind], sources: frozenset[str]) -> str:
-    """What a stage made; or a path, where a source reads such a kind from one; or texts, for prompts."""
+    """The type of a stage's artefact; or of a path, where a source reads such a kind; or of texts, for prompts."""
     read = " | str | Path" if any(str(kind).lower() in sources for kind in kinds) else ""
     return f"Written{read}" + " | Sequence[str | Mapping[str, Any]]" * (Kind.PROMPTS in kinds)
 

@@ -25,11 +25,11 @@ class UserStage:
     """A stage (`stages.protocol.Stage`) of the user's own, which can be called as `cai_jax.sample` can.
 
     Args:
-      run: the decorated function. fields: what the decorator was given.
+      run: the decorated function. fields: the decorator's arguments.
       functions: those of the protocol's optional ones that it was given, by name.
 
     Raises:
-      UserError: it is no declaration of a stage, or the name is taken.
+      UserError: it does not declare a stage, or the name is taken.
     """
 
     def __init__(self, run: Run, fields: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]) -> None:
@@ -48,10 +48,10 @@ class UserStage:
         vars(self).update(functions)
 
     def run(self, ctx: Any) -> Mapping[str, Any] | None:
-        """Makes the node.
+        """Make the node.
 
         Raises:
-          UserError: a metric returns no figure.
+          UserError: a metric does not return a figure.
         """
         result = self._run(ctx)
         if self.SIGNATURE.group == "metric" and not (isinstance(result, Mapping) and "left_out" in result):
@@ -62,10 +62,10 @@ class UserStage:
         return result
 
     def __call__(self, *given: Any, **named: Any) -> Made:
-        """Makes a node by this stage, or finds it in the cache, under the key that a program gives it.
+        """Make a node by this stage, or find it in the cache, under the key that a program gives it.
 
         Raises:
-          UserError: the call is wrong, or nobody has the source of the stage.
+          UserError: the call is wrong, or the source of the stage is not available.
         """
         from cai_jax.api.stage_calls import call
 
@@ -83,7 +83,7 @@ def stage(fields: Mapping[str, Any], functions: Mapping[str, Callable[..., Any] 
 
 
 def _code(run: Run, given: tuple[str, ...]) -> Code | None:
-    """The file, or the cell of a notebook, in which a function stands, as it is now; None where nobody has it."""
+    """The file, or the cell of a notebook, of a function, as it is now; None where it is not available."""
     path = run.__code__.co_filename
     try:
         return Code(str(Path(path).absolute()), read_text(path), given)

@@ -21,7 +21,7 @@ from cai_jax.terminal import say, visible
 @JSON
 @NO_USER_CODE
 def command(programs: Sequence[Path], sets: Sequence[str], as_json: bool, user_code: bool) -> None:
-    """Finds every error of programs without running them."""
+    """Find every error of programs without running them."""
     from cai_jax.runs.programs import checked as check_program
     from cai_jax.runs.programs import user_files
     from cai_jax.stages import registry

@@ -25,7 +25,7 @@ from cai_jax.terminal import say, visible
 @JSON
 @WIDE
 @click.option("--only", default="", metavar="NODE", help="Compiles the steps of this node alone.")
-@click.option("--topology", required=True, metavar="NAME", help="For which machine, such as v5e:4x4 or cpu:8.")
+@click.option("--topology", required=True, metavar="NAME", help="The machine, such as v5e:4x4 or cpu:8.")
 @PROMPT_TOKENS
 @NO_USER_CODE
 def command(
@@ -40,7 +40,7 @@ def command(
     prompt_tokens: int | None,
     user_code: bool,
 ) -> None:
-    """Compiles every step of a program for a machine that need not be there, and shows what it takes."""
+    """Compile every step of a program for a machine that need not be there, and show what each step takes."""
     from cai_jax.console.session import chosen
     from cai_jax.forecast import aot
     from cai_jax.pipeline.row_counts import PROMPT

@@ -10,7 +10,7 @@ from cai_jax.terminal import say
 @click.command("explain")
 @click.argument("code")
 def command(code: str) -> None:
-    """Explains a diagnostic code, such as E210."""
+    """Explain a diagnostic code, such as E210."""
     from cai_jax.lang.diagnostics import catalogue, did_you_mean
     from cai_jax.lang.diagnostics import explain as explanation
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @OUT
 @RUN
 def command(node: str, folder: Path, out: Path, run_name: str) -> None:
-    """Writes a model, called as for `show`, into a folder that transformers opens; merges its adapter."""
+    """Write a model, named as for `show`, into a folder that transformers opens; merges its adapter."""
     from cai_jax.report import browse
 
     write(browse.find(out, node, run_name)[0], folder)
@@ -29,10 +29,10 @@ def command(node: str, folder: Path, out: Path, run_name: str) -> None:
 
 
 def write(made: NodeArtefact, folder: Path) -> None:
-    """Writes a model in the Hugging Face layout, in the dtype in which it computes.
+    """Write a model in the Hugging Face layout, in the dtype in which it computes.
 
     Raises:
-      UserError: it is no single model, `folder` holds something, or the model cannot be read.
+      UserError: it is not a single model, `folder` is not empty, or the model cannot be read.
     """
     from cai_jax.runs.context import MODELS
 

@@ -18,7 +18,7 @@ from cai_jax.terminal import say, visible
 @PROGRAMS
 @click.option("--check", "only_check", is_flag=True, help="Changes nothing; exits with 1 if it would.")
 def command(programs: Sequence[Path], only_check: bool) -> None:
-    """Formats programs in place, and names those that changed."""
+    """Format programs in place, and name those that changed."""
     from cai_jax.lang.formatter import format_text
     from cai_jax.runs.files import write_text
 

@@ -23,7 +23,7 @@ from cai_jax.terminal import say
 @OUT
 @JSON
 @NO_USER_CODE
-@click.option("--flow", default="", help="Which flow, where the program has several.")
+@click.option("--flow", default="", help="The flow, where the program has several.")
 @click.option("--prompt", "prompts", multiple=True, help="A prompt; without any, each line of stdin is one.")
 def command(
     program: Path,
@@ -34,9 +34,9 @@ def command(
     flow: str,
     prompts: Sequence[str],
 ) -> None:
-    """Answers prompts through a program's flow, and shows what was flagged and revised.
+    """Answer prompts through a program's flow, and show what was flagged and revised.
 
-    Exit code 1 if a reply could not be judged, whatever became of it.
+    Exit code 1 if a reply could not be judged, whatever its outcome.
     """
     from cai_jax.console import session
     from cai_jax.runs import guarding

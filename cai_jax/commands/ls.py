@@ -20,7 +20,7 @@ from cai_jax.terminal import say
 @click.option("--nodes", is_flag=True, help="Lists the nodes in the cache instead of the runs.")
 @click.option("--verify", is_flag=True, help="Reads every file in the cache, and lists the nodes with damaged ones.")
 def command(out: Path, as_json: bool, wide: bool, nodes: bool, verify: bool) -> None:
-    """Lists the runs, the newest first."""
+    """List the runs, the newest first."""
     from cai_jax.report import browse
 
     found, text = browse.runs, browse.runs_text

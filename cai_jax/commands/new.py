@@ -13,7 +13,7 @@ from cai_jax.terminal import say, visible
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--template", default="quickstart", show_default=True, help="The program to start from.")
 def command(path: Path, template: str) -> None:
-    """Writes a program (and what it needs) to start from."""
+    """Write a program (and what it needs) to start from."""
     from cai_jax.lang import templates
     from cai_jax.runs.files import write_text
 

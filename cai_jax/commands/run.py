@@ -93,7 +93,7 @@ def command(
     distributed: bool,
     user_code: bool,
 ) -> None:
-    """Runs a program: what is not in the cache, then its metrics and claims."""
+    """Run a program: what is not in the cache, then its metrics and claims."""
     from cai_jax.console import session
     from cai_jax.parallel import multihost
     from cai_jax.runs.folder import RunFolder
@@ -121,7 +121,7 @@ def command(
 
 
 def _summed_up(shown: Shown, as_json: bool, wide: bool) -> None:
-    """What a run has come to, also where it went no further; of several processes the first tells."""
+    """The summary of a run, also of an incomplete one; of several processes the first prints it."""
     from cai_jax.console.session import summary
     from cai_jax.parallel import multihost
 

@@ -17,9 +17,9 @@ from cai_jax.terminal import say
 @JSON
 @WIDE
 @RUN
-@click.option("--rows", type=click.IntRange(0), default=3, show_default=True, help="How many rows to print.")
+@click.option("--rows", type=click.IntRange(0), default=3, show_default=True, help="Number of rows to print.")
 def command(node: str, out: Path, as_json: bool, wide: bool, run_name: str, rows: int) -> None:
-    """Shows a node, by what a run calls it or by its key: what made it, what came of it, its first rows."""
+    """Show a node, by its name in a run or by its key: its stage, its result, its first rows."""
     from cai_jax.report import browse
 
     found = browse.node(*browse.find(out, node, run_name), rows)

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and what is said where it did not come to its end."""
+"""The end of a command: its exit code, and its message where it did not finish."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BROKEN_PIPE = 141  # as of a process that SIGPIPE has ended
 
 
 class Group(click.Group):
-    """Commands whose output may be cut short by whoever reads it, which click would take for a failure."""
+    """Commands whose output may be cut short by its reader, which click would take for a failure."""
 
     def make_context(self, *given: Any, **more: Any) -> click.Context:
         try:
@@ -44,7 +44,7 @@ class Group(click.Group):
 
 
 def code_of(commands: click.Group, arguments: Sequence[str]) -> int:
-    """Runs a command line to its end; returns the exit code, one of those in `exit_codes`.
+    """Run a command line to its end; return the exit code, one of those in `exit_codes`.
 
     A command with an output folder leaves it in the context's `obj["out"]`, for tracebacks.
     """
@@ -95,7 +95,7 @@ def _fail(text: str, code: int) -> int:
 
 
 def _traceback(out: Path | None) -> str:
-    """Where the traceback of the exception at hand was written: into the output folder if it is there already."""
+    """The file of the current exception's traceback: in the output folder if that exists already."""
     import tempfile  # with the two others only for bugs
     import time
     import traceback
@@ -113,7 +113,7 @@ def _traceback(out: Path | None) -> str:
 
 
 def _again(arguments: Sequence[str]) -> str:
-    """The command that goes on: the same, but for `--force`, which would begin anew."""
+    """The command that continues: the same, but for `--force`, which would start from the beginning."""
     words = list(arguments)
     while "--force" in words:
         at = words.index("--force")

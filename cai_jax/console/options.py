@@ -8,7 +8,7 @@ import click
 
 
 def _remember(context: click.Context, _: click.Parameter, out: Path) -> Path:
-    """Tells `exits` where `--out` is."""
+    """Store the value of `--out` for `exits`."""
     context.ensure_object(dict)["out"] = out
     return out
 
@@ -27,7 +27,7 @@ OUT = click.option(
     callback=_remember,
     help="Folder that holds the cache and the runs.",
 )
-RUN = click.option("--run", "run_name", default="", help="The run whose names are meant; without it, the latest.")
+RUN = click.option("--run", "run_name", default="", help="The run whose names are used; by default the latest.")
 WIDE = click.option(
     *("-o", "--output", "wide"),
     type=click.Choice(["wide"]),

@@ -1,4 +1,4 @@
-"""What commands print: JSON, diagnostics and tables as wide as the terminal."""
+"""Output of commands: JSON, diagnostics and tables as wide as the terminal."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def rendered(found: Sequence[Diagnostic], stream: TextIO) -> str:
 
 
 def tell(text: str, stream: TextIO | None = None) -> None:
-    """Prints a text that may be empty."""
+    """Print a text that may be empty."""
     if text:
         say(text, stream)
 
 
 def columns(wide: bool) -> int | None:
-    """How wide tables may be: as the terminal, unless they go elsewhere or `-o wide` is given."""
+    """Width of tables: the terminal's, unless they go elsewhere or `-o wide` is given."""
     return None if wide else width(sys.stdout)
 
 

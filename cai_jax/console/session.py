@@ -32,12 +32,12 @@ from cai_jax.stages.protocol import Stage
 
 @dataclass(frozen=True)
 class Options:
-    """How a plan is to be run.
+    """Options of running a plan.
 
     Attributes:
       out: the folder that holds `cache` and the runs.
       only: the one node to make, with all that it is made from; "" makes everything.
-      force: nodes to make anew, with all that is made from them.
+      force: nodes to make again, with all that is made from them.
     """
 
     out: Path
@@ -47,7 +47,7 @@ class Options:
 
 @dataclass
 class Shown:
-    """What a run has come to, complete or not.
+    """The result of a run, complete or not.
 
     Attributes:
       run: the run's folder.
@@ -70,10 +70,10 @@ class Shown:
 
 
 def chosen(plan: Plan, registry: Mapping[str, Stage], name: str, nodes: Sequence[Node]) -> str:
-    """The key of the one of these nodes that somebody means (`node_labels.find`).
+    """The key of the one of these nodes that a name means (`node_labels.find`).
 
     Raises:
-      UserError: nothing is called so, or several are.
+      UserError: no node has this name, or several do.
     """
     return find(name, called(plan, registry, nodes), [node.key for node in nodes], "this program")
 
@@ -85,7 +85,7 @@ def meant(plan: Plan, registry: Mapping[str, Stage], options: Options) -> Option
 
 
 def prepare_jax(out: Path) -> None:
-    """Lets JAX keep what it compiles under `out`, so that a resumed run does not compile again, and its memory.
+    """Make JAX keep compiled functions under `out`, so that a resumed run does not compile again, and its memory.
 
     The former works by the environment, which JAX reads when it is imported, because a run out of the cache must not
     import it. A folder that the user has chosen stays.
@@ -109,13 +109,13 @@ def run(
     reporter: Reporter,
     interrupts: Interrupts,
 ) -> Shown:
-    """Runs a plan. What came of it stands in the folder's manifest, also if this raises.
+    """Run a plan. Its result is in the folder's manifest, also if this raises.
 
     Args:
       options: with keys (`meant`).
 
     Raises:
-      StageFailed, Interrupted: as `Executor.run`; the attribute `shown` of the exception holds what was reached.
+      StageFailed, Interrupted: as `Executor.run`; the attribute `shown` of the exception holds the result so far.
     """
     prepare_jax(options.out)
     nodes: Sequence[Node] = plan.nodes
@@ -148,7 +148,7 @@ def run(
 
 
 def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, shown: Shown) -> None:
-    """Makes the nodes, then measures and judges."""
+    """Make the nodes, then measure and judge."""
     executor.load_user_stages(nodes)
     # What comes from outside goes first, for what can be said about it before hours are spent.
     executor.run(models(nodes, executor.registry))

@@ -1,4 +1,4 @@
-"""The standard streams, made fit for use: open, in any encoding, and harmless where nobody listens."""
+"""The standard streams, made safe to use: open, in any encoding, and harmless where there is no reader."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 
 class _Tolerant(io.FileIO):
-    """Bytes to a file descriptor; what cannot be written is dropped."""
+    """Bytes to a file descriptor; bytes that cannot be written are dropped."""
 
     def write(self, data: Any) -> int:
         try:
@@ -19,11 +19,11 @@ class _Tolerant(io.FileIO):
 
 
 def prepare() -> None:
-    """Makes stdin, stdout and stderr usable, whatever they were started with; replaced ones are left as they are.
+    """Make stdin, stdout and stderr usable, whatever they were started with; replaced ones are left as they are.
 
-    One that is closed is /dev/null from here on: else the next file opened would get its number, and what C++ or a
-    signal handler tells the user would be written into it. What stderr cannot take, because its disk is full or its
-    reader has gone, is dropped: a run is not to fail for it. What an encoding lacks is written as an escape.
+    One that is closed is /dev/null from here on: else the next file opened would get its number, and messages of C++ or
+    of a signal handler would be written into it. Output that stderr cannot take, because its disk is full or its
+    reader has gone, is dropped: a run is not to fail for it. Characters that an encoding lacks are written as escapes.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -37,10 +37,10 @@ def prepare() -> None:
 
 
 def finish() -> None:
-    """Has stdout written out; if it cannot be, Python is kept from complaining once more when it ends.
+    """Write out stdout; if that fails, keep Python from complaining again when it ends.
 
     Raises:
-      OSError: it could not be.
+      OSError: it could not be written.
     """
     try:
         sys.stdout.flush()

@@ -32,7 +32,7 @@ def working() -> Iterator[tuple[Reporter, Interrupts]]:
 
 
 def stopping(when: str) -> Interrupts:
-    """Signals that wait until the work can stop; the first is told when that is."""
+    """Signals that wait until the work can stop; the first one is answered with a message that says when."""
     from cai_jax.runs.signals import Interrupts
 
     # Written past Python's buffers: a signal may arrive in the middle of a write to them.

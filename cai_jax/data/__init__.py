@@ -1,1 +1,1 @@
-"""Datasets in: files, columns, rows and packing."""
+"""Datasets: files, columns, rows and packing."""

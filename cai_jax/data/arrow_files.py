@@ -1,7 +1,7 @@
-"""Rows out of Parquet and Arrow files, checked whole before any value is touched.
+"""Rows of Parquet and Arrow files, validated as a whole before any value is read.
 
 A damaged file can hold offsets that point anywhere, and Arrow follows them. So every batch is validated in full first,
-and files are read rather than mapped: reading a page that is not there would end the process.
+and files are read rather than mapped: reading a page that does not exist would end the process.
 """
 
 from __future__ import annotations

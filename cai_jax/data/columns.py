@@ -1,4 +1,4 @@
-"""Which columns of a dataset hold what, and how their values become turns and replies."""
+"""Columns of a dataset: the role of each, and the conversion of their values to turns and replies."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ _SHOWN = 60  # characters of a value that a message shows
 
 @dataclass(frozen=True)
 class Options:
-    """How a dataset is read, whatever its rows hold.
+    """Options of reading a dataset, whatever its rows hold.
 
     Attributes:
       split: the column that holds the split, where there is one. Without it, the names of files decide, and else a
         hash of the text, which puts a fraction `test` into "test".
       limit: rows of each split to keep; None keeps all.
-      malformed: "error", or "skip" to leave rows out that cannot be read.
+      malformed: "error", or "skip" to leave out rows that cannot be read.
       turns: "transcript" reads text as "Human: … Assistant: …", "text" never does, and "auto" does so in columns that
         are known for it.
       cluster: a column whose equal values mark rows that are not independent.
-      config: which configuration of a folder's dataset card.
+      config: name of a configuration in a folder's dataset card.
       delimiter: of separated values.
     """
 
@@ -110,7 +110,7 @@ class Reading:
 
     @classmethod
     def looked(cls, path: str, look: Look, options: Options) -> Reading:
-        """What a look has shown of a dataset.
+        """The beginning of the dataset, as `file_readers.look` reads it.
 
         Raises:
           DataError: it has no rows, or a malformed one.
@@ -175,7 +175,7 @@ class Reading:
         return cast(Row, {**row, **further})  # of which `Row` knows nothing
 
     def _said(self, record: Record, text: str) -> tuple[str | None, str]:
-        """What an assistant thought, None without a block of thoughts, and what it said."""
+        """An assistant's thought, None without a block of thoughts, and its reply."""
         thought, said, _ = split_thought(text)
         if thought is None:
             return None, text
@@ -206,7 +206,7 @@ class Reading:
         return found
 
     def are_transcripts(self, *names: str) -> bool:
-        """Whether the text in these columns is to be read as transcripts."""
+        """True if the text in these columns is to be read as transcripts."""
         if self.options.turns != "auto":
             return self.options.turns == "transcript"
         if not self.hold_transcripts(*names):
@@ -220,13 +220,13 @@ class Reading:
         return False
 
     def hold_transcripts(self, *names: str) -> bool:
-        """Whether most texts in each of these columns are transcripts."""
+        """True if most texts in each of these columns are transcripts."""
         texts = [[r.fields[name] for r in self.records if isinstance(r.fields.get(name), str)] for name in names]
         # Most of them, so that a broken row cannot make text of all others, nor a quoting one turns.
         return all(2 * sum(map(is_transcript, said)) > len(said) for said in texts)
 
     def _note_beside(self, used: Iterable[str]) -> None:
-        """Names the columns with text that often belongs to the prompt, and is not in it."""
+        """Name in a note the columns with text that often belongs to the prompt, and is not in it."""
         for name in self.columns:
             if name.lower() in _BESIDE and name not in used:
                 filled = sum(bool(record.fields.get(name)) for record in self.records)
@@ -245,7 +245,7 @@ class Reading:
         """A column's value, where turns or replies are expected.
 
         Raises:
-          DataError: it has none, or messages written as text that is no JSON.
+          DataError: it has none, or messages written as text that is not JSON.
         """
         value = get(record, name, option)
         if name in self._written and isinstance(value, str) and _WRITTEN.match(value):
@@ -254,7 +254,7 @@ class Reading:
         return value
 
     def conversation(self, record: Record, name: str, option: str, transcripts: bool) -> list[Turn]:
-        """The turns of a column's value, a system's from the column beside it in front.
+        """The turns of a column's value, after those of the system column, if any.
 
         Text is one human turn, unless it is a `transcript`; of a list of texts the first is.
         """
@@ -276,7 +276,7 @@ class Reading:
         return self.led(record, turns)
 
     def led(self, record: Record, turns: list[Turn]) -> list[Turn]:
-        """Turns with a system's in front, that of the column beside them where they have none."""
+        """Turns after a system's; where they have none, after that of the system column."""
         if turns and turns[0]["role"] == "system":
             return turns
         system = next((said for each in self.systems if (said := _text(record, each))), "")
@@ -300,10 +300,10 @@ class Reading:
 
 
 def _text(record: Record, name: str) -> str:
-    """What a column says that may be empty.
+    """The text of a column that may be empty.
 
     Raises:
-      DataError: something, and no text.
+      DataError: the value is neither empty nor text.
     """
     value = record.fields.get(name)
     if value in (None, [], {}):
@@ -321,7 +321,7 @@ def _some(path: str, found: list[Record], bad: Sequence[DataError]) -> list[Reco
 
 
 def _hold_written(found: Sequence[Record], name: str) -> bool:
-    """Whether a column holds messages as text, as tables of plain text do: most of its texts, or one if so named."""
+    """True if a column holds messages as text, as tables of plain text do: most of its texts, or one if so named."""
     texts = [value for record in found if isinstance(value := record.fields.get(name), str)]
     written = sum(_WRITTEN.match(text) is not None for text in texts)
     return 2 * written > len(texts) or (written > 0 and name.lower() in CONVERSATIONS)
@@ -363,7 +363,7 @@ def get(record: Record, name: str, option: str) -> Any:
 
 
 def bad(record: Record, field: str, wrong: str, cure: str) -> DataError:
-    """What is wrong with a field, with the value as it stands there."""
+    """The error for a wrong field, with the value as it is in the data."""
     value = json.dumps(record.fields.get(field), ensure_ascii=False)
     value = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value[: _SHOWN + 1])
     shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…"

@@ -1,4 +1,4 @@
-"""Prompts and replies out of datasets as people have them, and the splits that these have.
+"""Prompts and replies of datasets in common formats, and the splits of these.
 
 Each reader of a whole dataset has a part that works on what `columns.Reading` holds, so that `check` can try it on the
 first rows.
@@ -20,7 +20,7 @@ PROMPT_COLUMNS = (*_ASKED, "chosen")
 
 
 def silent(code: str, message: str) -> None:
-    """A note that nobody gets."""
+    """A note that is dropped."""
 
 
 def read_prompts(path: str, *, column: str = "", note: Note = silent, **options: Any) -> list[Row]:
@@ -30,13 +30,13 @@ def read_prompts(path: str, *, column: str = "", note: Note = silent, **options:
       path: as for `file_readers.records`.
       column: the column that holds the prompt; "" finds one of `PROMPT_COLUMNS`, the same for all rows, `chosen` if it
         holds conversations. It may hold text, a list of messages with roles, of which a last reply is left off, or a
-        list of texts (a user's successive turns, of which the first is the prompt). An Alpaca-style "input" beside
-        "instruction" is appended.
-      note: gets (code, message) about what was left out or read in an unusual way.
+        list of texts (a user's successive turns, of which the first is the prompt). An Alpaca-style "input" column
+        is appended to its "instruction".
+      note: gets (code, message) about rows that were left out or read in an unusual way.
       options: of `columns.Options`.
 
     Raises:
-      DataError: nothing there, no such column, a malformed row; names file, line, field, value and cure.
+      DataError: no data, no such column, a malformed row; names file, line, field, value and cure.
     """
     reading = Reading.of(path, Options(**options), note)
     return numbered(first(prompts_of(reading, column), reading.options.limit))
@@ -70,9 +70,9 @@ def read_replies(path: str, *, column: str = "", reply: str = "", note: Note = s
 
     Args:
       path: as for `file_readers.records`.
-      column: the column that holds a conversation, or, beside a column of replies, the prompt; "" finds one.
+      column: the column that holds a conversation, or, with a column of replies, the prompt; "" finds one.
       reply: the column that holds the reply, as text or as a list with the message of an assistant. Without it, a
-        column of conversations is looked for, and then one of `REPLIES` beside a prompt.
+        column of conversations is looked for, and then one of `REPLIES` with one of prompts.
       note, options, errors: as for `read_prompts`.
     """
     reading = Reading.of(path, Options(**options), note)
@@ -122,7 +122,7 @@ def replies_of(reading: Reading, column: str = "", reply: str = "") -> list[Row]
 
 
 def _end_with_replies(reading: Reading, name: str) -> bool:
-    """Whether most of the conversations in a column end with a message of the assistant."""
+    """True if most of the conversations in a column end with a message of the assistant."""
     values = [value for record in reading.records if (value := record.fields.get(name)) is not None]
     lists = [value for value in values if isinstance(value, list)]
     if not lists:
@@ -160,10 +160,10 @@ class Splits(NamedTuple):
 
 
 def splits(path: str, *, split: str = "split", test: float = 0.2, config: str = "", delimiter: str = "") -> Splits:
-    """The splits that reading `path` would give, from a look at the first rows.
+    """The splits that reading `path` would give, from its first rows.
 
     Returns:
-      Names of None where that look does not tell: rows of a longer file name their splits, or it is a TFDS dataset.
+      Names of None where those rows do not decide: rows of a longer file name their splits, or it is a TFDS dataset.
     """
     if path.startswith("tfds:"):
         return Splits(None, False)

@@ -1,4 +1,4 @@
-"""Which files a dataset consists of, and the split that each belongs to, as Hugging Face `datasets` decides it.
+"""Files of a dataset, and the split that each belongs to, by the rules of Hugging Face `datasets`.
 
 In order: the `configs:` in the dataset card (README.md), the folders of `DatasetDict.save_to_disk`, shards named
 "data/<split>-00000-of-00002", and else folders and files with a split's name in theirs ("test", "my_dev_file",
@@ -38,7 +38,7 @@ _TRUE, _NULL = "true True TRUE yes Yes YES on On ON".split(), ("", "~", "null", 
 
 
 class Found(NamedTuple):
-    """The data files in order, each with its split (None: not named), and what lies beside them and is not read."""
+    """The data files in order, each with its split (None: not named), and other files there, which are not read."""
 
     files: list[tuple[Path, str | None]]
     left_out: list[str]
@@ -59,15 +59,15 @@ def canonical(split: str) -> str:
 
 
 def find(path: str, config: str = "", named: bool = True) -> Found:
-    """The data files behind a path.
+    """Find the data files of a path.
 
     Args:
       path: a file, which has no split whatever its name, or a folder.
-      config: which of the configurations in the folder's dataset card; "" takes its default.
-      named: whether the files' splits matter; without it, names that say contradictory things are no error.
+      config: name of a configuration in the folder's dataset card; "" takes its default.
+      named: True if the files' splits matter; without it, contradictory names are not an error.
 
     Raises:
-      DataError: nothing there that is read, or names from which the splits cannot be told; lists the files.
+      DataError: there is no readable file, or names do not determine the splits; lists the files.
     """
     root = Path(path)
     if os.path.isfile(path):
@@ -202,7 +202,7 @@ def _configs(root: Path) -> list[dict[str, Any]]:
 
 
 def _text(root: Path, field: str, value: Any) -> str:
-    """A name or a path in the card, where anything may stand; of aliases to aliases even what no memory holds."""
+    """A name or a path in the card, which may hold anything, even aliases of aliases too large for any memory."""
     if not isinstance(value, str) or len(value) > _NAME:
         what = f"longer than {_NAME:,} characters" if isinstance(value, str) else "no text"
         raise DataError(f"{root / 'README.md'}: `{field}` of a configuration is {what}", "repair the card")
@@ -272,7 +272,7 @@ def _matching(pattern: str, names: Collection[str]) -> list[str]:
 
 
 def _matches(steps: Sequence[str | re.Pattern[str]], name: str) -> bool:
-    """Whether a path is what the steps of a pattern lead through.
+    """True if a path matches the steps of a pattern.
 
     All places that each step can end at are followed at once: one expression of many `*` would try them one by one,
     in every combination.

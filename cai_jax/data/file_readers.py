@@ -31,13 +31,13 @@ class Record(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What a look at the beginning of a dataset shows.
+    """The beginning of a dataset.
 
     Attributes:
       records: the first rows of each of the first files and of the last one, and the last row of JSON lines.
-      bad: what is wrong with malformed rows among them.
-      whole: whether these are all rows that there are.
-      splits: of the files, read or not; None stands for those whose names say none.
+      bad: errors of malformed rows among them.
+      whole: True if there are no other rows.
+      splits: of the files, read or not; None for those whose names have none.
     """
 
     records: list[Record]
@@ -47,7 +47,7 @@ class Look(NamedTuple):
 
 
 def refuse(error: DataError) -> None:
-    """What becomes of a malformed row unless the reader says otherwise."""
+    """Raise the error of a malformed row, unless the reader is given another handler."""
     raise error
 
 
@@ -92,10 +92,10 @@ def records(
 
 
 def look(path: str, *, config: str = "", delimiter: str = "", named: bool = True) -> Look:
-    """A quick look at a dataset of files, which reads a bounded part of it.
+    """Read a bounded part of a dataset of files.
 
     Raises:
-      DataError: as `records`, for what lies in that part.
+      DataError: as `records`, for that part.
     """
     # A program may name one file many times, and each time is looked at more than once.
     stat = os.stat(path) if os.path.isfile(path) else None
@@ -134,7 +134,7 @@ def rows_within(found: Sequence[Record]) -> str:
 
 
 def _holds_rows(value: Any) -> bool:
-    """Whether a value is a list of objects, and not of messages, which a row may hold."""
+    """True if a value is a list of objects, and not of messages, which a row may hold."""
     listed = isinstance(value, list) and len(value) > 0
     return listed and all(isinstance(each, dict) and not {"role", "from"} & set(each) for each in value)
 
@@ -161,12 +161,12 @@ def _file(file: Path, split: str | None, delimiter: str) -> Iterator[Record | Da
 
 
 def prepared(directory: str) -> None:
-    """Refuses a folder that is no prepared TFDS dataset, or one whose features are of classes that are not TFDS's own.
+    """Refuse a folder that is not a prepared TFDS dataset, or has features of classes that are not TFDS's own.
 
-    TFDS imports whatever module a feature's class is said to be in, which would run code that came with the data.
+    TFDS imports any module that a feature names as that of its class, which would run code that came with the data.
 
     Raises:
-      DataError: what is wrong.
+      DataError: it is one of these; the text says why.
     """
     folder = Path(directory)
     if not os.path.isfile(folder / "dataset_info.json"):
@@ -186,7 +186,7 @@ def prepared(directory: str) -> None:
 
 
 def _classes(features: Any) -> Iterator[str]:
-    """Every name of a class in the description of features, whose older form says "type" beside "content"."""
+    """Every name of a class in the description of features, whose older form has "type" and "content"."""
     if isinstance(features, list):
         for item in features:
             yield from _classes(item)

@@ -1,4 +1,4 @@
-"""Which files a folder holds, and whether they are still the same; contents and loaded models are remembered by it."""
+"""Stamps of the files in a folder, which change with them; contents and loaded models are remembered by them."""
 
 from __future__ import annotations
 

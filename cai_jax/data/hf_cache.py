@@ -1,4 +1,4 @@
-"""The local Hugging Face cache, read as it lies on disk: the network is never asked."""
+"""The local Hugging Face cache, read from disk as it is: no network request is made."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def snapshot(kind: str, name: str) -> Path | None:
 
 
 def on_disk(path: str) -> str:
-    """Where the data named by `path` lies: of "hf:org/name" the folder in the local cache, else `path` itself.
+    """The place of the data named by `path`: for "hf:org/name" the folder in the local cache, else `path` itself.
 
     Raises:
       UserError: it is not in the local cache.

@@ -25,7 +25,7 @@ class Packed(NamedTuple):
 
 
 def first_fit(lengths: Sequence[int], length: int) -> list[list[int]]:
-    """Which documents stand in which row: each, in order, in the first row with room for it.
+    """Assign each document, in order, to the first row with room for it.
 
     Args:
       lengths: tokens of each document, each at most `length`.
@@ -72,7 +72,7 @@ def pack(
     Args:
       documents: token ids of each.
       length: T, tokens of a row.
-      weights: of each token of each document as a target; 1 where not given.
+      weights: of each token of each document as a target; by default 1.
       pad: token id of padding.
 
     Raises:

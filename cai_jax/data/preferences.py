@@ -1,4 +1,4 @@
-"""Preferences out of datasets as people have them: two replies to a prompt, and which of them is better."""
+"""Preferences of datasets in common formats: two replies to a prompt, and which of them is better."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Pair = tuple[list[Turn], Row, set[str]]
 
 
 class Unclear(DataError):
-    """A column of labels that can mean two things; further rows may tell which."""
+    """A column of labels that can mean two things; further rows may decide which."""
 
 
 class Columns(NamedTuple):
@@ -36,12 +36,12 @@ class Columns(NamedTuple):
 def read_prefs(path: str, *, note: Note = silent, **options: Any) -> list[Row]:
     """Preference rows `{"id", "turns", "split", "a", "b", "p", "weight", ...}`; p = P(a is better).
 
-    Two shapes are understood. Chosen and rejected: two columns, either replies beside a prompt column, as text or as
+    Two shapes are read. Chosen and rejected: two columns, either replies, with a prompt column, as text or as
     messages, or whole conversations, whose shared turns are the prompt. A pair with a label: columns `a`, `b` and
     `label`, a number in 0..1 that is P(a is better), or 1 and 2 for the better one's number (0 then is a tie), or "a",
     "b", "tie", or the better column's name. Where every number is 0 or 1, `label_means` says whether it is a
-    "probability", P(a is better), or an "index", 0 for a and 1 for b, and 2 beside these for a tie. Without column
-    names, the columns "a", "b" and "p" are taken where they stand, and else "chosen" and "rejected".
+    "probability", P(a is better), or an "index", 0 for a, 1 for b and 2 for a tie. Without column names, the
+    columns "a", "b" and "p" are used where they exist, and else "chosen" and "rejected".
 
     Args:
       path, note, errors: as for `conversations.read_prompts`.
@@ -83,7 +83,7 @@ def prefs_of(reading: Reading, columns: Columns = Columns()) -> list[Row]:  # no
 
 
 def _prompts(reading: Reading, prompt: str) -> Callable[[Record], tuple[list[Turn], set[str]]]:
-    """Reads the prompt beside replies; its column is looked for when the first row asks."""
+    """Make a reader of the prompts that belong to replies; their column is looked for at the first row."""
     known: list[tuple[str, bool]] = []
 
     def read(record: Record) -> tuple[list[Turn], set[str]]:
@@ -96,7 +96,7 @@ def _prompts(reading: Reading, prompt: str) -> Callable[[Record], tuple[list[Tur
 
 
 def _chosen(reading: Reading, chosen: str, rejected: str, prompt: str) -> Callable[[Record], Pair]:
-    """Reads pairs of a chosen and a rejected reply, or of conversations that end with these."""
+    """Read pairs of a chosen and a rejected reply, or of conversations that end with these."""
     transcripts = reading.are_transcripts(chosen, rejected)
     if prompt or reading.find(_BESIDE_REPLIES):  # whose turns turns=transcript is about, unless the replies have some
         transcripts = transcripts and reading.hold_transcripts(chosen, rejected)
@@ -147,7 +147,7 @@ def _shared(record: Record, chosen: list[Turn], rejected: list[Turn], field: str
 
 
 def _labelled(reading: Reading, columns: Columns) -> Callable[[Record], Pair]:
-    """Reads pairs with a label; the whole column decides what its numbers mean."""
+    """Read pairs with a label; the whole column decides the meaning of its numbers."""
     a, b, label = columns.a, columns.b, columns.label
     probability = _meaning(reading, columns)
     prompt_of = _prompts(reading, columns.prompt)

@@ -32,7 +32,7 @@ class DataError(UserError):
 
 
 def text_hash(turns: Turns) -> str:
-    """16 hexadecimal digits that stand for the text of a conversation."""
+    """16 hexadecimal digits that identify the text of a conversation."""
     canonical = json.dumps([[turn["role"], turn["text"]] for turn in turns], ensure_ascii=False)
     return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()
 
@@ -85,7 +85,7 @@ def legible(text: str) -> str:
 
 
 def asked_hash(turns: Turns) -> str:
-    """As `content_hash`, but one for conversations that differ in what the system or nobody sees says as well."""
+    """As `content_hash`, but equal for conversations that differ only in the system's turn or in invisible letters."""
     return content_hash([{**turn, "text": legible(turn["text"])} for turn in turns if turn["role"] != "system"])
 
 
@@ -111,12 +111,12 @@ def first(rows: Iterable[Row], limit: int | None) -> list[Row]:
 def transcript(text: str) -> list[Turn]:
     r"""The turns of "\n\nHuman: … \n\nAssistant: …"; neighbours of one role become one turn.
 
-    A turn begins at a line "Human:" or "Assistant:", in any case, behind an empty line; or, where no turn of the text
-    stands behind an empty line, behind any line break.
+    A turn begins at a line "Human:" or "Assistant:", in upper or lower case, after an empty line; or, where no
+    turn of the text follows an empty line, after any line break.
 
     Raises:
-      ValueError: it does not begin with a Human turn; or some markers stand behind an empty line and others do not, so
-        that nobody can tell whether these are quoted; or the only ones of the assistant stand within a line.
+      ValueError: it does not begin with a Human turn; or some markers follow an empty line and others do not, so
+        that these may be quoted or not; or the only ones of the assistant are within a line.
     """
     text, markers = _marked(text)
     roles = [ROLES[marker["role"].lower()] for marker in markers]
@@ -133,7 +133,7 @@ def transcript(text: str) -> list[Turn]:
 
 
 def is_transcript(value: Any) -> bool:
-    """Whether a value reads as a conversation of both roles, the human first."""
+    """True if a value reads as a conversation of both roles, the human first."""
     if not isinstance(value, str):
         return False
     text, markers = _marked(value)
@@ -148,15 +148,14 @@ def _marked(text: str) -> tuple[str, list[re.Match[str]]]:
 
 
 def _shows(text: str) -> bool:
-    """Whether there is ink in a text."""
+    """True if a text has a visible letter."""
     return bool(text.translate(SEEN).strip())
 
 
 def messages(value: Any) -> list[Turn]:
-    """Turns from messages `{"role" | "from", "content" | "text" | "value"}`, or one; a system's stands before
-    all others.
+    """Turns from messages `{"role" | "from", "content" | "text" | "value"}`, or from one; a system's comes first.
 
-    What a message says is text, or a list of parts `{"type": "text", "text": …}`.
+    The content of a message is text, or a list of parts `{"type": "text", "text": …}`.
 
     Raises:
       ValueError: something in it is not a message.

@@ -1,7 +1,7 @@
-"""Rows out of text files, packed by gzip or not: JSON lines, JSON documents, comma- or tab-separated values.
+"""Rows of text files, compressed by gzip or not: JSON lines, JSON documents, comma- or tab-separated values.
 
-UTF-8, or what a byte order mark at the beginning says. No row may be longer than MAX_ROW, so that neither an endless
-line nor a quote that never closes fills the memory.
+UTF-8, or the encoding of a byte order mark at the beginning. No row may be longer than MAX_ROW, so that neither an
+endless line nor a quote that never closes fills the memory.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ Read = Iterator[tuple[int, dict[str, Any] | DataError]]
 
 
 def rows(file: Path, delimiter: str = "") -> Read:
-    """(the line where it begins, row) for every row; in place of a row that is malformed, what is wrong with it.
+    """Yield (line where it begins, row) for every row; for a malformed row, the error instead.
 
     Args:
-      file: .jsonl, .json, .csv or .tsv, or one of these with .gz behind.
+      file: .jsonl, .json, .csv or .tsv, or one of these followed by .gz.
       delimiter: between the cells of a .csv or .tsv; "" takes a comma or a tab.
 
     Raises:
-      DataError: what is wrong leaves nothing to be read behind it; OSError and others of a damaged file.
+      DataError: after the error nothing more can be read; OSError and others of a damaged file.
     """
     name = file.name.lower().removesuffix(".gz")
     separated = name.endswith((".csv", ".tsv"))
@@ -99,7 +99,7 @@ def _lines(file: Path, stream: TextIO) -> Iterator[tuple[int, str]]:
 
 
 def _is_json_lines(stream: TextIO) -> bool:
-    """Whether the first line that is not blank is an object by itself; goes back to the beginning."""
+    """True if the first line that is not blank is an object by itself; goes back to the beginning."""
     line = " "
     while line and not line.strip():
         line = stream.readline(MAX_ROW)
@@ -129,7 +129,7 @@ def _object(text: str, where: str) -> dict[str, Any] | DataError:
 
 
 def _json_document(file: Path, stream: TextIO) -> Read:
-    """The objects of an array, or objects one behind another, decoded one at a time."""
+    """The objects of an array, or consecutive objects, decoded one at a time."""
     decoder, text, at, line = json.JSONDecoder(), "", 0, 1
     in_array = first = True
     while True:
@@ -174,7 +174,7 @@ _ROWS = "the file must be an array of objects, [{…}, …], or one object a lin
 
 
 def _malformed(file: Path, line: int, text: str, at: int, error: Exception) -> DataError:
-    """What is wrong with the value that begins at `at`, which is in line `line`."""
+    """The error of the value that begins at `at`, which is in line `line`."""
     if len(text) - at > MAX_ROW:
         return DataError(f"{file}:{line}: a value of more than {MAX_ROW:,} characters, or one that never ends", _ROWS)
     if isinstance(error, RecursionError):

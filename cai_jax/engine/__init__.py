@@ -1,1 +1,1 @@
-"""Sampling, scoring and shared prefixes: pure jitted functions and the host loops that feed them. No I/O."""
+"""Sampling, scoring and shared prefixes: pure jitted functions and the host loops that call them. No I/O."""

@@ -22,13 +22,13 @@ from cai_jax.parallel.placement import constrain
 
 
 class State(NamedTuple):
-    """All slots.
+    """State of all slots.
 
     cache: k and v `[B, K, S, H]` per layer.
     lengths: int32 `[B]`, positions of the cache that hold the row, less its newest token.
     newest: int32 `[B]`, that token: the prompt's last at first.
-    tokens: int32 `[B, N]` drawn so far; logprobs: float32 `[B, N]`, theirs.
-    counts: int32 `[B]`, how many.
+    tokens: int32 `[B, N]` drawn so far; logprobs: float32 `[B, N]`, theirs, in nats.
+    counts: int32 `[B]`, number of tokens drawn.
     keys: uint32 `[B, 2]`.
     active: bool `[B]`, still being continued.
     """
@@ -45,7 +45,7 @@ class State(NamedTuple):
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def empty(config: Config, slots: int, positions: int, new: int, dtype: str) -> State:
-    """B idle slots with S cache positions for rows and N for new tokens."""
+    """Make B idle slots with S cache positions for rows and N for new tokens."""
     shape = (slots, config.kv_heads, positions, config.head_dim)
     cache = tuple(KV(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(config.layers))
     zeros = jnp.zeros(slots, jnp.int32)
@@ -55,14 +55,14 @@ def empty(config: Config, slots: int, positions: int, new: int, dtype: str) -> S
 
 
 def _laid(state: State) -> State:
-    """On a mesh, every device has the slots of its rows, and of their cache its heads."""
+    """Lay the state out on a mesh: every device has the slots of its rows, and of their cache its heads."""
     cache = jax.tree.map(lambda leaf: constrain(leaf, ROWS, HEADS), state.cache)
     rest = jax.tree.map(lambda leaf: constrain(leaf, ROWS), state._replace(cache=()))
     return rest._replace(cache=cache)
 
 
 class Seen(NamedTuple):
-    """What the host looks at between chunks, as in `State`; on a mesh every device has all of it."""
+    """Part of `State` that the host reads between chunks; on a mesh every device has all of it."""
 
     tokens: Array
     logprobs: Array
@@ -74,12 +74,11 @@ A = TypeVar("A")  # JAX's arrays within a step, NumPy's where the host makes the
 
 
 class Texts(NamedTuple, Generic[A]):
-    """Prompts to be read, and where they go.
+    """Prompts to be read, and the slots that continue them.
 
-    rows: int32 `[P, T]`, different prompts; lengths: int32 `[P]`.
-    sources: int32 `[I]`, which prompt a slot continues; keys: uint32 `[I, 2]`, of its draws; counts: int32 `[I]`, how
-    many were made before, whose tokens are the prompt's last; slots: int32 `[I]`, its number. A slot numbered B, which
-    does not exist, is written nowhere.
+    rows: int32 `[P, T]`, different prompts; lengths: int32 `[P]`. sources: int32 `[I]`, the prompt that a slot
+    continues; keys: uint32 `[I, 2]`, of its draws; counts: int32 `[I]`, the number of tokens drawn before, which are
+    the prompt's last; slots: int32 `[I]`, its number. A slot numbered B, which does not exist, is written nowhere.
     """
 
     rows: A
@@ -94,8 +93,8 @@ class Texts(NamedTuple, Generic[A]):
 def fill(params: decoder.Params, config: Config, state: State, texts: Texts[Array], prefix: Prefix | None) -> State:
     """Read prompts, each once, and put them into all slots that continue them.
 
-    Draws nothing: decode reads each row's last token again, which costs it a step and spares every prefill shape a
-    compiled sampler.
+    Draws nothing: decode reads each row's last token again, which costs it a step and saves a compiled sampler for
+    every prefill shape.
     """
     rows, lengths, sources, keys, counts, slots = texts
     _, layers = decoder.prefill(params, config, constrain(rows, ROWS), prefix=prefix, dtype=params["embed"].dtype)
@@ -132,7 +131,10 @@ def decode(
 ) -> tuple[State, Seen]:
     """Continue the active slots, less the `cancelled` (bool `[B]`), by up to `steps` tokens each.
 
-    Stops early once no more than `least` (int32 scalar) slots are active. What a slot holds never influences another.
+    Stops early once at most `least` (int32 scalar) slots are active. The contents of a slot never influence another.
+
+    Returns:
+      the state, whose buffers replace those of the state passed in (donated), and what the host reads of it.
     """
 
     def step(carry: tuple[Array, State]) -> tuple[Array, State]:
@@ -173,14 +175,14 @@ def decode(
 
 
 def _put(table: Array, columns: Array, values: Array) -> Array:
-    """The table `[B, N]` with one value in each row; none where a column is N."""
+    """Return the table `[B, N]` with one value written in each row; none where a column is N."""
     return jax.vmap(lambda row, column, value: row.at[column].set(value, mode="drop"))(table, columns, values)
 
 
 def _next(
     params: decoder.Params, config: Config, hidden: Array, keys: Array, counts: Array, knobs: SamplingParams[Array]
 ) -> tuple[Array, Array, Array]:
-    """Draw after hidden `[B, D]`: tokens `[B]`, their log-probabilities `[B]`, and whether to go on `[B]`."""
+    """Draw after hidden `[B, D]`: tokens `[B]`, their log-probabilities `[B]` (nats), and True to go on `[B]`."""
     logits = decoder.unembed(params, config, hidden)
     logprobs = scaled_logprobs(logits, knobs.temperature, knobs.top_p)
     token = draw(logprobs, keys, counts, knobs.temperature)

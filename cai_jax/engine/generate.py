@@ -1,4 +1,4 @@
-"""The host loop that keeps the slots busy."""
+"""Generation: the host loop that fills slots with prompts and decodes them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from cai_jax.parallel.placement import on_mesh_of
 class Request:
     """A prompt to be continued.
 
-    ids are its tokens, at least one; key, uint32 `[2]`, is of its draws (engine/rng.py). The last of ids are those
-    that were drawn before, with their logprobs, where it goes on from a reply begun.
+    ids are its tokens, at least one; key, uint32 `[2]`, is of its draws (engine/rng.py). Where it continues a reply
+    begun before, logprobs are those of the tokens drawn then, which are the last of ids.
     """
 
     ids: Sequence[int]
@@ -40,12 +40,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What was generated for the request at `index`.
+    """The text generated for the request at `index`.
 
-    ids are the tokens drawn up to the stop id that ended it, that one included, or up to the last that says
-    anything before a stop text: one in which a stop text begins behind other characters is among them. logprobs are
-    those of the distribution sampled from, temperature and top-p applied (at temperature 0, of the model's own). ended
-    is False where max_new cut the reply off. text is what ids say, without anything of a stop text ("" without decode).
+    Attributes:
+      ids: the tokens drawn up to the stop id that ended it, that one included, or up to the last that contributes to
+        the text before a stop text: a token in which a stop text begins after other characters is among them.
+      logprobs: of the distribution sampled from (nats), temperature and top-p applied; at temperature 0, of the model's
+        own.
+      ended: False where max_new cut the reply off.
+      text: of ids, without anything of a stop text ("" without decode).
     """
 
     index: int
@@ -64,13 +67,22 @@ def generate(
     prefix: Prefix | None = None,
     decode: Decode | None = None,
 ) -> Iterator[Reply]:
-    """Sample a reply to every row; replies come as they finish, in an order that the arguments determine.
+    """Sample a reply to every row; replies are yielded as they finish, in an order that the arguments determine.
 
-    A row's reply depends on its ids, its key, the prefix and the settings only: slot count and padding are
-    fixed, so that it does not matter which other rows are asked for together; equal ones that stand beside each
-    other are read once, which may change last bits. decode turns ids into text; stop_texts need it. Computes in the
-    dtype of the parameters. Raises ValueError for a row that is empty, longer than `longest`, or too long for the
-    model's context.
+    A row's reply depends on its ids, its key, the prefix and the settings only: slot count and padding are fixed, so
+    that the other rows of the call do not matter; equal neighbouring rows are read once, which may change last bits.
+    Computes in the dtype of the parameters.
+
+    Args:
+      params, config: of the decoder.
+      rows: the requests.
+      settings: lengths, sampling and stops.
+      prefix: text that precedes all rows (`prefix_cache.make_prefix`).
+      decode: turns ids into text; stop_texts need it.
+
+    Raises:
+      ValueError: a row is empty, longer than `longest`, or too long for the model's context; or stop_texts come without
+        decode.
     """
     if settings.stop_texts and decode is None:
         raise ValueError("stop_texts need decode, the function that turns ids into text")
@@ -86,9 +98,9 @@ def _by_length(
     prefix: Prefix | None,
     decode: Decode | None,
 ) -> Iterator[Reply]:
-    """Replies to texts that are read as short ones, then to those read as long ones.
+    """Yield replies to texts that are read as short ones, then to those read as long ones (engine/long_rope.py).
 
-    A reply that reaches the border between the two is begun among the former; the text so far is read anew then.
+    A reply that reaches the border between the two is begun among the former; the text so far is then read again.
     """
     most, shared = long_rope.original_context(config), length_of(prefix)
     if most is None:
@@ -96,7 +108,7 @@ def _by_length(
         return
     (short, near), (long, far) = long_rope.split_by_length(config, [shared + len(row.ids) for row in rows])
     going = {number: rows[number] for number in far}
-    # The last token of the short kind is drawn behind a text that reaches the border.
+    # The last token of the short kind is drawn after a text that reaches the border.
     caps = [most + 1 - shared - len(rows[number].ids) for number in near]
     slots = _Slots(params, short, settings, long_rope.seen_prefix(prefix, False), decode, caps)
     for reply in slots.run([rows[number] for number in near]):
@@ -131,7 +143,7 @@ def _check_rows(config: Config, rows: Sequence[Request], settings: GenerationCon
 
 
 class _Slots:
-    """The device's state, and which request sits in which slot."""
+    """The device's state, and the request in each slot."""
 
     def __init__(
         self,
@@ -216,7 +228,7 @@ class _Slots:
         return decode_steps.Texts(buckets.pad(list(places), height, width), lengths, sources, keys, counts, into)
 
     def _reply(self, slot: int, index: int, ids: list[int], logprobs: list[float], active: bool) -> Reply | None:
-        """The reply in a slot if it is complete, or as long as it may become."""
+        """The reply in a slot if it is complete, or as long as it may become; else None."""
         most, stops = self.settings.max_new if self.caps is None else self.caps[index], self.settings.stop_texts
         drawn = ids[:most]
         found = None
@@ -229,7 +241,7 @@ class _Slots:
         return Reply(index, drawn[:kept], logprobs[:kept], ended, text)
 
     def _may_stop(self, slot: int, ids: list[int], decode: Decode) -> bool:
-        """Whether a stop text may have come since the last look; most of what was read then is not decoded again."""
+        """True if a stop text may have appeared since the last call; most of the text is not decoded again."""
         stops = self.settings.stop_texts
         if not stops:
             return False

@@ -1,4 +1,4 @@
-"""How texts are generated: settings, and the sizes that follow from them. Imports no JAX."""
+"""Settings of generation, and the sizes that follow from them. Imports no JAX."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class GenerationConfig:
     Attributes:
       max_new: most tokens of a reply.
       temperature: divides the logits; 0 takes the likeliest token.
-      top_p: mass of the nucleus, renormalised; 1 keeps the whole distribution.
+      top_p: mass of the nucleus (arXiv 1904.09751), renormalised; 1 keeps the whole distribution.
       stop_ids: a reply ends with the first of these. stop_texts: a reply ends before the first of these.
       slots: rows decoded at once; part of a run's schedule and not of its meaning, although float32 sums may
         differ in the last bit between slot counts.
-      chunk: most tokens decoded between two looks by the host.
-      longest: tokens of the longest row that the cache must hold; None means of the rows given. Fix it where
-        one node's rows come in several calls, so that all of them run the same compiled functions.
+      chunk: most tokens decoded between two checks by the host.
+      longest: tokens of the longest row that the cache must hold; None: of the rows given. Fix it where one node's
+        rows are generated in several calls, so that all of them run the same compiled functions.
     """
 
     max_new: int
@@ -34,13 +34,13 @@ class GenerationConfig:
     top_p: float = 1.0
     stop_ids: tuple[int, ...] = ()
     stop_texts: tuple[str, ...] = ()
-    slots: int = 64
+    slots: int = 64  # this and the chunk are chosen, not measured
     chunk: int = 8
     longest: int | None = None
 
     @property
     def batch(self) -> int:
-        """Rows read at once: often enough that few slots idle, seldom enough that the GEMMs are wide."""
+        """Rows read at once: few enough that few slots idle, many enough that the GEMMs are wide."""
         return max(1, self.slots // 8)
 
     @property
@@ -49,11 +49,11 @@ class GenerationConfig:
         return buckets.next_power_of_two(self.max_new)
 
     def positions(self, longest: int) -> int:
-        """Positions of a cache that holds rows of so many tokens and what follows them."""
+        """Positions of a cache that holds rows of `longest` tokens and their replies."""
         return buckets.next_power_of_two(longest + self.max_new)
 
     def knobs(self) -> SamplingParams[np.ndarray | np.generic]:
-        """What decoding is told about sampling."""
+        """The arguments of decoding that concern sampling."""
         from cai_jax.engine.sampling import SamplingParams
 
         stops = (

@@ -1,7 +1,7 @@
-"""Texts of models that read long ones by another rotary embedding (models/rope_scaling.py, LongRope). Imports no JAX.
+"""Models that read long texts with another rotary embedding (models/rope_scaling.py, LongRope). Imports no JAX.
 
-A text's own length decides how all of it is read, the prefix in front of it included, so texts of both kinds are never
-read together. For every other model all of this is one configuration, and everything as it is.
+A text's own length, its prefix included, decides how all of it is read, so texts of both kinds are never
+read together. Every other model has a single configuration, for all lengths.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def original_context(config: Config) -> int | None:
 
 
 def configs(config: Config) -> tuple[Config, ...]:
-    """The decoder as short texts have it, and as long ones do; one where all are read alike."""
+    """The decoder for short texts, and that for long ones; a single one where all are read alike."""
     most = original_context(config)
     return (config,) if most is None else (config.reaching(most), config.reaching(most + 1))
 
 
 def split_by_length(config: Config, lengths: Sequence[int]) -> list[tuple[Config, list[int]]]:
-    """The decoders as in `sets`, each with the numbers of the texts, of these lengths, that it reads."""
+    """The decoders as in `configs`, each with the indices of the texts, of these lengths, that it reads."""
     most = original_context(config)
     if most is None:
         return [(config, list(range(len(lengths))))]
@@ -38,7 +38,7 @@ def split_by_length(config: Config, lengths: Sequence[int]) -> list[tuple[Config
 
 
 def seen_prefix(prefix: Prefix | None, long: bool) -> Prefix | None:
-    """A prefix (`make_prefix`) as short texts see it, or long ones."""
+    """A prefix (`make_prefix`) as short texts see it, or as long ones do."""
     if prefix is None or prefix.long is None:
         return prefix
     return prefix.long if long else prefix._replace(long=None)

@@ -1,6 +1,6 @@
-"""Log-probabilities of options after prompts. No decoding, and what prompts begin with in common is read once.
+"""Log-probabilities of options after prompts. No decoding; a beginning that prompts share is read once.
 
-Dimensions: R rows at once, T padded tokens, M options, E tokens behind every row, Q questions, V vocabulary.
+Dimensions: R rows at once, T padded tokens, M options, E tokens after every row, Q questions, V vocabulary.
 """
 
 from __future__ import annotations
@@ -36,14 +36,24 @@ def score_options(
     prefix: Prefix | None = None,
     tokens: int | None = None,
 ) -> np.ndarray:
-    """Log-probability of every option after every row, float32 `[len(rows), len(options)]`.
+    """Compute log p(option | row), summed over the option's tokens: nats, float32 `[len(rows), len(options)]`.
 
-    Summed over an option's tokens. Rows are read as trees: a conversation, or a principle behind it, is computed
-    once for all the rows that go on from it, where that is worth it (engine/prefix_plan.py). The options stand behind
-    each row as branches that see the row but not each other. About `tokens` tokens are read at once, by default what
-    suits the machine. The same arguments give the same bits; in other company a row's sums may differ in their last
+    Rows are read as trees: a conversation, or a principle after it, is computed once for all the rows that continue it,
+    where that is worth it (engine/prefix_plan.py). The options follow each row as branches that see the row but not
+    each other. The same arguments give the same bits; together with other rows a row's sums may differ in their last
     bits.
-    Raises ValueError for an empty row or option, or a row beyond the model's context.
+
+    The multiple-choice probabilities of AI feedback (arXiv 2212.08073 §4.1) are the softmax of a row of the result.
+
+    Args:
+      params, config: of the decoder.
+      rows: token ids of each prompt.
+      options: token ids of each option.
+      prefix: text that precedes all rows (`prefix_cache.make_prefix`).
+      tokens: about how many tokens are read at once; by default a number that suits the machine.
+
+    Raises:
+      ValueError: an empty row or option, or a row beyond the model's context.
     """
     if not options or not all(options):
         raise ValueError("every option needs at least one token")
@@ -65,7 +75,7 @@ def score_options(
 
 @dataclass(frozen=True)
 class _Level:
-    """Nodes of one batch, read: their keys and values `[R, K, T, H]` per layer, and their lengths int32 `[R]`."""
+    """Nodes of one batch that were read: keys and values `[R, K, T, H]` per layer, and lengths int32 `[R]`."""
 
     layers: tuple[KV, ...]
     lengths: np.ndarray
@@ -75,13 +85,13 @@ class _Level:
 _Placed = tuple[PrefixNode, tuple[int, ...]]
 # Of every level above: keys and values by layer, and lengths `[R]`.
 _Levels = Sequence[tuple[tuple[KV, ...], Array | np.ndarray]]
-# Nodes of one batch, their tokens `[R, T]`, lengths `[R]`, and what stands before them: arguments of `_chain`.
+# Nodes of one batch, their tokens `[R, T]`, lengths `[R]`, and the levels that precede them: arguments of `_chain`.
 _Batch = tuple[list[_Placed], np.ndarray, np.ndarray, tuple[_Levels, np.ndarray, Prefix | None]]
 
 
 @dataclass(frozen=True)
 class _Scorer:
-    """Walks the trees depth first, a batch of nodes at a time, so that few nodes' keys and values are held."""
+    """A depth-first walk over the trees, a batch of nodes at a time, so that few nodes' keys and values are held."""
 
     params: decoder.Params
     config: Config
@@ -91,7 +101,7 @@ class _Scorer:
     plan: PrefixPlan
 
     def run(self, prefix: Prefix | None) -> Iterator[tuple[PrefixNode, np.ndarray]]:
-        """Leaves with their scores `[M]`."""
+        """Yield leaves with their scores `[M]`."""
         nodes, depth = self.plan.nodes, 0
         while len(nodes) == 1 and nodes[0].children:
             (root,) = nodes
@@ -115,7 +125,7 @@ class _Scorer:
     def _batches(
         self, placed: list[_Placed], levels: tuple[_Level, ...], prefix: Prefix | None, depth: int
     ) -> Iterator[_Batch]:
-        """Nodes in batches: the nodes, their tokens `[R, T]`, lengths `[R]`, and what stands before them."""
+        """Yield nodes in batches: the nodes, their tokens `[R, T]`, lengths `[R]`, and the levels that precede them."""
         by_width: dict[int, list[_Placed]] = {}
         for node, path in placed:
             width = self.plan.width(node, depth, node.size + (0 if node.children else self.tail.tokens.size))
@@ -150,7 +160,7 @@ class _Scorer:
 
 
 def _chain(levels: _Levels, paths: Array, prefix: Prefix | None) -> Prefix | None:
-    """What stands before each row of a batch: its ancestors, behind the prefix of all."""
+    """Return the prefix of each row of a batch: its ancestors, after the prefix of all."""
     for (layers, lengths), path in zip(levels, paths, strict=True):
         chosen = jax.tree.map(lambda leaf, path=path: constrain(leaf[path], ROWS, HEADS), layers)
         prefix = Prefix(chosen, jnp.asarray(lengths)[path], prefix)
@@ -175,7 +185,7 @@ def _score(
     paths: Array,
     prefix: Prefix | None,
 ) -> Array:
-    """Scores float32 `[R, M]` of all options behind the rows of `lengths` `[R]` in table `[R, T]`."""
+    """Compute scores float32 `[R, M]` of all options after the rows of `lengths` `[R]` in table `[R, T]`."""
 
     def behind(row: Array, length: Array, values: Array) -> Array:
         return row.at[length + jnp.arange(values.size)].set(values)

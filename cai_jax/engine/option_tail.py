@@ -1,6 +1,6 @@
-"""Options that are scored behind rows: which tokens stand there, and which predictions count. Imports no JAX.
+"""Tokens of options that are scored after rows, and the predictions that count. Imports no JAX.
 
-Dimensions: M options, E tokens behind every row, Q questions.
+Dimensions: M options, E tokens after every row, Q questions.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ A = TypeVar("A")  # NumPy's arrays, or JAX's within a step
 
 
 class Tail(NamedTuple, Generic[A]):
-    """What stands behind every row, and which predictions make up an option's log-probability.
+    """Tokens that follow every row, and the predictions that make up an option's log-probability.
 
     tokens, groups, offsets: int32 `[E]`: the tokens that the options begin with in common (group 0), then the rest
     of option 1, 2, …, each less its last token, which predicts nothing; offsets count from the row's end.
     sources int32 `[Q]` are the offsets in `tokens` of the predicting tokens, -1 for the row's last; targets int32
-    `[Q]` what they predict; member float32 `[Q, M]` to which options a prediction belongs.
+    `[Q]` the tokens they predict; member float32 `[Q, M]` is 1 where a prediction belongs to an option.
     """
 
     tokens: A
@@ -32,6 +32,7 @@ class Tail(NamedTuple, Generic[A]):
 
     @staticmethod
     def of(options: Sequence[Sequence[int]]) -> Tail[np.ndarray]:
+        """Make the tail of these options, each given as token ids."""
         shared = os.path.commonprefix([list(option) for option in options])
         size, every = len(shared), range(len(options))
         fed = [(token, 0, place) for place, token in enumerate(shared)]

@@ -1,4 +1,4 @@
-"""Texts that stand before rows, read once and attended by every row that continues them."""
+"""Texts that precede rows, read once and attended by every row that continues them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ from cai_jax.parallel.placement import constrain, on_mesh_of
 
 
 def make_prefix(params: decoder.Params, config: Config, ids: Sequence[int], before: Prefix | None = None) -> Prefix:
-    """Keys and values of `ids` for `prefix=` of this package's functions; the rows continue after them.
+    """Compute keys and values of `ids`, for `prefix=` of this package's functions; the rows continue after them.
 
-    Stored padded to a power of two, so that prefixes of similar length share compiled functions; `before` is what
-    they stand behind themselves. Read twice where long texts see it otherwise (engine/long_rope.py). Raises ValueError
-    if `ids` is empty or fills the model's context.
+    Stored padded to a power of two, so that prefixes of similar length share compiled functions. Read twice where long
+    texts see it otherwise (engine/long_rope.py).
+
+    Args:
+      before: the prefix that precedes `ids` itself.
+
+    Raises:
+      ValueError: `ids` is empty or fills the model's context.
     """
     if not ids:
         raise ValueError("a prefix needs at least one token; pass prefix=None for none")
@@ -49,7 +54,7 @@ def length_of(prefix: Prefix | None) -> int:
 
 @partial(jax.jit, static_argnums=1)
 def read_prefix(params: decoder.Params, config: Config, tokens: Array, prefix: Prefix | None) -> tuple[KV, ...]:
-    """Keys and values `[R, K, T, H]` per layer of rows int32 `[R, T]` behind a prefix."""
+    """Compute keys and values `[R, K, T, H]` per layer of rows int32 `[R, T]` after a prefix."""
     tokens = constrain(tokens, ROWS)
     layers = decoder.prefill(params, config, tokens, prefix=prefix, dtype=params["embed"].dtype)[1]
     return jax.tree.map(lambda leaf: constrain(leaf, ROWS, HEADS), layers)

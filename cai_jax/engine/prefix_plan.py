@@ -1,4 +1,4 @@
-"""How rows are read: as which trees, and padded to which widths."""
+"""Plan of reading rows: the trees they share, and the widths they are padded to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from cai_jax.engine import batch_shapes
 from cai_jax.engine.prefix_tree import PrefixNode, grow
 from cai_jax.models.config import Config
 
-# Runs that rows must share before they get a level of their own, tried from fine to coarse; with infinity none has.
+# Tokens that rows must share to get a level of their own, tried from fine to coarse; with infinity none has. Chosen,
+# not measured: the cheapest of the plans is taken.
 _LEAST = (12, 48, 192, math.inf)
 
 
@@ -20,7 +21,7 @@ class PrefixPlan:
 
     Attributes:
       nodes: the trees (engine/prefix_tree.py).
-      inner, leaves: by depth, the widths of nodes that others go on from, and of rows' ends.
+      inner, leaves: by depth, the widths of nodes that others continue, and of rows' ends.
       cost: in tokens, compiling included.
     """
 
@@ -30,15 +31,15 @@ class PrefixPlan:
     cost: float
 
     def width(self, node: PrefixNode, depth: int, size: int) -> int:
-        """The width to which a node is padded that with what stands behind it has `size` tokens."""
+        """The width to which a node is padded that has `size` tokens, including those that follow it."""
         return next(width for width in (self.inner if node.children else self.leaves)[depth] if width >= size)
 
 
 def plan_prefixes(config: Config, rows: Sequence[Sequence[int]], behind: int) -> PrefixPlan:
-    """The cheapest way to read rows, each with `behind` tokens behind it.
+    """Return the cheapest plan of reading rows, each followed by `behind` tokens.
 
-    Sharing a beginning saves tokens, but every level is one more function to compile: a small model on a few rows
-    had better read them whole.
+    Sharing a beginning saves tokens, but every level is one more function to compile: for a small model and few rows
+    it is cheaper to read them whole.
     """
     shape = batch_shapes.compile_cost() / batch_shapes.cost_per_token(config)
     return min((_planned(grow(rows, least), behind, shape) for least in _LEAST), key=lambda each: each.cost)

@@ -1,4 +1,4 @@
-"""Which beginnings rows have in common, found from their token ids. Imports no JAX."""
+"""Beginnings that rows have in common, found from their token ids. Imports no JAX."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 @dataclass(eq=False)
 class PrefixNode:
-    """A run of tokens behind its parent's.
+    """A run of tokens that follows its parent's.
 
     Attributes:
       start, stop: the run's place in each of its rows.
       rows: numbers of the rows that go through it; a leaf has the equal rows that end in it.
-      children: what goes on behind it; none for a leaf.
+      children: nodes that continue it; none for a leaf.
     """
 
     start: int
@@ -25,11 +25,12 @@ class PrefixNode:
 
     @property
     def size(self) -> int:
+        """Tokens of the run."""
         return self.stop - self.start
 
 
 def grow(rows: Sequence[Sequence[int]], least: float) -> list[PrefixNode]:
-    """The trees whose leaves are `rows`: at least `least` tokens that several rows begin with stand in them once.
+    """Build the trees whose leaves are `rows`: a beginning of at least `least` tokens that rows share is one node.
 
     Every leaf has at least one token of its own, so that its last hidden state is computed. The trees, and the
     children of a node, are in the order of their first rows, whatever the others are.

@@ -1,4 +1,4 @@
-"""Drawing the next token. Temperature and top-p are traced: changing them compiles nothing."""
+"""Sampling of the next token. Temperature and top-p are traced: changing them compiles nothing."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import jax.numpy as jnp
 from jax import Array
 
 A = TypeVar("A")  # JAX's arrays within a step, NumPy's where the host makes them
-_WIDTH = 128  # tokens of a block in which a draw is looked for
+_WIDTH = 128  # tokens of a block in which a draw is searched; about the root of a vocabulary, chosen, not measured
 
 
 class SamplingParams(NamedTuple, Generic[A]):
-    """How tokens are drawn and when a reply ends; traced scalars, and stop_ids int32 `[E]` (-1: none)."""
+    """Parameters of sampling and of the end of a reply; traced scalars, and stop_ids int32 `[E]` (-1: none).
+
+    temperature, top_p: float32; limit: int32, the most tokens of a reply.
+    """
 
     temperature: A
     top_p: A
@@ -22,10 +25,10 @@ class SamplingParams(NamedTuple, Generic[A]):
 
 
 def scaled_logprobs(logits: Array, temperature: Array, top_p: Array) -> Array:
-    """Log-probabilities of the distribution that is sampled: logits `[B, V]` -> float32 `[B, V]`.
+    """Compute log-probabilities of the distribution that is sampled: logits `[B, V]` -> float32 `[B, V]`, nats.
 
-    Logits are divided by the temperature (by 1 where it is 0, the greedy limit), then cut to the nucleus:
-    the fewest most likely tokens that hold at least `top_p` of the mass (Holtzman et al. 2019), renormalised. Of
+    log softmax(logits / temperature) (logits as they are at temperature 0, the greedy limit), cut to the nucleus:
+    the fewest most likely tokens that hold at least `top_p` of the mass (arXiv 1904.09751), renormalised. Of
     equally likely ones those with the lowest ids are kept.
     """
     logprobs = jax.nn.log_softmax(logits / jnp.where(temperature > 0, temperature, 1.0), axis=-1)
@@ -34,9 +37,9 @@ def scaled_logprobs(logits: Array, temperature: Array, top_p: Array) -> Array:
 
 
 def draw(logprobs: Array, keys: Array, counts: Array, temperature: Array) -> Array:
-    """One token per row, int32 `[B]`, from log-probabilities `[B, V]`; the likeliest at temperature 0.
+    """Draw one token per row, int32 `[B]`, from log-probabilities `[B, V]`; the likeliest at temperature 0.
 
-    The draw depends only on the row's key (uint32 `[B, 2]`) and on how many tokens its reply has (`[B]`).
+    The draw depends only on the row's key (uint32 `[B, 2]`) and on the number of tokens that its reply has (`[B]`).
     """
 
     def uniform(key: Array, count: Array) -> Array:
@@ -51,10 +54,11 @@ def draw(logprobs: Array, keys: Array, counts: Array, temperature: Array) -> Arr
 
 
 def inverse(p: Array, u: Array) -> Array:
-    """The token at which the cumulative sum of p `[B, V]` passes the share u `[B]` of its total; `[B]`.
+    """Sample by inversion: the first token at which the cumulative sum of p `[B, V]` exceeds u times its total; `[B]`.
 
-    Never one of probability 0. One random number a row: noise for every token, as the Gumbel trick wants it, costs
-    an eighth of a decoding step on CPU. The sum is looked for in two levels, blocks and then tokens.
+    u `[B]` is uniform in [0, 1). A token of probability 0 is never drawn. One random number a row: noise for every
+    token, as the Gumbel trick needs it, costs an eighth of a decoding step on CPU. The sum is searched in two levels,
+    blocks and then tokens.
     """
     blocks = jnp.pad(p, ((0, 0), (0, -p.shape[1] % _WIDTH))).reshape(p.shape[0], -1, _WIDTH)
     sums = blocks.sum(axis=-1)
@@ -68,7 +72,7 @@ def inverse(p: Array, u: Array) -> Array:
 
 
 def _first(passed: Array, p: Array) -> Array:
-    """`[B, 1]`: where `passed` `[B, N]` begins among those with p > 0; the largest p where rounding leaves none."""
+    """`[B, 1]`: the first index where `passed` `[B, N]` and p > 0; that of the largest p where there is none."""
     passed = passed & (p > 0)
     found = jnp.where(passed.any(axis=-1), jnp.argmax(passed, axis=-1), jnp.argmax(p, axis=-1))
     return found[:, None]

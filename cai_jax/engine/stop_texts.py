@@ -1,4 +1,4 @@
-"""Where a text ends: before the first of its stop texts. Text is cut by characters, token ids by tokens."""
+"""Ends of texts: before the first stop text. Text is cut by characters, token ids by tokens."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ Decode = Callable[[Sequence[int]], str]
 
 
 def before_stop(text: str, stops: Sequence[str]) -> str:
-    """`text` up to the first of the stop texts in it; all of it where there is none."""
+    """Return `text` up to the first of the stop texts in it; all of it where there is none."""
     return text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=len(text))]
 
 
 def first_stop(ids: Sequence[int], stops: Sequence[str], decode: Decode) -> tuple[int, str] | None:
-    """How many of `ids` say the text before the first stop text, and that text; None where there is no stop text.
+    """Find the first stop text in the text of `ids`.
 
-    A token that says the end of the text and the beginning of the stop text belongs to the text.
+    A token that holds the end of the text and the beginning of the stop text belongs to the text.
+
+    Returns:
+      the number of ids that make up the text before the stop text, and that text; None where there is no stop text.
     """
     whole = decode(ids)
     text = before_stop(whole, stops)
@@ -28,7 +31,7 @@ def first_stop(ids: Sequence[int], stops: Sequence[str], decode: Decode) -> tupl
 
 
 def unread_text(ids: Sequence[int], seen: int, longest: int, decode: Decode) -> str:
-    """The text of the tokens behind the first `seen`, and enough before it to find a stop text that began there.
+    """Return the text of the tokens after the first `seen`, and enough before it to find a stop text that began there.
 
     Args:
       longest: characters of the longest stop text.

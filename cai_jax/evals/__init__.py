@@ -1,1 +1,1 @@
-"""What metrics are made of: intervals, and verdicts on replies."""
+"""Statistics of metrics: intervals, calibration, and verdicts on replies."""

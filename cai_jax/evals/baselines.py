@@ -1,4 +1,4 @@
-"""What shallow rules would score in the place of a judge: a figure means little that they reach as well."""
+"""Scores of shallow rules in place of a judge: a judge's figure means little if they reach it too."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ import numpy as np
 
 
 def baselines(better: Sequence[float], longer: Sequence[float]) -> dict[str, float]:
-    """How often always choosing one side, or the longer reply, is right; a tie of either counts half.
+    """Accuracy of always choosing one side, and of always choosing the longer reply; a tie of either counts half.
 
     Args:
       better: of every pair, positive where the first reply is better, negative where the second is, 0 for a tie.
-      longer: how much longer the first reply is.
+      longer: length of the first reply less that of the second, in any unit.
 
     Returns:
       `constant`, of the side that is right more often; `longest`; and `length_correlation`, Pearson's between the two
       arguments, 0 where either does not vary.
+
+    Example:
+      The first reply is better in 3 of 4 pairs; the longer one is in 2, and one pair has a tie of lengths.
+
+      >>> found = baselines([1, 1, 1, -1], [5, 3, 0, 2])
+      >>> found["constant"], found["longest"]
+      (0.75, 0.625)
     """
     truth, lengths = np.asarray(better, float), np.asarray(longer, float)
     first = np.where(truth == 0, 0.5, truth > 0)

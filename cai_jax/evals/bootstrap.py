@@ -14,7 +14,7 @@ _CHUNK = 4_000_000  # counts in memory at once: 32 MB
 
 
 def totals(clusters: np.ndarray) -> np.ndarray:
-    """Sums over each bootstrap draw of as many clusters as there are.
+    """Draw bootstrap samples of as many clusters as there are, and return the sums of each.
 
     Equal clusters are drawn together, so that the order of clusters does not matter, and memory does not grow with
     their number. The draws depend on the clusters alone (fixed seed).

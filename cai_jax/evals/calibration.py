@@ -1,4 +1,4 @@
-"""How far probabilities are from how often they are right: expected calibration error, Brier score, AUROC."""
+"""Calibration of probabilities: expected calibration error, Brier score, AUROC."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _CHUNK = 4_000_000  # labels in memory at once: 32 MB
 
 @dataclass(frozen=True)
 class Reliability:
-    """How reliable probabilities are, beside labels.
+    """Measures of the calibration of probabilities against labels.
 
     Attributes:
-      error: expected calibration error, what chance adds to it taken off.
+      error: expected calibration error, less what chance adds to it.
       low, high: its interval; `low` is above 0 only where labels of a calibrated judge would hardly err so much.
       plain: Σ (n_b / n) |accuracy_b - confidence_b| over bins of equal width (arXiv 1706.04599, eq. 3), with chance.
-      chance: what that formula finds on average where the probabilities are right: it takes absolute values, so that
+      chance: the average of that formula where the probabilities are right: it takes absolute values, so that
         every bin's noise counts as error.
       by_mass: the same as `error` over bins of equal numbers of labels.
-      brier: mean squared distance between probability and label (Brier, 1950).
+      brier: mean squared distance between probability and label, Σ (p - y)² / n (Brier, 1950).
       auroc: probability that the label 1 has the higher probability of two labels that differ; None without both.
       curve: mean confidence, accuracy and number of labels of every filled bin of equal width.
     """
@@ -44,13 +44,16 @@ class Reliability:
 def reliability(
     p: np.ndarray, truth: np.ndarray, clusters: Sequence[str], bins: int, level: float = 0.95
 ) -> Reliability:
-    """Compares probabilities with labels.
+    """Compare probabilities with labels.
+
+    The confidence is max(p, 1 - p), between one half and one, and the label is predicted right where the more probable
+    value is the label; p = 1/2 is half right.
 
     Args:
       p: float [N], the probability that the label is 1; truth: float [N], 0 or 1.
       clusters: N names; labels of one name may depend on one another.
-      bins: of confidence, between one half and one.
-      level: of the interval.
+      bins: number of bins of confidence, between one half and one.
+      level: of the interval, such as 0.95.
     """
     confidence = np.maximum(p, 1.0 - p)
     right = np.where(p == 0.5, 0.5, (p > 0.5) == (truth > 0.5)).astype(float)
@@ -71,7 +74,22 @@ def reliability(
 
 
 def auroc(p: np.ndarray, truth: np.ndarray) -> float | None:
-    """Area under the ROC curve, by ranks, equal probabilities sharing theirs (Mann and Whitney, 1947)."""
+    """Area under the ROC curve, by ranks, equal probabilities sharing theirs (Mann and Whitney, 1947).
+
+    (R_1 - n_1 (n_1 + 1) / 2) / (n_0 n_1), with R_1 the sum of the ranks of the n_1 labels that are 1.
+
+    Args:
+      p: float [N], the probability that the label is 1; truth: float [N], 0 or 1.
+
+    Returns:
+      a share between 0 and 1; None unless both labels occur.
+
+    Example:
+      Of the four pairs of a 1 and a 0, three are ordered rightly.
+
+      >>> auroc(np.array([0.9, 0.4, 0.6, 0.1]), np.array([1.0, 1.0, 0.0, 0.0]))
+      0.75
+    """
     ones = int((truth > 0.5).sum())
     zeros = len(truth) - ones
     if not ones or not zeros:
@@ -100,7 +118,7 @@ class _Binned:
 
     @staticmethod
     def _effect(residual: np.ndarray, member: np.ndarray) -> float:
-        """The design effect: how much more labels of one cluster err together than apart; at least 1."""
+        """The design effect: variance of the sum of residuals over that of independent labels; at least 1."""
         apart = float((residual**2).sum())
         return max(1.0, float((np.bincount(member, residual) ** 2).sum()) / apart) if apart else 1.0
 
@@ -109,8 +127,8 @@ class _Binned:
 
         The bootstrap's spread about its mean, since every draw's error has noise of its own: below the estimate, and
         above what the formula found, of which nothing is taken off lest noise pass for its absence. Redrawn labels
-        say how far errors spread that are too rare to have happened yet; and the exact intervals of the bins'
-        accuracies, how far where few have happened.
+        show the spread of errors that are too rare to have happened yet; and the exact intervals of the bins'
+        accuracies that of errors that have happened a few times.
         """
         drawn = totals(self.clusters)
         errors = np.abs(drawn[:, 1:]).sum(1) / drawn[:, 0]
@@ -126,7 +144,7 @@ class _Binned:
         return max(0.0, low) if by_chance < tail else 0.0, min(1.0, high)
 
     def _reach(self, level: float) -> tuple[float, float]:
-        """How far below and above the formula's value the error may be.
+        """Distance of the error's bounds below and above the formula's value.
 
         By Clopper and Pearson's interval of the accuracy of every bin at its effective number of labels; the bins'
         distances are joined as those of independent estimates are (MOVER, see `intervals.difference`).
@@ -143,7 +161,7 @@ class _Binned:
 
 
 def _signal(found: np.ndarray, noise: np.ndarray) -> float:
-    """How much of the bins' sums of residuals is error, 0..1; the rest is noise.
+    """Share of the bins' sums of residuals that is error, 0..1; the rest is noise.
 
     Args:
       found: R_b, float64 [bins]; noise: their standard deviations where the probabilities are right, float64 [bins].

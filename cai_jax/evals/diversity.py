@@ -1,4 +1,4 @@
-"""How alike replies are."""
+"""Similarity of replies to one another."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from collections.abc import Sequence
 
 
 def boilerplate(texts: Sequence[str], words: int = 5) -> float:
-    """Share of the texts that contain the commonest run of so many words; 0 if none is that long.
+    """Share of the texts that contain the commonest run of `words` words; 0 if none is that long.
 
-    It rises when a policy learns to say one phrase everywhere (arXiv 2212.08073 §4.3: "you are valid, valued, and
+    It rises when a policy learns to use one phrase everywhere (arXiv 2212.08073 §4.3: "you are valid, valued, and
     cared for"), and unlike the share of distinct runs it does not fall just because texts become longer.
+
+    Example:
+      "you are valid" is in two of three texts.
+
+      >>> round(boilerplate(["You are valid.", "Yes, you are valid. ", "No."], words=3), 4)
+      0.6667
     """
     counts: Counter[tuple[str, ...]] = Counter()
     for text in texts:

@@ -1,7 +1,7 @@
-"""What a figure says: a value with its interval, how many rows it rests on, and what became of all others.
+"""Figures: a value with its interval, the number of rows it is based on, and the reasons why others do not count.
 
-One structure for what metrics return, what a run's table, `--json`, `metrics.jsonl` and manifest show, and what claims
-are decided by. The rule behind it: nothing that could not be read or judged may help a claim.
+One structure for the results of metrics, a run's table, `--json`, `metrics.jsonl`, the manifest, and the decision of
+claims. The rule: a row that could not be read or judged must never help a claim.
 
 Metric rows are `{"id", "value"}`, with `cluster` where rows belong together beyond a prompt. `value` is None where the
 row was asked about and there was no answer. `broken` marks a reply that the oracle cannot read, `empty` one without a
@@ -16,14 +16,14 @@ from typing import Any
 
 from cai_jax.data.row_columns import Row
 
-ENOUGH = 0.5  # share of rows that must have been read and judged: below it the others could outvote them
+ENOUGH = 0.5  # least share of rows that must have been read and judged: below it the others could outvote them
 
 
 def row_of(row: Row, value: float, *, broken: bool = False, empty: bool = False) -> Row:
-    """A metric's row about a row of data: id, cluster where it has one, and value; None for NaN: nobody knows.
+    """Make a metric's row about a row of data: id, cluster where it has one, and value; None for NaN: unknown.
 
     Args:
-      broken, empty: see above; a mark that is false is left out.
+      broken, empty: see above; those that are false are left out.
     """
     found: Row = {"id": row["id"]}
     if "cluster" in row:
@@ -41,14 +41,14 @@ class Figure:
     """One measured number.
 
     Attributes:
-      value, low, high: the estimate and its 95 % interval; None where too little could be judged.
+      value, low, high: the estimate and its 95 % interval; None where too few rows could be judged.
       n: rows that count.
       undecided: rows that were asked about and found no answer.
       broken, empty: of those that count, replies that could not be read, and replies without a word.
       clusters: groups of rows that may be taken for independent.
-      left_out: why the remaining rows do not count -> how many.
-      beside: figures that belong to this one, such as what always taking the longer reply would score.
-      parts: the figure of each principle, where several make up this one.
+      left_out: reason why remaining rows do not count -> number of rows.
+      beside: figures that belong to this one, such as the score of always taking the longer reply.
+      parts: the figure of each principle, where this one is made of several.
     """
 
     value: float | None = None
@@ -65,7 +65,7 @@ class Figure:
 
     @property
     def rows(self) -> int:
-        """Rows that there were, whether they count or not."""
+        """All rows, counted or not."""
         return self.n + self.undecided + sum(self.left_out.values())
 
     @property
@@ -80,7 +80,7 @@ class Figure:
 
     @property
     def enough(self) -> bool:
-        """Whether enough rows were read and judged for there to be a figure at all."""
+        """True if enough rows were read and judged for there to be a figure at all."""
         return self.known > 0 and self.known >= ENOUGH * self.asked
 
     def as_json(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class Figure:
 
     @staticmethod
     def of(result: Mapping[str, Any]) -> Figure:
-        """The figure in what a metric's stage returned."""
+        """The figure in the result of a metric's stage."""
         known = {name: result[name] for name in Figure.__dataclass_fields__ if name in result}
         parts = {name: Figure.of(part) for name, part in known.get("parts", {}).items()}
         return Figure(**{**known, "parts": parts})
@@ -103,19 +103,19 @@ class Figure:
 
     @property
     def count(self) -> str:
-        """How many rows it rests on: "125 of 768", or "400" where that is all; "400 in 20 clusters" if fewer count."""
+        """Number of rows it is based on: "125 of 768", "400" where that is all, "400 in 20 clusters" if fewer."""
         rows = str(self.n) if self.n == self.rows else f"{self.n} of {self.rows}"
         return f"{rows} in {self.clusters} cluster{'s' * (self.clusters > 1)}" if 0 < self.clusters < self.n else rows
 
     @property
     def unknown(self) -> str:
-        """The rows of which nobody knows what they show; "" if there are none."""
+        """Numbers of rows whose value is unknown; "" if there are none."""
         told = [(self.undecided, "undecided"), (self.broken - self.empty, "broken"), (self.empty, "empty")]
         return ", ".join(f"{count} {what} ({percent(count, self.rows)})" for count, what in told if count)
 
     @property
     def rest(self) -> str:
-        """Why not all rows count, and what stands beside the figure; "" where there is nothing to tell."""
+        """Reasons why not all rows count, and the figures in `beside`; "" where there are none."""
         others = [f"{count} {why} ({percent(count, self.rows)})" for why, count in self.left_out.items() if count]
         rows = ", ".join([*others, *filter(None, [self.unknown])])
         beside = ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in self.beside.items())
@@ -129,7 +129,10 @@ def measured(
     beside: Mapping[str, float] | None = None,
     parts: Mapping[str, Figure] | None = None,
 ) -> Figure:
-    """The figure that is the mean of metric rows, and its interval; see the module for the rows."""
+    """The figure that is the mean of metric rows, and its interval (`intervals.interval`). See the module for the rows.
+
+    Its value and interval are None where too few rows could be judged (`Figure.enough`).
+    """
     from cai_jax.evals.intervals import interval
 
     counted = [row for row in rows if row["value"] is not None]
@@ -150,7 +153,7 @@ def measured(
 
 
 def resolved(rows: Iterable[Mapping[str, Any]], broken: float, undecided: float) -> list[Mapping[str, Any]]:
-    """Metric rows with a value each: those that could not be read are given one, those not judged another."""
+    """Metric rows with a value each: `broken` for those that could not be read, `undecided` for those not judged."""
     return [{**row, "value": _value(row, broken, undecided)} for row in rows]
 
 
@@ -166,6 +169,6 @@ def number(value: float) -> str:
 
 
 def percent(count: int, of: int) -> str:
-    """A share in whole percent, but with a decimal where it would read as none."""
+    """A share in whole percent, but with a decimal where it would otherwise read as 0."""
     share = 100 * count / max(of, 1)
     return f"{share:.0f}%" if share >= 1 or not count else f"{share:.1f}%"

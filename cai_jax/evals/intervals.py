@@ -1,12 +1,12 @@
 """Confidence intervals of means and of paired differences of means, over clusters of rows.
 
 Metric rows are `{"id": prompt id, "value": float in [0, 1]}` and, where prompts belong together, `"cluster"`: the
-metric is their mean, and what is independent of one another are the clusters, or the prompts where there are none.
+metric is their mean, and the independent units are the clusters, or the prompts where there are none.
 
-Two intervals are joined, since each is too narrow where the other is right: the percentile bootstrap, which knows the
-distribution of the values but not what has not happened yet, and the exact binomial one (Clopper and Pearson, 1934)
-at the effective number of trials (Korn and Graubard, 1998), which is right for rare events. Clusters of unequal sizes
-count as so many equal ones as would tell as much (Kish, 1965).
+Two intervals are joined, since each is too narrow where the other is right: the percentile bootstrap, which uses the
+distribution of the values but not events that have not happened yet, and the exact binomial one (Clopper and Pearson,
+1934) at the effective number of trials (Korn and Graubard, 1998), which is right for rare events. Clusters of unequal
+sizes count as the number of equal ones that would be as informative (Kish, 1965).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 
 from cai_jax.evals.bootstrap import percentiles, totals
 
-# From so many clusters that differ on, the bootstrap's error in a test of the difference is near its level; below, the
-# sign test decides, which is exact.
+# Number of differing clusters from which on the bootstrap's error in a test of the difference is near its level; below
+# it, the sign test decides, which is exact.
 FEW_DIFFER = 16
 Row = Mapping[str, Any]
 _NOTHING = (float("nan"),) * 3
@@ -28,6 +28,10 @@ _NOTHING = (float("nan"),) * 3
 
 def interval(rows: Iterable[Row], level: float = 0.95) -> tuple[float, float, float]:
     """The mean of a metric's rows and its two-sided interval.
+
+    Args:
+      rows: see the module.
+      level: coverage, such as 0.95.
 
     Returns:
       `(value, low, high)`, `low` and `high` within [0, 1]; all NaN without rows.
@@ -78,7 +82,20 @@ def difference(left: Iterable[Row], right: Iterable[Row], level: float = 0.95) -
 
 
 def clopper_pearson(successes: float, trials: float, level: float = 0.95) -> tuple[float, float]:
-    """The exact two-sided interval of a probability, also for numbers of trials that are not whole."""
+    """The exact two-sided interval of a probability, also for numbers of trials that are not whole.
+
+    The quantiles (1 - level) / 2 of Beta(k, n - k + 1) and (1 + level) / 2 of Beta(k + 1, n - k), for k successes of n
+    trials (Clopper and Pearson, 1934).
+
+    Returns:
+      `(low, high)`; low is 0 without a success, high 1 without a failure.
+
+    Example:
+      No success in 10 trials: high = 1 - 0.025^(1/10).
+
+      >>> [round(bound, 4) for bound in clopper_pearson(0, 10)]
+      [0.0, 0.3085]
+    """
     from scipy.special import betaincinv
 
     tail = (1.0 - level) / 2
@@ -131,7 +148,7 @@ class _Sample:
 
     @property
     def residuals(self) -> np.ndarray:
-        """What every cluster adds to the error of the mean, times the number of rows; float64 [clusters]."""
+        """Contribution of every cluster to the error of the mean, times the number of rows; float64 [clusters]."""
         return self.sums - self.mean * self.sizes
 
     def exact(self, level: float) -> tuple[float, float]:
@@ -143,10 +160,10 @@ class _Sample:
         return clopper_pearson(self.mean * trials, trials, level) if np.isfinite(trials) else (self.mean, self.mean)
 
     def _trials(self, level: float) -> float:
-        """How many independent trials would tell as much as these rows (Korn and Graubard, 1998).
+        """Number of independent trials that would be as informative as these rows (Korn and Graubard, 1998).
 
         Independent rows of values between 0 and 1 are worth more than one trial each; clusters divide that by their
-        design effect, and by what few clusters leave unknown of it.
+        design effect, and by the uncertainty of that effect with few clusters.
         """
         from scipy.special import stdtrit
 
@@ -179,16 +196,28 @@ class _Sample:
 
 
 def effective(sizes: np.ndarray) -> float:
-    """How many clusters of one size would tell as much as clusters of these sizes, were all rows of each alike.
+    """Number of clusters of one size that would be as informative as these, were all rows of each alike.
 
     (Σ s)² / Σ s² (Kish, 1965, "Survey Sampling"): their number where the sizes are equal, and nearly that of the large
     ones where others are small.
+
+    Args:
+      sizes: s, rows of every cluster, float64 [clusters].
+
+    Example:
+      (4 + 4 + 2)² / (16 + 16 + 4) = 100 / 36.
+
+      >>> round(effective(np.array([4.0, 4.0, 2.0])), 4)
+      2.7778
     """
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 def unseen(clusters: float, level: float) -> float:
-    """The probability that what no cluster has shown may still have: 3.7 of their number at 95 % (as for 0 of n)."""
+    """The largest probability that an event seen in none of the clusters may have: 1 - ((1 - level) / 2)^(1 / n).
+
+    About 3.7 / n at 95 %, as the upper bound for 0 of n.
+    """
     return 1.0 - ((1.0 - level) / 2) ** (1.0 / clusters)
 
 
@@ -208,7 +237,7 @@ def _recovered(one: _Sample, other: _Sample, level: float) -> tuple[float, float
 
 
 def _differ(differences: np.ndarray, level: float) -> bool:
-    """Whether clusters that differ are too many for the sign test, or it tells their differences from chance."""
+    """True if too many clusters differ for the sign test, or if it finds their differences significant."""
     from scipy.special import bdtr
 
     up, down = int((differences > 1e-12).sum()), int((differences < -1e-12).sum())

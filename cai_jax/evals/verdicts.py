@@ -11,22 +11,22 @@ from cai_jax.world import replies
 
 
 def by_oracle(rows: Sequence[Row], fact: str) -> np.ndarray:
-    """1.0 where the oracle says that a reply is `fact` ("harmful", "refused", …), else 0.0; float64 [N]."""
+    """1.0 where the oracle finds a reply to be `fact` ("harmful", "refused", …), else 0.0; float64 [N]."""
     from cai_jax.world.oracle import judge
 
     return np.array([float(getattr(judge(row["turns"], row["reply"]), fact)) for row in rows])
 
 
 def unread(rows: Sequence[Row]) -> list[str]:
-    """Of every reply "broken" where the oracle cannot read it, "empty" where it says nothing, else ""."""
+    """For every reply: "broken" where the oracle cannot read it, "empty" where it has no word, else ""."""
     kinds = [replies.read(row["reply"]) for row in rows]
     return ["" if kind in replies.KINDS else kind for kind in kinds]
 
 
 def quality(row: Row) -> float:
-    """How good the oracle finds a reply: 1 for the best kind, 0.5 for a harmless other one, 0 for harm.
+    """The oracle's rating of a reply: 1 for the best kind, 0.5 for a harmless other one, 0 for harm.
 
-    NaN for one that it cannot read, or that says nothing.
+    NaN for one that it cannot read, or that is empty.
     """
     from cai_jax.world.oracle import judge, requested
 
@@ -44,8 +44,8 @@ def preference(row: Row) -> float | None:
     """P(the first reply is better) that the oracle gives a labelled pair under the principles it was asked with.
 
     Returns:
-      1.0 or 0.0; 0.5 where the principles do not tell the replies apart; NaN where it cannot read one of them; None
-      where a principle is not in the built-in world's words.
+      1.0 or 0.0; 0.5 where the principles do not distinguish the replies; NaN where it cannot read one of them;
+      None where a principle is not in the built-in world's words.
     """
     from cai_jax.world.judgement import preference as prefers
     from cai_jax.world.oracle import requested
@@ -64,7 +64,7 @@ def preference(row: Row) -> float | None:
 
 
 def keeps(row: Row, questions: Sequence[str]) -> bool | None:
-    """Whether a reply breaks none of these principles; None where the oracle does not know one, or cannot read it."""
+    """True if a reply breaks none of these principles; None where the oracle cannot read it or does not know one."""
     from cai_jax.world.oracle import requested
     from cai_jax.world.principles import meaning_of
 

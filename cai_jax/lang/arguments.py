@@ -1,4 +1,4 @@
-"""Matches the arguments of a call with the parameters of its stage."""
+"""Match the arguments of a call with the parameters of its stage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Given(NamedTuple):
 
 
 class Site(NamedTuple):
-    """A call: what it is of, where that stands, and the whole of it, for messages."""
+    """A call, for messages: the stage's name, its place, and the whole call."""
 
     signature: Signature
     name: str
@@ -66,7 +66,7 @@ def match(site: Site, given: list[Given], report: Diagnostics) -> dict[str, Give
 
 
 def missing(site: Site, param: Param, report: Diagnostics) -> None:
-    """Reports a required parameter that has no argument."""
+    """Report a required parameter that has no argument."""
     kinds = f" ({' or '.join(param.kinds)})" if param.kinds else ""
     message = f"`{site.name}` needs `{param.name}`{kinds}: {param.about.rstrip('.')}"
     report.report(

@@ -1,4 +1,4 @@
-"""Finds the folders that are shipped beside the package: grammar, constitutions and programs."""
+"""Find the folders that are shipped with the package: grammar, constitutions and programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def find(name: str, package: Path = _PACKAGE) -> Path:
-    """The folder `name`: inside the package (a wheel), else beside it (an editable install, a clone).
+    """The folder `name`: inside the package (a wheel), else next to it (an editable install, a clone).
 
     Raises:
       UserError: it is in neither place.

@@ -92,7 +92,7 @@ class Hole(Node):
 
 @_node
 class Argument(Node):
-    """An argument or setting; `name` is None where only the position tells."""
+    """An argument or setting; `name` is None where it is given by position."""
 
     name: Name | None
     value: Expr

@@ -17,7 +17,7 @@ BAD_ESCAPE = re.compile(r'\\[^nt"\\]')
 
 
 class Builder:
-    """Builds the statement whose text began at `offset` of `source`; `docs` are the `##` lines above it."""
+    """Build the statement whose text began at `offset` of `source`; `docs` are the `##` lines above it."""
 
     def __init__(self, source: Source, offset: int, docs: str) -> None:
         self.source = source
@@ -130,5 +130,5 @@ def number(span: Span, text: str) -> ast.Number:
 
 
 def unescape(quoted: str) -> str:
-    r"""The value of a quoted string: \n, \t, \" and \\ stand for what they do in Python."""
+    r"""The value of a quoted string: \n, \t, \" and \\ mean the same as in Python."""
     return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[0]), quoted[1:-1])

@@ -1,4 +1,4 @@
-"""Applies stages and flows: checks a call's arguments, and makes the artefact that it stands for."""
+"""Apply stages and flows: check a call's arguments, and make the artefact that the call denotes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Applying(Scope, ABC):
         """The value of an expression; FAILED, after reporting, if it has none."""
 
     def mark_used(self, expr: ast.Expr | None) -> None:
-        """Counts the names of an expression that is not evaluated as used."""
+        """Count the names of an expression that is not evaluated as used."""
         self.world.used.update(ast.names(expr) if expr is not None else ())
 
     def glance(self, given: list[Given]) -> None:
-        """Reports what is wrong inside of arguments whose parameters are unknown, where words could be choices."""
+        """Report errors inside of arguments whose parameters are unknown, where words could be choices."""
         for argument in given:
             self.mark_used(argument.expr)
             word = argument.name is not None and self._may_be_word(argument.expr)
@@ -38,11 +38,11 @@ class Applying(Scope, ABC):
                 self.evaluate(argument.expr)
 
     def _may_be_word(self, expr: ast.Expr | None) -> bool:
-        """Whether an expression could be an enum's word, or the call that stands for one."""
+        """True if an expression could be an enum's word, or the call that replaces one."""
         return isinstance(expr, ast.Name) or (isinstance(expr, ast.Call) and expr.name.id not in self.world.signatures)
 
     def apply(self, site: Site, given: list[Given], schedule: Mapping[str, Any]) -> Value:
-        """Calls a stage: matches and checks its arguments, lifts models and flows, and makes the artefact."""
+        """Apply a stage: match and check its arguments, lift models and flows, and make the artefact."""
         lost = [argument for argument in given if self._lacks_sign(site, argument)]
         if lost:
             self.glance([argument for argument in given if argument not in lost])
@@ -78,7 +78,7 @@ class Applying(Scope, ABC):
         return self.make(site, lifted, values, spans, schedule, written)
 
     def _lacks_sign(self, site: Site, argument: Given) -> bool:
-        """Whether an argument is like `epochs2` where `epochs=2` is meant, and is reported."""
+        """Report an argument like `epochs2` where `epochs=2` is meant; True if it is one."""
         found = re.match(r"[A-Za-z_]\w*", argument.span.text) if argument.expr and not argument.name else None
         word = found[0] if found else ""
         if not word or word in self.values or word in self.later:
@@ -96,7 +96,7 @@ class Applying(Scope, ABC):
         return False
 
     def is_tuned(self, expr: ast.Expr) -> bool:
-        """Whether a knob enters the value of an expression."""
+        """True if a knob enters the value of an expression."""
         return any(isinstance(self.values.get(name), Scalar) for name in ast.names(expr))
 
     def _as_call(self, artefacts: Mapping[str, Any], values: Mapping[str, Any]) -> Call:
@@ -207,7 +207,7 @@ class Applying(Scope, ABC):
         return self._flowed(flow, prompts)
 
     def _flowed(self, flow: Flow, prompts: Artefact) -> Artefact | Failed:
-        """What a flow makes of prompts: worked out once, since flows may be built from flows over and over."""
+        """The result of a flow on prompts, evaluated once, since flows may be built from flows many times over."""
         key = id(flow), id(prompts)
         if key not in self.flowed:
             made = self._with_hole(flow.expr, prompts)
@@ -217,7 +217,7 @@ class Applying(Scope, ABC):
         return self.flowed[key]
 
     def _lift(self, site: Site, artefacts: dict[str, Any], spans: Mapping[str, Span]) -> dict[str, Any] | Failed:
-        """Turns a model or flow into the replies that a parameter wants, on the prompts given beside it."""
+        """Turn a model or flow into the replies that a parameter expects, on the prompts given in the same call."""
         lifted, sides = dict(artefacts), [p for p in site.signature.params if p.lift and p.name in artefacts]
         given = [p for p in sides if isinstance(artefacts[p.name], Artefact) and artefacts[p.name].type.kind in p.kinds]
         for param in sides:

@@ -1,4 +1,4 @@
-"""Checks a whole program: its statements in order, once for every arm of its sweeps."""
+"""Check a whole program: its statements in order, once for every arm of its sweeps."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Arm:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Checked:
-    """What checking found.
+    """The result of checking a program.
 
     Attributes:
       program: as parsed.
@@ -72,7 +72,7 @@ class Checked:
 
     @property
     def ok(self) -> bool:
-        """Whether the program may run: no findings but warnings."""
+        """True if the program may run: there are no findings but warnings."""
         return all(diagnostic.warning for diagnostic in self.diagnostics)
 
 
@@ -84,14 +84,14 @@ def check(
     overrides: Mapping[str, str] | None = None,
     root: Path | None = None,
 ) -> Checked:
-    """Checks a program.
+    """Check a program.
 
     Args:
       text: the program.
-      path: of the program: what messages call it, and beside which its files are looked for.
+      path: of the program: messages use it, and its files are looked for in the same folder.
       registry: stage name -> something with a `SIGNATURE` (a stage's module), or a Signature itself.
       overrides: knob -> text of its value, from `--set`.
-      root: the folder with the built-in constitutions/; None finds it.
+      root: the folder with the built-in constitutions/; None: it is searched for.
     """
     report, shown = Diagnostics(), str(path)
     source = decode(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"), shown, report)
@@ -124,7 +124,7 @@ class _Checker:
         self.user_stages: dict[Span, Signature | None] = {}
 
     def resolve(self, path: str) -> str:
-        """An absolute path, also behind `tfds:`; names with another scheme stay as they are."""
+        """An absolute path, also after `tfds:`; names with another scheme stay as they are."""
         if path.startswith("tfds:"):
             return f"tfds:{self.resolve(path.removeprefix('tfds:'))}"
         return path if has_scheme(path) else os.path.realpath(self.folder / os.path.expanduser(path))
@@ -153,7 +153,7 @@ class _Checker:
         return tuple(arms)
 
     def _say_which_arm(self, before: int, arms: list[Arm], met: list[set[tuple[str, Span | None]]]) -> None:
-        """Names the first arm with a mistake, where not all have it; what is in vain in some arms only is none."""
+        """Name the first arm that has a finding, if not all do; drop findings of no effect in some arms only."""
         spared: set[int] = set()
         for index in range(before, len(self.report)):
             found = self.report[index]
@@ -173,7 +173,7 @@ class _Checker:
                 self.constitutions[statement.span] = self.library.constitution(statement)
 
     def _user_stages(self) -> None:
-        """Reads the stages of the user's own, which are then called like any other."""
+        """Read the stages of the user's own, which are then called like any other."""
         known = UserStages(self.folder, frozenset(self.world.signatures), self.report)
         used = [statement for statement in self.program.statements if isinstance(statement, ast.UseStage)]
         self.user_stages = {statement.span: known.use(statement) for statement in used}
@@ -363,7 +363,7 @@ class _Checker:
 
 
 def _is_product(value: Artefact | Flow | None) -> bool:
-    """Whether a value is worth having though nothing in the program uses it: measured, trained, or a flow of replies.
+    """True if a value is useful though nothing in the program uses it: measured, trained, or a flow of replies.
 
     A flow that measures or trains does so only where it is called.
     """

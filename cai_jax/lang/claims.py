@@ -27,14 +27,14 @@ class Side(NamedTuple):
 
 
 def same_data(left: Artefact | None, right: Artefact | None) -> bool:
-    """Whether two metrics are measured on the same data, as far as is known; one alone always is."""
+    """True if two metrics are measured on the same data, as far as is known; one alone always is."""
     return left is None or right is None or program_rules.same_data(left.sources(), right.sources())
 
 
 def in_vain(left: Side, op: str, right: Side) -> str:
-    """Why a claim tells nothing: it holds or fails whatever is measured; "" if a run decides it.
+    """The reason why a claim is uninformative: it holds or fails whatever is measured; "" if a run decides it.
 
-    Knobs may give another value, so nothing is said of claims that one enters.
+    Knobs may give another value, so that no claim in which one enters is reported.
     """
     if left.tuned or right.tuned:
         return ""

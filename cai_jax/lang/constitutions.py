@@ -1,4 +1,4 @@
-"""Constitutions: their principles checked, and `use … from` resolved."""
+"""Constitutions: check their principles, and resolve `use … from`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from cai_jax.lang.values import CONSTITUTION, FAILED, Artefact, Failed
 
 _TEXTS = ("critique", "revise", "compare", "audit")
 _FIELDS = (*_TEXTS, "weight", "tags")
-_WEIGHT = Param("weight", "how often the principle is drawn", value="float", low=0, open_low=True)
+_WEIGHT = Param("weight", "relative frequency with which the principle is drawn", value="float", low=0, open_low=True)
 
 
 class Library:
     """The constitutions that a program can see, each file read once.
 
     Args:
-      folder: of the program; paths of `use` are looked for beside it first.
+      folder: of the program; paths of `use` are looked for in it first.
       root: holds the built-in constitutions/ folder.
-      signature: of the stage that constitutions are, where the registry has one: it checks their examples.
+      signature: of the stage that makes constitutions, where the registry has one: it checks their examples.
     """
 
     def __init__(self, folder: Path, root: Path, signature: Signature | None, report: Diagnostics) -> None:

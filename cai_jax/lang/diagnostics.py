@@ -1,4 +1,4 @@
-"""What is wrong with a program: codes, positions, and how they are shown to people and to programs."""
+"""Findings about a program: codes, positions, and their display to people and to programs."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Diagnostics(list[Diagnostic]):
         self.met: set[tuple[str, Span | None]] = set()
 
     def report(self, code: str, message: str, span: Span | None, label: str = "", *also: Label, hint: str = "") -> None:
-        """Adds a finding, unless this code is known at this place."""
+        """Add a finding, unless this code is known at this place."""
         self.met.add((code, span))
         if span is None:
             self.append(Diagnostic(code, message, (), hint))
@@ -97,12 +97,12 @@ class Diagnostics(list[Diagnostic]):
             self.append(Diagnostic(code, message, (Label(span, label), *also), hint))
 
     def closest(self, word: str, known: Iterable[str]) -> str:
-        """As the function of this name, for the first unknown words of a program; "" for those behind them."""
+        """As the function of this name, for the first unknown words of a program; "" for later ones."""
         self._guesses += 1
         return closest(word, known) if self._guesses <= _GUESSES else ""
 
     def did_you_mean(self, word: str, known: Iterable[str]) -> str:
-        """As the function of this name, for the first unknown words of a program; "" for those behind them."""
+        """As the function of this name, for the first unknown words of a program; "" for later ones."""
         return _meant(self.closest(word, known))
 
     @property
@@ -230,7 +230,7 @@ def columns(text: str) -> int:
 
 
 class Entry(NamedTuple):
-    """What `cai-jax explain CODE` says."""
+    """The content of `cai-jax explain CODE`."""
 
     code: str
     title: str
@@ -239,7 +239,7 @@ class Entry(NamedTuple):
 
 @cache
 def catalogue() -> Mapping[str, Entry]:
-    """Every code with its explanation, read from catalogue.md beside this file."""
+    """Every code with its explanation, read from catalogue.md in this folder."""
     text = Path(__file__).with_name("catalogue.md").read_text(encoding="utf-8")
     entries = {}
     for section in text.split("\n## ")[1:]:
@@ -250,6 +250,6 @@ def catalogue() -> Mapping[str, Entry]:
 
 
 def explain(code: str) -> str | None:
-    """The explanation of a code: what it means, why, a wrong and a right example. None if there is no such code."""
+    """The explanation of a code: its meaning, why, a wrong and a right example. None if there is no such code."""
     entry = catalogue().get(code.upper())
     return f"{entry.code}: {entry.title}\n\n{entry.text}\n" if entry else None

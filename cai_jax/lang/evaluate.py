@@ -1,4 +1,4 @@
-"""Gives every expression its value: names, literals, operators and pipes."""
+"""Evaluate expressions: names, literals, operators and pipes."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Elaborator(Applying):
         return self.apply(site, given, schedule)
 
     def _user_stage(self, name: ast.Name) -> None:
-        """Counts a stage of the user's own as used, and reports a call above its `use stage`."""
+        """Count a stage of the user's own as used, and report a call above its `use stage`."""
         self.world.used.add(name.id)
         if name.id in self.later:
             label = Label(self.later[name.id], "defined only here")

@@ -35,7 +35,7 @@ class Formatted:
 
 
 def format_text(text: str | bytes, path: str = "program.cai") -> Formatted:
-    """Formats a program. One with syntax errors is left alone, and they are returned."""
+    """Format a program. One with syntax errors is left alone, and they are returned."""
     report = Diagnostics()
     source = decode(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"), path, report)
     parse(source, report)
@@ -46,7 +46,7 @@ def format_text(text: str | bytes, path: str = "program.cai") -> Formatted:
 
 
 class _Layout:
-    """Lays out a source line by line, knowing the brackets that are open."""
+    """The layout of a source, made line by line with the brackets that are open."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -89,7 +89,7 @@ class _Layout:
         return self.open[-1][1] + 1 if self.open else 1
 
     def _goes_on(self, number: int) -> bool:
-        """Whether a statement goes on after the comment in this line."""
+        """True if a statement continues after the comment in this line."""
         index = bisect_right(self.code, number)
         return index < len(self.code) and self.code[index] not in self.starts
 
@@ -105,7 +105,7 @@ class _Layout:
         return text
 
     def _apart(self, word: Word) -> bool:
-        """Whether a space stands between the last word and this one."""
+        """True if there is a space between the last word and this one."""
         before, last = self.last
         if word.text in (")", "]", ",") or last in ("(", "[") or (last, word.text) == ("{", "}"):
             return False
@@ -119,7 +119,7 @@ class _Layout:
         return not (word.text == "(" and called)
 
     def _column(self, number: int, line: str) -> tuple[str, int]:
-        """What a statement of one line is aligned with, and the column up to which; ("", 0) if with nothing."""
+        """The group that a one-line statement is aligned with, and the column to align; ("", 0) if with none."""
         if number not in self.starts or self._goes_on(number):
             return "", 0
         if match := _BINDING.match(line):
@@ -143,6 +143,6 @@ def _groups(columns: Sequence[tuple[str, int]]) -> Iterator[list[tuple[int, int]
 
 
 def _spaced(lines: list[str]) -> str:
-    """The lines with at most one empty line in a row, none at either end, and one line end behind the last."""
+    """The lines with at most one empty line in a row, none at either end, and one line end after the last."""
     text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
     return f"{text}\n" if text else ""

@@ -1,4 +1,4 @@
-"""Knobs: `let`, `--set` and `sweep`, and the arms that a program comes to."""
+"""Knobs: `let`, `--set` and `sweep`, and the arms of a program that follow from them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read(program: ast.Program, overrides: Mapping[str, str], report: Diagnostics
 
 
 def _lets(program: ast.Program) -> dict[str, ast.Let | ast.Broken]:
-    """What defines each knob; statements that do not parse might define one too."""
+    """The definition of each knob; statements that do not parse might define one too."""
     broken = {name: s for s in program.statements if isinstance(s, ast.Broken) for name in s.bound}
     return broken | {s.name.id: s for s in reversed(program.statements) if isinstance(s, ast.Let)}
 
@@ -125,7 +125,7 @@ def _override(name: str, text: str, default: Scalar, report: Diagnostics) -> Sca
 
 
 def _fits(value: Scalar, let: ast.Let, span: Span | None, report: Diagnostics) -> bool:
-    """Whether a value lies within the knob's range; `span` is None for a value from the command line."""
+    """True if a value is within the knob's range; `span` is None for a value from the command line."""
     if let.range is None:
         return True
     name, shown = let.name.id, units.shown(value.value)
@@ -198,5 +198,5 @@ def _values(statement: ast.Sweep, let: ast.Let, default: Scalar, report: Diagnos
 
 
 def label(values: Mapping[str, Any]) -> str:
-    """How an arm is called: "kl=0.01, steps=50"."""
+    """The name of an arm: "kl=0.01, steps=50"."""
     return ", ".join(f"{name}={units.shown(value)}" for name, value in values.items())

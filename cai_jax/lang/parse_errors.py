@@ -1,4 +1,4 @@
-"""Says what is wrong with a statement that does not parse, in the words of the slip that was probably made."""
+"""Explain a statement that does not parse, in terms of the mistake that was probably made."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def words(span: Span) -> list[Word]:
 
 
 def broken(span: Span) -> ast.Broken:
-    """What stands in the place of a statement that does not parse."""
+    """The node that replaces a statement that does not parse."""
     text = span.text
     first = _WORD.match(text)  # a `=` may be what is missing behind it
     bound = (*(match[1] or match[2] for match in _BINDS.finditer(text)), *([first[0]] if first else []))
@@ -53,7 +53,7 @@ def broken(span: Span) -> ast.Broken:
 
 
 def _meant(text: str) -> list[str]:
-    """What a name that is none may have meant, as `2sl` or `s-l`: its parts, and these put together."""
+    """Names that an invalid name such as `2sl` or `s-l` may have meant: its parts, and these put together."""
     found = _LEFT.match(text)
     assert found is not None  # it matches the empty text, too
     left, sign = found.groups()
@@ -63,7 +63,7 @@ def _meant(text: str) -> list[str]:
 
 
 class Place(NamedTuple):
-    """Where a statement stopped making sense: its words, and the index of the first that does not fit."""
+    """The place where a statement stopped making sense: its words, and the index of the first that does not fit."""
 
     words: list[Word]
     at: int
@@ -80,7 +80,7 @@ class Place(NamedTuple):
 
     @property
     def depth(self) -> int:
-        """How many brackets are open."""
+        """Number of open brackets."""
         before = [word.text for word in self.words[: self.at]]
         return sum((text in CLOSERS.values()) - (text in CLOSERS) for text in before)
 
@@ -90,7 +90,7 @@ class Place(NamedTuple):
 
 
 def explain(statement: Span, error: UnexpectedInput, report: Diagnostics) -> None:
-    """Reports the one most likely slip behind a parse error."""
+    """Report the most likely mistake that causes a parse error."""
     found = words(statement)
     ended = getattr(getattr(error, "token", None), "type", "") == "$END"
     offset = statement.end
@@ -108,7 +108,7 @@ def explain(statement: Span, error: UnexpectedInput, report: Diagnostics) -> Non
 
 
 def _odd_character(span: Span, report: Diagnostics) -> bool:
-    """Whether a character is none that a program is written in, and is reported."""
+    """Report a character that no program may contain; True if it is one."""
     if span.text.isascii() and span.text.isprintable() or span.text in _QUOTES:
         return False
     invisible = f"U+{ord(span.text):04X} ({unicodedata.name(span.text, 'a control character').lower()})"

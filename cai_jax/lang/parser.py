@@ -113,7 +113,7 @@ def _explained(span: Span, error: UnexpectedInput, report: Diagnostics) -> ast.B
 
 
 def _marks_are_sound(span: Span, report: Diagnostics) -> bool:
-    """Checks strings and brackets, whose mistakes would make every later message a strange one."""
+    """Check strings and brackets, whose mistakes would make every later message misleading."""
     source, known = span.source, len(report)
     if source.text[span.start] in " \t":
         word = len(span.text) - len(span.text.lstrip())
@@ -144,7 +144,7 @@ def _marks_are_sound(span: Span, report: Diagnostics) -> bool:
 
 
 def _closes(mark: Span, opened: list[Span], report: Diagnostics) -> bool:
-    """Takes the bracket that `mark` closes off `opened`; reports a mark that closes none, or another kind."""
+    """Remove the bracket that `mark` closes from `opened`; report a mark that closes no bracket, or another kind."""
     if opened and opened[-1].text == CLOSERS[mark.text]:
         opened.pop()
         return True

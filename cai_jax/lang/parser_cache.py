@@ -1,7 +1,7 @@
 """The parser's tables: built from grammar/cai.lark, and kept in the user's own cache directory.
 
 Building takes 80 ms, loading 4 ms. Lark keeps tables as a pickle, which runs code when loaded, so they are only
-ever read from a directory that belongs to this user and that nobody else may write to.
+ever read from a directory that belongs to this user and that no other user may write to.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def cache_folder() -> Path | None:
 
 
 def _cache_file(grammar: str) -> Path | None:
-    """Where this grammar's tables are kept; None where they cannot be."""
+    """The file of this grammar's tables; None where there can be none."""
     directory = cache_folder()
     if directory is None:
         return None

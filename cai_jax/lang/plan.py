@@ -1,24 +1,18 @@
-"""A checked program as nodes with keys: what `plan` shows and `run` does.
-
-A key is made from a node's meaning alone: stage and version, every parameter, the keys of its inputs, the fingerprints
-of outside data, the file of a stage of the user's own, and the run's seed where something is drawn. Text, comments,
-names, paths and schedule do not enter.
-"""
+"""A checked program as nodes with keys (`lang.identity`): what `plan` shows and `run` does."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 from cai_jax.lang import settings
 from cai_jax.lang.checker import Arm, Checked, Claim
 from cai_jax.lang.checker import Side as CheckedSide
+from cai_jax.lang.identity import Identities, code_of, outside
 from cai_jax.lang.knobs import label
 from cai_jax.lang.signature import Kind, Node
-from cai_jax.lang.values import CONSTITUTION, Artefact, Flow
+from cai_jax.lang.values import Artefact, Flow
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class FlowPlan:
-    """A flow, lowered: `nodes` in order, from the one that stands for the prompts (`hole`) to `output`.
+    """A flow, lowered: `nodes` in order, from the one that represents the prompts (`hole`) to `output`.
 
     Nodes of its models and constitutions, which do not depend on the prompts, are in the plan itself.
     """
@@ -79,7 +73,7 @@ class FlowPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a program comes to.
+    """The plan of a program: its nodes, names and claims.
 
     Attributes:
       nodes: in topological order, each once.
@@ -122,19 +116,10 @@ def lower(checked: Checked, fingerprint: Callable[[str], str]) -> Plan:
     return _Lowering(checked, fingerprint).plan()
 
 
-def key_of(stage: str, meaning: Mapping[str, Any]) -> str:
-    """`<stage>-<16 hex digits>` from the canonical JSON of a meaning."""
-    text = json.dumps({"stage": stage, **meaning}, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return f"{stage}-{blake2b(text.encode(), digest_size=8).hexdigest()}"
-
-
 class _Lowering:
     def __init__(self, checked: Checked, fingerprint: Callable[[str], str]) -> None:
         self.checked = checked
-        self.fingerprint = fingerprint
-        self.prints: dict[str, str] = {}
-        self.keys: dict[int, str] = {}
-        self.ordered: dict[str, Artefact] = {}  # key -> artefact, in topological order
+        self.identities = Identities(checked.resolve, fingerprint)
         self.names: dict[str, str] = {}
         self.flows: dict[str, FlowPlan] = {}
         self.expects: list[Expect] = []
@@ -149,7 +134,7 @@ class _Lowering:
         owners: dict[str, list[str]] = {}
         for name, key in self.names.items():
             owners.setdefault(key, []).append(name)
-        for key, artefact in self.ordered.items():
+        for key, artefact in self.identities.ordered.items():
             if key not in hidden:
                 nodes.append(self._node(key, artefact, tuple(owners.get(key, ()))))
         return Plan(
@@ -170,7 +155,7 @@ class _Lowering:
             if isinstance(value, Flow):
                 self.flows[shown] = self._flow(value)
                 continue
-            self.names[shown] = self._key(value)
+            self.names[shown] = self.identities.key(value)
             if value.type.kind is Kind.METRIC:
                 self._measure(value, name, arm)
         for claim in arm.claims:
@@ -196,7 +181,7 @@ class _Lowering:
     def _side(self, side: CheckedSide, arm: Arm) -> Side:
         if side.metric is None:
             return Side(None, side.constant)
-        key = self._key(side.metric)
+        key = self.identities.key(side.metric)
         if not any(measured == key for measured, _ in self.measures):
             self._measure(side.metric, "", arm)
         return Side(key, side.constant)
@@ -204,7 +189,7 @@ class _Lowering:
     def _measure(self, metric: Artefact, name: str, arm: Arm) -> None:
         signature = metric.signature
         assert signature is not None and metric.span is not None  # a stage makes a metric, where one is written
-        key, expression = self._key(metric), metric.span.on_one_line
+        key, expression = self.identities.key(metric), metric.span.on_one_line
         texts = {p.name: metric.written[p.name][0] for p in signature.params if p.name in metric.written}
         data = [p.name for p in signature.params if p.kinds and p.name in texts]
         written = {texts[name]: self._argument(metric, name) for name in data}
@@ -219,7 +204,7 @@ class _Lowering:
     def _argument(self, metric: Artefact, name: str) -> str:
         """The key of a metric's argument: of what is written there, or of the replies where that is a flow."""
         value = metric.written[name][1]
-        return self._key(value if isinstance(value, Artefact) else metric.input(name))
+        return self.identities.key(value if isinstance(value, Artefact) else metric.input(name))
 
     def _arm_of_metric(self, metric: Artefact, name: str, arm: Arm) -> str:
         """The swept values on which a metric depends: those that all arms which measure it have in common."""
@@ -237,95 +222,31 @@ class _Lowering:
         return [side.metric for claim in arm.claims for side in (claim.left, claim.right) if side.metric]
 
     def _flow(self, flow: Flow) -> FlowPlan:
-        hole, output = self._key(flow.hole), self._key(flow.result)
-        waiting = {hole}
-        for key, artefact in self.ordered.items():
-            if any(self.keys[id(source)] in waiting for source in artefact.sources()):
+        hole, output = self.identities.key(flow.hole), self.identities.key(flow.result)
+        waiting, ordered, inner = {hole}, self.identities.ordered, _between(flow)
+        for key, artefact in ordered.items():
+            if any(self.identities.key(source) in waiting for source in artefact.sources()):
                 waiting.add(key)
-        inner = _between(flow)
-        nodes = [
-            self._node(key, made, ()) for key, made in self.ordered.items() if key in waiting and id(made) in inner
-        ]
+        nodes = [self._node(key, made, ()) for key, made in ordered.items() if key in waiting and id(made) in inner]
         return FlowPlan(hole, output, tuple(nodes))
 
     # -- nodes
 
-    def _key(self, artefact: Artefact) -> str:
-        """The artefact's key, after giving keys to all that it is made from."""
-        stack = [artefact]
-        while stack:
-            current = stack[-1]
-            waiting = [source for source in current.sources() if id(source) not in self.keys]
-            if waiting:
-                stack.extend(reversed(waiting))
-                continue
-            stack.pop()
-            if id(current) not in self.keys:
-                key = key_of(current.stage, self._meaning(current))
-                self.keys[id(current)] = key
-                self.ordered.setdefault(key, current)
-        return self.keys[id(artefact)]
-
-    def _meaning(self, artefact: Artefact) -> dict[str, Any]:
-        paths = _outside(artefact)
-        params = {name: value for name, value in artefact.values.items() if name not in paths}
-        if artefact.stage == CONSTITUTION:
-            del params["name"]
-        code = _code(artefact)
-        return {
-            "version": artefact.signature.version if artefact.signature else 1,
-            "params": params,
-            "inputs": self._inputs(artefact),
-            "data": {name: self._fingerprints(artefact.values[name]) for name in paths},
-            "run": dict(artefact.meaning),
-            **({"code": code} if code else {}),
-        }
-
-    def _inputs(self, artefact: Artefact) -> dict[str, Any]:
-        return {
-            name: tuple(self.keys[id(one)] for one in value) if isinstance(value, tuple) else self.keys[id(value)]
-            for name, value in artefact.inputs.items()
-        }
-
-    def _fingerprints(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self._fingerprints(one) for one in value]
-        path = self.checked.resolve(value)
-        if path not in self.prints:
-            self.prints[path] = self.fingerprint(path)
-        return self.prints[path]
-
     def _node(self, key: str, artefact: Artefact, names: tuple[str, ...]) -> Node:
         params = dict(artefact.values)
-        for name in _outside(artefact):
+        for name in outside(artefact):
             value = params[name]
             resolve = self.checked.resolve
             params[name] = [resolve(one) for one in value] if isinstance(value, list) else resolve(value)
         # What is drawn or trained has a schedule: the run's, but for what its own `with (…)` gives.
         run = {name: value for name, value in self.checked.arms[0].run.items() if name in settings.SCHEDULE}
         schedule = {**run, **artefact.schedule} if artefact.meaning else {}
-        data = {name: self._fingerprints(artefact.values[name]) for name in _outside(artefact)}
-        inputs, code = self._inputs(artefact), _code(artefact)
+        inputs, data, code = self.identities.inputs(artefact), self.identities.data(artefact), code_of(artefact)
         return Node(key, artefact.stage, params, inputs, artefact.type, names, schedule, data, code=code)
 
 
-def _code(artefact: Artefact) -> str:
-    """Of what a stage of the user's own makes, the digest of that stage's file; else ""."""
-    signature = artefact.signature
-    return signature.code.digest if signature is not None and signature.code is not None else ""
-
-
-def _outside(artefact: Artefact) -> list[str]:
-    """Parameters that name outside data, whose contents and not whose name belong to the meaning."""
-    if artefact.stage == CONSTITUTION:
-        return ["fewshots"] if artefact.values["fewshots"] else []
-    signature = artefact.signature
-    paths = [p.name for p in signature.params if p.value == "path" or p.name == signature.source] if signature else []
-    return [name for name in paths if artefact.values.get(name)]
-
-
 def _between(flow: Flow) -> set[int]:
-    """Identities of what the flow's result is made from."""
+    """`id` of every artefact that the flow's result is made from."""
     seen, stack = set(), [flow.result]
     while stack:
         current = stack.pop()

@@ -22,12 +22,12 @@ ALIKE = "measure both on the same prompts, with as many replies to each"
 
 
 def joinable(first: Kind, other: Kind) -> bool:
-    """Whether `+` may join two kinds: equal ones, or replies with dialogs."""
+    """True if `+` may join two kinds: equal ones, or replies with dialogs."""
     return first is other or (first in _TEXT and other in _TEXT)
 
 
 def stage_check(site: Site, call: Call, spans: Mapping[str, Span], report: Diagnostics) -> bool:
-    """Reports what the stage itself finds wrong with a call; False if that is an error."""
+    """Report the problems that the stage's own check finds with a call; False if one is an error."""
     sound = True
     for problem in site.signature.check(call):
         sound = sound and problem.warning
@@ -38,7 +38,7 @@ def stage_check(site: Site, call: Call, spans: Mapping[str, Span], report: Diagn
 
 
 def effective(site: Site, call: Call, spans: Mapping[str, Span], knobs: Collection[str], report: Diagnostics) -> None:
-    """Reports the arguments that are given and have no effect beside the others.
+    """Report the arguments that are given and have no effect together with the others.
 
     Args:
       knobs: parameters that a knob sets.
@@ -53,7 +53,7 @@ def effective(site: Site, call: Call, spans: Mapping[str, Span], knobs: Collecti
 
 
 def unlike(site: Site, given: Mapping[str, Any], spans: Mapping[str, Span], report: Diagnostics) -> None:
-    """Reports two arguments that are the same thing, where they are there to differ."""
+    """Report two arguments that are the same, where they are meant to differ."""
     for param in site.signature.params:
         if param.unlike in spans and param.name in spans and given[param.name] == given[param.unlike]:
             label = Label(spans[param.unlike], "the same")
@@ -68,7 +68,7 @@ def same_prompts(
     resolve: Callable[[str], str],
     report: Diagnostics,
 ) -> bool:
-    """Reports replies to different prompts in one comparison; False if so."""
+    """Report replies to different prompts in one comparison; False if there are any."""
     sides = [p.name for p in site.signature.params if p.lift and isinstance(given.get(p.name), Artefact)]
     for name in sides[1:]:
         message = ""
@@ -86,7 +86,7 @@ def same_prompts(
 
 
 def other_prompts(ours: Counter[str], theirs: Counter[str]) -> str:
-    """What is wrong with comparing replies to these prompts, by how many there are to each; "" if nothing is."""
+    """The problem with comparing replies to these prompts, by the number of replies to each; "" if there is none."""
     if ours == theirs:
         return ""
     return (
@@ -96,7 +96,7 @@ def other_prompts(ours: Counter[str], theirs: Counter[str]) -> str:
 
 
 def _asked(replies: Artefact, resolve: Callable[[str], str]) -> Counter[str] | None:
-    """How many replies there are to each prompt, where they are read and not drawn; None where that is not known."""
+    """Number of replies to each prompt, where they are read and not drawn; None where that is not known."""
     source = _unsplit(replies)
     found = source.signature.asked(Call(source.values, {}, resolve)) if source.signature is not None else None
     if found is None:
@@ -105,7 +105,7 @@ def _asked(replies: Artefact, resolve: Callable[[str], str]) -> Counter[str] | N
 
 
 def twice(parts: Sequence[Artefact], spans: Sequence[Span], report: Diagnostics) -> None:
-    """Reports data that `+` joins with itself: one artefact twice, or a split beside the whole that it is of."""
+    """Report data that `+` joins with itself: one artefact twice, or a split together with the whole of it."""
     seen: dict[int, Span] = {}  # what is joined so far; of a split, what it was selected from is `parted`
     parted: dict[int, Span] = {}
     for part, span in zip(parts, spans, strict=True):
@@ -124,7 +124,7 @@ def twice(parts: Sequence[Artefact], spans: Sequence[Span], report: Diagnostics)
 
 
 def _joined(part: Artefact) -> Iterator[Artefact]:
-    """What is joined in an artefact: itself, or the parts of a join, and their parts."""
+    """The artefacts joined in one: itself, or the parts of a join, and their parts."""
     stack = [part]
     while stack:
         current = stack.pop()
@@ -135,13 +135,13 @@ def _joined(part: Artefact) -> Iterator[Artefact]:
 
 
 def _unsplit(artefact: Artefact) -> Artefact:
-    """What a split was selected from; anything else is itself."""
+    """The artefact that a split was selected from; any other is returned as it is."""
     split = artefact.signature is not None and artefact.signature.operator == "."
     return next(artefact.sources()) if split else artefact
 
 
 def settings_read(site: Site, given: Iterable[ast.Argument], report: Diagnostics) -> None:
-    """Reports settings of `with (…)` that a stage does not read."""
+    """Report settings of `with (…)` that a stage does not read."""
     read = site.signature.settings
     for argument in given:
         if argument.name is not None and argument.name.id in {p.name for p in settings.WITH} - set(read):
@@ -157,7 +157,7 @@ def batch_fits(
     spans: Mapping[str, Span],
     report: Diagnostics,
 ) -> bool:
-    """Reports a batch that cannot be split as its schedule says: into micro-batches, and these over devices."""
+    """Report a batch that cannot be split as its schedule says: into micro-batches, and these over devices."""
     batch = values.get("batch")
     if not isinstance(batch, int):
         return True
@@ -181,7 +181,7 @@ def batch_fits(
 def heads_split(
     site: Site, types: Mapping[str, Any], schedule: Mapping[str, Any], spans: Mapping[str, Span], report: Diagnostics
 ) -> bool:
-    """Reports a model whose heads cannot be dealt out to as many devices as `mesh(tensor=)` says; False if so."""
+    """Report a model whose heads cannot be divided among the devices of `mesh(tensor=)`; False if so."""
     mesh = schedule.get("mesh")
     parts = mesh["tensor"] if isinstance(mesh, dict) and "mesh" in site.signature.settings else 1
     for name, given in types.items():
@@ -234,7 +234,7 @@ def overlap(trained: frozenset[str], measured: frozenset[str]) -> str | None:
 
 
 def _share_rows(one: str, other: str) -> bool:
-    """Whether two names of lineage stand for data that has rows in common.
+    """True if two names of lineage denote data with rows in common.
 
     "a?test=0.2/train" is the part of "a" above a fraction of 0.2 of the range of hashes, and "a?test=0.5/test" that
     below 0.5, so that these two share rows.
@@ -257,7 +257,7 @@ def _parts(lineage: str) -> tuple[str, str, str]:
 
 
 def fresh(site: Site, artefacts: Mapping[str, Any], spans: Mapping[str, Span], report: Diagnostics) -> bool:
-    """Reports a metric on data that a model taking part in it, the judge included, was trained on; False if so."""
+    """Report a metric on data that a model taking part in it, the judge included, was trained on; False if so."""
     if site.signature.group != "metric":
         return True
     given = [(name, one) for name, v in artefacts.items() for one in (v if isinstance(v, tuple) else (v,))]
@@ -282,7 +282,7 @@ def _models(given: Iterable[tuple[str, Artefact]]) -> Iterator[tuple[str, Artefa
 
 
 def _short(data: str) -> str:
-    """What a message calls data: a path as short as it can be said from here."""
+    """The name of data in messages: a path in its shortest form as seen from the working directory."""
     path, _, split = _parts(data)
     data = f"{path}/{split}" if split else path
     return min(data, os.path.relpath(data), key=len) if os.path.isabs(data) else data
@@ -305,7 +305,7 @@ def _makers(replies: Artefact) -> list[Artefact]:
 
 
 def has_split(data: Artefact, name: ast.Name, report: Diagnostics) -> bool:
-    """Reports a split that the data does not have, or a second selection."""
+    """Report a split that the data does not have, or a second selection."""
     atoms = list(_joined(data))
     chosen = [_unsplit(atom) is not atom for atom in atoms]
     each = [{atom.values["name"]} if one else atom.type.splits for atom, one in zip(atoms, chosen, strict=True)]
@@ -352,14 +352,14 @@ def constitution_type(values: Mapping[str, Any], signature: Signature | None) ->
 
 
 def abilities(chosen: list[dict[str, Any]]) -> dict[str, int]:
-    """How many principles support to "audit" a reply, "revise" it after a critique, "judge" which of two is better."""
+    """Number of principles that support to "audit" a reply, "revise" it after a critique, "judge" which is better."""
     texts = {"audit": ("audit",), "revise": ("critique", "revise"), "judge": ("compare",)}
     counts = {able: sum(all(p[t] for t in read) for p in chosen) for able, read in texts.items()}
     return {able: count for able, count in counts.items() if count}
 
 
 def same_data(left: Iterable[Artefact], right: Iterable[Artefact]) -> bool:
-    """Whether two sides come from the same data, as far as is known: which prompts a file replies to, a run finds."""
+    """True if two sides come from the same data, as far as known: only a run finds which prompts a file replies to."""
     sides = [_origins(left), _origins(right)]
     if sides[0].keys() == sides[1].keys():
         return True
@@ -368,7 +368,7 @@ def same_data(left: Iterable[Artefact], right: Iterable[Artefact]) -> bool:
 
 
 def _from_file(origin: Artefact) -> bool:
-    """Whether data is replies that are read, and not made from prompts."""
+    """True if data is replies that are read, and not made from prompts."""
     above = _unsplit(origin).sources()
     return origin.type.kind in _TEXT and not any(source.type.kind in _DATA for source in above)
 

@@ -1,4 +1,4 @@
-"""Writes the generated sections of the language reference, grammar/README.md, from what the checker itself reads."""
+"""Write the generated sections of the language reference, grammar/README.md, from the definitions the checker reads."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _settings() -> str:
 
 
 def _records(params: Iterable[Param]) -> list[str]:
-    """A table for each of the calls that may stand for values of these parameters."""
+    """A table for each of the calls that may be given as values of these parameters."""
     found = {param.record.name: (param, param.record) for param in params if param.record}
     return [
         "\n".join([f"Of `{name}(…)`, as in `{p.name}={record.example}`:", "", *_table(record.params)])

@@ -16,13 +16,13 @@ SCHEMES = ("builtin:", "hf:", "init:", "tfds:")
 
 
 def has_scheme(path: str) -> bool:
-    """Whether a path names something other than a file, such as "builtin:tiny" or "hf:org/model"."""
+    """True if a path names something other than a file, such as "builtin:tiny" or "hf:org/model"."""
     return path.startswith(SCHEMES)
 
 
 @dataclass(eq=False, repr=False)
 class World:
-    """What all arms of a program share.
+    """State that all arms of a program share.
 
     Attributes:
       signatures: by name, operators included.
@@ -70,9 +70,9 @@ class Scope:
     """The names of one arm, in order of definition, and where each was defined.
 
     Attributes:
-      hole: what `_` stands for; None outside of flows.
+      hole: the value of `_`; None outside of flows.
       depth: of the expression being evaluated, through the flows that it calls.
-      flowed: what flows have made of prompts, by their identities.
+      flowed: results of flows on prompts, by their identities.
     """
 
     world: World
@@ -90,7 +90,7 @@ class Scope:
 
 
 def describe(value: Value) -> str:
-    """What a value is, for messages: "Prompts", "a number"."""
+    """A description of a value, for messages: "Prompts", "a number"."""
     if isinstance(value, Artefact):
         return str(value.type.kind)
     if isinstance(value, Flow):

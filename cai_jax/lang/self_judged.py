@@ -1,4 +1,4 @@
-"""Metrics whose judge decided before: what was made to please it pleases it, whatever that is worth."""
+"""Metrics whose judge already decided the training: a model trained to please the judge scores well by that alone."""
 
 from __future__ import annotations
 

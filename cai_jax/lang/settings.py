@@ -1,4 +1,4 @@
-"""What `run (…)` and `with (…)` accept: settings of a run and of a node's schedule, which no stage declares."""
+"""Settings of a run and of a node's schedule, given by `run (…)` and `with (…)`, which no stage declares."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MESH = Signature(
 WITH = (
     Param(
         "mesh",
-        "how a step is spread over devices: all of them along `data`, one, by `jax.pmap`, or as `mesh(…)` says",
+        "layout of a step over devices: all of them along `data`, one, by `jax.pmap`, or as `mesh(…)` says",
         value="enum",
         default="auto",
         choices=("auto", "pmap", "one"),
@@ -31,7 +31,7 @@ WITH = (
     Param("microbatch", "rows of a batch that are computed at once", value="int", default=None, low=1, unit="rows"),
     Param(
         "remat",
-        "whether training computes what a layer makes again for its gradients, instead of keeping it in memory",
+        "recompute activations in the backward pass, instead of keeping them in memory",
         value="bool",
         default=False,
     ),
@@ -40,7 +40,7 @@ RUN = (
     Param("seed", "of every random draw", value="int", default=0, low=0, high=2**32 - 1),
     Param(
         "overlap",
-        "what becomes of a metric of conversations of which some were trained on: an error before anything is trained, "
+        "treatment of a metric of conversations of which some were trained on: an error before anything is trained, "
         "or a warning",
         value="enum",
         default="error",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 
 class Kind(StrEnum):
-    """What an artefact is."""
+    """The kind of an artefact."""
 
     MODEL = "Model"
     REWARD_MODEL = "RewardModel"
@@ -30,24 +30,24 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Type:
-    """A kind with what is known about the artefact before anything runs; None means unknown.
+    """A kind, with the properties of the artefact that are known before anything runs; None means unknown.
 
     Attributes:
-      kind: what it is.
+      kind: of the artefact.
       replies: replies per prompt (Responses).
       splits: splits that `.name` may select; None once one is selected.
       lineage: prompt splits that it was trained on, or, for data, that it comes from ("builtin:red_team/train");
-        "?test=0.2" behind a path says that a hash of the rows splits it, with this fraction for "test".
-      supports: how many of a Constitution's principles support "audit", "revise" and "judge".
-      examples: of a Constitution, what its examples say, by form, such as "critique".
+        "?test=0.2" after a path says that a hash of the rows splits it, with this fraction for "test".
+      supports: number of a Constitution's principles that support "audit", "revise" and "judge".
+      examples: of a Constitution, the text of its examples, by form, such as "critique".
       context: positions of a Model, or of the one that wrote Responses; tokenizer: the folder of its tokenizer, ""
-        where that is not here; size: its parameters; heads: of its attention, which `mesh(tensor=)` divides.
-      oracle: the built-in oracle can read replies to these prompts.
+        where that is not on this machine; size: its parameters; heads: of its attention, which `mesh(tensor=)` divides.
+      oracle: True if the built-in oracle can read replies to these prompts.
       length: upper bound on the tokens of a reply (Responses, Prefs); of Documents, their mean.
-      screened: `screen` has looked at the replies (Responses).
-      rows: how many prompts, pairs or documents, at most, by split; of Responses, `replies` times as many.
-      decoders: shapes (models/config.py) and dtypes of the decoders that a Model stands for: one, or several of a
-        mixture of reward models; () where they are unknown.
+      screened: True if `screen` has checked the replies (Responses).
+      rows: largest number of prompts, pairs or documents, by split; of Responses, `replies` times as many.
+      decoders: shapes (models/config.py) and dtypes of the decoders of a Model: one, or several of a mixture of
+        reward models; () where they are unknown.
     """
 
     kind: Kind
@@ -97,21 +97,21 @@ class Param:
       name: as written in a program.
       about: one sentence of help.
       kinds: artefact kinds accepted; empty for a plain value.
-      value: "int", "float", "bool", "str", "enum", "range" (n..m, a pair of floats), or "path" (a str resolved
-        beside the program and checked to exist, unless it has a scheme such as builtin:, init:, hf:, tfds:)
-        for a plain value.
+      value: "int", "float", "bool", "str", "enum", "range" (n..m, a pair of floats), or "path" (a str resolved from the
+        program's folder and checked to exist, unless it has a scheme such as builtin:, init:, hf:, tfds:) for a plain
+        value.
       default: REQUIRED, or the value filled in (None = not given).
       low, high: inclusive bounds; open_low makes the lower one exclusive.
-      unit: "", "tokens", "fraction", "rows", "bytes", "seconds": which number suffixes fit.
+      unit: "", "tokens", "fraction", "rows", "bytes", "seconds": decides which number suffixes fit.
       choices: the words of an enum.
-      record: a call that may stand for such a word, as `mesh(fsdp=4)`; its value is a dict of the call's arguments.
+      record: a call that may replace such a word, as `mesh(fsdp=4)`; its value is a dict of the call's arguments.
       many: accepts a list [a, b] of the kind.
       lift: name of the stage through which a Model or Flow becomes the kind expected here
         (`harm_rate(model, prompts)` samples the prompts with the model first); the lifted value takes
         the prompts from the parameter called `lift_on`.
-      inherit: when not given, the nearest artefact of one of `kinds` among the inputs of what is acted on:
+      inherit: when not given, the nearest artefact of one of `kinds` among the inputs of the first argument:
         `revise(harmless)` revises with the model that drew the replies.
-      needs: what gives it an effect; None where it always has one. Giving it in vain is E241.
+      needs: the condition for it to have an effect; None where it always has one. Giving it without effect is E241.
       unlike: the parameter that must not have the same value (E246).
     """
 
@@ -135,7 +135,7 @@ class Param:
 
 
 class Problem(NamedTuple):
-    """What a stage's own check finds wrong with one of its calls."""
+    """A problem that a stage's own check finds with one of its calls."""
 
     code: str  # of cai_jax/lang/catalogue.md; W… warns, all others are errors
     param: str  # the argument to underline; "" for the whole call
@@ -171,10 +171,10 @@ def nothing_known(call: Call) -> None:
 
 @dataclass(frozen=True)
 class Code:
-    """The file in which a stage of the user's own stands, as it was when the stage was declared.
+    """The file of a stage of the user's own, as it was when the stage was declared.
 
     Attributes:
-      path: absolute; text: what the file holds.
+      path: absolute; text: the file's content.
       given: the optional functions of the protocol that the stage has, of "steps" and "rendered".
     """
 
@@ -190,10 +190,10 @@ class Code:
 
 @dataclass(frozen=True)
 class Signature:
-    """How a stage presents itself to the checker, the documentation, `plan` and the command line.
+    """The declaration of a stage, for the checker, the documentation, `plan` and the command line.
 
     Attributes:
-      name: as called in a program.
+      name: as written in a program.
       about: one sentence of help.
       params: in order; those with `kinds` may be given by position, plain values by keyword, except that the first
         plain parameter is positional too where it is a "str" or "path", or the stage a source (`prompts("x.jsonl")`).
@@ -201,13 +201,13 @@ class Signature:
       check: further problems of one call (`judge` after one reply per prompt).
       version: raised when the stage's meaning changes, which makes its cached results stale.
       group: "source", "stage", "metric", or "operator" (not callable by name).
-      operator: "+", "*" or "." for the group "operator", with `kinds` of its first parameter saying for what;
-        that of "+" is `many`, and "*" and "." have one plain parameter, the factor and the name.
+      operator: "+", "*" or "." for the group "operator", which applies to the `kinds` of its first parameter; that
+        of "+" is `many`, and "*" and "." have one plain parameter, the factor and the name.
       source: the plain parameter which names outside data whose fingerprint belongs to the key.
-      limit: the plain parameter which bounds how many rows are read (0: all); `--limit` lowers it.
-      settings: those of `with (…)` that change how it is computed; giving another is E241.
-      asked: of a source of replies, the ids of the prompts that a call replies to, by split; None where only a run can
-        tell, because the data is not here or is large.
+      limit: the plain parameter which bounds the number of rows read (0: all); `--limit` lowers it.
+      settings: those of `with (…)` that change its computation; giving another is E241.
+      asked: of a source of replies, the ids of the prompts that a call replies to, by split; None where only a run
+        can find out, because the data is not here or is large.
       bounds: least and greatest value of a metric, where it has them; claims that these alone decide are E243.
       code: of a stage of the user's own, its file; None for those of the package.
     """
@@ -260,7 +260,7 @@ class Node:
     """One artefact of a checked program: what to run, on what, and under which key.
 
     Attributes:
-      key: "<stage>-<hash>", from the lowered meaning (lang/plan.py).
+      key: "<stage>-<hash>", from the lowered meaning (lang/identity.py).
       stage: registry name.
       params: every plain parameter, filled in, as JSON values; paths are absolute.
       inputs: parameter name -> key, or tuple of keys, of its artefact arguments.

@@ -16,7 +16,7 @@ CLOSERS = {")": "(", "]": "[", "}": "{"}
 
 
 def shown_path(path: Path) -> str:
-    """A path as somebody standing here would write it."""
+    """A path as written from the working directory."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
@@ -60,12 +60,12 @@ class Source:
 
     @property
     def lines(self) -> int:
-        """How many lines there are, counting a last empty one."""
+        """Number of lines, counting a last empty one."""
         return len(self._starts)
 
     @cached_property
     def marks(self) -> list[Span]:
-        """Strings, comments and brackets, in order: what cuts the text into parts before it is parsed."""
+        """Strings, comments and brackets, in order: they divide the text before it is parsed."""
         return [Span(self, match.start(), match.end()) for match in _MARKS.finditer(self.text)]
 
     @cached_property
@@ -104,12 +104,12 @@ class Span(NamedTuple):
 
 
 def unterminated(mark: Span) -> bool:
-    """Whether a string mark lacks its closing quote."""
+    """True if a string mark lacks its closing quote."""
     return mark.text.startswith('"') and not re.fullmatch(r'"(?:[^"\\\n]|\\.)*"', mark.text)
 
 
 def looks_like_statement(text: str, at: int = 0) -> bool:
-    """Whether a statement could begin at this offset of `text`."""
+    """True if a statement could begin at this offset of `text`."""
     return _HEAD.match(text, at) is not None
 
 
@@ -124,10 +124,10 @@ _LOOKAHEAD = 200  # lines that are searched for the end of brackets
 
 
 def statements(source: Source) -> list[Chunk]:
-    """Cuts a source at the lines that begin in column 1.
+    """Cut a source at the lines that begin in column 1.
 
-    A line beginning with a closing bracket or `|` goes on with the statement above it; so does, as a mistake to
-    be reported, one that stands in column 1 inside of brackets.
+    A line beginning with a closing bracket or `|` continues the statement above it; so does, as a mistake to
+    be reported, one that begins in column 1 inside of brackets.
     """
     lines = [
         Span(source, match.start(), match.end())
@@ -151,7 +151,7 @@ def statements(source: Source) -> list[Chunk]:
 
 
 def _is_inside(above: Span, lines: list[Span], opened: list[int], index: int, depth: int) -> bool:
-    """Whether a line in column 1 belongs to the brackets open in what is above, rather than those lacking their end."""
+    """True if a line in column 1 belongs to the brackets still open above, rather than those lacking their end."""
     text = lines[index].source.text
     if not looks_like_statement(text, lines[index].start):
         return True

@@ -1,4 +1,4 @@
-"""What `@cai_jax.stage(…)` declares: from its plain values to the signature of a stage of the user's own.
+"""The declaration `@cai_jax.stage(…)`: from its plain values to the signature of a stage of the user's own.
 
 The same values come from running the decorator and from reading it as a literal (lang/user_stages.py).
 """
@@ -43,11 +43,11 @@ def signature(name: str, about: str, fields: Mapping[str, Any], code: Code | Non
 
     Args:
       name: of the function. about: its docstring, of which the first paragraph counts.
-      fields: what the decorator is given, but for `FUNCTIONS`.
-      code: the file that it stands in.
+      fields: the decorator's arguments, except for `FUNCTIONS`.
+      code: the file that contains it.
 
     Raises:
-      Undeclarable: it is no declaration.
+      Undeclarable: it is not a valid declaration.
     """
     told = " ".join(about.strip().partition("\n\n")[0].split())
     if not told:
@@ -137,7 +137,7 @@ def _param(name: Any, given: Any) -> Param:
 
 
 def _default(path: tuple[str, ...], param: Param, given: Any) -> Any:
-    """A parameter's default, which must be a value that it takes; None stands for "not given"."""
+    """A parameter's default, which must be a value that it takes; None means "not given"."""
     if given is None:
         return None
     if param.kinds:

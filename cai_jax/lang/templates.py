@@ -1,4 +1,4 @@
-"""What `cai-jax new` writes: a shipped program with its constitutions, few-shots and stages, to be changed freely."""
+"""The files of `cai-jax new`: a shipped program with its constitutions, few-shots and stages, to be changed freely."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def new(template: str, name: str, root: Path | None = None) -> dict[str, str]:
     Args:
       template: one of `names()`.
       name: of the program, with or without ".cai".
-      root: the folder with programs/ and constitutions/; None finds it.
+      root: the folder with programs/ and constitutions/; None: it is searched for.
 
     Raises:
       UserError: there is no such template.

@@ -1,4 +1,4 @@
-"""Numbers with units, and whether a value fits a parameter."""
+"""Numbers with units, and the check that a value fits a parameter."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SINGLE = (2.0**-126, 2.0**128)  # sizes that a 32-bit float holds in full preci
 
 
 def scalar(number: ast.Number, report: Diagnostics) -> Scalar | Failed:
-    """The value of a literal; reports a suffix that is no unit."""
+    """The value of a literal; a suffix that is not a unit is reported."""
     if not number.unit:
         return finite(Scalar(number.value), number.span, report)
     if number.unit not in SUFFIXES:
@@ -102,14 +102,14 @@ def added(values: Sequence[Scalar], signs: Iterable[str], at: Span, report: Diag
 
 
 def fits_unit(value: Scalar, param: Param) -> bool:
-    """Whether a number's suffix makes sense for a parameter; a bare number always does."""
+    """True if a number's suffix makes sense for a parameter; a bare number always does."""
     if value.dimension == "count":
         return param.unit in ("tokens", "rows") or (param.unit == "" and param.value == "int")
     return value.dimension in ("", param.unit)
 
 
 class Use(NamedTuple):
-    """A value given to a parameter, for messages: what is called, and where the value stands."""
+    """A value given to a parameter, for messages: the stage called, and the place of the value."""
 
     callee: str
     span: Span
@@ -133,12 +133,12 @@ def bounds(param: Param) -> str:
 
 
 def choices(param: Param) -> str:
-    """What an enum takes, for messages: one of its words, or the call that may stand for one."""
+    """The values of an enum, for messages: one of its words, or the call that may replace one."""
     return f"one of {listed(param.choices)}" + (f", or  {param.record.example}" if param.record else "")
 
 
 def outside(value: float, low: float | None, high: float | None, open_low: bool = False) -> bool:
-    """Whether a number lies outside of bounds, of which None is none."""
+    """True if a number is outside of its bounds; a bound of None does not limit it."""
     below = low is not None and (value <= low if open_low else value < low)
     return below or (high is not None and value > high)
 

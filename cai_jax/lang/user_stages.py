@@ -64,7 +64,7 @@ class _File:
     functions: Mapping[str, python.FunctionDef]
 
     def span(self, node: python.expr) -> Span:
-        """Where a node stands; it is underlined to the end of its first line."""
+        """The place of a node; it is underlined to the end of its first line."""
         start = self._offset(node.lineno, node.col_offset)
         assert node.end_lineno is not None and node.end_col_offset is not None  # the parser sets both
         end = self._offset(node.end_lineno, node.end_col_offset)
@@ -72,7 +72,7 @@ class _File:
         return Span(self.source, start, end if line_end < 0 else min(end, line_end))
 
     def name(self, function: python.FunctionDef) -> Span:
-        """The name of a function behind its `def`."""
+        """The name of a function after its `def`."""
         start = self._offset(function.lineno, function.col_offset)
         at = self.source.text.index(function.name, start + len("def"))
         return Span(self.source, at, at + len(function.name))
@@ -86,7 +86,7 @@ class UserStages:
     """The stages of the user's own that a program can use, each file read once.
 
     Args:
-      folder: of the program; paths are looked for beside it.
+      folder: of the program; paths are looked for in it.
       taken: the names of the registry's stages.
     """
 
@@ -184,7 +184,7 @@ class UserStages:
 
 
 def _foreign(path: Path) -> str:
-    """What a file lies in whose code is somebody else's; "" if nothing tells that it is."""
+    """The kind of folder with other people's code that holds a file; "" if there is no sign of that."""
     if any(_HUB.fullmatch(part) for part in path.parts):
         return "the cache of the Hugging Face hub"
     if any((folder / name).exists() for folder in path.parents for name in _DOWNLOADED):
@@ -204,7 +204,7 @@ def _decorator(function: python.FunctionDef) -> python.Call | None:
 
 
 class _NotLiteral(Exception):
-    """A part of a declaration that only running it would tell."""
+    """A part of a declaration that is known only by running it."""
 
     def __init__(self, node: python.expr, hint: str = "write strings, numbers, lists and dicts in full") -> None:
         super().__init__()
@@ -213,7 +213,7 @@ class _NotLiteral(Exception):
 
 
 def _literals(call: python.Call) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What a declaration is given: its plain values by name, and which functions."""
+    """The arguments of a declaration: its plain values by name, and which functions."""
     if call.args:
         raise _NotLiteral(call.args[0], f"give it by name: {_EXAMPLE}")
     values, functions = {}, []

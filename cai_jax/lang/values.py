@@ -1,4 +1,4 @@
-"""What names of a program are bound to while it is checked."""
+"""Values that names of a program are bound to while it is checked."""
 
 from __future__ import annotations
 
@@ -84,14 +84,14 @@ class Scalar:
 
     @property
     def single(self) -> float | str | bool:
-        """The value of what is no range, such as a knob."""
+        """The value of anything but a range, such as a knob."""
         assert not isinstance(self.value, tuple)
         return self.value
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Flow:
-    """A pipeline waiting for prompts: its expression, and what it comes to on prompts of which nothing is known."""
+    """A pipeline waiting for prompts: its expression, and its result on prompts of which nothing is known."""
 
     name: str
     expr: ast.Expr

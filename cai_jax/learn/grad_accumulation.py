@@ -20,19 +20,19 @@ Sums = dict[str, jax.Array]
 
 
 def over(axis: str | None) -> Reduce:
-    """Sums a pytree over the mapped axis `axis`; the identity where there is none."""
+    """Return a function that sums a pytree over the mapped axis `axis`; the identity where that is None."""
     return (lambda tree: jax.lax.psum(tree, axis)) if axis else (lambda tree: tree)
 
 
 def gradients(
     loss: Callable[[Params, Batch], tuple[jax.Array, Sums]], params: Params, batch: Batch, reduce: Reduce
 ) -> tuple[Params, jax.Array, Sums]:
-    """Gradient of a loss that is a sum over rows, accumulated over micro-batches and devices.
+    """Compute the gradient of a loss that is a sum over rows, accumulated over micro-batches and devices.
 
     Args:
       loss: `(params, micro) -> (loss, sums)`: a scalar already divided by the global count, and a dict
         of scalar sums to be added up.
-      params: what to differentiate by.
+      params: the parameters to differentiate by.
       batch: dict of arrays `[A, B, ...]`, A micro-batches of B rows.
       reduce: from `over`.
 
@@ -54,5 +54,5 @@ def gradients(
 
 
 def finite(grads: Params) -> jax.Array:
-    """Which leaves, in the tree's order, hold numbers alone: bool [leaves]. The rest hold a NaN or an infinity."""
+    """Tell for each leaf, in the tree's order, if it holds finite numbers only (no NaN, no infinity): bool [leaves]."""
     return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(grads)])

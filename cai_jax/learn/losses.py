@@ -22,7 +22,7 @@ def token_logprobs(
     temperature: float = 1.0,
     chunk: int = 64,
 ) -> tuple[jax.Array, jax.Array]:
-    """Log-probabilities of given tokens and the entropy of their distributions, without a [B, T, V] buffer.
+    """Compute log softmax(logits / temperature) of given tokens, and the entropies, without a [B, T, V] buffer.
 
     Kept positions are moved to the front of each row and taken `chunk` at a time until no row has any left; logits
     are recomputed in the backward pass. The work is that of the row with the most kept positions, and the memory
@@ -32,15 +32,28 @@ def token_logprobs(
       unembed: `[..., D] -> float32 [..., V]` logits.
       hidden: [B, T, D], at the positions that predict.
       targets: [B, T] int, the tokens that follow.
-      keep: [B, T] bool, where the result is wanted.
-      temperature: logits are divided by it before the log-softmax.
+      keep: [B, T] bool, the positions whose result is wanted.
+      temperature: divides the logits before the log-softmax.
+      chunk: positions of a row that are unembedded at a time, at least 1.
 
     Returns:
-      log-probabilities and entropies (nats), float32 [B, T], 0 where not kept.
+      log-probabilities log p(target) and entropies -Σ p log p (nats), float32 [B, T], 0 where not kept.
+
+    Example:
+      Logits (log 3, 0) give the probabilities 3/4 and 1/4: log(3/4) = -0.2877, and an entropy of
+      -(3/4) log(3/4) - (1/4) log(1/4) = 0.5623. The second position is not kept.
+
+      >>> import jax.numpy as jnp
+      >>> import numpy as np
+      >>> hidden = jnp.log(jnp.array([[[3.0, 1.0], [1.0, 1.0]]]))
+      >>> targets, keep = jnp.array([[0, 0]]), jnp.array([[True, False]])
+      >>> logprobs, entropies = token_logprobs(lambda h: h, hidden, targets, keep)
+      >>> print(*(np.asarray(x, float).round(4) for x in (logprobs, entropies)))
+      [[-0.2877  0.    ]] [[0.5623 0.    ]]
     """
     length = targets.shape[1]
     chunk = min(chunk, length)
-    # Where each position goes, kept ones first; counting is cheaper than sorting, above all to compile.
+    # The new place of each position, kept ones first; counting is cheaper than sorting, above all to compile.
     kept = jnp.cumsum(keep, axis=1)
     inverse = jnp.where(keep, kept - 1, kept[:, -1:] + jnp.cumsum(~keep, axis=1) - 1)
     order = jnp.zeros_like(inverse).at[jnp.arange(len(targets))[:, None], inverse].set(jnp.arange(length))
@@ -66,10 +79,10 @@ _Kept = tuple[list[Any], jax.Array, jax.Array, jax.Array, jax.Array]
 def _by_blocks(
     logits: _Logits, chunk: int, weights: list[Any], hidden: jax.Array, targets: jax.Array, blocks: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """Log-probabilities of targets `[B, T]` and entropies, of the first `blocks` (int32) times `chunk` positions.
+    """Compute log-probabilities and entropies `[B, T]` of the first `blocks` (int32 []) times `chunk` positions.
 
-    Its own derivative, because the number of blocks is known at run time only, and because a block's gradient is one
-    pass over its logits where the log-softmax's denominators are kept.
+    It has a derivative of its own, because the number of blocks is known at run time only, and because a block's
+    gradient is one pass over its logits where the denominators of the log-softmax are kept.
     """
     return _by_blocks_forward(logits, chunk, weights, hidden, targets, blocks)[0]
 
@@ -124,14 +137,25 @@ def _paste(
 
 
 def bradley_terry(first: jax.Array, second: jax.Array, p: jax.Array) -> jax.Array:
-    """Bradley-Terry loss on a soft label (arXiv 2212.08073 §4.1).
+    """Bradley-Terry loss on a soft label: -p log σ(first - second) - (1 - p) log σ(second - first).
+
+    P(first better) = σ(first - second) (Bradley and Terry 1952). With a hard label this is the loss of preference
+    models in arXiv 2203.02155 (eq. 1); soft labels are the feedback model's probabilities (arXiv 2212.08073 §4.1).
 
     Args:
       first, second: float [...] scores of the two replies.
       p: float [...], the probability that the first is better; 0 or 1 is a hard label.
 
     Returns:
-      -p log σ(first - second) - (1 - p) log σ(second - first), float [...], nats.
+      float [...], nats, minimal where σ(first - second) = p.
+
+    Example:
+      σ(log 3) = 3/4, so that a hard label costs -log(3/4) = 0.2877, and p = 3/4 the entropy of the label, 0.5623.
+
+      >>> import jax.numpy as jnp
+      >>> import numpy as np
+      >>> print(np.asarray(bradley_terry(jnp.log(3.0), jnp.float32(0.0), jnp.array([1.0, 0.75])), float).round(4))
+      [0.2877 0.5623]
     """
     margin = first - second
     return -p * jax.nn.log_sigmoid(margin) - (1.0 - p) * jax.nn.log_sigmoid(-margin)
@@ -140,15 +164,28 @@ def bradley_terry(first: jax.Array, second: jax.Array, p: jax.Array) -> jax.Arra
 def clipped_policy(
     ratio: jax.Array, advantages: jax.Array, *, clip: float, dual_clip: float | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """PPO's clipped surrogate per token (arXiv 1707.06347, eq. 7), to be minimised.
+    """PPO's clipped surrogate per token, -min(ρ A, clip(ρ, 1 - ε, 1 + ε) A), to be minimised (arXiv 1707.06347, eq. 7).
 
     Args:
-      ratio: π/π_old; advantages: same shape.
+      ratio: ρ = π / π_old of the drawn tokens, float [...].
+      advantages: A, same shape.
       clip: ε; the ratio is clipped to 1 ± ε.
-      dual_clip: c > 1 bounds the loss of a negative advantage by -c·A (arXiv 1912.09729, eq. 5).
+      dual_clip: c > 1 bounds the loss of a negative advantage by -c·A (arXiv 1912.09729, eq. 5); None: no bound.
 
     Returns:
-      the loss, and whether the clipped branch was taken (bool), same shape.
+      the loss, and whether the clipped branch of the surrogate was taken (bool), both [...].
+
+    Example:
+      ε = 0.2. A ratio of 1.5 gains no more than 1.2 of a positive advantage: -1.2. With A = -1 the loss is the worse
+      of 1.5 and 1.2.
+
+      >>> import jax.numpy as jnp
+      >>> import numpy as np
+      >>> loss, clipped = clipped_policy(jnp.array([1.5, 1.5]), jnp.array([1.0, -1.0]), clip=0.2)
+      >>> print(np.asarray(loss, float).round(4), clipped)
+      [-1.2  1.5] [ True False]
+      >>> print(clipped_policy(jnp.array([4.0]), jnp.array([-1.0]), clip=0.2, dual_clip=3.0)[0])
+      [3.]
     """
     plain = -advantages * ratio
     clipped = -advantages * jnp.clip(ratio, 1.0 - clip, 1.0 + clip)
@@ -159,10 +196,27 @@ def clipped_policy(
 
 
 def clipped_value(values: jax.Array, old: jax.Array, returns: jax.Array, *, clip: float) -> tuple[jax.Array, jax.Array]:
-    """Half the squared error of the value, the worse of it and its value held within `clip` of the old one.
+    """PPO's clipped value loss per token: max((V - R)², (V_old + clip(V - V_old, -ε, ε) - R)²) / 2.
+
+    The clipping is a detail of the implementation (arXiv 2403.17031), not part of arXiv 1707.06347.
+
+    Args:
+      values: V, the critic's values, float [...].
+      old: V_old, those of the rollout, same shape.
+      returns: R, the targets (`advantages.gae`), same shape.
+      clip: ε, in units of the reward.
 
     Returns:
-      the loss, and whether the clipped branch was taken (bool), same shape as `values`.
+      the loss, and whether the clipped branch was taken (bool), both [...].
+
+    Example:
+      V = 1 moved from 0 towards R = 2; held to 0.2 it is 1.8 away: max(1², 1.8²) / 2 = 1.62.
+
+      >>> import jax.numpy as jnp
+      >>> import numpy as np
+      >>> loss, clipped = clipped_value(jnp.array([1.0]), jnp.array([0.0]), jnp.array([2.0]), clip=0.2)
+      >>> print(np.asarray(loss, float).round(4), clipped)
+      [1.62] [ True]
     """
     near = old + jnp.clip(values - old, -clip, clip)
     plain, clipped = jnp.square(values - returns), jnp.square(near - returns)

@@ -1,4 +1,8 @@
-"""Optimisers: clip, then AdamW or Muon, under a warm-up and a schedule."""
+"""Optimisers: gradient clipping, then AdamW or Muon, under a warm-up and a schedule.
+
+AdamW is that of arXiv 1711.05101, here without weight decay, which makes it Adam (arXiv 1412.6980). Muon is that of
+Jordan et al. (2024, "Muon: An optimizer for hidden layers in neural networks").
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,12 @@ class Optim:
     Attributes:
       learning_rate: peak.
       kind: "adamw", or "muon" (matrices of the layers by Muon, the rest by AdamW; the update's root mean
-        square is matched to AdamW's, so one learning rate serves both).
+        square is matched to AdamW's (arXiv 2502.16982), so that one learning rate serves both).
       schedule: "constant", "linear" or "cosine" after the warm-up.
       warmup: updates of linear warm-up, the first of them at 1/(warmup + 1) of the peak.
       steps: updates in all; needed by "linear" and "cosine", which end at 0.
       clip: global gradient norm, in a batch of mean weight 1, above which gradients are scaled down; 0 switches it off.
-      b1, b2, eps: of AdamW, which is Adam here: no weight decays.
+      b1, b2, eps: β₁, β₂ and ε of AdamW, which is Adam here: no weight decays.
     """
 
     learning_rate: float
@@ -34,19 +38,28 @@ class Optim:
     warmup: int = 0
     steps: int = 0
     clip: float = 1.0
+    # β₂ as usual for language models (arXiv 2005.14165, appendix B), shorter than Adam's own 0.999.
     b1: float = 0.9
     b2: float = 0.95
     eps: float = 1e-8
 
 
 def schedule(settings: Optim) -> optax.Schedule:
-    """Learning rate as a function of the number of updates made.
+    """Return the learning rate as a function of the number of updates made.
 
-    With a warm-up of w the first update uses 1/(w+1) of the peak and update w the peak itself, so that no
-    update is wasted on a rate of zero.
+    With a warm-up of w the rate of update n + 1 is peak · (n + 1) / (w + 1) for n < w, so that no update is wasted on a
+    rate of zero. From n = w on, with s = (n - w) / (steps - w): peak ("constant"), peak · (1 - s) ("linear"), or
+    peak · (1 + cos π s) / 2 ("cosine").
 
     Raises:
       ValueError: an unknown schedule, or a decaying one without a length beyond its warm-up.
+
+    Example:
+      Two updates of warm-up, then linear to 0 over the next four.
+
+      >>> rate = schedule(Optim(learning_rate=0.3, schedule="linear", warmup=2, steps=6))
+      >>> [round(float(rate(n)), 3) for n in range(7)]
+      [0.1, 0.2, 0.3, 0.225, 0.15, 0.075, 0.0]
     """
     peak, warmup = settings.learning_rate, settings.warmup
     if settings.schedule == "constant":
@@ -77,7 +90,7 @@ def _muon_dimensions(params: Params) -> Any:
 
 
 def optimizer(settings: Optim) -> optax.GradientTransformationExtraArgs:
-    """The optax chain that `settings` describes; its updates take the mean `weight` in a batch, by default 1.
+    """Build the optax chain that `settings` describes; its updates take the mean `weight` in a batch, by default 1.
 
     Raises:
       ValueError: an unknown kind or schedule.
@@ -90,7 +103,7 @@ def optimizer(settings: Optim) -> optax.GradientTransformationExtraArgs:
             rate,
             adam_b1=settings.b1,
             adam_b2=settings.b2,
-            consistent_rms=0.2,
+            consistent_rms=0.2,  # of AdamW's updates, as measured in arXiv 2502.16982
             muon_weight_dimension_numbers=_muon_dimensions,
         )
     else:
@@ -100,9 +113,9 @@ def optimizer(settings: Optim) -> optax.GradientTransformationExtraArgs:
 
 
 def _clipping(limit: float) -> optax.GradientTransformationExtraArgs:
-    """Scales gradients down to a global norm of `limit` times `weight`, the mean weight in a batch.
+    """Scale gradients down to a global norm of `limit` times `weight`, the mean weight in a batch.
 
-    A bound that is the same for all batches would undo the weight of whatever stands alone in one: light and heavy
+    A bound that is the same for all batches would undo the weight of an example that is alone in one: light and heavy
     gradients, where both are large, would come out equal.
     """
 

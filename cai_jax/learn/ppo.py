@@ -1,8 +1,9 @@
-"""Proximal policy optimisation of a score less the price of divergence (arXiv 1707.06347, 1909.08593).
+"""Proximal policy optimisation of a score less a KL penalty (arXiv 1707.06347, 1909.08593).
 
-One iteration: the engine samples replies; the stage scores them and takes the reference's log-probabilities
-(`rollout.make_logprobs`); `rollout.make_prepare` makes rewards and advantages of them; then, for every epoch,
-`minibatches` deals the rows out afresh and `make_update` takes one optimiser step on each hand.
+The objective is E[r(x, y) - β KL(π || π_ref)] (arXiv 2204.05862, eq. 4.1). One iteration: the engine samples replies;
+the stage scores them and takes the reference's log-probabilities (`rollout.make_logprobs`); `rollout.make_prepare`
+computes rewards and advantages; then, for every epoch, `minibatches` shuffles the rows and `make_update` takes one
+optimiser step on each minibatch.
 """
 
 from __future__ import annotations
@@ -22,12 +23,18 @@ from cai_jax.learn.state import Batch, Metrics, Params, TrainState
 from cai_jax.models import decoder
 from cai_jax.models.config import Config
 
-# The ratio of a token is at most e^20: beyond e^88 float32 overflows, and gradients would be infinity times 0.
+# The ratio of a token is at most e^20: beyond e^88 float32 overflows, and gradients would be infinity times 0. Within
+# that the bound is chosen, not measured.
 _LOG_RATIO = 20.0
 
 
 def adam(learning_rate: float, schedule: str = "constant", steps: int = 0) -> optim.Optim:
-    """PPO's Adam: β₂ 0.999, ε 1e-5, gradients clipped to a norm of 1 (ε: arXiv 2403.17031)."""
+    """Adam with PPO's settings: β₂ 0.999, ε 1e-5 (arXiv 2403.17031), gradients clipped to a global norm of 1.
+
+    Args:
+      learning_rate: peak.
+      schedule, steps: as in `optim.Optim`.
+    """
     return optim.Optim(learning_rate, schedule=schedule, steps=steps, clip=1.0, b2=0.999, eps=1e-5)
 
 
@@ -38,21 +45,24 @@ class PPO:
     Attributes:
       policy_optim, critic_optim: by default `adam`, not annealed.
       temperature: at which replies are sampled; divides the logits of policy, old policy and reference alike.
-      kl: price of divergence.
-      clip, value_clip, dual_clip: of the losses.
-      value_coef: weight of the value loss. The critic's own Adam cancels a constant factor, so that this acts
-        through the critic's gradient clip only.
+      kl: KL penalty.
+      clip, value_clip, dual_clip: of the losses (`losses.clipped_policy`, `losses.clipped_value`).
+      value_coef: weight of the value loss (c₁ of arXiv 1707.06347, eq. 9). The critic's own Adam cancels a constant
+        factor, so that this acts through the critic's gradient clip only.
       gamma, lam: of the advantages.
-      missing_eos_penalty: taken off the score of a reply that was cut off.
+      missing_eos_penalty: taken off the score of a reply that was cut off (arXiv 2403.17031).
       scale_rewards: divide scores by their running standard deviation (their mean stays).
-      reward_clip: bound of the (scaled) score.
+      reward_clip: bound of the (scaled) score; None: no bound.
       whiten_rewards: scale rewards to variance 1 over the batch, without shifting their mean.
-      critic_warmup: first update steps, in which the policy stays as it is.
-      dtype: of activations. remat, looped: how layers are computed (`decoder.hidden`).
+      critic_warmup: number of first update steps in which the policy stays as it is.
+      dtype: of activations, "float32" or "bfloat16"; parameters and losses are float32.
+      remat, looped: how layers are computed (`decoder.hidden`).
       chunk: positions of a row unembedded at a time.
-      scale: of the adapters, if such are trained (models/lora.py).
+      scale: of the adapters, if adapters are trained (models/lora.py).
     """
 
+    # Clips, weight of the value loss, γ and λ are the defaults of the code of arXiv 1909.08593. The learning rates are
+    # chosen, not measured.
     policy_optim: optim.Optim = adam(1e-5)
     critic_optim: optim.Optim = adam(1e-5)
     temperature: float = 1.0
@@ -78,7 +88,7 @@ class PPO:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PPOState:
-    """Everything that PPO carries from step to step, to be checkpointed whole.
+    """State that PPO carries from step to step, to be checkpointed whole.
 
     Attributes:
       policy: decoder parameters, or an adapter (`rollout.Frozen`), and optimiser.
@@ -96,7 +106,7 @@ class PPOState:
 
     @staticmethod
     def create(settings: PPO, policy: Params, critic: Params) -> PPOState:
-        """Before the first step; the arrays are copied."""
+        """Return the state before the first step; the arrays are copied."""
         return PPOState(
             TrainState.create(policy, optim.optimizer(settings.policy_optim)),
             TrainState.create(critic, optim.optimizer(settings.critic_optim)),
@@ -106,13 +116,22 @@ class PPOState:
         )
 
     def after_rollout(self, beta: jax.Array, stats: RunningStats) -> PPOState:
+        """Return the state with the KL coefficient and the score statistics of a rollout."""
         return replace(self, beta=beta, stats=stats)
 
 
 def critic_from_policy(policy: Params, config: Config) -> Params:
-    """A critic with the policy's trunk (or an adapter's) and a head of zeros: it starts by expecting nothing anywhere.
+    """Return a critic with the policy's trunk (or an adapter's) and a head of zeros, whose values are 0 everywhere.
 
-    A preference model serves as a critic as it is: {"decoder": its parameters, "head": its head}.
+    A preference model serves as a critic as it is: {"decoder": its parameters, "head": its head}, as in arXiv
+    2203.02155.
+
+    Args:
+      policy: decoder parameters, or an adapter.
+      config: of the decoder; its hidden_size D is the head's width.
+
+    Returns:
+      {"decoder": ..., "head": {"kernel" [D], "bias" []}}, the head float32.
     """
     kernel = jnp.zeros((config.hidden_size,), jnp.float32)
     return {"decoder": decoder.trunk(policy), "head": {"kernel": kernel, "bias": jnp.zeros((), jnp.float32)}}
@@ -121,7 +140,7 @@ def critic_from_policy(policy: Params, config: Config) -> Params:
 def minibatches(
     batch: Mapping[str, np.ndarray], *, seed: tuple[int, ...], size: int, micro: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The rows of a prepared batch, dealt out afresh: call it once per epoch, each time with another seed.
+    """Yield the rows of a prepared batch in random minibatches: call it once per epoch, each time with another seed.
 
     Args:
       batch: arrays `[A, B, ...]` with A·B rows.
@@ -152,7 +171,7 @@ def _sums(
     policy_clipped: jax.Array,
     value_clipped: jax.Array,
 ) -> grad_accumulation.Sums:
-    """What the metrics of an update are made of: sums over drawn tokens."""
+    """Sums over drawn tokens from which the metrics of an update are computed."""
     per_token = {
         "ratio": ratio,
         "square": jnp.square(ratio - 1.0),
@@ -167,17 +186,20 @@ def _sums(
 
 
 def make_update(config: Config, settings: PPO, axis: str | None = None) -> Callable:
-    """The update step `(state: PPOState, minibatch, frozen=None) -> (state, metrics)`.
+    """Make the update step `(state: PPOState, minibatch, frozen=None) -> (state, metrics)`.
+
+    It minimises (Σ L_clip + value_coef · Σ L_value) / N over the drawn tokens (arXiv 1707.06347, eq. 9 without the
+    entropy bonus), N their number in all micro-batches and devices. Policy and critic have a trunk, an optimiser and a
+    gradient clip each.
 
     The minibatch is a dict of `[A, B, T]`: tokens int32, mask bool, logprobs (old), values (old), advantages
-    (whitened) and returns float32. Losses are sums over drawn tokens divided by their number in all
-    micro-batches and devices. Policy and critic have a trunk, an optimiser and a gradient clip each.
+    (whitened) and returns float32.
 
     Args:
       axis: name of the mapped axis under `jax.pmap`, else None.
 
     Metrics, float32 []: policy_loss, value_loss, entropy (nats per token), approx_kl and approx_kl_k3 (nats
-    per token, against the old policy), ratio_mean, ratio_var, clip_fraction, value_clip_fraction, grad_norm,
+    per token, against the old policy), ratio_mean, ratio_var (about 1), clip_fraction, value_clip_fraction, grad_norm,
     critic_grad_norm, learning_rate, tokens; and finite, bool [leaves of {"critic", "policy"}], of the gradient.
     """
     policy_optimizer = optim.optimizer(settings.policy_optim)

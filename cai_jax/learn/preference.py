@@ -1,4 +1,7 @@
-"""The preference model: Bradley-Terry on soft labels, scores read at the last real token (arXiv 2204.05862 §3)."""
+"""The preference model: Bradley-Terry loss on soft labels, scores read at the last real token.
+
+The model is that of arXiv 2204.05862 (§3), the soft labels those of arXiv 2212.08073 (§4.1).
+"""
 
 from __future__ import annotations
 
@@ -42,11 +45,11 @@ def scores(
     remat: bool = False,
     looped: bool = False,
 ) -> jax.Array:
-    """Raw score of each row, float32 [...], read at its last real token.
+    """Compute the raw score of each row, float32 [...], from the hidden state of its last real token (models/heads.py).
 
     Args:
       params: {"decoder": ..., "head": ...}.
-      tokens: int32 [..., T], right-padded; what stands behind the last real token is never looked at.
+      tokens: int32 [..., T], right-padded; tokens after the last real one have no influence.
       lengths: int32 [...], real tokens of each row, at least 1.
       dtype, remat, looped: of `decoder.hidden`.
     """
@@ -59,20 +62,22 @@ def scores(
 
 
 def make_step(config: Config, settings: Preference, axis: str | None = None) -> Callable:
-    """The step `(state: TrainState, batch, frozen=None) -> (state, metrics)`; params {"decoder": ..., "head": ...}.
+    """Make the step `(state: TrainState, batch, frozen=None) -> (state, metrics)`.
 
-    With frozen parameters {"decoder": ...}, the state's decoder is an adapter on top of them.
+    The parameters are {"decoder": ..., "head": ...}. With frozen parameters {"decoder": ...}, the state's decoder is an
+    adapter on top of them.
 
-    The batch is a dict: tokens int32 [A, B, 2, T] (the two replies, each after their prompt), lengths int32
-    [A, B, 2], p float32 [A, B] (probability that the first is better), weights float32 [A, B] (0 for filler; of mean
-    1 over the data). The loss is divided by the number of pairs with a weight over all micro-batches and devices, and
-    not by the batch's own sum of weights: that would undo the weight of whatever stands alone in a batch.
+    The batch is a dict: tokens int32 [A, B, 2, T] (the two replies, each after their prompt), lengths int32 [A, B, 2],
+    p float32 [A, B] (probability that the first is better), weights float32 [A, B] (0 for filler; of mean 1 over the
+    data). The loss is Σ w · L(s_1, s_2, p) / N, with L from `losses.bradley_terry` and N the number of pairs with a
+    weight over all micro-batches and devices. It is not divided by the batch's own sum of weights: that would undo the
+    weight of a pair that is alone in a batch.
 
     Args:
       axis: name of the mapped axis under `jax.pmap`, else None.
 
-    Metrics, float32 []: loss (nats), accuracy (share of decided pairs, p != 1/2, ordered as their label
-    says; one that the scores do not order counts half), margin (mean |difference|), score_mean, score_std, weight (the
+    Metrics, float32 []: loss (nats per pair), accuracy (share of decided pairs, p != 1/2, ordered as their label
+    says; one that the scores do not order counts half), margin (mean |s_1 - s_2|), score_mean, score_std, weight (the
     sum), grad_norm, learning_rate; and finite, bool [leaves of params], of the gradient.
     """
     optimizer, rate = optim.optimizer(settings.optim), optim.schedule(settings.optim)

@@ -1,4 +1,4 @@
-"""From sampled replies to PPO's batch: old log-probabilities, values, rewards, advantages (arXiv 1909.08593).
+"""PPO's batch from sampled replies: old log-probabilities, values, rewards, advantages (arXiv 1909.08593).
 
 Every per-token array is `[..., T]` and aligned with the token it is about: `mask[b, t]` says that the policy
 drew `tokens[b, t]`, `logprobs[b, t]` is that token's log-probability, `values[b, t]` the critic's estimate
@@ -25,20 +25,21 @@ from cai_jax.models.config import Config
 if TYPE_CHECKING:
     from cai_jax.learn.ppo import PPO, PPOState
 
-# Standard deviation below which scores are all alike, and paid as they are: dividing would only blow up rounding.
+# Standard deviation below which scores are all alike, and paid as they are: dividing would only amplify rounding.
+# Chosen, not measured.
 ALIKE = 1e-3
 
-# What the update step needs of a prepared rollout.
+# Entries of a prepared rollout that the update step reads.
 BATCH = ("tokens", "mask", "logprobs", "values", "advantages", "returns")
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Frozen:
-    """What PPO with adapters reads and never changes. The reference is `base` with `policy` on top.
+    """Parameters that PPO with adapters reads and never changes. The reference is `base` with `policy` on top.
 
     Attributes:
-      base: decoder parameters on which policy, critic and reference stand.
+      base: decoder parameters that policy, critic and reference share.
       policy, critic: adapters that policy and critic start from, their scales folded in; {} for none.
     """
 
@@ -48,7 +49,14 @@ class Frozen:
 
 
 def whole(policy: Params, critic: Params, frozen: Frozen | None, scale: float) -> tuple[Params, Params]:
-    """Parameters of policy and critic as the forward reads them: on top of what is frozen, the adapters trained."""
+    """Return the parameters of policy and critic for the forward: the trained adapters on top of the frozen part.
+
+
+    Args:
+      policy, critic: trained parameters, whole or adapters.
+      frozen: None where no adapters are trained; `policy` and `critic` come back as they are.
+      scale: of the trained adapters (models/lora.py).
+    """
     if frozen is None:
         return policy, critic
     below, under = lora.joined(frozen.base, frozen.policy), lora.joined(frozen.base, frozen.critic)
@@ -66,33 +74,42 @@ class RunningStats:
 
     @staticmethod
     def create() -> RunningStats:
+        """Return the statistics of no scores."""
         return RunningStats(*(jnp.zeros((), jnp.float32) for _ in range(3)))
 
     def merge(self, count: jax.Array, mean: jax.Array, variance: jax.Array) -> RunningStats:
-        """With a batch's moments added (Chan, Golub and LeVeque's pairwise update)."""
+        """Return the statistics with a batch's moments added (Chan, Golub and LeVeque's pairwise update).
+
+        With n scores before and `count` new ones, δ = mean - self.mean: the mean grows by δ count / (n + count), the
+        squares by variance · count + δ² n count / (n + count).
+
+        Args:
+          count, mean, variance: of the batch, float32 [] (`advantages.moments`).
+        """
         together = jnp.maximum(self.count + count, 1.0)
         delta = mean - self.mean
         squares = self.squares + variance * count + jnp.square(delta) * self.count * count / together
         return RunningStats(self.count + count, self.mean + delta * count / together, squares)
 
     def std(self) -> jax.Array:
+        """Standard deviation (dividing by the count), float32 []; 0 without scores."""
         return jnp.sqrt(self.squares / jnp.maximum(self.count, 1.0))
 
 
 def policy_logprobs(
     params: Params, config: Config, settings: PPO, tokens: jax.Array, mask: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Log-probabilities of drawn tokens and entropies, by the training forward at the sampling temperature.
+    """Compute log-probabilities of drawn tokens, and entropies, with the training forward at the sampling temperature.
 
-    Policy, old policy and reference all go through here, so that none of them is compared at another
+    Policy, old policy and reference all use this function, so that none of them is compared at another
     temperature or by the sampler's arithmetic.
 
     Args:
       params: of the decoder.
-      tokens, mask: [B, T].
+      tokens: int32 [B, T]; mask: bool [B, T], the drawn tokens.
 
     Returns:
-      float32 [B, T] each, 0 where masked.
+      float32 [B, T] each (nats), 0 where masked.
     """
     hidden = _hidden(params, config, settings, tokens, mask)
     found = losses.token_logprobs(
@@ -108,10 +125,11 @@ def policy_logprobs(
 
 
 def critic_values(params: Params, config: Config, settings: PPO, tokens: jax.Array, mask: jax.Array) -> jax.Array:
-    """The critic's value before each drawn token, float32 [B, T], 0 where masked.
+    """Compute the critic's value before each drawn token, float32 [B, T], 0 where masked.
 
     Args:
       params: {"decoder": ..., "head": ...}.
+      tokens: int32 [B, T]; mask: bool [B, T], the drawn tokens.
     """
     hidden = _hidden(params["decoder"], config, settings, tokens, mask)
     values = heads.score(params["head"], hidden[:, :-1].reshape(-1, hidden.shape[-1]))
@@ -134,9 +152,9 @@ def _hidden(params: Params, config: Config, settings: PPO, tokens: jax.Array, ma
 
 
 def make_logprobs(config: Config, settings: PPO, axis: str | None = None) -> Callable:
-    """`(decoder params, batch) -> logprobs float32 [A, B, T]`, for the frozen reference.
+    """Make `(decoder params, batch) -> logprobs float32 [A, B, T]`, for the frozen reference.
 
-    The batch holds tokens int32 and mask bool, `[A, B, T]`. `axis` is taken for the sake of `compile_step`.
+    The batch holds tokens int32 and mask bool, `[A, B, T]`. `axis` is not used; `compile_step` passes it.
     """
 
     def logprobs(params: Params, batch: Batch) -> jax.Array:
@@ -151,14 +169,29 @@ def make_logprobs(config: Config, settings: PPO, axis: str | None = None) -> Cal
 def rewards(
     scores: jax.Array, logprobs: jax.Array, reference: jax.Array, mask: jax.Array, beta: jax.Array | float
 ) -> jax.Array:
-    """Per-token reward: -β k1 at every drawn token, plus the score at the last one (eq. r = r_PM - β KL).
+    """Per-token reward: r_t = -β (log π_t - log π_ref,t), plus the score at the last drawn token.
+
+    Summed over a reply this is score - β KL (arXiv 1909.08593, eq. 2; arXiv 2204.05862, eq. 4.1), with `kl.k1` as the
+    estimate of the KL divergence.
 
     Args:
       scores: float [B]; kept in float32 whatever the dtype of the tokens.
-      logprobs, reference: float32 [B, T]; mask: bool [B, T].
+      logprobs, reference: float32 [B, T], nats.
+      mask: bool [B, T], the drawn tokens.
+      beta: β, [], reward per nat.
 
     Returns:
       float32 [B, T], 0 where masked.
+
+    Example:
+      β = 0.1; log-ratios of 0.5 and -0.25; the score 2 comes with the last drawn token: 0.025 + 2.
+
+      >>> import jax.numpy as jnp
+      >>> import numpy as np
+      >>> logprobs, reference = jnp.array([[0.0, -1.0, -2.0]]), jnp.array([[0.0, -1.5, -1.75]])
+      >>> found = rewards(jnp.array([2.0]), logprobs, reference, jnp.array([[False, True, True]]), 0.1)
+      >>> print(np.asarray(found, float).round(4))
+      [[ 0.    -0.05   2.025]]
     """
     positions = jnp.arange(mask.shape[1])
     last = jnp.max(jnp.where(mask, positions, -1), axis=1)
@@ -170,12 +203,12 @@ def rewards(
 def _shaped_scores(
     settings: PPO, stats: RunningStats, batch: Batch, real: jax.Array, total: Reduce
 ) -> tuple[jax.Array, RunningStats]:
-    """Scores less the penalty for a missing end, scaled by their running deviation, clipped; new stats."""
+    """The scores less the penalty for a missing end, scaled by their running deviation and clipped; and new stats."""
     shaped = batch["scores"].astype(jnp.float32) - settings.missing_eos_penalty * ~batch["ended"]
     if settings.scale_rewards:
         stats = stats.merge(*moments(shaped, real, total))
         spread = stats.std()
-        # Scores that are all alike have no scale of their own; dividing by what is rounding would blow them up.
+        # Scores that are all alike have no scale of their own; dividing by rounding errors would amplify these.
         shaped = shaped / jnp.where(spread > ALIKE, spread, 1.0)
     if settings.reward_clip is not None:
         shaped = jnp.clip(shaped, -settings.reward_clip, settings.reward_clip)
@@ -183,20 +216,20 @@ def _shaped_scores(
 
 
 def make_prepare(config: Config, settings: PPO, axis: str | None = None) -> Callable:
-    """`(state: PPOState, rollout, frozen=None) -> (state, batch, metrics)`: all between sampling and the updates.
+    """Make `(state: PPOState, rollout, frozen=None) -> (state, batch, metrics)`: all between sampling and the updates.
 
     The rollout is a dict: tokens int32 [A, B, T] (prompt, reply, padding), mask bool [A, B, T] (drawn tokens,
     the end token included), ended bool [A, B], scores float32 [A, B], reference float32 [A, B, T] (from
     `make_logprobs`). A row without a drawn token is filler and counts nowhere. The forward runs one
     micro-batch at a time; advantages are whitened over all A·B rows of all devices.
 
-    The state comes back with its running reward statistics and its KL coefficient brought up to date; rewards
-    are charged with the coefficient from before. The batch holds tokens, mask, logprobs, values, advantages
+    The returned state has updated running reward statistics and the KL coefficient of the next rollout (`kl.control`);
+    rewards are charged with the coefficient from before. The batch holds tokens, mask, logprobs, values, advantages
     and returns `[A, B, T]`, to be permuted and given to the update step.
 
     Metrics, float32 []: score and score_std (before shaping), shaped_score, reward (per reply, KL charged),
     kl and kl_k3 (nats per reply, against the reference), kl_coefficient, eos_rate, length (drawn tokens),
-    entropy, value and return (per token), explained_variance, replies.
+    entropy (nats), value and return (per token), explained_variance (1 - Var(return - value) / Var(return)), replies.
     """
     total = over(axis)
 
@@ -231,7 +264,7 @@ def make_prepare(config: Config, settings: PPO, axis: str | None = None) -> Call
 
 
 def _metrics(flat: Batch, real: jax.Array, total: Reduce) -> dict[str, jax.Array]:
-    """What `make_prepare` reports, from its flat arrays [N], [N, T] and the real rows `real` [N]."""
+    """Metrics that `make_prepare` reports, from its flat arrays [N], [N, T] and the real rows `real` [N]."""
     mask, logprobs, reference = flat["mask"], flat["logprobs"], flat["reference"]
     replies, score, score_variance = moments(flat["scores"].astype(jnp.float32), real, total)
     tokens, mean_return, return_variance = moments(flat["returns"], mask, total)

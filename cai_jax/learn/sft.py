@@ -38,8 +38,18 @@ class SFT:
 def predicted(batch: Batch) -> jax.Array:
     """Weight of predicting each next token, float32 [..., T-1].
 
-    `weights[..., t]` belongs to the token at t. A token that begins a new segment is predicted by nothing,
-    since what stands before it is another document; padding (segment 0) never counts.
+    `weights[..., t]` belongs to the token at t. The first token of a segment has weight 0, since what precedes it
+    is another document, and so has padding (segment 0).
+
+    Args:
+      batch: segments int32 [..., T] and weights float [..., T].
+
+    Example:
+      Two documents and a position of padding.
+
+      >>> import jax.numpy as jnp
+      >>> print(predicted({"segments": jnp.array([1, 1, 2, 2, 0]), "weights": jnp.ones(5)}))
+      [1. 0. 1. 0.]
     """
     segments = batch["segments"]
     same = (segments[..., 1:] == segments[..., :-1]) & (segments[..., 1:] != 0)
@@ -47,7 +57,10 @@ def predicted(batch: Batch) -> jax.Array:
 
 
 def make_loss(config: Config, settings: SFT) -> Callable[[Params, Batch], tuple[jax.Array, jax.Array]]:
-    """`loss(params, batch) -> (weighted sum of cross-entropy [], sum of weights [])`, rows `[B, T]`."""
+    """Make `loss(params, batch) -> (-Σ w log p(token) [], Σ w [])`, the weighted cross-entropy in nats.
+
+    The batch is that of `make_step`, but for the axis of micro-batches: rows `[B, T]`.
+    """
 
     def loss(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
         tokens, weights = batch["tokens"], predicted(batch)
@@ -74,15 +87,15 @@ def make_loss(config: Config, settings: SFT) -> Callable[[Params, Batch], tuple[
 
 
 def make_step(config: Config, settings: SFT, axis: str | None = None) -> Callable:
-    """The step `(state: TrainState, batch, frozen=None) -> (state, metrics)`.
+    """Make the step `(state: TrainState, batch, frozen=None) -> (state, metrics)`.
 
     With frozen parameters, a decoder's, the state's are an adapter on top of them.
 
-    The batch is a dict of `[A, B, T]`: tokens, segments (0 = padding) and positions int32, weights float32
-    (>= 0, of each token as a target; of mean 1 over the trained tokens of the data). The loss is divided by the
-    number of tokens with a weight over all micro-batches and devices, so any split into micro-batches gives the same
-    update. It is not divided by the batch's own sum of weights: that would undo the weight of whatever stands alone
-    in a batch. An all-zero batch gives a loss of 0 and zero gradients.
+    The batch is a dict of `[A, B, T]`: tokens, segments (0 = padding) and positions int32, weights float32 (>= 0, of
+    each token as a target; of mean 1 over the trained tokens of the data). The loss is Σ w · (-log p) / N, with N the
+    number of tokens with a weight over all micro-batches and devices, so that any split into micro-batches gives the
+    same update. It is not divided by the batch's own sum of weights: that would undo the weight of a token that is
+    alone in a batch. An all-zero batch gives a loss of 0 and zero gradients.
 
     Args:
       axis: name of the mapped axis under `jax.pmap`, else None.

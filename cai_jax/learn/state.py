@@ -1,4 +1,4 @@
-"""What a training run carries from step to step: pytrees that can be checkpointed whole."""
+"""State that a training run carries from step to step: pytrees that can be checkpointed whole."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class TrainState:
     """A model in supervised or preference training.
 
     Attributes:
-      params: trained parameters.
-      opt_state: state of the optax chain.
+      params: trained parameters, float32.
+      opt_state: state of the optax chain (`optim.optimizer`).
       step: int32 [], optimiser updates made.
     """
 
@@ -31,13 +31,19 @@ class TrainState:
 
     @staticmethod
     def create(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
-        """Before the first step. The arrays are copied, since a compiled step consumes its state."""
+        """Return the state before the first step. The arrays are copied, since a compiled step consumes its state."""
         params = jax.tree.map(jnp.array, params)
         return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
 
     def update(
         self, optimizer: optax.GradientTransformationExtraArgs, grads: Params, weight: jax.Array | float = 1.0
     ) -> TrainState:
-        """The state after one optimiser update, on a batch of this mean weight."""
+        """Return the state after one optimiser update.
+
+        Args:
+          optimizer: from `optim.optimizer`; the same in every step.
+          grads: gradients like `params`.
+          weight: mean weight of the batch, [], which scales the bound of the gradient clip (`optim.Optim.clip`).
+        """
         updates, opt_state = optimizer.update(grads, self.opt_state, self.params, weight=weight)
         return TrainState(optax.apply_updates(self.params, updates), opt_state, self.step + 1)

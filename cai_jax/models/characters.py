@@ -1,4 +1,4 @@
-"""Characters that token ids begin and do not finish: UTF-8 whose last bytes are still to come."""
+"""Incomplete characters at the end of token ids: UTF-8 whose last bytes are still to come."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST = 3  # bytes of a character that lacks one; every token that is text ha
 
 
 def _byte_level() -> dict[str, int]:
-    """The byte for which each letter stands in a byte-level vocabulary (GPT-2): itself where it can be printed."""
+    """The byte that each letter of a byte-level vocabulary (GPT-2) represents: itself where it can be printed."""
     printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = (byte for byte in range(256) if byte not in printed)
     return {chr(byte): byte for byte in printed} | {chr(256 + n): byte for n, byte in enumerate(others)}
@@ -23,10 +23,11 @@ _BYTES = _byte_level()
 
 
 def finished(backend: tokenizers.Tokenizer, ids: Sequence[int], skip_special: bool = True) -> str:
-    """The text of `ids` without the bytes at its end that begin a character and do not finish it.
+    """Return the text of `ids` without the bytes at its end that begin a character and do not finish it.
 
-    Without this they would be U+FFFD, as if the text had said so; one that it really says stays. Tokens with bytes of
-    their own are those of byte-level tokenizers, and those with which others spell characters that they do not know.
+    They would otherwise be U+FFFD, as if the text contained it; a U+FFFD that the text really contains stays. Tokens
+    with bytes of their own are those of byte-level tokenizers, and those with which others spell characters that they
+    lack.
     """
     decoder = repr(backend.decoder)
     last = [backend.id_to_token(number) or "" for number in ids[-_LONGEST:]]
@@ -36,7 +37,7 @@ def finished(backend: tokenizers.Tokenizer, ids: Sequence[int], skip_special: bo
         return text[:-1] if begun else text  # together they are one U+FFFD
     if "ByteFallback" in decoder:
         found = [_FALLBACK.fullmatch(token) for token in last]
-        # A byte that is not UTF-8 spoils all bytes beside it in these decoders, hence not one to spare.
+        # A byte that is not UTF-8 spoils its neighbours in these decoders, hence exactly the incomplete ones are cut.
         begun = _begun(b"".join(bytes.fromhex(each[1]) if each else b"." for each in found))
         return backend.decode(ids[: len(ids) - begun], skip_special)
     return backend.decode(ids, skip_special)
@@ -49,7 +50,7 @@ def _spelled(token: str) -> bytes:
 
 
 def _begun(tail: bytes) -> int:
-    """How many of the last bytes begin a character that they do not finish."""
+    """Count the last bytes that begin a character and do not finish it."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     decoder.decode(tail)
     left = decoder.getstate()[0]

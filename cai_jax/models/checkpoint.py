@@ -24,7 +24,7 @@ from cai_jax.models.safetensors_io import Tensor
 from cai_jax.models.tokenizer import Tokenizer, has_tokenizer
 from cai_jax.parallel import multihost
 
-# Says where leaves lie: a tree of shapes and dtypes -> a tree of shardings (parallel/sharding_rules.py has one).
+# Placement of leaves: a tree of shapes and dtypes -> a tree of shardings (parallel/sharding_rules.py has one).
 Shardings = Callable[[Any], Any]
 
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -38,7 +38,7 @@ class Model:
     """A decoder with its tokenizer, and for a reward model the scalar head.
 
     Attributes:
-      params: as models/decoder.py lays them out, with its adapter, if it has one (models/lora.py).
+      params: in the layout of models/decoder.py, with its adapter, if it has one (models/lora.py).
       text: the tokenizer; None where the folder that was read has none that can be used. `tokenizer` is the same, but
         insists on one.
       head: {"kernel" [D], "bias" []} of a reward model (models/heads.py), else None.
@@ -62,10 +62,12 @@ class Model:
         return self.text
 
     def logits(self, ids: jax.Array | np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:
-        """Next-token logits `[B, T, V]` float32 after each of `ids` `[B, T]`.
+        """Compute next-token logits `[B, T, V]` float32 after each of `ids` `[B, T]`.
 
-        ids may also be rows of different lengths, of which T is the longest; behind a row's end its logits mean
-        nothing. Raises ValueError if ids are not rows, or a row is longer than the model's context.
+        ids may also be rows of different lengths, of which T is the longest; logits after a row's end are meaningless.
+
+        Raises:
+          ValueError: ids are not rows, a row is longer than the model's context, or it is a reward model.
         """
         if self.head is not None:
             raise ValueError("a reward model has a score and no logits")
@@ -75,7 +77,7 @@ class Model:
         longest = max(map(len, rows))
         if longest > self.config.max_position:
             raise ValueError(f"a row has {longest} tokens, but the model's context is {self.config.max_position}")
-        # Padded behind, which no token sees, so that few lengths are compiled.
+        # Padded on the right, which no token sees, so that few lengths are compiled.
         tokens = np.zeros((len(rows), 1 << max(longest - 1, 0).bit_length()), np.int32)
         for padded, row in zip(tokens, rows, strict=True):
             padded[: len(row)] = row
@@ -84,7 +86,7 @@ class Model:
         return np.asarray(_logits(self.params, self.config, tokens, positions))[:, :longest]
 
     def save(self, path: str | Path) -> None:
-        """See `save`."""
+        """Write the model into a directory (`save`)."""
         save(self, path)
 
 
@@ -94,11 +96,11 @@ def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None =
     Weights are converted to `dtype`, whatever they are stored in. With `shardings`, given the tree of parameters as
     shapes, every leaf goes straight into its place, and a process reads the parts of its own devices only. The host
     never holds more than the weights and, for a moment, a copy of one tensor. Where config.json and the weights differ
-    about tied embeddings, the weights are right, as in transformers 5.
+    about tied embeddings, the weights decide, as in transformers 5.
 
     Raises:
       ModelError: anything is missing, cut off, of another shape, or of an unsupported architecture; it names the file
-        and the cure. What is wrong with the tokenizer is told where it is asked for (`Model.tokenizer`).
+        and the cure. An error in the tokenizer is raised where it is used (`Model.tokenizer`).
     """
     path = Path(path)
     if not path.is_dir():
@@ -135,13 +137,13 @@ def load(path: str | Path, dtype: str = "float32", shardings: Shardings | None =
 
 
 def chain(folders: Sequence[Path], dtype: str = "float32", shardings: Shardings | None = None) -> Model:
-    """The model in the first folder, an adapter of that in the next one and so on, as `load`."""
+    """Load the model in the first folder, an adapter of that in the next one and so on, as `load`."""
     path, *below = folders
     return adapted(chain(below, dtype, shardings), path, shardings) if below else load(path, dtype, shardings)
 
 
 def adapted(base: Model, path: Path, shardings: Shardings | None = None) -> Model:
-    """The model that the adapter in a folder makes of its base, whose arrays it shares; raises ModelError as `load`."""
+    """Load the adapter in a folder onto its base, whose arrays the result shares; raises ModelError as `load`."""
     shapes = {name: leaf.shape for name, leaf in _flat(lora.split(base.params)[0]).items()}
     found, kernel = peft.read(path, base.config, shapes)
     adapter = _nested({name: leaf.astype(base.params["embed"].dtype) for name, leaf in found.items()})
@@ -161,7 +163,7 @@ def adapted(base: Model, path: Path, shardings: Shardings | None = None) -> Mode
 
 
 def _text(path: Path, config: Config) -> tuple[Tokenizer | None, str]:
-    """The tokenizer of a model directory, or why it cannot be used; weights and logits need none."""
+    """Return the tokenizer of a model directory, or the reason why it cannot be used; weights and logits need none."""
     if not has_tokenizer(path):
         return None, ""
     try:
@@ -171,7 +173,7 @@ def _text(path: Path, config: Config) -> tuple[Tokenizer | None, str]:
 
 
 def _offset(values: Mapping[str, Any]) -> float:
-    """The bias of a reward model's head, which config.json holds."""
+    """Return the bias of a reward model's head, which config.json holds."""
     found = values.get("score_offset", 0.0)
     if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
         raise ModelError(f"config.json has score_offset {found!r}; it is a number")
@@ -198,8 +200,8 @@ def save(model: Model, path: str | Path) -> None:
     """Write `model`, an adapter merged, as a directory that `load` and transformers read; config.json comes last.
 
     One tensor at a time is copied to the host. Of several processes all must call this, and the first writes. A head is
-    written as transformers' …ForSequenceClassification has it, with padding that cannot be taken for the end of a text;
-    its bias, for which there is no place there, goes into config.json as "score_offset", which transformers ignores.
+    written in the layout of transformers' …ForSequenceClassification, with padding that cannot be mistaken for the end
+    of a text; its bias, which that layout lacks, goes into config.json as "score_offset", which transformers ignores.
     """
     path = Path(path)
     scored = model.head is not None
@@ -217,7 +219,7 @@ def save(model: Model, path: str | Path) -> None:
 
 
 def _finish(model: Model, path: Path) -> None:
-    """Write what stands beside the weights, config.json last."""
+    """Write tokenizer and settings, config.json last."""
     text, config = model.text, model.config
     if model.head is not None and text is not None:
         text = padding.with_own_padding(text, config.vocab_size)
@@ -243,7 +245,7 @@ def _written(stored: Stored, leaves: Mapping[str, Any]) -> safetensors_io.Writte
 
 
 def _abstract(config: Config, dtype: str, scored: bool) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and dtypes of all leaves, by path; the head's is float32."""
+    """Return shapes and dtypes of all leaves, by path; the head's is float32."""
     tree = jax.eval_shape(lambda: decoder.init(config, jax.random.key(0)))
     shapes = {name: leaf.shape for name, leaf in _flat(decoder.trunk(tree) if scored else tree).items()}
     abstract = {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in shapes.items()}
@@ -253,7 +255,7 @@ def _abstract(config: Config, dtype: str, scored: bool) -> dict[str, jax.ShapeDt
 
 
 def _named(family: Family, files: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A checkpoint's tensors under the names that we look for, whatever its age."""
+    """Return a checkpoint's tensors under the names that we look for, whatever its age."""
     files, unembed = hf_layout.of_text(family, files), f"{family.unembed}.weight"
     if not any(name.startswith(family.prefix) for name in files):  # a model saved without its head
         outside = (unembed, "lm_head.weight", HEAD)
@@ -264,9 +266,9 @@ def _named(family: Family, files: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _tied(config: Config, files: dict[str, Tensor]) -> tuple[Config, dict[str, Tensor]]:
-    """The settings, and the tensors, where embeddings that config.json ties are apart in the file, or one is missing.
+    """Return settings and tensors where the file has embeddings untied that config.json ties, or lacks one of the two.
 
-    transformers 5 takes the one that there is for both, and ties two that there are only if they are alike.
+    transformers 5 uses the one that is there for both, and ties two that are there only if they are equal.
     """
     family = FAMILIES[config.family]
     embed, unembed = f"{family.prefix}{family.outer['embed']}.weight", f"{family.unembed}.weight"
@@ -278,7 +280,7 @@ def _tied(config: Config, files: dict[str, Tensor]) -> tuple[Config, dict[str, T
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors hold the same, compared a few MB at a time."""
+    """Compare two tensors a few MB at a time; True if they hold the same values."""
     if (one.shape, one.dtype) != (other.shape, other.dtype) or not one.shape:
         return False
     chunks = (each.chunks([slice(0, each.shape[0])], slice(None)) for each in (one, other))
@@ -288,7 +290,7 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 def _matched(
     files: Mapping[str, Tensor], places: Mapping[str, Stored], config: Config, path: Path
 ) -> dict[str, Tensor]:
-    """The file's tensor for every name; refuses what is missing, misshapen or left over."""
+    """Return the file's tensor for every name; raises ModelError for those missing, misshapen or left over."""
     for name, stored in places.items():
         if name not in files:
             raise ModelError(f"{path}: the weights lack {name}; the files are incomplete, fetch them again")
@@ -297,7 +299,7 @@ def _matched(
                 f"{path}: {name} has shape {list(files[name].shape)}, but config.json asks for {list(stored.shape)}; "
                 "the two files belong to different models"
             )
-    # A tied or unused unembedding, and tables that old versions saved beside the weights.
+    # A tied or unused unembedding, and tables that old versions saved with the weights.
     harmless = (
         "lm_head.weight",
         "embed_out.weight",
@@ -313,7 +315,7 @@ def _matched(
 
 
 def _read(tensor: Tensor, stored: Stored, leaf: str, like: jax.ShapeDtypeStruct, index: Slices) -> np.ndarray:
-    """`index` of a leaf, read from its part of the file and converted on the way."""
+    """Read `index` of a leaf from its part of the file, converted on the way."""
     ends = tuple(slice(*each.indices(size)[:2]) for each, size in zip(index, like.shape, strict=True))
     out = np.empty([each.stop - each.start for each in ends], like.dtype)
     table = out.T if stored.transposed else out  # rows of the file become rows of this view

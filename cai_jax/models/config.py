@@ -37,28 +37,30 @@ class Config:
       vocab_size: V, rows of the embedding.
       hidden_size: D, width of the residual stream.
       layers: number of blocks.
-      heads: N, query heads; kv_heads: K, key/value heads, a divisor of N.
+      heads: N, query heads; kv_heads: K, key/value heads, a divisor of N (arXiv 2305.13245).
       head_dim: H, width of one head.
       intermediate_size: F, width of the feed-forward layer.
-      rope_theta: base of the rotary frequencies; rope_scaling: their stretch, if any.
+      rope_theta: θ, base of the rotary frequencies (arXiv 2104.09864); rope_scaling: their stretch, if any.
       norm_eps: added to the mean square or variance in norms.
-      tie_embeddings: the unembedding is the embedding transposed.
+      tie_embeddings: the unembedding is the embedding transposed (arXiv 1608.05859).
       max_position: context, in tokens.
       bos_id, pad_id: None where the model has none; eos_ids: any of them ends a reply.
       family: row of models/families.py, for the names in files.
-      activation: of the feed-forward layer, as transformers calls it; gated: the layer is down(act(gate) * up).
-      norm: "rms", "rms_plus_one" (the weight is a difference from one) or "layer" (with a bias).
-      placement: a block's norms stand before attention and feed-forward ("pre"), behind ("post"), or "sandwich".
-      parallel: attention and feed-forward read the same residual stream.
+      activation: of the feed-forward layer, by transformers' name; gated: the layer is down(act(gate) * up) (arXiv
+        2002.05202).
+      norm: "rms" (arXiv 1910.07467), "rms_plus_one" (the weight is a difference from one) or "layer" (with a bias;
+        arXiv 1607.06450).
+      placement: of a block's norms: before attention and feed-forward ("pre"), after ("post"), or both ("sandwich").
+      parallel: attention and feed-forward read the same residual stream (arXiv 2204.06745).
       qk_norm: norm of queries and keys, over each "head" or the whole "width" of all heads.
       qkv_bias, out_bias, mlp_bias: of attention's inputs, of its output, and of the feed-forward layer.
-      learned_positions: an embedding of positions instead of the rotary one.
+      learned_positions: a learned embedding of positions instead of the rotary one.
       rotary_fraction: of each head's channels that are turned.
       local_rope_theta: rope_theta of layers with a window, not stretched; None: as in the others.
-      windows: by layer, how many positions a token sees, itself included; None: all. Empty where no layer has one.
-      query_scalar: scores are divided by its root; None: head_dim.
-      attention_softcap, logit_softcap: c of c * tanh(x / c); None: none.
-      scale_embeddings: by the root of D.
+      windows: by layer, the number of positions a token sees, itself included; None: all. Empty where no layer has one.
+      query_scalar: scores are divided by its square root; None: by that of head_dim.
+      attention_softcap, logit_softcap: c of c * tanh(x / c) (arXiv 2408.00118); None: no cap.
+      scale_embeddings: multiply embeddings by sqrt(D).
     """
 
     vocab_size: int
@@ -112,11 +114,11 @@ class Config:
 
     @property
     def attention_scale(self) -> float:
-        """Factor of the attention scores."""
+        """Factor of the attention scores: query_scalar^(-1/2), or head_dim^(-1/2) by default."""
         return (self.query_scalar or self.head_dim) ** -0.5
 
     def window(self, layer: int) -> int | None:
-        """How many positions a token sees in this layer, itself included; None: all."""
+        """Return the number of positions that a token sees in this layer, itself included; None: all."""
         return self.windows[layer] if self.windows else None
 
     def reaching(self, length: int) -> Config:
@@ -127,7 +129,7 @@ class Config:
 
     @property
     def period(self) -> int:
-        """After how many layers their windows come again; 1 where all are alike."""
+        """Number of layers after which their windows repeat; 1 where all are alike."""
         return next(n for n in range(1, self.layers + 1) if self.windows[n:] == self.windows[: len(self.windows) - n])
 
     @classmethod
@@ -156,7 +158,11 @@ class Config:
         )
 
     def to_hf(self) -> dict[str, Any]:
-        """The `config.json` that transformers reads back as the same decoder."""
+        """Return the `config.json` that transformers reads back as the same decoder.
+
+        Raises:
+          ModelError: the family's config.json cannot express it.
+        """
         family = FAMILIES[self.family]
         values = {key: getattr(self, name) for name, key in family.keys.items()}
         if "kv_heads" not in family.keys and self.heads != self.kv_heads:
@@ -173,7 +179,7 @@ class Config:
         }
 
     def _rotary_to_hf(self, family: Family) -> dict[str, Any]:
-        """transformers 4 reads the settings from several keys, transformers 5 from rope_parameters."""
+        """The rotary settings: transformers 4 reads them from several keys, transformers 5 from rope_parameters."""
         stretch = scalings.to_hf(self.rope_scaling)
         turns = {**stretch, "rope_theta": self.rope_theta}
         if "rotary_fraction" in family.keys:
@@ -201,7 +207,7 @@ class Config:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises ModelError if there is none."""
+    """Return the object in a JSON file; raises ModelError if there is none."""
     if file.exists() and not file.is_file():  # of a pipe or a device there is no end
         raise ModelError(f"{file} is no regular file; fetch it again")
     try:
@@ -218,7 +224,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def parameters(config: Config) -> int:
-    """Number of weights of the decoder, embeddings included, a tied unembedding counted once."""
+    """Count the weights of the decoder, embeddings included, a tied unembedding once."""
     d, h, f = config.hidden_size, config.head_dim, config.intermediate_size
     q, kv = config.heads * h, config.kv_heads * h
     attention = 2 * d * q + 2 * d * kv + config.qkv_bias * (q + 2 * kv) + config.out_bias * d
@@ -250,9 +256,9 @@ def _refuse_unsupported(family: Family, values: Mapping[str, Any]) -> None:
 
 
 def _lifted(family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json with its rotary settings at the top, wherever this version of transformers put them.
+    """Return config.json with its rotary settings at the top, wherever this version of transformers put them.
 
-    The settings of a stretch stand under "rope" as one mapping.
+    The settings of a stretch are one mapping under "rope".
     """
     nested = _mapping(values, "rope_parameters") or _mapping(values, "rope_scaling")
     turns = _mapping(nested, "full_attention") or nested
@@ -267,7 +273,7 @@ def _lifted(family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
     if lifted.get("partial_rotary_factor") not in (1, None) and "rotary_fraction" not in family.keys:
         raise ModelError("config.json sets partial_rotary_factor; only 1 is supported in this family")
     original = "original_max_position_embeddings"
-    # At the top it goes before the stretch's own, as in transformers, whose default for Phi-3 stands there as well.
+    # At the top it goes before the stretch's own, as in transformers, whose default for Phi-3 is there as well.
     stretch = {**turns, original: values[original]} if values.get(original) is not None else turns
     return {**lifted, "rope": stretch}
 
@@ -278,7 +284,7 @@ def _scaling(found: Mapping[str, Any], family: Family, values: Mapping[str, Any]
 
 
 def _derive(found: dict[str, Any], family: Family, values: Mapping[str, Any]) -> None:
-    """What config.json may leave to follow from the rest."""
+    """Fill in settings that config.json may leave to follow from the rest."""
     found.setdefault("kv_heads", found["heads"])
     found.setdefault("head_dim", found["hidden_size"] // found["heads"])
     if family.keys["intermediate_size"] in values:  # null, as in GPT-2
@@ -295,7 +301,7 @@ _LARGEST = 1e30  # of what is computed with in float32
 
 
 def _check(found: Mapping[str, Any], family: Family) -> None:
-    """Raises ModelError if a field that others follow from is missing, or one is no value of its kind."""
+    """Raise ModelError if a field that others follow from is missing, or one is not a valid value of its kind."""
     for name in ("hidden_size", "heads", "layers"):
         if name not in found:
             raise ModelError(f"config.json lacks {family.keys[name]!r}; fetch it again")

@@ -9,7 +9,7 @@ Parameters are a plain nested dict; kernels are `[in, out]`, and `?` marks what 
                           v_bias, o_bias ?, q_norm, k_norm [H] or [N*H], [K*H] ?}
     layers_<i>/mlp/{gate_proj [D, F] ?, up_proj [D, F], down_proj [F, D], gate_bias, up_bias, down_bias ?}
 
-A LayerNorm has a bias beside it, as in attention_norm_bias [D], and a kernel that has an adapter its two sides, as in
+A LayerNorm also has a bias, as in attention_norm_bias [D], and a kernel that has an adapter its two sides, as in
 up_proj_a [D, r] and up_proj_b [r, F] (models/lora.py).
 
 Dimensions: B rows, T tokens, D width, N query heads, K key/value heads, H head width, F feed-forward,
@@ -39,7 +39,7 @@ from cai_jax.parallel.placement import constrain, heads_split, stacked
 
 Params = Mapping[str, Any]
 
-# How a layer attends: (layer number, rotated q [B, T, N, H], rotated k and v [B, K, T, H]) -> what it saw
+# The attention of a layer: (layer number, rotated q [B, T, N, H], rotated k and v [B, K, T, H]) -> output
 # [B, T, N, H] and the keys and values to keep. Training, prefill and decode differ in nothing else.
 Attend = Callable[[int, Array, KV], tuple[Array, KV | None]]
 
@@ -52,7 +52,7 @@ _ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
-# Layers up to which nothing is looped: their compiling takes seconds, and nothing is copied.
+# Layers up to which nothing is looped: they compile in seconds, and nothing is copied. Chosen, not measured.
 _UNROLLED = 8
 
 
@@ -75,14 +75,14 @@ def _kernel(module: nn.Module, name: str, shape: tuple[int, int], gain: float = 
 
 
 def _beside(kernels: Sequence[Kernel]) -> Kernel:
-    """Layers of one input as one layer, their outputs side by side."""
+    """Concatenate layers of one input into one layer, their outputs in order."""
     weights, a, b = zip(*kernels, strict=True)
     weight = jnp.concatenate(weights, axis=1)
     return Kernel(weight, None, None) if a[0] is None else Kernel(weight, jnp.concatenate(a, axis=1), block_diag(*b))
 
 
 def _dense(x: Array, kernel: Kernel, bias: Array | None = None) -> Array:
-    """x `[..., in]` through a linear layer to `[..., out]`, plus bias, in x's dtype.
+    """Apply a linear layer to x `[..., in]`: x W + (x A) B + bias, `[..., out]`, in x's dtype.
 
     Flattened to two dimensions: XLA's CPU backend runs the kernel's gradient, a contraction over all
     leading dimensions, twice as fast as one GEMM.
@@ -107,7 +107,11 @@ def _norm_params(module: nn.Module, name: str, width: int) -> NormParams:
 
 
 def _norm(x: Array, params: NormParams | None, config: Config) -> Array:
-    """The family's norm over the last dimension, in float32, returned in x's dtype; without params, x."""
+    """Apply the family's norm over the last dimension, in float32, returned in x's dtype; without params, x.
+
+    RMSNorm (arXiv 1910.07467) is x / sqrt(mean(x²) + norm_eps) · scale; LayerNorm (arXiv 1607.06450) subtracts the mean
+    first and adds a bias.
+    """
     if params is None:
         return x
     scale, bias = params
@@ -120,6 +124,8 @@ def _norm(x: Array, params: NormParams | None, config: Config) -> Array:
 
 
 class Attention(nn.Module):
+    """Attention with K key/value heads for N query heads (arXiv 2305.13245): x `[B, T, D]` -> `[B, T, D]`."""
+
     config: Config
 
     def setup(self) -> None:
@@ -156,13 +162,18 @@ class Attention(nn.Module):
         return _dense(seen.reshape(*x.shape[:2], -1), self.o_proj, self.o_bias), kept
 
     def _normed(self, heads: Array, params: NormParams) -> Array:
-        """Each of the heads `[B, T, heads, H]` normed, or all of them as one vector."""
+        """Norm each of the heads `[B, T, heads, H]`, or all of them as one vector."""
         if self.config.qk_norm == "head":
             return _norm(heads, params, self.config)
         return _norm(heads.reshape(*heads.shape[:2], -1), params, self.config).reshape(heads.shape)
 
 
 class FeedForward(nn.Module):
+    """Feed-forward layer, x `[B, T, D]` -> `[B, T, D]`: down(act(gate(x)) * up(x)) where gated, else down(act(up(x))).
+
+    The gated form is that of arXiv 2002.05202.
+    """
+
     config: Config
 
     def setup(self) -> None:
@@ -187,6 +198,11 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
+    """One layer, with residual connections: x + attention(norm(x)), then the same with the feed-forward layer.
+
+    `Config.placement` says where the norms are, and `Config.parallel` that both parts read the same x.
+    """
+
     config: Config
 
     def setup(self) -> None:
@@ -208,6 +224,11 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
+    """Embedding, layers and final norm: tokens `[B, T]` -> hidden states `[B, T, D]` in `dtype`, keys and values.
+
+    `remat` and `looped` are those of `hidden`.
+    """
+
     config: Config
     dtype: DTypeLike = jnp.float32
     remat: bool = False
@@ -251,7 +272,7 @@ class Decoder(nn.Module):
         return _norm(x, self.final_norm, c), tuple(kept)
 
     def _loop(self, x: Array, turns: Sequence[Turn | None], attend: Attend) -> Array:
-        """x behind the layers that a loop runs, `period` of them at a time: as many are compiled."""
+        """Return x after the layers that a loop runs, `period` of them at a time: as many are compiled."""
         period = self.config.period
 
         def some(x: Array, layers: Sequence[Params]) -> tuple[Array, None]:
@@ -262,18 +283,22 @@ class Decoder(nn.Module):
 
         params = [self.variables["params"][f"layers_{number}"] for number in range(self.looped_layers)]
         groups = [stacked([self._narrow(one) for one in params[place::period]]) for place in range(period)]
-        # Within a loop nothing of the forward stands beside the backward for the compiler to merge.
+        # Within a loop the compiler has no forward next to the backward to merge with it.
         step = jax.checkpoint(some, prevent_cse=False) if self.remat else some
         return jax.lax.scan(step, x, groups)[0]
 
     def _narrow(self, layer: Params) -> Params:
-        """A layer's kernels in the dtype in which they are multiplied, so that their copies are no larger."""
+        """A layer with its kernels in the dtype in which they are multiplied, so that their copies are no larger."""
         return jax.tree.map(lambda leaf: leaf.astype(self.dtype) if leaf.ndim == 2 else leaf, layer)
 
 
 @partial(jax.jit, static_argnums=0)
 def init(config: Config, key: Array) -> Params:
-    """Fresh float32 parameters."""
+    """Make new float32 parameters.
+
+    Kernels are normal with variance 1 / in (of o_proj and down_proj 1 / (2 layers · in), so that the residual stream
+    keeps its size), embeddings normal with variance 1 / D, scales of norms 1 and biases 0.
+    """
     for_trunk, for_head = jax.random.split(key)
     tokens = jnp.zeros((1, 1), jnp.int32)
     params = Decoder(config).init(for_trunk, tokens, tokens, lambda _, q, kv: (q, None))["params"]
@@ -296,12 +321,18 @@ def hidden(
 ) -> Array:
     """Training forward: tokens `[B, T]` int32 -> final hidden states `[B, T, D]`, normed, in `dtype`.
 
-    A token attends to itself and to earlier tokens of its segment. segments `[B, T]` int32 numbers the
-    documents packed into a row, 0 marks padding; by default the whole row is one. positions `[B, T]`
-    int32 restart at 0 in every segment; by default they count from the start of the row. lengths `[B]` int32 are rows'
-    real tokens, where rows are padded without segments: on them the embedding of long texts depends. With `remat` the
-    backward pass computes every layer again from what went into it (arXiv 1604.06174), which is all that is kept. With
-    `looped` one loop runs many layers: it compiles in the time of one of them, and copies their weights.
+    A token attends to itself and to earlier tokens of its segment.
+
+    Args:
+      positions: int32 `[B, T]`; restart at 0 in every segment. By default they count from the start of the row.
+      segments: int32 `[B, T]`, numbers the documents packed into a row; 0 marks padding. By default the whole row is
+        one.
+      lengths: int32 `[B]`, rows' real tokens, where rows are padded without segments: the embedding of long texts
+        depends on them (LongRope).
+      dtype: of activations.
+      remat: compute every layer again in the backward pass, from its input, which is all that is kept
+        (arXiv 1604.06174).
+      looped: run many layers in one loop, which compiles in the time of one of them, and copies their weights.
     """
     if positions is None:
         positions = _count(tokens)
@@ -325,10 +356,17 @@ def prefill(
 ) -> tuple[Array, tuple[KV, ...]]:
     """Read rows from their start: tokens `[B, T]` int32, padded on the right.
 
-    Returns hidden states `[B, T, D]` (final norm applied; meaningless at padding) and per layer the keys
-    and values `[B, K, T, H]`. Where the rotary embedding depends on a text's length, config says for which
-    (`Config.reaching`). positions `[B, T]` int32 count from the end of the prefix, by default
-    0, 1, ...; branches `[B, T]` int32 marks alternative continuations (`attention`, groups).
+    Where the rotary embedding depends on a text's length, config says for which (`Config.reaching`).
+
+    Args:
+      positions: int32 `[B, T]`, counted from the end of the prefix; by default 0, 1, ...
+      branches: int32 `[B, T]`, marks alternative continuations (`attention`, groups).
+      prefix: of all rows, or one for each (`Prefix`).
+      dtype: of activations.
+
+    Returns:
+      hidden states `[B, T, D]` (final norm applied; meaningless at padding), and per layer the keys and values
+      `[B, K, T, H]`.
     """
     positions = _count(tokens) if positions is None else positions
 
@@ -350,10 +388,15 @@ def extend(
     prefix: Prefix | None = None,
     dtype: DTypeLike = jnp.float32,
 ) -> tuple[Array, tuple[KV, ...]]:
-    """Append T tokens to rows whose first `starts` `[B]` int32 tokens the cache holds.
+    """Append T tokens, int32 `[B, T]`, to rows whose first `starts` `[B]` int32 tokens the cache holds.
 
-    The cache is `[B, K, S, H]` per layer. Returns hidden states `[B, T, D]` of tokens `[B, T]` int32, and
-    the cache with their keys and values written in. Writes beyond S are dropped.
+    Args:
+      cache: keys and values `[B, K, S, H]` per layer. Writes beyond S are dropped.
+      prefix: of all rows, or one for each (`Prefix`).
+      dtype: of activations.
+
+    Returns:
+      hidden states `[B, T, D]`, and the cache with the keys and values of the tokens written in.
     """
 
     def attend(layer: int, q: Array, kv: KV) -> tuple[Array, KV]:
@@ -366,17 +409,20 @@ def extend(
 
 
 def trunk(params: Params) -> Params:
-    """The parameters without an untied unembedding, which a scalar head takes the place of."""
+    """Return the parameters without an untied unembedding, which a scalar head replaces."""
     return {name: leaf for name, leaf in params.items() if name != "unembed"}
 
 
 def unembed(params: Params, config: Config, hidden: Array) -> Array:
-    """Logits of final hidden states: `[..., D]` -> `[..., V]` float32."""
+    """Compute logits of final hidden states: `[..., D]` -> `[..., V]` float32.
+
+    h · unembed, or h · embedᵀ if tied; then c tanh(x / c) where the config has a logit_softcap c.
+    """
     return unembedding(params, config)(hidden)
 
 
 def unembedding(params: Params, config: Config) -> Callable[[Array], Array]:
-    """`unembed` for several calls, between which the kernel stays where they read it."""
+    """Return `unembed` as a function of the hidden states, for several calls that share one placement of the kernel."""
     kernel = params["embed"].T if config.tie_embeddings else params["unembed"]
     kernel = constrain(kernel, None, HEADS)
 
@@ -407,7 +453,7 @@ def _apply(
 
 
 def _ends(config: Config, positions: Array, segments: Array | None, lengths: Array | None) -> Array | None:
-    """The last position of every token's text, `[B, T]` or `[B, 1]`; None where the row's last is, or nobody asks."""
+    """The last position of every token's text, `[B, T]` or `[B, 1]`; None where it is the row's last, or not needed."""
     if not isinstance(config.rope_scaling, LongRope):
         return None
     if segments is None:
@@ -420,16 +466,16 @@ def _ends(config: Config, positions: Array, segments: Array | None, lengths: Arr
 
 
 def _how(config: Config, layer: int) -> dict[str, Any]:
-    """What of `attention`'s arguments a layer settles."""
+    """Return those of `attention`'s arguments that a layer fixes."""
     window, softcap = config.window(layer), config.attention_softcap
     return {"scale": config.attention_scale, "window": window, "softcap": softcap}
 
 
 def _write(cache: Array, new: Array, starts: Array) -> Array:
-    """Put new `[B, K, T, H]` into cache `[B, K, S, H]` at each row's start."""
+    """Write new `[B, K, T, H]` into cache `[B, K, S, H]` at each row's start."""
     places = jnp.arange(new.shape[2])
 
-    # Row by row in form, so that rows that lie on several devices stay there.
+    # Row by row in form, so that rows on several devices stay there.
     def put(row: Array, more: Array, start: Array) -> Array:
         return row.at[:, start + places].set(more, mode="drop")
 

@@ -1,4 +1,4 @@
-"""What goes wrong with models."""
+"""Errors of models that cannot be used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from cai_jax.errors import UserError
 
 
 class ModelError(UserError, ValueError):
-    """A model that cannot be used; its text names the file or value at fault and, behind the last "; ", the cure."""
+    """A model that cannot be used.
+
+    The text names the file or value at fault; the part after the last "; " is the cure, which becomes the hint.
+    """
 
     def __init__(self, text: str) -> None:
         message, _, cure = text.rpartition("; ") if "; " in text else (text, "", "")

@@ -1,7 +1,7 @@
 """The architectures that load: one row of a table each. Imports no JAX.
 
-A row says how transformers calls the settings and the weights of an architecture, and what the architecture itself
-settles. `Config` holds the settings under our names, models/hf_layout.py pairs the weights.
+A row says how transformers names the settings and the weights of an architecture, and which settings the architecture
+itself fixes. `Config` holds the settings under our names, models/hf_layout.py pairs the weights.
 """
 
 from __future__ import annotations
@@ -65,21 +65,22 @@ class Family:
 
     Attributes:
       causal, scored: transformers' classes of the language model and of the reward model.
-      fixed: Config fields that the architecture settles.
+      fixed: Config fields that the architecture fixes.
       keys: Config field -> key of config.json.
       defaults: transformers' values of keys that a config.json may leave out.
-      demands: keys that must have this value, or be absent; with another one it is a decoder that we lack.
+      demands: keys that must have this value, or be absent; another value means a decoder that we do not have.
       scalings: stretches of the rotary frequencies that it knows (models/rope_scaling.py).
-      slides: whether a layer (its number) has the sliding window, given the values of config.json; None: no window.
+      slides: given the values of config.json and a layer's number, True if the layer has the sliding window; None: no
+        window.
       layered: config.json lists the kind of each layer as "layer_types".
       prefix: of the names of all weights except the unembedding's.
       outer: our name outside of the blocks -> transformers' module; "layers" is the list of blocks.
-      modules: the same within a block; leaves of one module lie side by side in its tensor.
+      modules: the same within a block; leaves of one module are concatenated in its tensor.
       unembed: the unembedding's module.
       transposed: kernels are stored `[out, in]`, as torch's Linear does.
       interleaved: a fused tensor holds q, k and v head by head.
-      within: what stands in a wrapper's file in place of `prefix`, by age of the file.
-      beside: how the names of a wrapper's other weights begin.
+      within: a wrapper's file has one of these in place of `prefix`, depending on the file's age.
+      beside: first parts of the names of a wrapper's other weights.
     """
 
     causal: str
@@ -303,7 +304,7 @@ WRAPPERS: Mapping[str, str] = {"gemma3": "gemma3_text"}
 
 
 def of_text(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """config.json of a wrapper's text part, with what the wrapper says about the whole; any other as it is.
+    """Return config.json of a wrapper's text part, with the wrapper's settings of the whole; any other as it is.
 
     Raises:
       ModelError: a wrapper has no text part.
@@ -325,5 +326,5 @@ def of_text(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def settings(family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json's values, with transformers' own where the file leaves them out."""
+    """Return config.json's values, with transformers' own where the file leaves them out."""
     return {**_DEFAULTS, **family.defaults, **values}

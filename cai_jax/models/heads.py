@@ -1,4 +1,4 @@
-"""The scalar head of reward models and critics."""
+"""The scalar head of reward models and critics: a linear map from the last hidden state to a score."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Head = dict[str, Array]
 
 
 def init_head(config: Config, key: Array) -> Head:
-    """A fresh head, {"kernel" [D], "bias" []} float32.
+    """Make a new head, {"kernel" [D], "bias" []} float32.
 
     The kernel is normal with deviation 1/sqrt(D+1), the bias 0 (arXiv 2403.17031).
     """
@@ -24,15 +24,27 @@ def init_head(config: Config, key: Array) -> Head:
 
 
 def score(head: Head, hidden_last: Array) -> Array:
-    """Scores `[B]` float32 of hidden states `[B, D]`."""
+    """Compute scores h · kernel + bias, float32 `[B]`, of hidden states h `[B, D]` of any float dtype.
+
+    Example:
+      3 · 1 + 1 · 2 + 0.5 = 5.5.
+
+      >>> import jax.numpy as jnp
+      >>> head = {"kernel": jnp.array([1.0, 2.0]), "bias": jnp.float32(0.5)}
+      >>> print(score(head, jnp.array([[3.0, 1.0]])))
+      [5.5]
+    """
     wide = hidden_last.astype(jnp.float32)
     return wide @ head["kernel"].astype(jnp.float32) + head["bias"].astype(jnp.float32)
 
 
 def normalise(head: Mapping[str, Array], mean: float, deviation: float) -> Head:
-    """The head whose scores have mean 0 and variance 1 where the given one's have this mean and deviation.
+    """Return the head whose scores are (s - mean) / deviation, where the given head's are s.
 
-    Raises ValueError if the deviation is not positive: such scores tell nothing apart.
+    With the mean and the standard deviation of s, the scores have mean 0 and variance 1.
+
+    Raises:
+      ValueError: the deviation is not positive: all scores are alike.
     """
     if not deviation > 0:
         raise ValueError(f"scores with standard deviation {deviation} cannot be normalised")

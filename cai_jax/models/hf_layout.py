@@ -1,4 +1,4 @@
-"""How the leaves of our parameters lie in the tensors of a checkpoint. Imports no JAX."""
+"""Layout of our parameters' leaves in the tensors of a checkpoint. Imports no JAX."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Slices = tuple[slice, ...]
 class Stored:
     """One tensor of a checkpoint.
 
-    Its output dimension is that of one leaf, or of several side by side (q, k and v in one kernel), or of several
+    Its output dimension is that of one leaf, or of several concatenated (q, k and v in one kernel), or of several
     whose groups (heads) alternate.
 
     Attributes:
       name: in the file; shape: in the file.
       leaves: paths of ours that it holds, in order; widths: of each within one group.
-      groups: how often the leaves alternate.
+      groups: number of times the leaves alternate.
       transposed: a kernel stored `[out, in]`.
     """
 
@@ -41,7 +41,7 @@ class Stored:
     transposed: bool = False
 
     def outputs(self, path: str, wanted: slice) -> list[slice]:
-        """Where the outputs `wanted` of a leaf stand along the file's output dimension, in runs."""
+        """Return the places of the outputs `wanted` of a leaf along the file's output dimension, in runs."""
         place = self.leaves.index(path)
         width, before, total = self.widths[place], sum(self.widths[:place]), sum(self.widths)
         runs = []
@@ -52,7 +52,7 @@ class Stored:
         return runs
 
     def where(self, path: str, index: Slices) -> tuple[list[slice], slice]:
-        """Rows, in runs, and columns of the file that hold `index` (slices with both ends) of a leaf.
+        """Return the rows, in runs, and columns of the file that hold `index` (slices with both ends) of a leaf.
 
         A vector counts as a column, but the head's kernel is a row.
         """
@@ -64,7 +64,7 @@ class Stored:
         return [index[0] if len(index) > 1 else slice(0, 1)], runs[0]
 
     def joined(self, leaves: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The file's tensor from all of its leaves: the other way round."""
+        """Return the file's tensor made of all of its leaves: the inverse of reading them."""
         parts = [leaves[path] for path in self.leaves]
         if self.transposed:
             parts = [part.T for part in parts]
@@ -97,7 +97,7 @@ def stored(config: Config, shapes: Mapping[str, Shape]) -> Iterator[Stored]:
 
 
 def of_text(family: Family, files: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint holds, by name, of a wrapper's its text part alone, under the names that it has by itself."""
+    """Return a checkpoint's contents by name; of a wrapper its text part alone, under the names it has by itself."""
     within = next((each for each in family.within if any(name.startswith(each) for name in files)), None)
     if within is None:
         return dict(files)
@@ -111,7 +111,7 @@ def of_text(family: Family, files: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_shallow(path: Path, config: Config, files: Mapping[str, Any]) -> None:
-    """Raises ModelError if the weights, by name, lack the last of the layers, before so many are laid out."""
+    """Raise ModelError if the weights, by name, lack the last of the layers, before tables of so many are built."""
     family = FAMILIES[config.family]
     last = f"{family.outer['layers']}.{config.layers - 1}."
     if not any(last in name for name in files):
@@ -121,7 +121,7 @@ def refuse_shallow(path: Path, config: Config, files: Mapping[str, Any]) -> None
 def _module(
     family: Family, config: Config, shapes: Mapping[str, Shape], paths: list[str], module: str
 ) -> Iterator[Stored]:
-    """The weight and the bias of one of their modules, as far as we have them."""
+    """Yield the weight and the bias of one of their modules, as far as we have them."""
     biases = [path.replace("_proj", "") + "_bias" for path in paths]
     for suffix, named in (("weight", paths), ("bias", biases)):
         held = [path for path in named if path in shapes]

@@ -1,4 +1,4 @@
-"""Where a model lies on this machine. Imports no JAX, and never asks the network."""
+"""Find a model's folder on this machine. Imports no JAX, and makes no network request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cai_jax.data.hf_cache import snapshot
 from cai_jax.models.config import read_json
 from cai_jax.models.errors import ModelError
 
-ADAPTER = "adapter_config.json"  # stands in the folder of an adapter
+ADAPTER = "adapter_config.json"  # in the folder of an adapter
 _CHECKPOINTS = Path(__file__).parent.parent / "world" / "checkpoints"
 # The second is an early checkpoint: its comparisons are often wrong, and favour a position.
 BUILTIN = {name: _CHECKPOINTS / name for name in ("tiny", "novice")}
@@ -17,7 +17,7 @@ MODELS = " or ".join(f'"builtin:{name}"' for name in BUILTIN)
 
 
 def locate(path: str) -> Path | None:
-    """Folder of a `builtin:`, `hf:` or plain path; None where it is not here or is still to be made (`init:`)."""
+    """The folder of a `builtin:`, `hf:` or plain path; None where it is not here or is still to be made (`init:`)."""
     scheme, _, name = path.partition(":")
     if scheme == "builtin":
         return BUILTIN.get(name)
@@ -29,12 +29,12 @@ def locate(path: str) -> Path | None:
 
 
 def folder(path_or_id: str | Path) -> Path:
-    """Folder of a built-in model, of a path, or of "hf:org/name" or "org/name" in the local Hugging Face cache.
+    """The folder of a built-in model, of a path, or of "hf:org/name" or "org/name" in the local Hugging Face cache.
 
     Some old repositories have no organisation, and are called "hf:name" or "name".
 
     Raises:
-      ModelError: there is none; it says what can be given.
+      ModelError: there is none; the text says what can be given.
     """
     name = str(path_or_id)
     found = locate(name)
@@ -60,7 +60,7 @@ def folder(path_or_id: str | Path) -> Path:
 
 
 def base_of(path: Path) -> Path | None:
-    """Folder of the model to which the adapter in a folder belongs; None where it holds whole weights.
+    """The folder of the model to which the adapter in a folder belongs; None where the folder holds whole weights.
 
     Raises:
       ModelError: the base is not on this machine.
@@ -80,10 +80,10 @@ def base_of(path: Path) -> Path | None:
 
 
 def bases(path: Path) -> list[Path]:
-    """Folders of all models below the adapter in a folder: its base, the base of that, and last the whole weights.
+    """The folders of all models below the adapter in a folder: its base, the base of that, …, the whole weights.
 
     Raises:
-      ModelError: one of them is not on this machine, or the adapters stand on each other in a circle.
+      ModelError: one of them is not on this machine, or the adapters are based on one another in a circle.
     """
     found: list[Path] = []
     while (base := base_of(found[-1] if found else path)) is not None:

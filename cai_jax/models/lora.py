@@ -1,9 +1,9 @@
 """Low-rank adapters of the decoder's linear layers: y = xW + s·(xA)B (Hu et al. 2021, arXiv 2106.09685, §4.1).
 
 An adapter is a part of the decoder's tree of parameters: where that has a kernel `q_proj` [in, out], it has `q_proj_a`
-[in, r] and `q_proj_b` [r, out]. The scale s goes into B where an adapter is put on top, so that the forward knows none,
-and two adapters are one of both ranks, A = [A1 | A2] and B = [B1; B2]. Parameters with an adapter share every array of
-those without it.
+[in, r] and `q_proj_b` [r, out]. The scale s = alpha / r is multiplied into B where an adapter is put on top, so that
+the forward needs none, and two adapters are one of both ranks, A = [A1 | A2] and B = [B1; B2]. Parameters with an
+adapter share every array of those without it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ _A, _B = (_KERNEL + side for side in SIDES)
 
 
 def init(params: Params, rank: int, key: Array) -> Params:
-    """A fresh adapter of every kernel of a decoder, float32: A normal of variance 1/in, B zero, so that it adds 0."""
+    """Make a new adapter of every kernel of a decoder, float32: A normal of variance 1/in, B zero, so that it adds 0.
+
+    Args:
+      params: of the decoder, with or without an adapter.
+      rank: r, at least 1.
+      key: each kernel draws with a key folded from this one by its place in the sorted names.
+    """
     found: dict[str, Any] = {}
     for number, (name, leaf) in enumerate(sorted(split(params)[0].items())):
         own = jax.random.fold_in(key, number)
@@ -38,7 +44,7 @@ def init(params: Params, rank: int, key: Array) -> Params:
 
 
 def joined(params: Params | None, trained: Params, scale: float = 1.0) -> Params:
-    """Frozen parameters with what is trained put on top.
+    """Return frozen parameters with the trained ones put on top.
 
     Args:
       params: a decoder's, with or without an adapter of their own; also a tree that holds such. None: nothing is
@@ -60,7 +66,7 @@ def joined(params: Params | None, trained: Params, scale: float = 1.0) -> Params
 
 
 def split(params: Params) -> tuple[Params, Params]:
-    """Parameters without their adapter, and the adapter, {} if they have none."""
+    """Split parameters into those without their adapter, and the adapter, {} if they have none."""
     base: dict[str, Any] = {}
     adapter: dict[str, Any] = {}
     for name, leaf in params.items():
@@ -73,7 +79,7 @@ def split(params: Params) -> tuple[Params, Params]:
 
 
 def merged(params: Params) -> Params:
-    """The same decoder without an adapter."""
+    """Return the parameters of the same decoder without an adapter: every kernel as W + AB (`whole`)."""
     base, _ = split(params)
     return {
         name: merged(params[name]) if isinstance(leaf, Mapping) else whole(params, name) for name, leaf in base.items()
@@ -81,7 +87,7 @@ def merged(params: Params) -> Params:
 
 
 def whole(leaves: Mapping[str, Array], name: str) -> Array:
-    """The leaf `name`; of a kernel whose adapter is among the leaves W + AB, in W's dtype, the sum made in float32."""
+    """The leaf `name`; for a kernel whose adapter is among the leaves W + AB, summed in float32, in W's dtype."""
     leaf = leaves[name]
     if f"{name}_a" not in leaves:
         return leaf

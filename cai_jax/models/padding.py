@@ -6,11 +6,11 @@ from cai_jax.models.tokenizer import Tokenizer
 
 
 def with_own_padding(tokenizer: Tokenizer, rows: int) -> Tokenizer:
-    """The tokenizer with a padding token that ends no text, or without any where it has none.
+    """Return the tokenizer with a padding token that ends no text, or without any where none fits.
 
-    transformers reads a score at the last token that is not padding. Where padding and the end of a text are one token
-    that is the token before the end, and a batch cannot be told from its padding. Of the added tokens one that is made
-    for padding is taken, else one that no chat template uses.
+    transformers reads a score at the last token that is not padding. Where padding and the end of a text are one token,
+    that is the token before the end, and the end of a text in a batch looks like padding. Of the added tokens, one that
+    is made for padding is preferred, then one that no chat template uses.
 
     Args:
       rows: of the embedding; ids beyond it cannot be read.

@@ -1,8 +1,8 @@
 """Adapters in and out of the files of the `peft` library: adapter_config.json and adapter_model.safetensors.
 
-peft has an adapter for every module of transformers, where several of our kernels may lie side by side (q, k and v of
-GPT-2): the module's A holds those of its kernels one behind the other, and its B has zeros where one's ranks meet the
-other's outputs.
+peft has an adapter (arXiv 2106.09685) for every module of transformers, where several of our kernels may be
+concatenated (q, k and v of GPT-2): the module's A holds those of its kernels in order, and its B has zeros where
+one kernel's ranks meet another's outputs.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def write(path: Path, config: Config, adapter: Mapping[str, Any], head: Any | No
 
 
 def read(path: Path, config: Config, shapes: Mapping[str, Shape]) -> tuple[Leaves, np.ndarray | None]:
-    """The adapter in a folder, by our leaves, its scale folded in; and the head's kernel `[D]`, if it has one.
+    """Read the adapter in a folder: our leaves by path, its scale folded in; and the head's kernel `[D]`, if any.
 
     Every kernel has a leaf, of rank 0 where the file has no module for it.
 
@@ -122,7 +122,7 @@ def _fit(a: Shape, b: Shape, inputs: int, outputs: int) -> bool:
 
 
 def _joined(stored: Stored, adapter: Leaves) -> tuple[np.ndarray, np.ndarray]:
-    """A `[R, in]` and B `[out, R]` of a module, R the sum of its kernels' ranks."""
+    """Return A `[R, in]` and B `[out, R]` of a module, R the sum of its kernels' ranks."""
     a = np.concatenate([adapter[f"{leaf}_a"] for leaf in stored.leaves], axis=1).T
     tall, before = {}, 0
     for leaf in stored.leaves:
@@ -135,7 +135,7 @@ def _joined(stored: Stored, adapter: Leaves) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _parted(stored: Stored, kernels: Mapping[str, Shape], a: np.ndarray, b: np.ndarray) -> Leaves:
-    """The other way round: our leaves of a module."""
+    """Return our leaves of a module: the inverse of `_joined`."""
     found: Leaves = {}
     for leaf in stored.leaves:
         own = np.concatenate([b[run] for run in stored.outputs(leaf, slice(0, kernels[leaf][1]))])
@@ -150,14 +150,14 @@ def _module(stored: Stored) -> str:
 
 
 def _name(base: Path, path: Path) -> str:
-    """What the file calls the base: relative if both are nodes of one cache, which may be moved."""
+    """The name of the base in the file: relative if both are nodes of one cache, which may be moved."""
     base, path = base.resolve(), path.resolve()
     beside = base.parent.parent == path.parent.parent
     return f"../../{base.parent.name}/{base.name}" if beside else str(base)
 
 
 def _scale(values: Mapping[str, Any], module: str, rank: int) -> float:
-    """alpha / r of a module; `alpha_pattern` has expressions for the ends of modules' names."""
+    """Return alpha / r of a module; `alpha_pattern` has expressions for the ends of modules' names."""
     patterns = values.get("alpha_pattern") or {}
     try:
         alphas = [alpha for pattern, alpha in patterns.items() if re.fullmatch(rf"(.*\.)?({pattern})", module)]
@@ -184,7 +184,7 @@ _KNOWN = (
 
 
 def refuse_unsupported(path: Path, values: Mapping[str, Any]) -> None:
-    """Raises ModelError if the adapter in a folder, of these settings, does more than add AB to linear layers."""
+    """Raise ModelError if the adapter in a folder, of these settings, does more than add AB to linear layers."""
     if values.get("peft_type") != "LORA":
         raise ModelError(f"{path / ADAPTER} is of the type {values.get('peft_type')!r}; supported: LORA")
     start = values.get("init_lora_weights", True)

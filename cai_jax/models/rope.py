@@ -1,4 +1,4 @@
-"""Rotary position embedding."""
+"""Rotary position embedding (arXiv 2104.09864), with stretched frequencies (models/rope_scaling.py)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ Turn = tuple[Array, Array]
 
 
 def rotation(config: Config, positions: Array, ends: Array | None = None, local: bool = False) -> Turn:
-    """Cosine and sine of every position's angles: positions `[B, T]` int32 -> two `[B, T, 1, R / 2]` float32.
+    """Compute the cosine and sine of every position's angles, two float32 `[B, T, 1, R / 2]`.
 
-    R channels of a head are turned. `local`: as layers with a window do it, where those differ. ends `[B, T]` or
-    `[B, 1]` int32: the last position of the text that a token belongs to, where the stretch depends on it (LongRope);
-    by default a row's last.
+    The angle of pair i at position m is m θ^(-2i/R) (arXiv 2104.09864 §3.2.2), for i from 0 to R/2 - 1, with θ the
+    config's rope_theta and R its rotary_dim; the frequency is stretched as config.rope_scaling says.
+
+    Args:
+      positions: int32 `[B, T]`.
+      ends: int32 `[B, T]` or `[B, 1]`: the last position of the text that a token belongs to, where the stretch depends
+        on it (LongRope); by default a row's last.
+      local: use the frequencies of layers with a window, where those differ.
     """
     scaling = None if local else config.rope_scaling
     half = config.rotary_dim // 2
@@ -34,7 +39,7 @@ def rotation(config: Config, positions: Array, ends: Array | None = None, local:
 
 
 def _stretched(plain: np.ndarray, scaling: Scaling | None, ends: Array) -> Array | np.ndarray:
-    """Angles per position: float32 `[R / 2]`, or `[B, T or 1, 1, R / 2]` where they depend on the text's end."""
+    """Return angles per position: float32 `[R / 2]`, or `[B, T or 1, 1, R / 2]` where they depend on the text's end."""
     match scaling:
         case None:
             return plain
@@ -52,7 +57,11 @@ def _stretched(plain: np.ndarray, scaling: Scaling | None, ends: Array) -> Array
 
 
 def rotate(x: Array, turn: Turn) -> Array:
-    """Turn channel pairs (i, i + R/2) of the first R of x `[B, T, heads, H]`: transformers' convention."""
+    """Rotate channel pairs (i, i + R/2) of the first R channels of x `[B, T, heads, H]`; the dtype of x is kept.
+
+    (a, b) becomes (a cos - b sin, b cos + a sin). The pairing is transformers' convention; arXiv 2104.09864 pairs
+    neighbouring channels, which is the same up to a permutation.
+    """
     cos, sin = (part.astype(x.dtype) for part in turn)
     half = cos.shape[-1]
     first, second, rest = jnp.split(x, [half, 2 * half], axis=-1)

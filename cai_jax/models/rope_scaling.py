@@ -1,4 +1,7 @@
-"""Stretches of the rotary frequencies, by which models reach beyond the context that they began with. No JAX."""
+"""Stretches of the rotary frequencies, by which models read texts beyond their original context. Imports no JAX.
+
+The plain frequency of pair i is f_i = θ^(-2i/R), in radians per token (models/rope.py).
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,19 @@ from cai_jax.models.errors import ModelError
 
 @dataclass(frozen=True)
 class Linear:
-    """All positions closer together, by `factor`."""
+    """All positions closer together: f_i / factor (position interpolation, arXiv 2306.15595)."""
 
     factor: float
 
 
 @dataclass(frozen=True)
 class Llama3:
-    """Only the slow frequencies are stretched: Llama 3.1 and later.
+    """Slow frequencies stretched, fast ones kept: Llama 3.1 and later (arXiv 2407.21783; as in its released code).
 
-    Pairs of channels that turn more than high_freq_factor times within the original context stay, those that turn
-    less than low_freq_factor times are slowed by `factor`, and those between are mixed.
+    With n_i = L f_i / 2π full turns within the original context of L tokens, and the share
+    k = clip((n_i - low_freq_factor) / (high_freq_factor - low_freq_factor), 0, 1), the frequency is
+    k f_i + (1 - k) f_i / factor. This is the "NTK-by-parts" interpolation of YaRN (arXiv 2309.00071 §3.2), without
+    its attention temperature.
     """
 
     factor: float
@@ -35,8 +40,12 @@ class Llama3:
 class LongRope:
     """A divisor for every frequency, one set for texts within the original context and one for longer ones: Phi-3.
 
-    A text's own length decides (LongRoPE, arXiv 2402.13753). One that grows beyond the original context while it is
-    generated is read anew there, since the other set changes what every layer makes of its first tokens.
+    A text's own length selects the set (LongRoPE, arXiv 2402.13753). A text that grows beyond the original context
+    while it is generated is read again there, since the other set changes every layer's keys of its first tokens.
+
+    Attributes:
+      short_factor, long_factor: R / 2 divisors each.
+      original_max_position_embeddings: L, tokens of the original context.
     """
 
     short_factor: tuple[float, ...]
@@ -44,19 +53,22 @@ class LongRope:
     original_max_position_embeddings: int
 
     def magnitude(self, max_position: int) -> float:
-        """By how much queries and keys grow, short rows included."""
+        """The factor of queries and keys, for short rows too: sqrt(1 + ln(s) / ln(L)), with s = max_position / L.
+
+        It is 1 where s is at most 1.
+        """
         ratio = max_position / self.original_max_position_embeddings
         return 1.0 if ratio <= 1 else math.sqrt(1 + math.log(ratio) / math.log(self.original_max_position_embeddings))
 
     def reaching(self, length: int, max_position: int) -> Divided:
-        """The set for texts of `length` tokens."""
+        """Return the set for texts of `length` tokens."""
         factors = self.long_factor if length > self.original_max_position_embeddings else self.short_factor
         return Divided(factors, self.magnitude(max_position))
 
 
 @dataclass(frozen=True)
 class Divided:
-    """A divisor for every frequency, and by how much queries and keys grow: a `LongRope` for texts of one length."""
+    """A divisor for every frequency, and the factor of queries and keys: a `LongRope` for texts of one length."""
 
     factors: tuple[float, ...]
     magnitude: float
@@ -71,7 +83,11 @@ _BESIDE = ("rope_type", "type", "rope_theta", "partial_rotary_factor", "original
 
 
 def kind_of(rope: Mapping[str, Any]) -> str:
-    """The stretch that config.json's rotary settings ask for, as transformers calls it; "default" for none."""
+    """Return the stretch that config.json's rotary settings ask for, by transformers' name; "default" for none.
+
+    Raises:
+      ModelError: it is not a name.
+    """
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if not isinstance(kind, str):
         raise ModelError(f"config.json has the rotary scaling {kind!r}; it is a name")
@@ -79,10 +95,12 @@ def kind_of(rope: Mapping[str, Any]) -> str:
 
 
 def from_hf(rope: Mapping[str, Any], known: tuple[str, ...], pairs: int) -> Scaling | None:
-    """The stretch that config.json's rotary settings ask for; None for the plain embedding.
+    """Return the stretch that config.json's rotary settings ask for; None for the plain embedding.
 
     Args:
-      pairs: how many pairs of channels are turned.
+      rope: the rotary settings.
+      known: names of the stretches that the family supports.
+      pairs: R / 2, the number of channel pairs that are turned.
 
     Raises:
       ModelError: it is none of the `known`, lacks a value, or has one that cannot be.
@@ -104,7 +122,7 @@ def from_hf(rope: Mapping[str, Any], known: tuple[str, ...], pairs: int) -> Scal
 
 
 def _value(name: str, value: Any, pairs: int) -> Any:
-    """A setting of a stretch; raises ModelError if it is not of its kind."""
+    """Return a setting of a stretch; raises ModelError if it is not of its kind."""
     many = name in ("short_factor", "long_factor")
     numbers = value if many and isinstance(value, list) else [value]
     for each in numbers:
@@ -118,7 +136,7 @@ def _value(name: str, value: Any, pairs: int) -> Any:
 
 
 def to_hf(scaling: Scaling | None) -> dict[str, Any]:
-    """The rotary settings that `from_hf` reads back."""
+    """Return the rotary settings that `from_hf` reads back."""
     kind = next((name for name, cls in _KINDS.items() if isinstance(scaling, cls)), "default")
     values = {} if scaling is None else asdict(scaling)
     return {"rope_type": kind} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

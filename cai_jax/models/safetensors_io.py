@@ -1,7 +1,7 @@
 """The safetensors files of a folder, read by the safetensors library and written tensor by tensor.
 
 A file is eight bytes of length, that many bytes of JSON (name -> dtype, shape, offsets), and the data. The library
-decides what is a sound file; it has no way to write one tensor at a time.
+decides whether a file is valid; it has no way to write one tensor at a time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Runs = Sequence[slice]
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor in a file. The dtype is the file's word for it."""
+    """A tensor in a file. `dtype` is the file's own name of it, such as "BF16"."""
 
     file: Path
     name: str
@@ -45,9 +45,12 @@ class Tensor:
     shape: tuple[int, ...]
 
     def chunks(self, rows: Runs, columns: slice) -> Iterator[tuple[int, np.ndarray]]:
-        """The tensor's rows in these runs, cut to `columns`, a few MB at a time: (how many went before, `[r, c]`).
+        """Yield the tensor's rows in these runs, cut to `columns`, a few MB at a time: (rows yielded before, `[r, c]`).
 
-        A vector is a column. Raises ModelError if its numbers are of another kind than we read, or cannot be read.
+        A vector is a column.
+
+        Raises:
+          ModelError: its numbers are of a dtype that we do not read, or cannot be read.
         """
         if self.dtype not in _DTYPES:
             raise ModelError(
@@ -63,15 +66,16 @@ class Tensor:
                 done += len(chunk)
 
     def whole(self) -> np.ndarray:
-        """All of a matrix that has rows; raises as `chunks`."""
+        """Return all of a matrix that has rows; raises as `chunks`."""
         rows, columns = self.shape
         return np.concatenate([chunk for _, chunk in self.chunks([slice(0, rows)], slice(0, columns))])
 
 
 def tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a folder's safetensors file, or of its shards; only the headers are read.
+    """Return all tensors of a folder's safetensors file, or of its shards; only the headers are read.
 
-    Raises ModelError, with the cure, if a file is missing, cut off or damaged, or lies elsewhere.
+    Raises:
+      ModelError: with the cure, if a file is missing, truncated or damaged, or is in another folder.
     """
     if (folder / _WEIGHTS).exists():
         return header(folder / _WEIGHTS)
@@ -92,7 +96,7 @@ def tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def _shards(index: Path) -> list[str]:
-    """The files that an index names: of its own folder, so that what is read is what belongs to the model."""
+    """Return the files that an index names; only those of its own folder, which alone belong to the model."""
     places = read_json(index).get("weight_map")
     names = set(places.values()) if isinstance(places, Mapping) and all(map(_text, places.values())) else set()
     if not names:
@@ -119,7 +123,7 @@ def header(file: Path) -> dict[str, Tensor]:
 
 
 def _part(tensor: Tensor, rows: slice, columns: slice) -> np.ndarray:
-    """Some rows and columns `[r, c]` of a matrix; a vector is a column."""
+    """Return some rows and columns `[r, c]` of a matrix; a vector is a column."""
     # Opened for each part: pages of a file that stays mapped count as this process's memory.
     with _opened(tensor.file) as opened:
         found = opened.get_slice(tensor.name)
@@ -140,7 +144,7 @@ def _opened(file: Path) -> Iterator[Any]:
 
 
 def _culprit(file: Path) -> str:
-    """The tensor whose entry in a refused header contradicts itself; "" where none does."""
+    """Return the tensor whose entry in a refused header contradicts itself; "" where none does."""
     name = ""
     try:
         with file.open("rb") as opened:
@@ -158,7 +162,7 @@ def _culprit(file: Path) -> str:
 
 @dataclass(frozen=True)
 class Written:
-    """A tensor to be written; `make` brings it to the host, C-contiguous, when its turn comes."""
+    """A tensor to be written; `make` brings it to the host, C-contiguous, when it is written."""
 
     name: str
     shape: tuple[int, ...]
@@ -167,6 +171,7 @@ class Written:
 
     @property
     def bytes(self) -> int:
+        """Size in the file."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 

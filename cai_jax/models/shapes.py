@@ -34,7 +34,7 @@ def _of(family: str, **shape: Any) -> Config:
 
 
 def _sliding(layers: int, size: int, every: int) -> tuple[int | None, ...]:
-    """Windows of all layers but every n-th."""
+    """Return windows of all layers but every n-th."""
     return tuple(None if (layer + 1) % every == 0 else size for layer in range(layers))
 
 

@@ -17,7 +17,7 @@ from cai_jax.models.characters import finished
 from cai_jax.models.config import Config, ModelError, read_json
 from cai_jax.prompting.render import Span, Special
 
-# Kept byte for byte when a model is saved again: what text becomes, what it stands in, and where replies end.
+# Kept byte for byte when a model is saved again: vocabulary, chat template, and ends of replies.
 _FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -35,12 +35,12 @@ _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 def has_tokenizer(path: str | Path) -> bool:
-    """Whether a model directory holds a tokenizer, of whatever format; its settings alone are none."""
+    """Return True if a model directory holds a tokenizer, of whatever format; its settings alone do not count."""
     return any((Path(path) / name).exists() for name in _VOCABULARIES)
 
 
 def _panics_refused(function: Callable) -> Callable:
-    """The function, with a panic of the tokenizers library, which is no Exception, as a ModelError."""
+    """The function, with a panic of the tokenizers library, which is not an Exception, as a ModelError."""
 
     @functools.wraps(function)
     def guarded(*args: Any, **options: Any) -> Any:
@@ -134,7 +134,7 @@ class Tokenizer:
         special = _marked(backend, templates.get("default", ""))
         special |= {number for number in (*stops, bos, pad, *ids.values()) if number is not None}
         if ids.get("unk_token") not in {*stops, bos}:  # of GPT-2's kind one token is all three, and no text's
-            special.discard(ids.get("unk_token"))  # stands for unknown letters, which any text may hold
+            special.discard(ids.get("unk_token"))  # for unknown letters, which any text may hold
         added = backend.get_added_tokens_decoder()
         # What an added one says as templates write it; the library tells it as the normalizer leaves it (`▁<s>`).
         says = {number: added[number].content if number in added else backend.id_to_token(number) for number in special}
@@ -161,7 +161,7 @@ class Tokenizer:
         )
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of text that stands behind other text; none of them is special."""
+        """Return token ids of text that follows other text; none of them is special."""
         found = [span.id for span in self.spans(text, "inner")]
         if self.special_ids.isdisjoint(found) or len(text) < 2:
             return found
@@ -169,26 +169,27 @@ class Tokenizer:
         return [number for letter in text for number in self.encode(letter)]
 
     def spans(self, text: str, place: str) -> list[Span]:
-        """The tokens of plain text.
+        """Return the tokens of plain text.
 
         Args:
           text: anything; special tokens in it are read as text.
-          place: "start" at the beginning of all text, "fresh" behind a special token, "inner" behind other text,
+          place: "start" at the beginning of all text, "fresh" after a special token, "inner" after other text,
             where some tokenizers put a space before it and others do not.
         """
         return self._coders.plain(text, place)
 
     def special(self, content: str) -> Special:
-        """A special token, by what it says; raises ModelError for one of which the model has no embedding."""
+        """Return a special token by its text; raises ModelError for one of which the model has no embedding."""
         found = self._specials[content]
         if found.id >= self.rows:
             raise ModelError(f"the chat template writes the token {found.id}, of which the model has no embedding")
         return found
 
     def _refuse_foreign(self, path: Path, backend: tokenizers.Tokenizer) -> None:
-        """Raises ModelError if a text, the template or the end of a reply may have an id that the model has not.
+        """Raise ModelError if a text, the template or the end of a reply may have an id without an embedding.
 
-        Others may stand in the file: Gemma 3 has one for images (huggingface/transformers#37011).
+
+        Other such ids may be in the file: Gemma 3 has one for images (huggingface/transformers#37011).
         """
         ids = backend.get_vocab()
         foreign = [
@@ -207,15 +208,15 @@ class Tokenizer:
 
     @_panics_refused
     def decode(self, ids: Sequence[int], shown: Collection[str] = ()) -> str:
-        """The text of `ids`, without special ones, and at its end without a character of which bytes are missing.
+        """Return the text of `ids`, without special tokens, and without an incomplete character at its end.
 
-        Special tokens that say something `shown` stay.
+        Special tokens whose text is in `shown` stay.
         """
         hidden = self.special_ids - {self._specials[each].id for each in shown if each in self._specials}
         return finished(self._coders.fresh, [number for number in ids if number not in hidden], not shown)
 
     def parts(self, text: str) -> list[str]:
-        """`text` cut at its special tokens: plain text, special token, plain text, …; plain text may be empty."""
+        """Cut `text` at its special tokens: plain text, special token, plain text, …; plain text may be empty."""
         return self._cut.split(text)
 
     @property
@@ -228,7 +229,7 @@ class Tokenizer:
         return self._coders.fresh.get_added_tokens_decoder()
 
     def padded(self, number: int | None) -> Tokenizer:
-        """The tokenizer with another padding token, one of `added`, or without any; its files say so too."""
+        """Return the tokenizer with another padding token, one of `added`, or without any; its files say so too."""
         if number is None:
             return replace(self, pad_id=None)
         files, content = dict(self._files), self.added()[number].content
@@ -239,7 +240,7 @@ class Tokenizer:
         return replace(self, _files=files, pad_id=number, named={**self.named, "pad_token": content})
 
     def same_as(self, other: Tokenizer) -> bool:
-        """Whether both give every text the same ids, because they were read from equal files."""
+        """Return True if both give every text the same ids, because they were read from equal files."""
         return self._files["tokenizer.json"] == other._files["tokenizer.json"]
 
     def save(self, path: str | Path) -> None:
@@ -251,7 +252,7 @@ class Tokenizer:
 
 
 class _Coders(NamedTuple):
-    """The tokenizer as its file has it, as it reads text behind a special token, and behind other text (often one)."""
+    """The tokenizer at the start of all text, after a special token, and after other text (often all one)."""
 
     start: tokenizers.Tokenizer
     fresh: tokenizers.Tokenizer
@@ -261,7 +262,7 @@ class _Coders(NamedTuple):
     def of(cls, backend: tokenizers.Tokenizer, content: bytes, special: Sequence[str]) -> _Coders:
         start = fresh = inner = backend
         if any(sign in str(part) for part in (backend.normalizer, backend.pre_tokenizer) for sign in _SPACED):
-            # A space at the beginning of what is tokenised alone would stand in the middle of a prompt.
+            # A space at the beginning of what is tokenised alone would end up in the middle of a prompt.
             values = json.loads(content)
             inner = tokenizers.Tokenizer.from_str(json.dumps(_unspaced(values, ("always", "first"))))
             fresh = tokenizers.Tokenizer.from_str(json.dumps(_unspaced(values, ("first",))))
@@ -291,11 +292,11 @@ _SPACED = ("Prepend", "Metaspace", "add_prefix_space=True")
 
 
 def _unspaced(values: Any, schemes: Sequence[str]) -> Any:
-    """A tokenizer.json without the space that its parts put at the beginning of a text.
+    """Return a tokenizer.json without the space that its parts put at the beginning of a text.
 
     Args:
       values: the file, or a part of it.
-      schemes: which habits to break: "always", or "first", by which only a whole text begins so.
+      schemes: spaces to leave out: "always", or "first", of parts that put it before a whole text only.
     """
     if isinstance(values, list):
         return [each for one in values if (each := _unspaced(one, schemes)) is not None]
@@ -316,7 +317,7 @@ _PARTS = ("normalizer", "normalizers", "pre_tokenizer", "pretokenizers")
 
 
 def _named(*sources: Mapping[str, Any]) -> dict[str, str]:
-    """Special tokens by role, a model's own among them ("image_token"); the first that names one counts."""
+    """Special tokens by role, a model's own among them ("image_token"); the first source that names one counts."""
     found: dict[str, str] = {}
     for source in sources:
         own = [source[name] for name in _OWN if isinstance(source.get(name), Mapping)]
@@ -332,7 +333,7 @@ _OWN = ("extra_special_tokens", "model_specific_special_tokens")  # lists or, by
 
 
 def _templates(settings: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, str]:
-    """The chat templates by name: of files of their own or, where there are none, of tokenizer_config.json."""
+    """The chat templates by name: from files of their own or, where there are none, from tokenizer_config.json."""
     own = {name: content.decode() for name, content in files.items() if name.endswith(".jinja")}
     found: Any = {"default" if "/" not in name else Path(name).stem: text for name, text in own.items()}
     found = found or settings.get("chat_template") or {}
@@ -346,7 +347,7 @@ def _templates(settings: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[
 
 
 def _marked(backend: tokenizers.Tokenizer, template: str) -> set[int]:
-    """Ids marked as special, and those of added tokens that a careless file did not but the chat template names."""
+    """Ids marked as special, and those of added tokens left unmarked by mistake but named in the chat template."""
     added = backend.get_added_tokens_decoder().items()
     return {number for number, token in added if token.special or (token.content.strip() and token.content in template)}
 
@@ -356,14 +357,14 @@ def _listed(ids: Any) -> tuple[int, ...]:
 
 
 def _refuse_pipes(files: Iterable[Path]) -> None:
-    """Raises ModelError for what is there, but no file: of a pipe or a device there is no end."""
+    """Raise ModelError for what exists but is not a regular file: reading a pipe or a device may never end."""
     for file in files:
         if file.exists() and not file.is_file():
             raise ModelError(f"{file} is no regular file; fetch it again")
 
 
 def _convert(path: Path) -> bytes:
-    """tokenizer.json for a model that ships another format, by way of transformers, which runs none of its code."""
+    """The tokenizer.json of a model that ships another format, by way of transformers, which runs none of its code."""
     if not has_tokenizer(path):
         for other in (*path.glob("tekken.json"), *path.glob("*.tiktoken")):
             raise ModelError(
@@ -380,7 +381,7 @@ def _convert(path: Path) -> bytes:
     from transformers import AutoTokenizer, logging  # takes over a second to import
 
     told = logging.get_verbosity()
-    logging.set_verbosity_error()  # what it fails at is told below
+    logging.set_verbosity_error()  # its failures are reported below
     try:
         # Without trust_remote_code transformers asks at the terminal whether to run what the folder brings.
         slow = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
@@ -405,7 +406,7 @@ _SENTENCEPIECE = ("sentencepiece", "google.protobuf")
 
 
 def _pieces(file: Path) -> bool:
-    """Whether a file is a vocabulary of sentencepiece, whose first field is a piece, and not one of tiktoken."""
+    """Return True if a file is a vocabulary of sentencepiece, whose first field is a piece, and not one of tiktoken."""
     if not file.is_file():
         return False
     with file.open("rb") as opened:
@@ -413,7 +414,7 @@ def _pieces(file: Path) -> bool:
 
 
 def _refuse_damaged(file: Path) -> None:
-    """Raises ModelError for a tokenizer.model that is a vocabulary neither of sentencepiece nor of tiktoken."""
+    """Raise ModelError for a tokenizer.model that is a vocabulary neither of sentencepiece nor of tiktoken."""
     if _pieces(file):
         import sentencepiece
 

@@ -1,4 +1,4 @@
-"""Whether a model's folder can be used, told before any weight is read. Imports no JAX."""
+"""Check that a model's folder can be used, before any weight is read. Imports no JAX."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from cai_jax.models.tokenizer import Tokenizer
 
 
 def verify(path: Path) -> Tokenizer:
-    """A model's tokenizer; raises ModelError for what `checkpoint.load` refuses, as far as settings, tokenizer and
-    weights' headers tell."""
+    """Return a model's tokenizer, having checked settings, tokenizer and the headers of the weights.
+
+    Raises:
+      ModelError: `checkpoint.load` would refuse the model, as far as those files show.
+    """
     *adapters, whole = [path, *bases(path)]
     config = Config.from_hf(read_json(whole / "config.json"))
     hf_layout.refuse_shallow(whole, config, hf_layout.of_text(FAMILIES[config.family], safetensors_io.tensors(whole)))

@@ -1,1 +1,1 @@
-"""Where steps run: one device, a mesh, or pmap, on one host or several."""
+"""Placement of steps: one device, a mesh, or pmap, on one host or several."""

@@ -1,4 +1,8 @@
-"""The mesh every global-view step runs on: axes ("data", "fsdp", "tensor")."""
+"""The mesh every global-view step runs on: axes ("data", "fsdp", "tensor").
+
+"fsdp" shards parameters and optimiser state (arXiv 1910.02054), "tensor" attention heads and feed-forward units
+(arXiv 1909.08053).
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,12 @@ HEADS = "tensor"
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh of these sizes over `devices` (all of them by default).
+    """Make a mesh of these sizes over `devices` (all of them by default).
 
     Args:
       data: copies of the parameters, each with rows of its own. fsdp: devices over which the parameters and
         the rows are split. tensor: devices over which heads and feed-forward units are split.
-        At most one size may be -1: whatever is left.
+        At most one size may be -1: the rest of the devices.
 
     Raises:
       ValueError: the sizes do not multiply to the number of devices.
@@ -44,5 +48,5 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices: Sequen
 
 
 def row_shards(mesh: Mesh) -> int:
-    """Into how many parts this mesh splits the rows of a batch."""
+    """Number of parts into which this mesh splits the rows of a batch."""
     return math.prod(mesh.shape[axis] for axis in ROWS)

@@ -1,7 +1,8 @@
 """The processes of one run, one on every host: they make the same plan, run the same loop, and write once.
 
-Whatever could differ between them (a clock, a signal, what lies on the disk) is asked of the first, or of all, before
-anybody acts on it. So all of them must call these functions in the same order. In a run of one process they do nothing.
+A value that could differ between them (a clock, a signal, the contents of a disk) is taken from the first, or from all,
+before any process acts on it. So all of them must call these functions in the same order. In a run of one process they
+do nothing.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     import numpy as np
     from jax.sharding import Sharding
 
-# What one process tells the others at a time: a flag, a path, an error.
+# Bytes that one process sends to the others at a time: room for a flag, a path, an error.
 _MESSAGE = 1 << 14
 
 
 def join() -> None:
-    """Makes this process one of several (`jax.distributed`); before anything else is asked of JAX.
+    """Make this process one of several (`jax.distributed`); to be called before any other function of JAX.
 
     On a TPU slice, under Slurm, MPI and Kubernetes JAX finds the others by itself. Elsewhere JAX_COORDINATOR_ADDRESS
     (host:port of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID say where they are.
@@ -49,23 +50,23 @@ def join() -> None:
 
 
 def is_multihost() -> bool:
-    """Whether this is one of several processes."""
+    """Return True if this is one of several processes."""
     jax = sys.modules.get("jax")  # which a run out of the cache must not import
     return jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def process_index() -> int:
-    """Which of them this is, from 0 on."""
+    """Return the index of this process, from 0 on."""
     return sys.modules["jax"].process_index() if is_multihost() else 0
 
 
 def is_leader() -> bool:
-    """Whether this process is the one that writes."""
+    """Return True if this process is the one that writes."""
     return process_index() == 0
 
 
 def run_on_leader(work: Callable[[], Any]) -> Any:
-    """What `work` returns on the first process (a JSON value of a few words), on all of them.
+    """Return on all processes the result of `work` on the first (a JSON value of at most 16 KiB).
 
     Raises:
       UserError, OSError: on all of them, if `work` does on the first.
@@ -92,7 +93,7 @@ def run_on_leader(work: Callable[[], Any]) -> Any:
 
 
 def max_over_processes(value: int | bool) -> int:
-    """The largest of the processes' values, on all of them."""
+    """Return the largest of the processes' values, on all of them."""
     if not is_multihost():
         return int(value)
     import numpy as np
@@ -102,12 +103,12 @@ def max_over_processes(value: int | bool) -> int:
 
 
 def barrier() -> None:
-    """Waits for all of them."""
+    """Wait for all processes."""
     max_over_processes(0)
 
 
 def to_host(x: Any) -> np.ndarray:
-    """An array on the host, also if its parts lie on several hosts."""
+    """Return an array on the host, also if its parts are on several hosts."""
     import jax
     import numpy as np
 
@@ -119,7 +120,7 @@ def to_host(x: Any) -> np.ndarray:
 
 
 def from_host(x: np.ndarray, sharding: Sharding) -> jax.Array:
-    """A host's array, which is the same on all of them, on the devices; each process gives its own their parts."""
+    """Put a host's array, which is the same on all of them, on the devices; each process gives its own their parts."""
     import jax
 
     if sharding.is_fully_addressable:

@@ -1,4 +1,4 @@
-"""Steps that follow their weights: they run on the mesh on which the parameters lie, with rows split over it."""
+"""Steps that follow their weights: they run on the mesh of their parameters, with rows split over it."""
 
 from __future__ import annotations
 
@@ -19,38 +19,41 @@ from cai_jax.parallel.sharding_rules import SERVED, shardings, spec_that_divides
 
 
 def mesh_of(params: Mapping[str, Any]) -> Mesh | None:
-    """The mesh on which a decoder's parameters lie; None where they lie on one device, or are copied by pmap."""
+    """The mesh of a decoder's parameters; None where they are on one device, or are copied by pmap."""
     sharding = getattr(params["embed"], "sharding", None)
     mesh = sharding.mesh if isinstance(sharding, NamedSharding) else None
     return mesh if isinstance(mesh, Mesh) and mesh.axis_names == AXES else None
 
 
 def on_mesh_of(params: Mapping[str, Any]) -> AbstractContextManager:
-    """Sets the mesh of these parameters for the steps that read them, so that `constrain` and kernels find it."""
+    """Set the mesh of these parameters for the steps that read them, so that `constrain` and kernels find it."""
     mesh = mesh_of(params)
     return nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
 def shards_of(params: Mapping[str, Any]) -> int:
-    """Into how many parts the mesh of these parameters splits rows."""
+    """Number of parts into which the mesh of these parameters splits rows."""
     mesh = mesh_of(params)
     return 1 if mesh is None else row_shards(mesh)
 
 
 def served(params: Any, dtype: DTypeLike) -> Any:
-    """Trained parameters as inference reads them: in its dtype, and on a mesh in its layout."""
+    """Return trained parameters in the form that inference reads: in its dtype, and on a mesh in its layout."""
     mesh, narrow = mesh_of(params), jax.tree.map(lambda leaf: leaf.astype(dtype), params)
     return narrow if mesh is None else jax.device_put(narrow, shardings(narrow, mesh, SERVED))
 
 
 def lowered(function: Any, params: Mapping[str, Any], *arguments: Any) -> jax.stages.Lowered:
-    """What a call of a jitted step compiles, from shapes alone, on the mesh of these parameters (forecast/aot.py)."""
+    """Lower a call of a jitted step from shapes alone, on the mesh of these parameters (forecast/aot.py)."""
     with on_mesh_of(params):
         return function.trace(*arguments).lower(lowering_platforms=(target.platform(),))
 
 
 def like(x: Any, params: Mapping[str, Any], *axes: str | tuple[str, ...] | None) -> Any:
-    """The shape x where `constrain` with these axes would lay it: on the mesh of these parameters, or their device."""
+    """Return the shape x with the sharding that `constrain` with these axes would give it.
+
+    The sharding is on the mesh of these parameters, or on their device.
+    """
     mesh = mesh_of(params)
     if mesh is None:
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=params["embed"].sharding)
@@ -65,13 +68,13 @@ def mesh_set() -> AbstractMesh | None:
 
 
 def heads_split() -> bool:
-    """Within a jitted step: whether the mesh that is set splits heads over devices."""
+    """Within a jitted step: True if the mesh that is set splits heads over devices."""
     mesh = mesh_set()
     return mesh is not None and mesh.shape[HEADS] > 1
 
 
 def stacked(trees: Sequence[Any]) -> Any:
-    """Like trees of parameters as one, within a jitted step: leaves [N, …], whose parts lie as they did before."""
+    """Within a jitted step, stack similar trees of parameters: leaves [N, …], whose parts keep their shardings."""
     mesh, whole = mesh_set(), jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
     if mesh is None:
         return whole
@@ -82,9 +85,9 @@ def stacked(trees: Sequence[Any]) -> Any:
 
 
 def constrain(x: Array, *axes: str | tuple[str, ...] | None) -> Array:
-    """x, within a jitted step, with its first dimensions laid on these axes of the mesh that is set.
+    """Within a jitted step, return x with its first dimensions sharded over these axes of the mesh that is set.
 
-    A dimension that its axes do not divide stays whole, and so do those that none is named for. Without a mesh, x.
+    A dimension that its axes do not divide stays whole, and so do those without axes. Without a mesh, x is returned.
     """
     mesh = mesh_set()
     if mesh is None:

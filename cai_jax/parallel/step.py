@@ -1,4 +1,4 @@
-"""Maps one and the same pure step on one device, on a mesh, or with `jax.pmap`."""
+"""One pure step on one device, on a mesh, or with `jax.pmap`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Make = Callable[[str | None], Callable]
 
 
 class Out(StrEnum):
-    """What an output of a step is, which decides where it lies."""
+    """Kind of an output of a step, which decides its sharding."""
 
     STATE = "state"  # like the first argument
     BATCH = "batch"  # arrays [A, B, ...], split by rows
@@ -41,7 +41,7 @@ class CompiledStep:
     """A step placed on devices: `compiled(state, batch)`, compiled at the first call for given shapes.
 
     Attributes:
-      shards: into how many parts the rows of a batch are split; B must be a multiple of it.
+      shards: number of parts into which the rows of a batch are split; B must be a multiple of it.
     """
 
     shards: int
@@ -51,19 +51,19 @@ class CompiledStep:
     _lower: Callable[[Any, Any], jax.stages.Lowered]
 
     def place(self, state: Any) -> Any:
-        """The state (any pytree of host or device arrays) where the step wants it; makes no needless copy."""
+        """Put the state (any pytree of host or device arrays) where the step needs it; makes no needless copy."""
         return jax.device_put(state, self._where(state))
 
     def shapes(self, state: Any, batch: Any) -> tuple[Any, Any]:
-        """State and batch as shapes (pytrees of ShapeDtypeStruct) that say where the step wants them."""
+        """Return state and batch as shapes (pytrees of ShapeDtypeStruct) with the shardings that the step needs."""
         return _laid(state, self._where(state)), _laid(batch, {name: self._rows for name in batch})
 
     def lower(self, state: Any, batch: Any) -> jax.stages.Lowered:
-        """What a call compiles, from `shapes` alone; the devices need not be there (forecast/aot.py)."""
+        """Lower a call from `shapes` alone; the devices need not be there (forecast/aot.py)."""
         return self._lower(state, batch)
 
     def __call__(self, state: Any, batch: dict[str, Any]) -> Any:
-        """Runs the step; a state compiled to be donated must not be used again.
+        """Run the step; a state compiled to be donated must not be used again.
 
         Raises:
           ValueError: the rows of the batch do not divide over the devices.
@@ -81,17 +81,17 @@ def compile_step(
     out: tuple[Out, ...] = STEP,
     frozen: Any = None,
 ) -> CompiledStep:
-    """Compiles a step for some devices.
+    """Compile a step for some devices.
 
     Args:
       make: builds the step `(state, batch) -> outputs`, given the name of the mapped axis or None, for
         example `partial(sft.make_step, config, settings)`. The batch is a dict of `[A, B, ...]`, rows in B.
       mesh: "one" is this process's first device; "pmap" plain data parallelism over its devices with `jax.pmap`; a Mesh
         the global view, parameters laid out by sharding_rules.py; "auto" a mesh of all devices as "data", or "one".
-      out: what the step returns, in order; a step with a single output returns it bare. If a state comes
+      out: kinds of the step's outputs, in order; a step with a single output returns it bare. If a state comes
         back, the buffers of the one put in are donated to it.
       frozen: parameters that the step reads and leaves as they are: its third argument, placed like a state and never
-        donated. None: the step has but two.
+        donated. None: the step has only two.
     """
     if mesh == "auto":
         mesh = make_mesh() if len(target.devices()) > 1 else "one"
@@ -122,12 +122,12 @@ def _on_one(step: Callable, donated: tuple[int, ...], rest: tuple[Any, ...]) -> 
 
 
 def _laid(tree: Any, where: Any) -> Any:
-    """Shapes with shardings."""
+    """Return shapes with shardings."""
     return jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), tree, where)
 
 
 def _there(rest: tuple[Any, ...], where: Callable[[Any], Any]) -> tuple[Any, ...]:
-    """What is frozen where the step wants it: arrays placed, or shapes that say where."""
+    """Return the frozen parameters where the step needs them: arrays placed, or shapes with shardings."""
     abstract = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(rest))
     return (_laid if abstract else jax.device_put)(rest, where(rest))
 

@@ -18,22 +18,22 @@ def devices() -> list[jax.Device]:
 
 
 def local_devices() -> list[jax.Device]:
-    """Those of them that this process has, or would have."""
+    """Those of `devices` that belong to this process, or would on the machine described."""
     target = _TARGET.get()
     return jax.local_devices() if target is None else list(target)
 
 
 def platform() -> str:
-    """Their platform, as `jax.default_backend()` names it: "cpu", "gpu" or "tpu"."""
+    """The platform of `devices`, as `jax.default_backend()` names it: "cpu", "gpu" or "tpu"."""
     target = _TARGET.get()
     return jax.default_backend() if target is None else target[0].platform
 
 
 @contextmanager
 def compiling_for(chosen: Sequence[jax.Device]) -> Iterator[None]:
-    """Within it, steps are made for these devices, which need not be there (forecast/aot.py).
+    """Within this context, steps are made for these devices, which need not be there (forecast/aot.py).
 
-    What was traced for one platform must not serve another, which JAX's own caches do not tell apart: they are
+    A trace for one platform must not be used on another, and JAX's own caches do not distinguish them: they are
     emptied on the way in and out.
     """
     jax.clear_caches()

@@ -1,1 +1,1 @@
-"""What stages do when they run: generation, critique and revision, AI feedback, training loops. One file an idea."""
+"""Computations of stages at run time: generation, critique and revision, AI feedback, training. One file an idea."""

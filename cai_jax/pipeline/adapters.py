@@ -1,4 +1,4 @@
-"""What of a model a stage trains: all of its weights, or an adapter on top of them (`adapter=lora(…)`)."""
+"""The trained part of a model: all of its weights, or an adapter on top of them (`adapter=lora(…)`)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def frozen(params: Mapping[str, Any], weights: Any) -> Any:
 
 
 def initial_trained(ctx: CompilingContext, weights: Any) -> Any:
-    """What is trained of a decoder's weights, before the first step, float32."""
+    """The trained part of a decoder's weights, before the first step, float32."""
     import jax
 
     from cai_jax.models import lora
@@ -39,7 +39,7 @@ def initial_trained(ctx: CompilingContext, weights: Any) -> Any:
 
 
 def initial_key(ctx: CompilingContext) -> jax.Array:
-    """The key of all weights that a stage draws afresh."""
+    """The key of all weights that a stage initialises."""
     import jax
 
     words = jax.numpy.asarray(np.array([ctx.seed, ctx.params["seed"]], np.uint32))
@@ -61,7 +61,7 @@ def trained(params: Mapping[str, Any], model: Model, weights: Any, head: Any = N
 
 
 def save(ctx: Context, model: Model) -> None:
-    """Writes a model that was trained to hf/: whole, or as an adapter of its base."""
+    """Write a model that was trained to hf/: whole, or as an adapter of its base."""
     from cai_jax.models import checkpoint
 
     write = checkpoint.save if ctx.params["adapter"] == "full" else checkpoint.save_adapter

@@ -1,4 +1,4 @@
-"""Comparisons put to a model, and its probabilities turned into labels (arXiv 2212.08073 §4.1)."""
+"""Comparisons that a model judges, and labels from its probabilities (arXiv 2212.08073 §4.1)."""
 
 from __future__ import annotations
 
@@ -67,17 +67,17 @@ def pair(first: tuple[Row, Which], second: tuple[Row, Which]) -> ReplyPair:
 
 
 def equal(a: str, b: str) -> bool:
-    """Whether two replies are one to whoever reads them."""
+    """True if two replies are the same to a reader."""
     return legible(a) == legible(b)
 
 
 def comparable(a: str, b: str) -> bool:
-    """Whether a judge can choose between two replies: they differ, and neither is empty."""
+    """True if a judge can choose between two replies: they differ, and neither is empty."""
     return bool(legible(a) and legible(b)) and not equal(a, b)
 
 
 class Judge:
-    """Puts comparisons to a model and turns its probabilities into labels."""
+    """A model that answers comparisons, and the labels from its probabilities."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Judge:
         self.behind = option_tokens(self.model) + (self.params["max_new"] + question if self.params["reason"] else 0)
 
     def pairs(self) -> list[ReplyPair]:
-        """Pairs of different replies to one prompt, in order of the prompts; `which` tells the two from all others."""
+        """Pairs of different replies to one prompt, in order of the prompts; `which` identifies each."""
         by_prompt: dict[str, list[tuple[Row, Which]]] = {}
         for row, which in distinguish_replies(self.ctx.inputs["replies"].rows()):
             by_prompt.setdefault(row["id"], []).append((row, which))
@@ -140,7 +140,7 @@ class Judge:
         return fitting(self.ctx, pairs, self._fitter(), self._longest)
 
     def fits(self, pairs: Sequence[ReplyPair]) -> list[bool]:
-        """Whether each pair fits the context under the longest principle; a note tells how many were read apart."""
+        """For each pair, True if it fits the context under the longest principle; noted if tokenised separately."""
         fitter = self._fitter()
         found = [fitter.fit(self._longest(pair)) is not None for pair in pairs]
         note_apart(self.ctx, fitter.apart, fitter.what)
@@ -222,7 +222,7 @@ class Judge:
     def _thoughts(
         self, pairs: Sequence[ReplyPair], questions: Sequence[Question], asked: Sequence[list[int]]
     ) -> list[Generated]:
-        """The chain of thought behind each prompt."""
+        """The chain of thought after each prompt."""
         keys = []
         for question in questions:
             pair = pairs[question.pair]
@@ -232,9 +232,9 @@ class Judge:
         return self.thinker.generate(asked, keys)
 
     def _concluded(self, prompt: Prompt, text: str) -> list[int]:
-        """Token ids of a comparison with its chain of thought and the question behind it (`Format.concluded`).
+        """Token ids of a comparison with its chain of thought and the question after it (`Format.concluded`).
 
-        Written out and read again a text may have more tokens than it was written with: its end is cut until it fits.
+        Decoded and encoded again, a text may have more tokens than were generated: its end is cut until it fits.
         """
         tokenizer, room = self.model.tokenizer, room_of(self.model, self.thinker.prefix, option_tokens(self.model))
         ids = tokenizer.encode(text)
@@ -300,12 +300,12 @@ def lost_share(judgements: Sequence[Judgement]) -> float:
 
 
 def undecided_pair(judgements: Sequence[Judgement]) -> bool:
-    """Whether so many of a pair's questions found no answer that its label means nothing."""
+    """True if so many of a pair's questions found no answer that its label means nothing."""
     return lost_share(judgements) >= UNDECIDED
 
 
 def without_numbers(judgements: Sequence[Judgement]) -> bool:
-    """Whether the judge's logits were no numbers in all that was asked about a pair."""
+    """True if the judge's logits were not numbers in all questions about a pair."""
     return not np.isfinite(preferences(judgements)).any()
 
 
@@ -323,7 +323,7 @@ def orders(judgements: Sequence[Judgement]) -> tuple[float, float] | None:
 
 
 def statistics(rows: Sequence[Row]) -> dict[str, float | None]:
-    """Shares and means over labelled pairs, and how many each rests on.
+    """Shares and means over labelled pairs, and the number that each is based on.
 
     Returns:
       `pairs`, and of them `decided`: those of whose questions more than half were answered; `questions`, and of them
@@ -355,7 +355,7 @@ def statistics(rows: Sequence[Row]) -> dict[str, float | None]:
 
 
 def reasoned(ctx: Context, rows: Sequence[Row]) -> dict[str, float | None]:
-    """`reasoning_ended`, the share of chains of thought that end by themselves, told where it is small; {} without."""
+    """`reasoning_ended`, the share of chains of thought that end by themselves, noted if small; {} without any."""
     if not ctx.params["reason"]:
         return {}
     ended = [each["ended"] for row in rows for each in row["judgements"]]
@@ -363,7 +363,7 @@ def reasoned(ctx: Context, rows: Sequence[Row]) -> dict[str, float | None]:
 
 
 def diagnoses(found: Mapping[str, float | None]) -> list[tuple[str, str]]:
-    """What a user should be told about labels with these statistics."""
+    """Notes for the user about labels with these statistics."""
     notes, of = [], f"of {found.get('decided', 0)} decided comparisons"
     ties, bias, flips = (found.get(name) or 0.0 for name in ("ties", "position_bias", "flips"))
     if ties > MOST_TIES:

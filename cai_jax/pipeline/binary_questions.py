@@ -1,4 +1,4 @@
-"""Questions with two options put to a model: whether a reply breaks a principle, which of two is better."""
+"""Questions with two options for a model: if a reply breaks a principle, which of two is better."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Scored:
 
 
 def score(model: Model, prompts: Sequence[list[int]], prefix: Prefix | None = None) -> Scored:
-    """Scores both options after each prompt, in one prefill each (arXiv 2212.08073 §4.1)."""
+    """Score both options after each prompt, in one prefill each (arXiv 2212.08073 §4.1)."""
     from cai_jax.engine.option_scoring import score_options
 
     options = [model.tokenizer.encode(option) for option in OPTIONS]
@@ -46,12 +46,12 @@ def score(model: Model, prompts: Sequence[list[int]], prefix: Prefix | None = No
 
 
 def option_tokens(model: Model) -> int:
-    """Tokens of the longest option: the room that a comparison needs behind its prompt."""
+    """Tokens of the longest option: the room that a comparison needs after its prompt."""
     return max(len(model.tokenizer.encode(option)) for option in OPTIONS)
 
 
 def audit_fitter(model: Model, overlong: str, prefix: Prefix | None = None) -> Fitting:
-    """Fits `Format.audit` prompts, with room for the answer."""
+    """A `Fitting` of `Format.audit` prompts, with room for the answer."""
     return Fitting(model.tokenizer, room_of(model, prefix, option_tokens(model)), overlong)
 
 
@@ -61,14 +61,14 @@ def audits(
     overlong: str = "truncate_left",
     prefix: Prefix | None = None,
 ) -> Scored:
-    """Answers to `Format.audit` prompts, one after the other.
+    """Answers to `Format.audit` prompts, in order.
 
     Args:
-      model: who answers.
+      model: answers the prompts.
       asked: prompts whose answers are compared, together: all lose the same beginning where one is too long. Answers
         are NaN where one of them does not fit, as `overlong` says.
       overlong: "skip", "error" or "truncate_left".
-      prefix: examples in front.
+      prefix: examples that precede every prompt.
     """
     fitter = audit_fitter(model, overlong, prefix)
     found: list[Sequence[Fitted | None]] = [fitter.fit(*prompts) or [None] * len(prompts) for prompts in asked]
@@ -81,7 +81,7 @@ def audits(
 
 
 def undecided(share: float, what: str) -> list[tuple[str, str]]:
-    """What a user should be told where this share of questions found no answer."""
+    """Notes for the user where this share of questions found no answer."""
     if share <= 0.05:
         return []
     message = (

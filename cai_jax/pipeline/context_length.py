@@ -1,4 +1,4 @@
-"""What fits a model's context: over-long rows are left out, cut or refused, and counted."""
+"""Rows that fit a model's context: over-long ones are left out, cut or refused, and counted."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ T = TypeVar("T")
 
 
 class Fitted(NamedTuple):
-    """A rendered prompt that fits: token ids, whether a loss is taken on each, whether its beginning was cut, and
-    whether data was tokenised apart from the template beside it."""
+    """A rendered prompt that fits.
+
+    Its token ids, for each of them if a loss is taken on it, if the prompt's beginning was cut, and if data was
+    tokenised separately from the template next to it.
+    """
 
     ids: list[int]
     trained: list[bool]
@@ -38,7 +41,7 @@ def fitted(tokenizer: Encoder, segments: Sequence[Segment], room: int) -> Fitted
 def fitted_alike(tokenizer: Encoder, prompts: Sequence[Sequence[Segment]], room: int) -> list[Fitted | None]:
     """Replies to one conversation, of which all lose the same beginning, that which the longest has to lose.
 
-    What is compared would otherwise stand behind different conversations, and tell its length by that.
+    Otherwise replies to be compared would follow different conversations, which would reveal their lengths.
     """
     found = [read(tokenizer, segments) for segments in prompts]
     excess = max(sum(map(len, each.of)) for each in found) - room
@@ -67,7 +70,7 @@ def _without(excess: int, tokens: Tokens, segments: Sequence[Segment]) -> Fitted
 
 
 def room_of(model: Model, prefix: Prefix | None, new: int) -> int:
-    """Tokens of a prompt that leaves room for `new` tokens behind it and the few-shots in front.
+    """Tokens of a prompt that leaves room for `new` tokens after it and the few-shots before it.
 
     Raises:
       UserError: there is no room at all.
@@ -84,7 +87,7 @@ def room_of(model: Model, prefix: Prefix | None, new: int) -> int:
 
 @dataclass
 class Fitting:
-    """Fits rows into a number of tokens, and counts what became of them.
+    """Fit rows into a number of tokens, and count those that were cut or left out.
 
     Attributes:
       tokenizer: of the model that reads them.
@@ -93,7 +96,7 @@ class Fitting:
       what: the rows' name, a plural.
       kept, cut, left_out: rows so far; those that were cut are among the kept.
       apart: those in which data and template would have made a marker of a turn together (`prompting.render`).
-      ambiguous: those left out because what would be trained on reads as turns of its own.
+      ambiguous: those left out because the text to be trained on reads as turns of its own.
     """
 
     tokenizer: Encoder
@@ -130,7 +133,7 @@ class Fitting:
         return kept
 
     def note(self, ctx: Context) -> None:
-        """Tells the user how many rows were left out or cut, if any.
+        """Note how many rows were left out or cut, if any.
 
         Raises:
           UserError: none fits.
@@ -156,13 +159,13 @@ class Fitting:
 
 
 def note_apart(ctx: Context, count: int, what: str) -> None:
-    """Tells the user of how many texts, which a plural names, data was tokenised apart from the template beside it."""
+    """Note in how many texts, which a plural names, data was tokenised separately from the template next to it."""
     if count:
         ctx.note("apart", f"{count} of the {what} would make a marker together with the template's text")
 
 
 def fitting(ctx: Context, rows: Sequence[T], fitter: Fitting, segments_of: Callable[[T], Sequence[Segment]]) -> list[T]:
-    """The rows whose prompt fits; what became of the others is told in a note.
+    """The rows whose prompt fits; a note counts the others.
 
     Raises:
       UserError: none fits, or one does not and `overlong` is "error".

@@ -31,12 +31,12 @@ def chosen(draw: Draw, able: Sequence[Principle], row: Row, which: Which) -> Pri
 
 
 def critique_prompt(format: Format, row: Row, principle: Principle) -> Prompt:
-    """What the critic reads after the few-shots."""
+    """The critic's prompt after the few-shots."""
     return format.critique(row["turns"], row["reply"], principle.critique)
 
 
 def revision_prompt(format: Format, row: Row, principle: Principle, critique: str, direct: bool) -> Prompt:
-    """What the reviser reads after the few-shots; a direct revision has no critique (arXiv 2212.08073 §3.5)."""
+    """The reviser's prompt after the few-shots; a direct revision has no critique (arXiv 2212.08073 §3.5)."""
     if direct:
         return format.direct_revision(row["turns"], row["reply"], principle.revise)
     return format.revision(critique_prompt(format, row, principle), critique, principle.revise)
@@ -143,7 +143,7 @@ class Rounds:
     def _write(
         self, writer: Writer, asked: Sequence[Fitted | None], replies: Sequence[Reply], purpose: str
     ) -> list[Generated | None]:
-        """What the writer says to each prompt; None for prompts that are None."""
+        """The writer's text after each prompt; None for prompts that are None."""
         there = {index: each.ids for index, each in enumerate(asked) if each is not None}
         about = [replies[index] for index in there]
         keys = [self.draw.key(f"{purpose} {row['round'] + 1}", row, which) for row, which in about]
@@ -151,7 +151,7 @@ class Rounds:
         return [written.get(index) for index in range(len(asked))]
 
     def _screened(self, rows: list[Row]) -> list[Row]:
-        """Replies that were screened, screened again as they were: a revision may mend one thing and break another."""
+        """Replies that were screened, screened in the same way again: a revision may make another thing worse."""
         if not self.screeners:
             return rows
         found = zip(*(screener.flags(rows) for screener in self.screeners), strict=True)
@@ -162,10 +162,10 @@ class Rounds:
 
 
 def told(ctx: Context, entries: Sequence[Round]) -> dict[str, Any]:
-    """What became of rounds, as their rows tell it in `rounds`; what a user should know of it goes into notes.
+    """Statistics of rounds, from the field `rounds` of their rows; those that a user should know of also go into notes.
 
     Returns:
-      ended and critiques_ended (shares of the texts that end by themselves), empty (revisions that say nothing).
+      ended and critiques_ended (shares of the texts that end by themselves), empty (number of empty revisions).
     """
     written = [(reply, bool(entry["ended"])) for entry in entries if (reply := entry["reply"]) is not None]
     empty = sum(not legible(reply) for reply, _ in written)

@@ -14,10 +14,10 @@ from cai_jax.prompting.render import END, Segment
 
 
 def count(source: Mapping[str, Any], bad: Callable[[DataError], None] = refuse) -> int:
-    """How many documents a source (the parameters of stage `documents`) holds.
+    """Count the documents of a source (the parameters of stage `documents`).
 
     Args:
-      bad: gets what is wrong with each row that holds none; raises it by default.
+      bad: gets the error of each row that holds none; raises it by default.
     """
     if source["path"].startswith("builtin:"):
         return source["rows"]
@@ -70,7 +70,7 @@ def _texts(source: Mapping[str, Any], bad: Callable[[DataError], None]) -> Itera
 
 
 def _unless_skipped(source: Mapping[str, Any]) -> Callable[[DataError], None]:
-    """What becomes of a malformed row, which was counted already if such are left out."""
+    """The handler of a malformed row, which was counted already if malformed rows are left out."""
     return (lambda error: None) if source["malformed"] == "skip" else refuse
 
 

@@ -20,11 +20,11 @@ MEASURED = ("score", "kl", "watch")
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class StoppingState:
-    """How training has gone so far; checkpointed with its state.
+    """Progress of training so far; checkpointed with its state.
 
     Attributes:
       first, measured: float32 [] by name (`MEASURED`), of the policy at first and of the kept one.
-      best: highest score of the preference model that watches, float32 [].
+      best: highest score of the watching preference model, float32 [] (over-optimisation: arXiv 2210.10760).
       steps: rollouts that the kept policy was trained on, int32 [].
       kept: parameters of the last policy within the limits; {} where there are no limits.
     """
@@ -50,7 +50,7 @@ class StoppingState:
 
 @dataclass(frozen=True)
 class Limits:
-    """Nats per reply from the reference, and how far the watching score may fall below its best; None for neither."""
+    """Largest KL from the reference, in nats per reply, and largest fall of the watching score; None: no limit."""
 
     max_kl: float | None
     max_fall: float | None

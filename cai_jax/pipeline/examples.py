@@ -43,8 +43,8 @@ class Corpus(Protocol):
 
     Attributes:
       length: tokens of a row.
-      shards: how many.
-      dealt: every epoch deals the examples out to other rows.
+      shards: their number.
+      dealt: True if every epoch distributes the examples over other rows.
       fitter: counts the examples read so far that were left out or cut.
     """
 
@@ -54,7 +54,7 @@ class Corpus(Protocol):
     fitter: Fitting
 
     def shard(self, number: int, epoch: int) -> Packed:
-        """Rows of one shard; each epoch deals out anew examples that are few enough to be shuffled whole."""
+        """Rows of one shard; each epoch distributes examples anew that are few enough to be shuffled as a whole."""
         ...
 
 
@@ -156,7 +156,7 @@ class _Documents:
         return _packed(kept, self.length, self.pad)
 
     def _read(self, place: int, start: int, stop: int) -> Iterator[list[Segment]]:
-        """Documents of one source; shard after shard is read without beginning the file anew."""
+        """Documents of one source; consecutive shards are read without opening the file again."""
         source = self.sources[place]
         at, rest = self._open.get(place, (-1, iter(())))
         if at != start:
@@ -213,7 +213,7 @@ class Rows:
         return found + passes(rest, self._rows(int(whole))) if rest else found
 
     def batches(self, start: int) -> Iterator[Batch]:
-        """Batches [batch, T] from number `start` on; every epoch draws another order."""
+        """Batches [batch, T] from number `start` on; every epoch has another order."""
         held: dict[str, np.ndarray] | None = None
         skip, number = start * self.batch, start
         for packed in self._shards():

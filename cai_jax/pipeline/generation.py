@@ -33,9 +33,12 @@ ENDED = 0.8
 
 @dataclass(frozen=True)
 class Generated:
-    """One text that a model wrote: without surrounding space, the log-probability (nats) of each token at the
-    sampling temperature, the token ids (`engine.generate.Reply`), whether it ended by itself, and what was thought
-    before it (`pipeline.thoughts`), whose tokens are among them; a thought without end is no reply that ended."""
+    """A text that a model wrote, without surrounding space.
+
+    With the log-probability (nats) of each token at the sampling temperature, the token ids (`engine.generate.Reply`),
+    if it ended by itself, and the thought before it (`pipeline.thoughts`), whose tokens are among them; a text whose
+    thought has no end did not end.
+    """
 
     text: str
     logprobs: list[float]
@@ -65,14 +68,14 @@ class Generated:
 
 @dataclass(frozen=True)
 class Writer:
-    """A model with few-shots in front, ready to continue prompts.
+    """A model with few-shots before every prompt, ready to continue prompts.
 
     Attributes:
-      model: who writes.
+      model: writes the texts.
       format: in which it reads and writes.
       prefix: the few-shots, computed once; None without any.
       max_new: longest text, tokens. temperature, top_p: of the sampling.
-      stops: texts at which to stop, beside the end of text.
+      stops: texts at which to stop, in addition to the end of text.
       overlong: "skip", "error" or "truncate_left".
       slots: rows decoded at a time.
       longest: tokens of the longest prompt of all calls; None takes each call's own, to a power of two.
@@ -111,7 +114,7 @@ class Writer:
         )
 
     def fitter(self, what: str = "rows") -> Fitting:
-        """Fits prompts so that they leave room for the reply."""
+        """A `Fitting` of prompts that leaves room for the reply."""
         return Fitting(self.model.tokenizer, room_of(self.model, self.prefix, self.max_new), self.overlong, what)
 
     def fit(self, segments: Sequence[Segment]) -> list[int] | None:
@@ -124,7 +127,7 @@ class Writer:
         return found[0].ids if found else None
 
     def generate(self, prompts: Sequence[list[int]], keys: Sequence[Any]) -> list[Generated]:
-        """What follows each prompt; `keys` are one sampling key (uint32 [2]) each."""
+        """Continuations of prompts; `keys` are one sampling key (uint32 [2]) each."""
         from cai_jax.engine.generate import Request, generate
 
         tokenizer, config = self.model.tokenizer, self.model.config
@@ -141,7 +144,7 @@ class Writer:
         return [written[index] for index in range(len(requests))]
 
     def sampling(self, longest: int, stops: tuple[int, ...]) -> GenerationConfig:
-        """How prompts of up to `longest` tokens are continued, until one of the token ids `stops`."""
+        """Settings for continuing prompts of up to `longest` tokens, until one of the token ids `stops`."""
         from cai_jax.engine.generation_config import GenerationConfig
 
         # One cache length for calls whose prompts are of similar length, so that they share compiled functions.
@@ -164,7 +167,7 @@ def stop_ids(tokenizer: Tokenizer, format: Format) -> tuple[int, ...]:
 
 
 def note_unended(ctx: Context, what: str, ended: Sequence[bool]) -> float | None:
-    """The share of texts that ended by themselves, None without texts; told in a note where it is small."""
+    """The share of texts that ended by themselves, None without texts; with a note where it is small."""
     share = sum(ended) / len(ended) if ended else None
     if share is not None and share < ENDED:
         ctx.note("unended", f"only {share:.0%} of the {what} end by themselves: raise max_new=")
@@ -183,7 +186,7 @@ def prefix_of(model: Model, shots: Sequence[Segment]) -> Prefix | None:
 def in_batches(
     ctx: Context, rows: Sequence[T], each: int, make: Callable[[Sequence[T]], list[Row]]
 ) -> Iterator[list[Row]]:
-    """Makes and commits `each` output rows per row of input, batch by batch, going on after what is committed.
+    """Make and commit `each` output rows per row of input, batch by batch, starting after the committed ones.
 
     Yields the committed rows of each batch, those of earlier attempts included.
     """

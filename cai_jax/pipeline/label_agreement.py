@@ -1,4 +1,4 @@
-"""AI labels beside the oracle's."""
+"""AI labels compared with the oracle's."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def label_of(row: Row) -> float:
 
 
 class Checked(NamedTuple):
-    """Labels that a metric may count, and what became of the others.
+    """Labels that a metric may count, and those that it may not.
 
     Attributes:
       rows: those that count.
-      silent: metric rows of those that nobody gave, or could check: they count against every claim.
-      left_out: why the rest do not count -> how many.
+      silent: metric rows of those that were not given, or could not be checked: they count against every claim.
+      left_out: reason why the rest do not count -> number of rows.
     """
 
     rows: list[Row]
@@ -66,7 +66,7 @@ def checked(rows: Sequence[Row], margin: float = 0.0) -> Checked:
 
 
 class Pairs(NamedTuple):
-    """Labels beside the oracle's.
+    """Labels with the oracle's.
 
     Attributes:
       pairs: labels with the oracle's own, 1.0 or 0.0.
@@ -79,7 +79,7 @@ class Pairs(NamedTuple):
 
 
 def judged_pairs(rows: Sequence[Row]) -> Pairs:
-    """Labels with the oracle's own, where the principle that was asked tells the two replies apart.
+    """Labels with the oracle's own, where the principle that was asked distinguishes the two replies.
 
     A label of one half stays: it is a tie, which is right half of the time.
     """

@@ -47,7 +47,7 @@ def format_of(artefact: Artefact) -> Format:
 
 
 def format_choices(artefact: Artefact) -> dict[str, Any]:
-    """What a model made from this one keeps of what its `model(…)` asked for: dtype and format."""
+    """The arguments of `model(…)` that a model made from this one keeps: dtype and format."""
     return {"dtype": artefact.result.get("dtype", "float32"), "format": artefact.result.get("format", "auto")}
 
 
@@ -69,13 +69,13 @@ def _format(path: str, held: Stamps, choice: str) -> Format:
 
 
 def two_layouts(devices: Mesh | str) -> bool:
-    """Whether training lays a model out on these devices (`devices_of`) in another way than reading."""
+    """True if training and reading shard a model over these devices (`devices_of`) in different ways."""
     return not isinstance(devices, str) and devices.shape["fsdp"] > 1
 
 
 @functools.lru_cache(maxsize=KEPT)
 def _load(folders: tuple[tuple[str, Stamps], ...], dtype: str, mesh: Mesh | None, trained: bool) -> Model:
-    """The model in the first folder, which is an adapter of the model in those behind it, if there are any."""
+    """The model in the first folder, which is an adapter of the model in the following ones, if there are any."""
     from cai_jax.models import checkpoint
     from cai_jax.parallel.sharding_rules import SERVED, TRAINED, shardings
 

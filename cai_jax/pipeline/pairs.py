@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Pairs:
     """Pairs as token arrays, and their batches in a fixed order.
 
-    Every pass goes over all pairs, in another order. A batch may reach over into the next pass, and the last of all
-    is filled up with rows of weight 0.
+    Every pass goes over all pairs, in another order. A batch may extend into the next pass, and the last of all is
+    filled up with rows of weight 0.
 
     Attributes:
       rows: the pairs that are trained on, N of them.

@@ -1,6 +1,6 @@
 """The PPO loop: sample, score, reference, advantages, updates, limits, checkpoint (arXiv 2204.05862 §4).
 
-`train` is the loop; what it calls stands below it in the order in which an iteration goes through it.
+`train` is the loop; the functions that it calls follow below it in the order of an iteration.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def settings_of(ctx: CompilingContext, model: Model) -> ppo.PPO:
 
 
 def frozen_of(params: Mapping[str, Any], weights: Any, lent: Any) -> rollout.Frozen | None:
-    """The base that all stand on, and the adapters that policy and critic start from; None in full training.
+    """The base that all share, and the adapters that policy and critic start from; None in full training.
 
     Args:
       weights: of the policy. lent: of the preference model that the critic starts from, or None.
@@ -188,7 +188,7 @@ class Loop:
         self.update = compiled(ctx, partial(ppo.make_update, config, settings), frozen=frozen)
 
     def start(self) -> ppo.PPOState:
-        """The state before the first step; not held here, so that a restored one does not stand beside it."""
+        """The state before the first step; not kept here, so that it is not in memory together with a restored one."""
         lent = None
         if self.lender is not None:
             weight, scorer = self.lender
@@ -238,7 +238,7 @@ class Loop:
         return state, prepared, metrics
 
     def _gap(self, drawn: Drawn, prepared: Batch) -> dict[str, float]:
-        """How far the sampler's log-probabilities are from the trainer's, in nats per token: mean and largest."""
+        """Difference of the sampler's log-probabilities from the trainer's, in nats per token: mean and largest."""
         trained = prepared["logprobs"][prepared["mask"]]
         sampled = np.concatenate([reply.logprobs for reply in drawn.replies])
         apart = np.abs(trained - sampled)
@@ -286,11 +286,11 @@ class Loop:
 
 
 def diagnoses(first: Mapping[str, Any], last: Mapping[str, float]) -> list[tuple[str, str]]:
-    """What a user should be told about the state in which training ended.
+    """Notes for the user about the state in which training ended.
 
     Args:
-      first: what was measured on the policy at first (`early_stopping.MEASURED`).
-      last: what was measured at the end.
+      first: measurements of the policy at first (`early_stopping.MEASURED`).
+      last: those at the end.
     """
     notes = []
     if last.get("sampler_gap", 0) > GAP:

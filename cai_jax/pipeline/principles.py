@@ -56,7 +56,7 @@ def every_example(path: str) -> list[dict[str, Any]]:
 
 
 def texts(shot: Mapping[str, Any]) -> str:
-    """What an example says, put together; when rendered, it says more."""
+    """The texts of an example, joined; rendered, it is longer."""
     said = [turn["text"] for turn in shot["turns"]]
     return " ".join([*said, *(shot[field] for field in _FIELDS[shot["form"]] if field != "turns")])
 
@@ -79,7 +79,7 @@ def _checked(record: Record) -> dict[str, Any]:
 
 
 def _wrong(form: str, field: str, value: Any) -> str:
-    """What is wrong with the value of an example's field; "" if nothing is."""
+    """The error in the value of an example's field; "" if there is none."""
     if field == "turns":
         said = isinstance(value, list) and all(
             isinstance(turn, dict) and turn.get("role") in _ROLES and isinstance(turn.get("text"), str)
@@ -94,7 +94,7 @@ def _wrong(form: str, field: str, value: Any) -> str:
 
 
 def critique_shots(constitution: Artefact, count: int, format: Format, direct: bool = False) -> Shots:
-    """Whole conversations with critique and revision, to stand in front (CAI appendix E)."""
+    """Whole conversations with critique and revision, to precede prompts (arXiv 2212.08073, appendix E)."""
     messages: list[Message] = []
     for shot in examples(constitution, "critique")[:count]:
         if direct:
@@ -109,8 +109,9 @@ def critique_shots(constitution: Artefact, count: int, format: Format, direct: b
 def comparison_shots(constitution: Artefact, count: int, format: Format, draw: Draw, reasoned: bool = False) -> Shots:
     """Comparisons with their answers, each under its own principle, drawn once for the node (arXiv 2212.08073 §4.1).
 
-    Both answers are given equally often, within one, so that the examples favour neither: the draw says which of
-    two replies comes first. Where the reasoning calls them A and B they stay, and the choice of examples balances.
+    Both answers are given equally often, within one, so that the examples favour neither: the draw decides which of two
+    replies comes first. Where the reasoning calls them A and B they keep their order, and the choice of examples
+    balances the answers.
     """
     messages: list[Message] = []
     found = suited_shots(constitution, reasoned)
@@ -169,7 +170,7 @@ def suited_shots(constitution: Artefact, reasoned: bool) -> list[tuple[dict[str,
 
 
 def note_one_answer(ctx: Context, shots: Sequence[Mapping[str, Any]]) -> None:
-    """Tells in a note that several examples are shown and all of them give one answer, since there are no others."""
+    """Note that several examples are shown and all of them give one answer, since there are no others."""
     answers = [shot["answer"] for shot in shots]
     count = min(ctx.params["fewshots"], len(answers))
     if count > 1 and len(set(answers)) == 1:
@@ -178,9 +179,9 @@ def note_one_answer(ctx: Context, shots: Sequence[Mapping[str, Any]]) -> None:
 
 
 def shown(ctx: Context, there: int, shots: Shots) -> dict[str, str]:
-    """What a result tells of the few-shots, in full, as they stand in front of every prompt of the node.
+    """The few-shots in full, as they precede every prompt of the node, for its result.
 
-    Fewer of them than were asked for are told in a note; `there` is how many the constitution has.
+    A note says if there are fewer than were asked for; `there` is the number that the constitution has.
     """
     asked = ctx.params["fewshots"]
     if there < asked:

@@ -1,9 +1,9 @@
-"""Replies without what they say to a judge instead of the human.
+"""Replies without an ending that addresses a judge instead of the human.
 
-What a reply says about rules, options and answers is no part of what it does, but it can move a model that is asked
-about the reply. The rule is simple on purpose: from the end on, sentences are cut that speak of what judges are asked.
-It knows English only, and an ending in other words stays: `python -m tests.benchmarks injection` measures how far
-endings of many kinds carry a judge.
+Text about rules, options and answers in a reply is not part of its help or harm, but it can influence a model that is
+asked about the reply. The rule is simple on purpose: from the end on, sentences are cut that contain the words of
+questions to judges. It knows English only, and an ending in other words stays: `python -m tests.benchmarks injection`
+measures how far endings of many kinds influence a judge.
 """
 
 from __future__ import annotations
@@ -32,6 +32,6 @@ def without_ending(reply: str) -> str:
 
 
 def readings(reply: str) -> list[str]:
-    """The reply, and where it has such an ending and something stands before it, the reply without."""
+    """The reply and, where it has such an ending after other text, the reply without it."""
     cut = without_ending(reply)
     return [reply] if cut in ("", reply.rstrip()) else [reply, cut]

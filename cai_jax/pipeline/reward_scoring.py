@@ -29,7 +29,7 @@ BATCH = 64
 
 
 def parts(artefact: Artefact) -> list[tuple[float, Artefact]]:
-    """The preference models that an artefact stands for, each with its weight."""
+    """The preference models of an artefact, each with its weight."""
     if "parts" not in artefact.result:
         return [(1.0, artefact)]
     return [(part["weight"], artefact.made_from(part["key"])) for part in artefact.result["parts"]]
@@ -41,7 +41,7 @@ def scored_segments(format: Format, turns: Turns, reply: str) -> list[Segment]:
 
 
 def scored_ids(model: Model, format: Format, candidates: Candidates, limit: int) -> list[list[int]]:
-    """Token ids of each reply behind its prompt; all lose the same beginning, that which the longest has to lose.
+    """Token ids of each reply after its prompt; all lose the same beginning, that which the longest has to lose.
 
     Where the longest is too long even alone, none keeps the conversation, and that one loses its own beginning too.
     """
@@ -76,7 +76,7 @@ class Scorer:
         return total
 
     def note_cut(self, ctx: Context, candidates: Sequence[Candidates]) -> None:
-        """Tells in notes how many of these replies have to be cut to be scored, and how many are read apart."""
+        """Note how many of these replies have to be cut to be scored, and how many are tokenised separately."""
         for _, model, format in self.models:
             limit = model.config.max_position
             found = [one for each in candidates for one in fitted_alike(model.tokenizer, _prompts(format, each), limit)]

@@ -19,7 +19,7 @@ Which = int | tuple[int, int]
 
 
 class Draw(NamedTuple):
-    """Names a stage's source of randomness.
+    """A stage's source of randomness.
 
     Attributes:
       run: the run's seed.
@@ -82,10 +82,10 @@ def draw_of(ctx: CompilingContext) -> Draw:
 
 
 def distinguish_replies(rows: Iterable[Row]) -> list[tuple[Row, Which]]:
-    """Replies, each with what tells it from the others to its prompt.
+    """Replies, each with an identity among those to its prompt.
 
-    That is its sample; and of several with one sample (the rounds of revision that were kept, or two datasets put
-    together) the later ones also have their number among these.
+    That is its sample; and of several with one sample (the rounds of revision that were kept, or two datasets
+    joined) the later ones also have their number among these.
     """
     seen: Counter[tuple[str, int]] = Counter()
     out: list[tuple[Row, Which]] = []

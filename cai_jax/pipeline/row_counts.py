@@ -1,4 +1,4 @@
-"""How many rows an artefact has, and how many tokens a text, before anything runs. Imports no JAX."""
+"""Number of rows of an artefact, and of tokens of a text, before anything runs. Imports no JAX."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOT_TOKENS = 256
 
 
 def expected_rows(kind: Type) -> int:
-    """Rows of an artefact of this type; as many as ROWS prompts make where its type does not tell."""
+    """Rows of an artefact of this type; where its type does not say, the number that ROWS prompts make."""
     return (ROWS if kind.rows is None else sum(kind.rows.values())) * (kind.replies or 1)
 
 
@@ -92,7 +92,7 @@ def _asked(about: frozenset[str]) -> Sequence[str]:
 
 @functools.lru_cache(maxsize=4)
 def _tokenizer(folder: str, files: tuple) -> Tokenizer | None:
-    """The tokenizer in a folder that holds these files; None where it cannot be used, which `model` tells."""
+    """The tokenizer in a folder that holds these files; None where it cannot be used, which `model` reports."""
     from cai_jax.models.errors import ModelError
     from cai_jax.models.tokenizer import Tokenizer
 

@@ -35,11 +35,11 @@ BROKEN = 0.5  # a metric calls a principle broken from this probability on
 
 
 class Answers(NamedTuple):
-    """What a model says of replies.
+    """A model's answers about replies.
 
     Attributes:
       p: P(reply n breaks principle k), float64 [N, K]; 0 where it is not known.
-      answered: whether it is known, bool [N, K]: all questions about the reply and the principle found an answer.
+      answered: True where it is known, bool [N, K]: all questions about the reply and the principle found an answer.
     """
 
     p: np.ndarray
@@ -53,17 +53,17 @@ class Answers(NamedTuple):
 
 @dataclass(frozen=True)
 class Screener:
-    """Asks a model about every principle of a constitution.
+    """A model that is asked about every principle of a constitution.
 
     Attributes:
-      model: who answers; None where its questions are only to be shown.
-      format: in which it reads, behind the examples.
+      model: answers the questions; None where they are only to be shown.
+      format: in which it reads, after the examples.
       requests: name and question of every principle.
-      shots: examples in front of every question.
+      shots: examples that precede every question.
       orders: "both" orders of the answers, or the "given" one.
-      limit: a reply is flagged from this probability of breaking one of them on.
-      undecided: "flag" or "pass": what becomes of a reply that could not be judged.
-      overlong: what becomes of a conversation that does not fit (`declare.OVERLONG`).
+      limit: least probability of breaking one of them with which a reply is flagged.
+      undecided: "flag" or "pass": treatment of a reply that could not be judged.
+      overlong: treatment of a conversation that does not fit (`declare.OVERLONG`).
     """
 
     model: Model | None
@@ -83,7 +83,7 @@ class Screener:
 
     @property
     def swaps(self) -> list[bool]:
-        """Whether the answers are swapped, of every order that is asked."""
+        """For every order that is asked, True if the answers are swapped."""
         return [False, True] if self.orders == "both" else [False]
 
     @property
@@ -107,9 +107,9 @@ class Screener:
         ]
 
     def note_fit(self, ctx: Context, rows: Sequence[Row], compared: int = 1) -> None:
-        """Tells in notes how many replies leave no room for the questions, lost a beginning, or were read apart.
+        """Note how many replies leave no room for the questions, lost a beginning, or were tokenised separately.
 
-        Of every so many rows that are `compared` (see `answers`), one does that to all.
+        Of every `compared` consecutive rows (see `answers`), one that does so counts for all.
 
         Raises:
           UserError: there is one, and `overlong` is "error".
@@ -129,9 +129,9 @@ class Screener:
         note_apart(ctx, compared * fitter.apart, "replies")
 
     def answers(self, rows: Sequence[Row], compared: int = 1) -> Answers:
-        """What the model says of every principle of every reply.
+        """The model's answers about every principle and every reply.
 
-        Of every so many rows that are `compared`, the questions are all about the same part of the conversation.
+        Of every `compared` consecutive rows, the questions are all about the same part of the conversation.
         """
         asked = [self.asked(row) for row in rows]
         shape = (-1, len(self.requests), len(self.swaps))
@@ -165,15 +165,15 @@ class Screener:
 
 
 def unjudged(row: Row) -> bool:
-    """Whether a screened reply is flagged, or passed, only because the judge found no answer."""
+    """True if a screened reply is flagged, or passed, only because the judge found no answer."""
     flag = row.get("flag")
     return row.get("unanswered", 0) > 0 and (flag is None or flag["principle"] is None)
 
 
 def joined(found: Sequence[Row]) -> Row:
-    """`flag` and `unanswered` of a reply by all its screenings: nothing that one of them has found is lost.
+    """`flag` and `unanswered` of a reply by all its screenings: no finding of any of them is lost.
 
-    The flag is of the principle that the reply breaks the most; behind these come those for want of an answer.
+    The flag is of the principle that the reply breaks the most; flags for want of an answer rank last.
     """
     flags = [flag for each in found if (flag := each.get("flag"))]
     worst = max(flags, key=lambda flag: -1.0 if flag["p"] is None else flag["p"], default=None)
@@ -181,7 +181,7 @@ def joined(found: Sequence[Row]) -> Row:
 
 
 def told(replies: Artefact, model: Artefact, screener: Screener) -> dict[str, Any]:
-    """What a stage's result says of the screenings of replies, this one behind those that there were.
+    """The screenings of replies for a stage's result: this one after the earlier ones.
 
     Revised replies are screened again in the same ways.
     """
@@ -199,12 +199,12 @@ def told(replies: Artefact, model: Artefact, screener: Screener) -> dict[str, An
 
 
 def passed_on(replies: Artefact) -> dict[str, Any]:
-    """The same, for the result of a stage behind: what is said of replies that were screened, else nothing."""
+    """The same, for the result of a later stage: the screenings of its replies, if any."""
     return {name: replies.result[name] for name in ("screenings",) if name in replies.result}
 
 
 def screeners_of(ctx: Context, replies: Artefact) -> list[Screener]:
-    """Who screened these replies; nobody may have."""
+    """The screeners that have screened these replies, if any."""
     return [_again(ctx, replies, each) for each in replies.result.get("screenings", ())]
 
 

@@ -1,4 +1,4 @@
-"""What a model thought, told from what it said (prompting.thinking)."""
+"""A model's thought, separated from its reply (prompting.thinking)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class ParsedReply(NamedTuple):
-    """A text that a model wrote, taken apart.
+    """A text that a model wrote, split into thought and reply.
 
     Attributes:
-      thought: what stands in the block in which it thinks; None without one.
-      reply: what stands behind it, empty where the block never closes, without surrounding space and unescaped.
-      closed: whether the block was closed, if there is one.
+      thought: the text in the block in which it thinks; None without one.
+      reply: the text after it, empty where the block never closes, without surrounding space and unescaped.
+      closed: True if the block was closed, if there is one.
     """
 
     thought: str | None
@@ -26,11 +26,11 @@ class ParsedReply(NamedTuple):
 
 
 def decode_of(tokenizer: Tokenizer, format: Format) -> Callable[[Sequence[int]], str]:
-    """What makes text of drawn ids, the tags of thoughts in it even where they are special tokens."""
+    """The function that decodes drawn ids, keeping the tags of thoughts even where they are special tokens."""
     return partial(tokenizer.decode, shown=format.thinking.tags if format.thinking else ())
 
 
 def parse_reply(format: Format, text: str) -> ParsedReply:
-    """What a model has said, of the text that it wrote (`decode_of`)."""
+    """Split a text that a model wrote (`decode_of`) into thought and reply."""
     thought, reply, closed = format.thinking.split(text) if format.thinking else (None, text, True)
     return ParsedReply(thought, format.turn_escaping.unescape(reply.strip()), closed)

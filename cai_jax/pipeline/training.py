@@ -1,4 +1,4 @@
-"""The loop that all training shares: steps that can stop and go on, with metrics logged one step behind."""
+"""The loop that all training shares: steps that can stop and resume, with metrics logged one step late."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def compiled(ctx: CompilingContext, make: Callable, out: tuple | None = None, fr
 
     Args:
       make: `make(axis) -> step`; see `parallel.step.compile_step`.
-      out: what the step returns; by default a state and metrics.
-      frozen: what the step reads beside its state and leaves as it is, if anything.
+      out: kinds of the step's outputs; by default a state and metrics.
+      frozen: parameters that the step reads in addition to its state and leaves as they are, if any.
     """
     from cai_jax.parallel.step import STEP, compile_step
 
@@ -67,7 +67,7 @@ def compiled(ctx: CompilingContext, make: Callable, out: tuple | None = None, fr
 
 
 def computing(ctx: CompilingContext, model: Model) -> dict[str, Any]:
-    """How a step of `learn` computes: in the model's dtype, and its layers as `with (remat=…)` says and in a loop.
+    """Settings for computing a `learn` step: the model's dtype, `with (remat=…)`, and layers in a loop.
 
     Not in a loop where an adapter is trained, since a loop copies the base below it.
     """
@@ -77,13 +77,13 @@ def computing(ctx: CompilingContext, model: Model) -> dict[str, Any]:
 
 
 def micro_size(ctx: NodeContext) -> int:
-    """Rows that are computed at once: `with (microbatch=…)`, but no more than one update takes."""
+    """Rows that are computed at once: `with (microbatch=…)`, but no more than those of one update."""
     update = ctx.params.get("minibatch") or ctx.params["batch"]
     return min(ctx.node.schedule.get("microbatch") or update, update)
 
 
 def updates_of(params: Mapping[str, Any]) -> int:
-    """Updates that follow each rollout of PPO."""
+    """Number of updates after each rollout of PPO."""
     return params["passes"] * (params["batch"] // (params["minibatch"] or params["batch"]))
 
 
@@ -93,7 +93,7 @@ def micro_batches(batch: Batch, size: int) -> Batch:
 
 
 def passes(epochs: float, rows: int) -> int:
-    """Rows that so many passes over `rows` rows come to, at least one; a part of a pass is rounded to whole rows."""
+    """Rows of `epochs` passes over `rows` rows, at least one; a part of a pass is rounded to whole rows."""
     return max(1, round(epochs * rows))
 
 
@@ -104,7 +104,7 @@ def mean_weight(weights: Sequence[float] | np.ndarray) -> float:
 
 
 def filled(batch: Batch, size: int) -> Batch:
-    """A batch with rows of zeros behind it, up to `size`: a weight of 0 takes them out of the loss."""
+    """A batch with rows of zeros appended, up to `size`: a weight of 0 removes them from the loss."""
     return {name: np.concatenate([x, np.zeros((size - len(x), *x.shape[1:]), x.dtype)]) for name, x in batch.items()}
 
 
@@ -116,7 +116,7 @@ def float32_params(params: Any) -> Any:
 
 
 class Checkpoints:
-    """Saves a training state when it is due, and finds the last one."""
+    """Save a training state when it is due, and find the last one."""
 
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx
@@ -133,7 +133,7 @@ class Checkpoints:
         return self.ctx.stopping or multihost.max_over_processes(time.monotonic() - self.last > SAVE_EVERY) != 0
 
     def save(self, step: int, state: Any) -> None:
-        """Saves the state after `step` steps; what these steps have logged must be logged by now."""
+        """Save the state after `step` steps; the metrics of these steps must be logged by now."""
         self.ctx.save(step, state)
         self.last = time.monotonic()
 
@@ -177,14 +177,14 @@ def _where(metrics: Mapping[str, Any], params: Any) -> str:
 
 
 def note_scant(ctx: Context, rows: int, what: str) -> None:
-    """Tells in a note where `epochs` of that many rows, named by a plural, come to less than one."""
+    """Note where `epochs` of that many rows, named by a plural, make less than one."""
     epochs = ctx.params["epochs"]
     if not round(epochs * rows):
         ctx.note("epochs", f"{epochs:g} of {rows} {what} is not even one; one is trained on")
 
 
 def _told_warmup(ctx: Context, total: int) -> None:
-    """Tells in a note if the run is too short for its warm-up (`optim_of`).
+    """Note if the run is too short for its warm-up (`optim_of`).
 
     Raises:
       UserError: all of it would be warm-up, and `--limit` has not shortened it.
@@ -205,10 +205,11 @@ def train(
     total: int,
     tokens: int,
 ) -> Any:
-    """Runs `total` steps, going on from the last checkpoint.
+    """Run `total` steps, resuming from the last checkpoint.
 
     Args:
-      start: makes the state before the first step; called here, so that nobody holds it beside a restored one.
+      start: makes the state before the first step; called here, so that it is not in memory together with a restored
+        one.
       step: compiled `(state, batch) -> (state, metrics)`.
       batches: `batches(n)` yields the batches from number n on, arrays [batch, …].
       tokens: tokens of a batch, for the progress display.

@@ -46,7 +46,7 @@ Shape = tuple[tuple[str, bool], ...]  # of a conversation: role of every message
 
 
 class Reader(Protocol):
-    """What a format is made from: a tokenizer (models.tokenizer.Tokenizer)."""
+    """The source of a format: a tokenizer (models.tokenizer.Tokenizer)."""
 
     begin: str
     templates: Mapping[str, str]
@@ -65,7 +65,7 @@ class _Template(NamedTuple):
 
 
 class _Cut(NamedTuple):
-    """A rendered conversation cut at what is said: what stands around it, and whose message stands where."""
+    """A rendered conversation cut at its messages: the text around them, and the message at each place."""
 
     pieces: tuple[str, ...]
     order: tuple[int, ...]
@@ -73,7 +73,7 @@ class _Cut(NamedTuple):
 
 @functools.lru_cache(maxsize=16)
 def format_of(reader: Reader, choice: str = "auto") -> Format:
-    """The format in which a model reads.
+    """The format of a model's prompts.
 
     Args:
       reader: its tokenizer.
@@ -141,10 +141,10 @@ class Chat(Format):
     """A chat template's format: critiques, revisions and comparisons are turns of a conversation.
 
     Attributes:
-      template: what renders conversations.
-      system: it has a place of its own for a system prompt; else that stands in front of the first human turn's text.
-      from_history: it ignores the request for a reply, whose header is that of a reply that is there.
-      lead: what stands between the generation prompt and a reply: a space, a line break, or the rest of a header.
+      template: renders conversations.
+      system: True if it has a place of its own for a system prompt; else that precedes the first human turn's text.
+      from_history: True if it ignores the request for a reply; the header is then that of a reply in the history.
+      lead: the text between the generation prompt and a reply: a space, a line break, or the rest of a header.
       examples: the messages in front of every prompt, of which it shares all but `begin`.
     """
 
@@ -197,7 +197,7 @@ class Chat(Format):
         return Shots(segments, replace(self, begin=begin, examples=tuple(examples)), messages)
 
     def _parts(self, turns: Sequence[Message], generate: bool) -> list[tuple[Segment, ...]]:
-        """A rendered conversation: pieces of the template and what is said, in turn; behind examples, what follows."""
+        """A rendered conversation: pieces of the template and messages in turn; after examples, only what follows."""
         turns = [*self.examples, *turns]
         cut = _cut(self.template, _shaped(turns), generate)
         parts: list[tuple[Segment, ...]] = [(Segment(cut.pieces[0], special=True),)]
@@ -215,7 +215,7 @@ class Chat(Format):
     def _messages(self, messages: Sequence[Message]) -> list[Message]:
         """Messages as chat templates demand them: neighbours of one role are one, and the first is a user's.
 
-        What answers a comparison begins with words of its own.
+        The answer to a comparison begins with words of its own.
         """
         found: list[Message] = []
         before: tuple[Segment, ...] = ()
@@ -276,30 +276,30 @@ def _flat(parts: Sequence[Sequence[Segment]]) -> list[Segment]:
 
 
 def _lead(opening: str, header: str) -> str:
-    """What a reply that is there has between the generation prompt and its text; of two unlike headers the space."""
+    """The text between the generation prompt and a reply in the history; of two different headers the space."""
     if header.startswith(opening):
         return header.removeprefix(opening)
     return " " if header.endswith(" ") and not opening.endswith(" ") else ""
 
 
 def _but_a_space(text: str) -> str:
-    """A header without the single space with which the text behind it begins."""
+    """A header without the single space with which the text after it begins."""
     return text[:-1] if text.endswith(" ") and not text.endswith("  ") else text
 
 
 def _begins(reader: Reader, start: str) -> bool:
-    """Whether the text begins as the tokenizer would have it, by the template's own doing if by any."""
+    """True if the text begins as the tokenizer requires, by the template's own doing if by any."""
     return not reader.begin or reader.begin in start
 
 
 def _papers() -> tuple[str, ...]:
-    """What the paper's format puts around five turns."""
+    """The text that the paper's format puts around five turns."""
     human, assistant = (f"{marker.text} " for marker in (HUMAN, ASSISTANT))
     return human, assistant, human, assistant, human, ASSISTANT.text
 
 
 def _system(template: _Template) -> tuple[str, str] | None:
-    """What stands before and behind a system prompt; None where the template has no place of its own for it."""
+    """The text before and after a system prompt; None where the template has no place of its own for it."""
     try:
         for roles in ("system user assistant user", "system user"):
             cut = _cut(template, _shape(roles), True)
@@ -315,14 +315,14 @@ def _system(template: _Template) -> tuple[str, str] | None:
 
 
 def _endings(reader: Reader, last: str, turn: str) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
-    """What ends a reply, first the one that is trained, and the texts at which one ends.
+    """The ends of a reply, first the one that is trained, and the stop texts.
 
-    That is the template's first special token behind a reply: the last of all, else one before another turn, else the
+    The end is the template's first special token after a reply: the last of all, else one before another turn, else the
     end of text. The next turn's marker ends a reply too where it is plain text.
 
     Args:
       reader: the tokenizer.
-      last, turn: what stands behind the last reply, and between a reply and the next turn.
+      last, turn: the text after the last reply, and between a reply and the next turn.
     """
     ends: dict[str, Segment] = {}
     for behind in (last, turn):
@@ -335,8 +335,8 @@ def _endings(reader: Reader, last: str, turn: str) -> tuple[tuple[Segment, ...],
 def _markers(reader: Reader, headers: Sequence[str], system: tuple[str, str] | None) -> tuple[str, ...]:
     """Markers of turns that are plain text in this tokenizer, so that data could imitate them.
 
-    A line is one that begins or ends with a sign as no sentence does. A single word ("user" behind `<|im_start|>`)
-    is none: it means nothing without the special token before it.
+    A line is a marker if it begins or ends with a sign as no sentence does. A single word ("user" after `<|im_start|>`)
+    is not: it means nothing without the special token before it.
     """
     plain = [part for header in headers for part in reader.parts(header)[::2]]
     if system:  # whose default text may stand around it: of that the lines next to it count alone

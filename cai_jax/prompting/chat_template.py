@@ -116,9 +116,9 @@ def _size(value: Any) -> int:
 
 
 def _bounded(name: str, values: Sequence[Any]) -> None:
-    """Takes a function's arguments off the work that is left, and refuses them if the result could be huge.
+    """Subtract a function's arguments from the remaining work, and refuse them if the result could be huge.
 
-    It is at most the product of their sizes, as are the steps of a search for one in another.
+    The result is at most the product of their sizes, as are the steps of a search for one in another.
     """
     sizes = [max(1, abs(value) if isinstance(value, int) else _size(value)) for value in values]
     product = math.prod(sizes) ** (2 if name in _SQUARE else 1)
@@ -128,7 +128,7 @@ def _bounded(name: str, values: Sequence[Any]) -> None:
 
 
 def _bounded_percents(text: str, values: Sequence[Any]) -> None:
-    """Refuses a format like "%9d" of great width, which is written in it or, by `*`, one of the values."""
+    """Refuse a format like "%9d" of great width, which is written in it or, by `*`, one of the values."""
     _bounded_widths(text, [value for value in values if isinstance(value, int)] if "*" in text else [])
 
 
@@ -161,7 +161,7 @@ class _Weighing(NodeTransformer):
     visit_Macro = visit_CallBlock = visit_Block = _repeated
 
     def _begun(self, node: Any) -> nodes.Node:
-        """What may run often, paying for its parts each time; `node.body` is a list of statements."""
+        """Code that may run often, paying for its parts each time; `node.body` is a list of statements."""
         parts = nodes.Const(sum(map(_parts, node.body)))
         node.body.insert(0, nodes.ExprStmt(_through("paid", nodes.Const(None), parts), lineno=node.lineno))
         return node
@@ -218,7 +218,7 @@ class _Generation(Extension):
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """What transformers gives a template, weighed."""
+    """The environment that transformers gives a template, with its work counted."""
 
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
 
@@ -243,7 +243,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return _Weighing().visit(found).set_environment(self)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Jinja's, and no bytes: they would be formats too, and some codecs take the square of a text's length."""
+        """Jinja's, and not of bytes: they would be formats too, and some codecs take the square of a text's length."""
         return attr not in ("encode", "to_bytes") and super().is_safe_attribute(obj, attr, value)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, as of the base class
@@ -299,7 +299,7 @@ def _counted(function: Callable) -> Callable:
 
 
 def _values(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """What a template gives a filter or test, without what Jinja gives it."""
+    """The arguments that a template gives a filter or test, without those that Jinja adds."""
     return [each for each in (*args, *kwargs.values()) if not isinstance(each, Context | EvalContext | Environment)]
 
 
@@ -332,7 +332,7 @@ def _json(
 
 
 class _Namespace(Namespace):
-    """Jinja's, without names that begin with an underscore, and of which nothing that it holds is written."""
+    """Jinja's, without names that begin with an underscore, and whose contents cannot be printed."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:
         values = dict(*args[1:], **kwargs)
@@ -354,7 +354,7 @@ class _Namespace(Namespace):
 
 
 class _Dict:
-    """What a template may do with the type of dictionaries."""
+    """Methods of the type of dictionaries that a template may use."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
         return dict(*args, **kwargs)

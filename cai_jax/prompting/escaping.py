@@ -36,13 +36,14 @@ _BRACKET = re.compile(r"([\[\]])(\\*)(?=([\[\]]))")
 
 @dataclass(frozen=True)
 class Escaping:
-    """What is escaped in data of one kind.
+    """The texts that are escaped in data of one kind.
 
     Attributes:
-      paper: "turns", the paper's markers of turns; "question", with them those of a comparison: its header, options
-        and brackets; "" none of them.
-      markers: other texts. What begins with a word is a marker in this case alone, behind space or, if its first
-        letter is a line break, at the start of a line; what begins with a sign, anywhere, with any space in it.
+      paper: "turns", the paper's markers of turns; "question", these and those of a comparison: its header,
+        options and brackets; "" none of them.
+      markers: other texts. One that begins with a word is a marker in this letter case alone, after space or, if its
+        first letter is a line break, at the start of a line; one that begins with a sign, anywhere, with any space in
+        it.
     """
 
     paper: str = "question"
@@ -63,7 +64,7 @@ class Escaping:
         return text
 
     def crossed(self, texts: Sequence[str]) -> list[int]:
-        """Of texts that stand one behind the other, the numbers of those that begin within a marker."""
+        """Of consecutive texts, the numbers of those that begin within a marker."""
         places = [place for pattern in self._patterns for place in _found(pattern, "".join(texts))]
         begins = [0]
         for text in texts:
@@ -130,7 +131,7 @@ def _spaced(pieces: Sequence[str]) -> str:
 
 
 class _Seen(dict[int, str | None]):
-    """What is seen of a letter: nothing of one without ink; of look-alikes that some tokenizers turn into it, it."""
+    """The visible form of a letter: None without ink; for a look-alike that tokenizers replace, its replacement."""
 
     # Fillers, the empty Braille cell, and what else a category does not tell.
     _EMPTY = re.compile(f"[\u115f\u1160\u3164\uffa0\u2800{UNSEEN}]")

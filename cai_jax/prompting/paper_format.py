@@ -1,7 +1,7 @@
-"""Formats: how conversations, critiques, revisions, comparisons and audits are put to a model.
+"""Formats: the way conversations, critiques, revisions, comparisons and audits are presented to a model.
 
 Sources: arXiv 2212.08073 §3.1 (critique and revision) and §4.1 (comparisons). Every prompt is a list of messages, and
-a format says how messages are written. Base models read the paper's (`PAPER`); a chat model's is its tokenizer's
+a format decides how messages are written. Base models read the paper's (`PAPER`); a chat model's is its tokenizer's
 chat template (chat_format.py).
 """
 
@@ -56,7 +56,7 @@ _MARKERS = {
 
 
 class Turn(TypedDict):
-    """What one side says in a conversation; a turn of role "system" may stand before all others."""
+    """The words of one side in a conversation; a turn of role "system" may precede all others."""
 
     role: Literal["system", "human", "assistant"]
     text: str
@@ -92,12 +92,12 @@ class Prompt(list[Segment]):
 
 
 class Shots(NamedTuple):
-    """Few-shot examples as they stand in front of prompts.
+    """Few-shot examples that precede prompts.
 
     Attributes:
-      segments: what all prompts share, computed once; empty without examples.
-      format: of the prompts behind them, which begin with what is left of the examples.
-      messages: what is said in them.
+      segments: the part that all prompts share, computed once; empty without examples.
+      format: of the prompts after them, which begin with the rest of the examples.
+      messages: of the examples.
     """
 
     segments: list[Segment]
@@ -112,12 +112,12 @@ class Shots(NamedTuple):
 
 @dataclass(frozen=True)
 class Format(ABC):
-    """One way to put things to a model.
+    """One way to present requests to a model.
 
     Attributes:
       name: "paper" or "chat".
-      begin: before every prompt: the token that the tokenizer puts before every text, or what is left of examples.
-      end: what ends a reply in training; others: what else ends one that is written.
+      begin: before every prompt: the token that the tokenizer puts before every text, or the rest of the examples.
+      end: the end of a reply in training; others: further ends of a generated one.
       turn_escaping, question_escaping: how data is escaped in turns, and in the conversation, options and reasoning of
         a question.
       reply_stops, critique_stops, revision_stops, thought_stops: texts at which these end, beside `end` and `others`.
@@ -146,7 +146,7 @@ class Format(ABC):
 
     @abstractmethod
     def shots(self, messages: Sequence[Message]) -> Shots:
-        """Examples, the last of which is an assistant's, to stand in front of prompts."""
+        """Examples, the last of which is an assistant's, to precede prompts."""
 
     def conversation(self, turns: Turns) -> list[Segment]:
         """The turns, the last of them whole."""
@@ -157,16 +157,16 @@ class Format(ABC):
         return self._prompt(self._turns(turns), Message("assistant"))
 
     def replied(self, turns: Turns, reply: str, *, trained: bool = False, ended: bool = True) -> list[Segment]:
-        """A conversation with the assistant's next reply and, if it `ended` by itself, what ends it.
+        """A conversation with the assistant's next reply and, if it `ended` by itself, the end of a reply.
 
-        One that is `trained` stands as it is; `ambiguous` tells whether that can be read in one way only.
+        A reply that is `trained` is not escaped; `ambiguous` says if that can be read in more than one way.
         """
         messages = [*self._turns(turns), Message("assistant", (self._data(reply, trained=trained),))]
         end = replace(self.end, trained=trained)
         return self._proved([*self.render_messages(messages), *([end] if ended else [])])
 
     def ambiguous(self, reply: str) -> bool:
-        """Whether a reply that is not escaped would read as turns of its own."""
+        """True if a reply that is not escaped would read as turns of its own."""
         return self.turn_escaping.escape(reply.strip()) != reply.strip()
 
     def critique(self, turns: Turns, reply: str, request: str) -> Prompt:
@@ -185,7 +185,7 @@ class Format(ABC):
         return self._prompt([*self._replied(turns, reply), asked], Message("revision"))
 
     def comparison(self, turns: Turns, principle: str, replies: tuple[str, str]) -> Prompt:
-        """Which of two replies is better under a principle: the answer is one of `OPTIONS` (arXiv 2212.08073 §4.1)."""
+        """Ask which of two replies is better under a principle; the answer is in `OPTIONS` (arXiv 2212.08073 §4.1)."""
         question = Message("question", self._options(turns, principle, replies))
         return self._prompt([question], Message("answer"))
 
@@ -200,7 +200,7 @@ class Format(ABC):
         return self._prompt([*reasoned.messages, thought], Message("conclusion"))
 
     def audit(self, turns: Turns, reply: str, question: str, swapped: bool = False) -> Prompt:
-        """Whether a reply does what a yes/no question asks about; the answer is one of `OPTIONS`.
+        """Ask a yes/no question about a reply; the answer is one of `OPTIONS`.
 
         ` (A)` is yes and ` (B)` no; `swapped`, ` (A)` is no and ` (B)` yes.
         """
@@ -220,7 +220,7 @@ class Format(ABC):
         return [*prompt.messages, prompt.open._replace(segments=(Segment(option),))]
 
     def reasoning(self, text: str, *, trained: bool = False) -> Segment:
-        """What an assistant says behind `reasoned_comparison`, where it could imitate an option."""
+        """The assistant's text after `reasoned_comparison`, escaped where it could imitate an option."""
         return Segment(" " + self.question_escaping.escape(text.strip()), trusted=False, trained=trained)
 
     def _prompt(self, messages: Sequence[Message], open: Message) -> Prompt:
@@ -265,7 +265,7 @@ class Format(ABC):
 
 
 class Paper(Format):
-    """The paper's format: every message behind a marker of its own."""
+    """The paper's format: every message after a marker of its own."""
 
     def render_prompt(self, messages: Sequence[Message], open: Message) -> list[Segment]:
         return [*self.render_messages(messages), _MARKERS[open.role], *_spaced(open)]
@@ -282,7 +282,7 @@ class Paper(Format):
         return Shots([*segments, shared], replace(self, begin=(rest,)), messages)
 
     def reply(self, text: str, *, trained: bool = False) -> Segment:
-        """What an assistant says behind `ask`."""
+        """The assistant's text after `ask`."""
         return _lead(self._data(text, trained=trained))
 
     revised = reply  # behind `revision` or `direct_revision`
@@ -304,9 +304,9 @@ def as_example(segment: Segment) -> Segment:
 
 
 def parted(segment: Segment) -> tuple[Segment, Segment]:
-    """The end of some examples: what all prompts share, and the last word, which may grow together with what follows.
+    """The end of some examples: the part that all prompts share, and the last word, which may merge with later text.
 
-    In front of a space that stands alone every tokenizer begins a token.
+    Before a single space every tokenizer begins a token.
     """
     at = max((found.start() for found in re.finditer(r"(?<=\S) (?=\S)", segment.text)), default=0)
     return replace(segment, text=segment.text[:at]), replace(segment, text=segment.text[at:], apart=True)
@@ -326,5 +326,5 @@ PAPER = Paper(
 
 
 def paper(begin: str = "") -> Format:
-    """The paper's format, behind the token that the tokenizer puts before every text, if it puts one."""
+    """The paper's format, after the token that the tokenizer puts before every text, if it puts one."""
     return replace(PAPER, begin=(Segment(begin, begin=True),)) if begin else PAPER

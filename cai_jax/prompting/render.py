@@ -22,14 +22,15 @@ class Segment:
     """A piece of a rendered prompt.
 
     Attributes:
-      text: what it says; for `end`, nothing.
-      trusted: it comes from a template or a constitution, not from data.
-      trained: a loss is taken on its tokens.
-      end: it stands for the end-of-text token of whichever model reads it.
-      truncatable: its beginning is the first to go where the prompt is too long.
-      special: it comes from a chat template, and special tokens in it are such; in all other text they are text.
-      begin: it is the token that the tokenizer puts before every text.
-      apart: it is tokenised apart from what stands before it, if anything does in this prompt.
+      text: its content; "" for `end`.
+      trusted: True if it comes from a template or a constitution, not from data.
+      trained: True if a loss is taken on its tokens.
+      end: True if it represents the end-of-text token of the model that reads it.
+      truncatable: True if its beginning is cut first where the prompt is too long.
+      special: True if it comes from a chat template, and special tokens in it are such; in all other text they are
+        text.
+      begin: True if it is the token that the tokenizer puts before every text.
+      apart: True if it is tokenised separately from the text before it, if there is any in this prompt.
     """
 
     text: str
@@ -46,7 +47,7 @@ END = Segment("", trained=True, end=True)
 
 
 class Special(NamedTuple):
-    """A special token: its id, and whether it takes with it the space in front of it and behind it."""
+    """A special token: its id, and if it absorbs the space before it and after it."""
 
     id: int
     lstrip: bool = False
@@ -62,7 +63,7 @@ class Span(NamedTuple):
 
 
 class Encoder(Protocol):
-    """What rendering needs of a tokenizer."""
+    """The interface of a tokenizer that rendering needs."""
 
     @property
     def eos_id(self) -> int: ...
@@ -73,7 +74,7 @@ class Encoder(Protocol):
     def spans(self, text: str, place: str) -> list[Span]:
         """The tokens of plain text.
 
-        `place` is "start" at the beginning of all text, "fresh" behind a special token, "inner" behind other text.
+        `place` is "start" at the beginning of all text, "fresh" after a special token, "inner" after other text.
         """
         ...
 
@@ -87,7 +88,7 @@ class Encoder(Protocol):
 
 
 class Tokens(NamedTuple):
-    """Token ids of each segment of a prompt, and whether some were tokenised apart that stand side by side.
+    """Token ids of each segment of a prompt, and whether adjacent segments were tokenised separately.
 
     An id that reaches over several segments belongs to the first that is trained; else to the first not truncatable.
     """
@@ -138,14 +139,14 @@ _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map
 
 @dataclass
 class _Run:
-    """Text between two special tokens: where it stands, its pieces, and the number of each one's segment."""
+    """Text between two special tokens: its place, its pieces, and the number of each one's segment."""
 
     place: str
     texts: list[str] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
 
     def strip(self, ends: slice) -> None:
-        """Takes the space away that stands in front (`ends` forwards) or behind (backwards)."""
+        """Remove the space in front (`ends` forwards) or at the end (backwards)."""
         for at in range(len(self.texts))[ends]:
             text = self.texts[at]
             self.texts[at] = text.lstrip(_SPACE) if ends.step == 1 else text.rstrip(_SPACE)

@@ -1,7 +1,7 @@
-"""Blocks in which a model thinks before it replies: found in its chat template, and told from the reply.
+"""Blocks in which a model thinks before it replies: found in its chat template, and separated from the reply.
 
-A generation prompt may open such a block, which the model then must close (`<think>`). What must answer at once reads
-it closed. What a model writes is the thought up to the closing tag, and the reply behind it.
+A generation prompt may open such a block, which the model then must close (`<think>`). A model that must answer at once
+reads it closed. Generated text is the thought up to the closing tag, and the reply after it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Thinking:
         return self.open, self.close
 
     def split(self, text: str) -> tuple[str | None, str, bool]:
-        """What was written behind a generation prompt, taken apart.
+        """Split the text generated after a generation prompt.
 
         Returns:
           `(thought, reply, closed)`; the thought is None where no block was opened, and of one that is never closed
@@ -76,7 +76,7 @@ def thinking_of(opening: str, header: str, template: str) -> Thinking | None:
 
     Args:
       opening: the generation prompt.
-      header: what stands before a reply in history.
+      header: the text before a reply in history.
       template: its source.
     """
     shared = next((n for n, (a, b) in enumerate(zip(opening, header, strict=False)) if a != b), None)

@@ -1,1 +1,1 @@
-"""What people are shown: results, verdicts, tables, and why a node would run again."""
+"""Output for people: results, verdicts, tables, and the reason why a node would run again."""

@@ -93,10 +93,10 @@ def nodes_text(found: list[dict[str, Any]], width: int | None = None) -> str:
 
 
 def find(out: Path, name: str, run: str = "") -> tuple[CachedArtefact, dict[str, Any]]:
-    """A node by what a run (the latest, if none is given) calls it, or by the beginning of its key.
+    """Find a node by its name in a run (the latest, if none is given), or by the beginning of its key.
 
     Returns:
-      The node, and how the run calls it (`_called`): under another name it may have been made.
+      The node, and its name in the run (`_called`); it may have been made under another.
 
     Raises:
       UserError: there is no such run or node, or there are several.
@@ -213,7 +213,7 @@ def node_text(shown: Mapping[str, Any], width: int | None = None) -> str:
 
 
 def _result(result: Mapping[str, Any]) -> list[list[str]]:
-    """What came of a node: of a metric its figure, and that of each principle where there are several."""
+    """The result of a node: of a metric its figure, and that of each principle where there are several."""
     if "left_out" not in result:
         return [["result", _brief(result, 400)]]
     figure = Figure.of(result)

@@ -35,13 +35,13 @@ class Row:
     """One step of one node.
 
     Attributes:
-      node, step, calls: what it belongs to, what it does, how often a run calls it.
-      compiled: what the compiler told; None where it does not fit.
-      beside: bytes per chip of what else lies in memory, by name.
+      node, step, calls: the node, the step's description, and the number of calls in a run.
+      compiled: the compiler's report; None where it does not fit.
+      beside: bytes per chip of other data in memory, by name.
       wanted: bytes per chip of its arguments, by name.
       largest: the largest array among them, by its path, and its bytes per chip.
-      over: what the compiler said where it does not fit.
-      cure: a schedule with which its node fits, as the program would say it; "" if it fits or none was found.
+      over: the compiler's message where it does not fit.
+      cure: a schedule with which its node fits, as written in a program; "" if it fits or none was found.
     """
 
     node: str
@@ -56,13 +56,13 @@ class Row:
 
     @property
     def memory(self) -> float | None:
-        """Bytes per chip, what lies beside included; None if unknown."""
+        """Bytes per chip, other data in memory (`beside`) included; None if unknown."""
         own = self.compiled.memory if self.compiled else self.over.used if self.over else None
         return None if own is None else own + sum(self.beside.values())
 
     @property
     def made(self) -> float | None:
-        """Bytes per chip of what it makes beside its arguments; None if unknown."""
+        """Bytes per chip of its results and temporaries, without its arguments; None if unknown."""
         return None if self.memory is None else self.memory - sum((*self.beside.values(), *self.wanted.values()))
 
     def fits(self, chip: Chip | None) -> bool:
@@ -88,9 +88,9 @@ def rows(
 
     Args:
       prompt: tokens of the longest prompt.
-      folder: where what compiling told is kept.
-      say: told of every step, once it is compiled.
-      only: the key of the one node whose steps are meant; "" takes all.
+      folder: keeps the compiler's reports.
+      say: called with every step, once it is compiled.
+      only: the key of the one node whose steps are compiled; "" for all.
 
     Raises:
       UserError: a model's shape is not known, or a schedule does not suit the devices.
@@ -186,7 +186,7 @@ def _cure(
 
 
 def _could_fit(steps: Sequence[Step], chip: Chip | None) -> bool:
-    """Whether what is given and what lies beside leaves any room; on a CPU always."""
+    """True if the arguments and the other data in memory leave any room; on a CPU always."""
     if chip is None:
         return True
     sizes = ([aot.bytes_per_chip(tree) for tree in (dict(step.given), step.others())] for step in steps)
@@ -194,14 +194,14 @@ def _could_fit(steps: Sequence[Step], chip: Chip | None) -> bool:
 
 
 def _grids(devices: int) -> Iterator[dict[str, int]]:
-    """Meshes that split parameters over all devices, and more and more by columns, of which inference has no copies."""
+    """Meshes that split parameters over all devices, more and more by columns, of which inference has no copies."""
     for size in (1, 2, 4, 8, 16):
         if devices % size == 0:
             yield {"data": 0, "fsdp": devices // size, "tensor": size}
 
 
 def _savings(steps: Sequence[Step], parts: int) -> list[dict[str, Any]]:
-    """What takes a node less and less memory on a mesh that splits rows into so many parts.
+    """Schedules with which a node takes less and less memory on a mesh that splits rows into so many parts.
 
     Layers are computed again, then fewer rows are computed at once, and fewer replies drawn.
     """
@@ -287,7 +287,7 @@ def _step_json(row: Row, chip: Chip | None) -> dict[str, Any]:
 
 
 def refuse(found: Sequence[Row], machine: Topology) -> None:
-    """Raises StageFailed where a step does not fit: names the largest tensors, and a schedule that would fit."""
+    """Raise StageFailed where a step does not fit, naming the largest tensors and a schedule that would fit."""
     over = [row for row in found if not row.fits(machine.chip)]
     if not over:
         return

@@ -1,8 +1,8 @@
-"""Decides whether what a program expects is so.
+"""Verdicts on the expectations of a program.
 
-Nothing that could not be read or judged may help a claim. A reply that the oracle cannot read counts against it,
+A row that could not be read or judged must never help a claim. A reply that the oracle cannot read counts against it,
 whichever way the claim goes; so does a row that was asked about and found no answer, and where such rows alone keep a
-claim from being met, nothing can be said.
+claim from being met, it is undecided.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Statistics(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of an expectation.
+    """The verdict on an expectation.
 
     Attributes:
       text, why: as in the program, with the sweep's values where they differ.
@@ -46,10 +46,10 @@ class Verdict:
       difference: left - right with its interval (value, low, high) where a level was given, else None; rows that
         could not be read or judged count against the claim in it.
       level: of the interval, 0..1.
-      undecided: why nothing can be said, which is no way of being met; "" otherwise.
-      figures: what the two sides rest on; None for a number.
+      undecided: the reason why the claim is neither met nor failed, which does not count as met; "" otherwise.
+      figures: those that the two sides are based on; None for a number.
       op: as in the program.
-      shares: the sides are shares, which people read as percentages.
+      shares: True if the sides are shares, which are shown as percentages.
     """
 
     text: str
@@ -83,7 +83,7 @@ class _Claim:
         return [side.key for side in (self.expect.left, self.expect.right) if side.key is not None]
 
     def met(self, charitable: bool) -> tuple[bool, Interval]:
-        """Whether it is met, and left - right; with `charitable`, rows without an answer count for it.
+        """True if it is met, and left - right; with `charitable`, rows without an answer count for it.
 
         Without a level the interval is a point.
         """
@@ -120,7 +120,7 @@ class _Claim:
         return self.statistics.interval(rows, level)
 
     def _own(self, key: str, charitable: bool) -> Interval:
-        """What a metric that is no mean over rows found for itself.
+        """The interval that a metric which is not a mean over rows has found itself.
 
         A share u of rows without an answer moves a weighted mean of errors in 0..1 by u upwards at most, and by 2 u
         downwards.
@@ -133,7 +133,7 @@ class _Claim:
         return value, low - 2 * share, high + share
 
     def undecidable(self) -> str:
-        """What keeps anything from being said, whatever the rows show; "" if nothing does."""
+        """The reason why the claim is undecided, whatever the rows show; "" if there is none."""
         for key in self.keys:
             figure = self.figures(key)
             if figure.value is None:
@@ -141,7 +141,7 @@ class _Claim:
         return self._different_prompts() or self._no_interval()
 
     def _no_interval(self) -> str:
-        """What keeps a claim with a level from having an interval; "" if nothing does."""
+        """The reason why a claim with a level has no interval; "" if there is none."""
         if self.expect.level is None or all(self.rows(key) for key in self.keys):
             return ""
         if len(self.keys) > 1:
@@ -151,7 +151,7 @@ class _Claim:
         return f"this metric is no mean over prompts: it has an interval at {LEVEL:.0%} only"
 
     def _different_prompts(self) -> str:
-        """What keeps the two sides' rows from being compared prompt by prompt; "" if nothing does."""
+        """The reason why the two sides' rows cannot be compared prompt by prompt; "" if there is none."""
         if len(self.keys) < 2:
             return ""
         left, right = ({row["id"] for row in self.rows(key)} for key in self.keys)
@@ -172,16 +172,16 @@ def judge(
 ) -> Verdict:
     """The verdict on one claim.
 
-    With a level, the two-sided interval of left - right has to lie wholly on the claimed side of zero: of the
+    With a level, the two-sided interval of left - right has to be wholly on the claimed side of zero: of the
     paired difference where both sides are metrics, of the metric against a constant. Without one, the point
     estimates decide. Either way, rows that could not be read or judged count against the claim.
 
     Args:
       expect: the claim.
       figures: the figure of the metric under a key.
-      rows: its rows (`evals.figures`); none of a metric that is no mean over them.
+      rows: its rows (`evals.figures`); none of a metric that is not a mean over them.
       statistics: `cai_jax.evals.intervals`.
-      shares: the metrics are shares (`Signature.bounds` of 0 and 1).
+      shares: True if the metrics are shares (`Signature.bounds` of 0 and 1).
     """
     verdict = functools.partial(Verdict, op=expect.op, shares=shares)
     claim = _Claim(expect, figures, rows, statistics)

@@ -1,4 +1,4 @@
-"""What can be said only once the data is read: conversations that are both trained on and measured on."""
+"""Warnings that need the data: conversations that are both trained on and measured on."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def overlaps(
 def _reached(
     begin: Iterable[str], by_key: Mapping[str, Node], readable: set[str], past: Callable[[Node], bool]
 ) -> set[str]:
-    """The data nearest behind some nodes, on ways through nodes that one may go `past`."""
+    """The nearest data from which some nodes are made, reached only through nodes that one may go `past`."""
     found, seen, stack = set(), set(), list(begin)
     while stack:
         key = stack.pop()

@@ -1,6 +1,6 @@
 """`cai-jax plan --prompts`: the exact prompts of every stage, as far as they can be known before it runs.
 
-Data and constitutions are read for it. What a model has yet to write stands as a placeholder in angle
+Data and constitutions are read for it. Text that a model has yet to write is shown as a placeholder in angle
 brackets.
 """
 
@@ -116,7 +116,7 @@ class Data(NamedTuple):
 
 
 def read(plan: Plan, registry: Mapping[str, Stage], cache: Cache) -> Data:
-    """Reads what a plan only reads: documents, and prompts, preferences and replies that no model has a part in."""
+    """Read the data that a plan only reads: documents, and prompts, preferences and replies that no model has made."""
     called = labels(plan, registry)
     found: dict[str, NodeArtefact] = {}
     wrong: list[str] = []
@@ -142,7 +142,7 @@ def _told(where: str, error: UserError) -> str:
 
 
 def warnings(plan: Plan, registry: Mapping[str, Stage], data: Data) -> list[str]:
-    """What the data says about the plan: training and measuring on the same prompts, or data not to be read."""
+    """Warnings from the data of the plan: training and measuring on the same prompts, or data that cannot be read."""
     if data.wrong:
         return data.wrong
     nodes = [node for node in plan.nodes if node.key in data.rows]
@@ -150,7 +150,7 @@ def warnings(plan: Plan, registry: Mapping[str, Stage], data: Data) -> list[str]
 
 
 def text(label: str, node: Node, rendered: Sequence[Sequence[Segment]]) -> str:
-    """Prompts for people, to the letter: indented by two spaces, data between ⟦ and ⟧, and `escaped`."""
+    """Prompts for people, verbatim: indented by two spaces, data between ⟦ and ⟧, and `escaped`."""
     head = visible(f"=== {said(label, node)}: {len(rendered)} prompts; what is between ⟦ and ⟧ is data", LINE)
     return "\n".join([head, *(f"--- {i}\n  {_marked(segments)}" for i, segments in enumerate(rendered, 1))])
 

@@ -1,4 +1,4 @@
-"""Why a node would run: what sets it apart from the nearest node in the cache, of all that enters their keys."""
+"""Reasons why a node would run: its differences from the nearest node in the cache, of all that enters their keys."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cai_jax.stages.protocol import Stage
 
 
 class Reasons:
-    """Explains nodes of one plan against one cache.
+    """Explanations of the nodes of one plan against one cache.
 
     Args:
-      labels: key -> what people call the node.
+      labels: key -> the node's name for people.
       registry: the stages by name.
-      cache: what there is.
+      cache: the nodes that exist.
       seed: the run's.
     """
 
@@ -35,7 +35,7 @@ class Reasons:
         self._known: dict[str, list[tuple[Entry, dict[str, Any]]]] = {}
 
     def why(self, node: Node) -> str:
-        """What to say of a node: "cached", or why it would run."""
+        """The text about a node: "cached", or the reason why it would run."""
         entry = self._cache.entry(node.key)
         if entry.done:
             return "cached"
@@ -64,11 +64,11 @@ class Reasons:
         return min(records, key=distance, default=None)
 
     def _same_name(self, node: Node, record: Mapping[str, Any]) -> bool:
-        """Whether people call both alike: by a name, or by the expression where they have none."""
+        """True if both have the same name, or the same expression where they have no name."""
         return bool({*record["names"], record.get("label")} & {*node.names, self._labels[node.key]})
 
     def _changes(self, node: Node, record: Mapping[str, Any]) -> list[str]:
-        """What differs, in words."""
+        """The differences, in words."""
         signature = self._signatures[node.stage]
         now = meaning(node, signature.version)
         found = []

@@ -1,4 +1,4 @@
-"""What a run has shown: its measured metrics, verdicts and notes, as data and as tables."""
+"""Results of a run: its measured metrics, verdicts and notes, as data and as tables."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Measured:
 
     @property
     def place(self) -> str:
-        """What was measured, in a sweep with its values."""
+        """The data measured, in a sweep with its values."""
         return f"{self.of}[{self.arm}]" if self.arm else self.of
 
     @property
     def label(self) -> str:
-        """What the table calls it: the name that the program gives it, and the metric with its arguments."""
+        """Its label in the table: the name that the program gives it, and the metric with its arguments."""
         metric = abridged(self.metric, self.given)
         return metric if self.name == self.expression else bound(self.name, metric)
 
@@ -126,7 +126,7 @@ _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 def _sides(verdict: Verdict) -> str:
-    """What was measured, what it rests on, and what it is compared with: "86% (needs > 70%; n 400 in 20 clusters)"."""
+    """The value, its basis, and the value compared with: "86% (needs > 70%; n 400 in 20 clusters)"."""
     (left, right), (ours, theirs) = _values(verdict), verdict.figures
     if ours is not None and theirs is not None:
         said = f"{left} ({_rests(ours)}) vs {right} ({_rests(theirs)})"
@@ -145,7 +145,7 @@ def _sides(verdict: Verdict) -> str:
 
 
 def _values(verdict: Verdict) -> list[str]:
-    """Both sides' values: shares in percent with three digits, or as many as tell one side from the other."""
+    """Both sides' values: shares in percent with three digits, or as many as it takes to distinguish the sides."""
     values = (verdict.left, verdict.right)
     if not verdict.shares:
         return ["–" if value is None else number(value) for value in values]
@@ -157,7 +157,7 @@ def _values(verdict: Verdict) -> list[str]:
 
 
 def _rests(figure: Figure) -> str:
-    """How many rows a side rests on, and how many could not be judged."""
+    """Number of rows of a side, and of those that could not be judged."""
     return f"n {figure.count}" + (f", {figure.unknown} counted against the claim" if figure.unknown else "")
 
 

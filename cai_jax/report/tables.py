@@ -19,8 +19,8 @@ def table(rows: Sequence[Sequence[str]], rule_after: int = 0, width: int | None 
 
     Args:
       rows: cells of plain text, as many in each row; line breaks and control characters in them are shown escaped.
-      width: of the terminal, in columns. Where the table is wider, the widest columns are narrowed and their cells go
-        on below themselves, within the column. None narrows nothing.
+      width: of the terminal, in columns. Where the table is wider, the widest columns are narrowed and their cells
+        continue below, within the column. None narrows nothing.
     """
     if not rows:
         return ""
@@ -65,7 +65,7 @@ def _padded(text: str, width: int) -> str:
 
 
 def folded(text: str, width: int | None) -> str:
-    """Text beside a table, its lines broken where they are longer than `width` columns; None breaks none."""
+    """Text next to a table, its lines broken where they are longer than `width` columns; None breaks none."""
     if width is None:
         return text
     return "\n".join(line for each in text.split("\n") for line in wrapped(each, width))

@@ -1,4 +1,4 @@
-"""The node cache: one folder a node, named by its key, finished when DONE stands in it."""
+"""The node cache: one folder a node, named by its key, finished when it contains DONE."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Entry:
 
     @property
     def done(self) -> bool:
-        """DONE stands, node.json is what it vouches for, and every other file that it lists is there in full."""
+        """True if DONE exists, node.json matches it, and every other file that it lists is complete."""
         known = self._vouched()
         try:
             return (
@@ -75,7 +75,7 @@ class Entry:
             return False
 
     def _vouched(self) -> dict[str, tuple[int, str]] | None:
-        """What DONE says of every file of the node: bytes, and the hash of its contents; None if it says nothing."""
+        """The entries of DONE for every file of the node: bytes, and the hash of its contents; None if it has none."""
         try:
             known = files.read_json(self.dir / DONE)["files"]
             found = {name: (size, content) for name, (size, content) in known.items()}
@@ -102,7 +102,7 @@ class Entry:
         return found
 
     def count(self) -> int:
-        """How many rows are committed."""
+        """Number of committed rows."""
         return sum(part.read_bytes().count(b"\n") for part in self.parts())
 
     def record(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class Entry:
         return found if is_record(found) else {}
 
     def open(self, node: Node, version: int) -> None:
-        """Readies the folder for an attempt: keeps what an earlier one has left if it is whole, else clears it."""
+        """Prepare the folder for an attempt: keep the results of an earlier one if they are whole, else clear it."""
         self.dir.mkdir(parents=True, exist_ok=True)
         if self.damaged or (self.dir / CLEARING).exists() or not self._can_go_on():
             self.clear()
@@ -124,7 +124,7 @@ class Entry:
             files.write_json(self.dir / NODE, meaning(node, version))
 
     def _can_go_on(self) -> bool:
-        """Whether rows, notes and metrics of an unfinished node are as they were written."""
+        """True if rows, notes and metrics of an unfinished node are as they were written."""
         try:
             return (
                 all(part.name == _part(index, part.read_bytes()) for index, part in enumerate(self.parts()))
@@ -135,12 +135,12 @@ class Entry:
             return False
 
     def append(self, index: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes part number `index`, whose name tells its contents, so that what is damaged later is known by it."""
+        """Write part number `index`, whose name contains the hash of its contents, so that later damage is detected."""
         data = files.encoded(files.json_lines(rows))
         files.write_bytes(self.dir / _part(index, data), data)
 
     def finish(self, record: Mapping[str, Any]) -> None:
-        """Writes node.json, then DONE, then drops the checkpoints; in this order nothing can be lost."""
+        """Write node.json, then DONE, then drop the checkpoints; in this order nothing can be lost."""
         made = [
             path
             for top in sorted(self.dir.iterdir())
@@ -156,13 +156,13 @@ class Entry:
         self.tidy()
 
     def tidy(self) -> None:
-        """Removes what only an unfinished node needs."""
+        """Remove the files that only an unfinished node needs."""
         (self.dir / NOTES).unlink(missing_ok=True)
         if (self.dir / CHECKPOINTS).is_dir():
             shutil.rmtree(self.dir / CHECKPOINTS)
 
     def clear(self) -> None:
-        """Empties the folder but for its lease. If this is interrupted, the next `open` goes on with it."""
+        """Empty the folder but for its lease. If this is interrupted, the next `open` continues it."""
         marker = self.dir / CLEARING
         marker.touch()
         (self.dir / DONE).unlink(missing_ok=True)
@@ -198,7 +198,7 @@ class Cache:
 
 
 def is_record(found: Any) -> bool:
-    """Whether this has all that `meaning` says of a node."""
+    """True if this has all entries that `meaning` makes for a node."""
     return (
         isinstance(found, dict)
         and all(isinstance(found.get(name), kind) for name, kind in _SHAPE.items())
@@ -212,7 +212,7 @@ def _part(index: int, data: bytes) -> str:
 
 
 def _is_whole(part: Path, data: bytes) -> bool:
-    """Whether a part holds what its name says."""
+    """True if a part's contents match its name."""
     return part.stem.rpartition("-")[2] == files.digest_of(data)
 
 
@@ -221,7 +221,7 @@ def _is_note(note: Any) -> bool:
 
 
 def meaning(node: Node, version: int) -> dict[str, Any]:
-    """What a node's folder says about it from the first moment: all that its key was made of."""
+    """The entries about a node that its folder has from the start: all that its key was made of."""
     return {
         "key": node.key,
         "stage": node.stage,

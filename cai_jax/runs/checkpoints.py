@@ -1,7 +1,7 @@
 """Checkpoints of a training stage's state.
 
-The one file that knows Orbax, whose v1 interface is experimental. Beside the folder of every checkpoint stands a list
-of its files, written last: a checkpoint counts if the list is there, and all that it names is there in full.
+The one file that knows Orbax, whose v1 interface is experimental. Next to the folder of every checkpoint is a list
+of its files, written last: a checkpoint counts if the list exists, and all files that it names are complete.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Checkpoints:
         self._writing: Future | None = None
 
     def save(self, step: int, tree: Any) -> None:
-        """Begins to write a pytree of arrays, which may be donated as soon as this returns.
+        """Begin to write a pytree of arrays, which may be donated as soon as this returns.
 
-        All processes call it, each writing its parts. Waits for the one before; raises OSError if that failed.
+        All processes call it, each writing its parts. Waits for the save before; raises OSError if that failed.
         """
         import orbax.checkpoint.experimental.v1 as ocp
 
@@ -76,7 +76,7 @@ class Checkpoints:
             ) from error
 
     def _finish(self, step: int, response: Any) -> None:
-        """Makes the checkpoint count when it is written, and drops older ones."""
+        """Make the checkpoint count when it is written, and drop older ones."""
         response.result()
         if not multihost.is_leader():
             return
@@ -108,9 +108,9 @@ def _arrays(tree: Any) -> Any:
 
 
 def _copied(tree: Any) -> Any:
-    """The tree as it can be written while the next step consumes it.
+    """The tree in a form that can be written while the next step consumes it.
 
-    Orbax brings what lies on an accelerator to the host before it returns, but reads what lies there in place.
+    Orbax copies arrays on an accelerator to the host before it returns, but reads arrays on the host in place.
     """
     import jax
     import numpy as np

@@ -1,4 +1,4 @@
-"""Steps compiled side by side, and what that told kept in a folder: a pod's program takes an hour once, not twice."""
+"""Parallel compilation of steps, and a folder that keeps the reports: a pod's program takes an hour once, not twice."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ STACK = 512 * 2**20
 
 
 class Compilers:
-    """Compiles steps for a machine, each once, and remembers what was told.
+    """Compile steps for a machine, each once, and remember the reports.
 
     Args:
-      folder: where that is kept, a file a step.
+      folder: keeps the reports, a file a step.
       machine: for which all are.
-      interrupts: signals, after which no other step is begun, since none can be stopped.
+      interrupts: signals, after which no further step is begun, since none can be stopped.
     """
 
     def __init__(self, folder: Path, machine: aot.Topology, interrupts: Interrupts) -> None:
@@ -58,10 +58,10 @@ class Compilers:
         self._pool.shutdown(wait=kind is not KeyboardInterrupt, cancel_futures=True)
 
     def begin(self, step: Step) -> Callable[[], Told]:
-        """Begins to compile a step; what comes back waits for what it told.
+        """Begin to compile a step; the returned function waits for the report.
 
         Raises:
-          Interrupted: a signal arrived; what comes back raises it too.
+          Interrupted: a signal arrived; the returned function raises it too.
         """
         self._interrupts.check()
         lowered = step.lower()
@@ -71,7 +71,7 @@ class Compilers:
         return self._begun[key].result
 
     def _key(self, lowered: jax.stages.Lowered, trips: int) -> str:
-        """The name of what a step tells."""
+        """The name of a step's report."""
         text = "\0".join([self._about, str(trips), lowered.as_text()])
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

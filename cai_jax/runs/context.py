@@ -1,4 +1,4 @@
-"""What `pipeline.context` asks for, on top of the node cache."""
+"""The interfaces of `pipeline.context`, implemented on the node cache."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ Progress = Callable[..., None]
 
 
 class NodeArtefact(ABC):
-    """What a node has made (`pipeline.context.Artefact`), but for its rows.
+    """The artefact that a node has made (`pipeline.context.Artefact`), but for its rows.
 
     Args:
-      node: as the program at hand has it. What a finished node's own record says of paths is what was so when it was
-        made: since then they may have come to hold something else.
+      node: as the current program has it. A finished node's own record has the paths of the time when it was made:
+        they may hold other contents since.
       folder: the node's own.
-      result: what its stage returned.
+      result: of its stage.
       inputs: the artefacts of its inputs, by parameter.
-      stage: what made it.
+      stage: that made it.
       outside: checks the outside data that it names, whenever they are asked for; None checks nothing.
 
     Attributes:
-      record: what is noted of the node: `notes`, and in the cache its whole node.json.
+      record: the node's `notes`, and in the cache its whole node.json.
     """
 
     record: Mapping[str, Any]
@@ -116,7 +116,7 @@ class CachedArtefact(NodeArtefact):
         """All rows.
 
         Raises:
-          UserError: they are not there any more: another run makes the node anew, or they were deleted.
+          UserError: they do not exist any more: another run is making the node again, or they were deleted.
         """
         try:
             rows = self._entry.rows()
@@ -248,6 +248,6 @@ class RunContext:
         self._interrupts.check()
 
     def close(self) -> None:
-        """Ends what is still being written. Raises OSError if it could not be."""
+        """Finish the writing that is in progress. Raises OSError if it failed."""
         self._metrics.sync()
         self._checkpoints.wait()

@@ -1,4 +1,4 @@
-"""How much data a plan goes through: rows and lengths of what is here and was read, assumptions about the rest."""
+"""Sizes of a plan's data: rows and lengths of the data that was read, assumptions about the rest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WORLD = 1000  # documents of the built-in world that are enough to know how lon
 
 
 class Lengths(NamedTuple):
-    """Documents that were read: how many, and about how many tokens the mean one and the longest have."""
+    """Documents that were read: their number, and estimated tokens of the mean one and of the longest."""
 
     rows: int
     mean: int
@@ -38,9 +38,9 @@ class Size:
 
     Attributes:
       key: the node.
-      rows: how many; longest: estimated tokens of the longest prompt, or document.
-      read: both were found by reading it, rather than assumed.
-      mean: estimated tokens of the mean document; None of what is no documents.
+      rows: their number; longest: estimated tokens of the longest prompt, or document.
+      read: True if both were found by reading it, rather than assumed.
+      mean: estimated tokens of the mean document; None for other sources.
     """
 
     key: str
@@ -51,7 +51,7 @@ class Size:
 
 
 class Sized(NamedTuple):
-    """A plan with the rows of its data; the longest prompt behind every node, in tokens; sizes of the sources."""
+    """A plan with the rows of its data; the longest prompt that each node uses, in tokens; sizes of the sources."""
 
     plan: Plan
     prompts: Mapping[str, int]
@@ -65,11 +65,11 @@ def sized(
     read: Mapping[str, Lengths],
     longest: int | None,
 ) -> Sized:
-    """How much data the nodes of a plan go through.
+    """Find the sizes of the data that the nodes of a plan process.
 
     Args:
       rows: key -> rows, of the data that was read; read: the same with the lengths of documents.
-      longest: tokens of the longest prompt, whatever the data says; None lets it say.
+      longest: tokens of the longest prompt, instead of the data's own; None takes that.
     """
     known = {node.key: _type(node, rows[node.key]) for node in plan.nodes if node.key in rows}
     known |= {key: {"rows": {"": each.rows}, "length": each.mean} for key, each in read.items()}
@@ -94,10 +94,10 @@ def sized(
 
 
 def lengths(params: Mapping[str, Any]) -> Lengths:
-    """What reading the documents of these parameters tells; of the built-in world, reading the first of them.
+    """Lengths found by reading the documents of these parameters; of the built-in world, only the first of them.
 
     Raises:
-      UserError: they are not on this machine, cannot be read, or are none.
+      UserError: they are not on this machine, cannot be read, or there are none.
     """
     texts = documents.texts(params)
     world = params["path"].startswith("builtin:")
@@ -113,7 +113,7 @@ def as_json(data: Iterable[Size]) -> list[dict[str, Any]]:
 
 
 def text(sizes: Iterable[Size], labels: Mapping[str, str]) -> str:
-    """What was read and what is assumed, a source a line."""
+    """A text of the sizes that were read and those that are assumed, a source a line."""
     told = []
     for size in sizes:
         if size.mean is None:
@@ -129,7 +129,7 @@ def _keys(node: Node) -> list[str]:
 
 
 def _type(node: Node, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What reading its rows tells of a node's type."""
+    """A node's type with the sizes found by reading its rows."""
     found: dict[str, Any] = {"rows": dict(Counter(row.get("split", "") for row in rows))}
     replies = [tokens(row[side]) for row in rows for side in ("reply", "a", "b") if side in row]
     return found | ({"length": max(replies), "replies": None} if replies else {})

@@ -1,4 +1,4 @@
-"""Runs the nodes of a plan in order, each once, each from where an earlier attempt was stopped."""
+"""Run the nodes of a plan in order, each once, each from where an earlier attempt was stopped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHARED_S = 60.0  # until what one host has written must be there for the others
 
 
 class Reporter(Protocol):
-    """Who is told how a run goes on; see `runs.progress`."""
+    """Receiver of a run's progress; see `runs.progress`."""
 
     def begin(self, label: str, position: int, total: int) -> None: ...
 
@@ -45,7 +45,7 @@ class Reporter(Protocol):
 
 @dataclass
 class Outcome:
-    """What became of one node."""
+    """The outcome of one node."""
 
     node: Node
     artefact: NodeArtefact
@@ -55,20 +55,20 @@ class Outcome:
 
 @dataclass
 class Executor:
-    """Runs nodes.
+    """Runner of nodes.
 
     Attributes:
       registry: stage name -> stage.
-      cache: where nodes live.
+      cache: holds the nodes.
       seed: the run's seed.
-      reporter: who is told.
-      interrupts: where a pending Ctrl-C is found.
+      reporter: receives the progress.
+      interrupts: holds a pending Ctrl-C.
       traces: folder for the traceback of a stage that failed.
-      force: keys to make anew, once, even if they are cached.
-      total: how many nodes there will be in all, if they come in several calls of `run`.
-      labels: key -> what people call the node, where it is not known by a name.
-      outcomes: what became of the nodes so far.
-      outside: what is read from outside.
+      force: keys to make again, once, even if they are cached.
+      total: number of nodes in all, if they come in several calls of `run`.
+      labels: key -> a label of the node for people, where it has no name.
+      outcomes: of the nodes so far.
+      outside: the outside data that is read.
     """
 
     registry: Mapping[str, Stage]
@@ -84,7 +84,7 @@ class Executor:
     outside: Outside = field(default_factory=Outside)
 
     def run(self, nodes: Sequence[Node]) -> dict[str, Outcome]:
-        """Makes every node, in the order given (inputs first), but for those that have an outcome.
+        """Make every node, in the order given (inputs first), but for those that have an outcome.
 
         Raises:
           StageFailed: a stage raised, or the cache cannot be written.
@@ -102,7 +102,7 @@ class Executor:
         return self.outcomes
 
     def load_user_stages(self, nodes: Sequence[Node]) -> None:
-        """Runs the files of the user's own stages that are needed for these nodes, before hours are spent on others.
+        """Run the files of the user's own stages that are needed for these nodes, before hours are spent on others.
 
         Raises:
           UserError: such a file raises.
@@ -113,7 +113,7 @@ class Executor:
                 stage.load()
 
     def hold(self, node: Node) -> None:
-        """Makes a node, whose inputs have outcomes, in memory alone; raises as `run`."""
+        """Make a node, whose inputs have outcomes, in memory alone; raises as `run`."""
         self.interrupts.check()
         begun, position = time.monotonic(), len(self.outcomes) + 1
         total, label = max(self.total, position), self._label(node)
@@ -147,7 +147,7 @@ class Executor:
 
     @contextmanager
     def _lease(self, entry: Entry, node: Node) -> Iterator[None]:
-        """Holds the node's lease, after waiting for whoever has it; the first process holds it for all."""
+        """Hold the node's lease, after waiting for its holder; the first process holds it for all."""
         held: list[leases.Lease] = []
 
         def tried() -> str:
@@ -172,7 +172,7 @@ class Executor:
                 lease.release()
 
     def _settled(self, entry: Entry, node: Node) -> bool:
-        """Whether there is nothing to do any more: another run may have finished the node while this one waited."""
+        """True if there is nothing left to do: another run may have finished the node while this one waited."""
         if node.key in self.force:
             entry.clear()
         done = entry.done
@@ -181,10 +181,10 @@ class Executor:
         return done
 
     def _seen(self, entry: Entry) -> None:
-        """Waits until this process sees what the first has finished: shared disks may take a moment.
+        """Wait until this process sees the node that the first has finished: shared disks may take a moment.
 
         Raises:
-          UserError: it does not come.
+          UserError: it does not appear.
         """
         late = time.monotonic() + SHARED_S
         while multihost.is_multihost() and not entry.done:
@@ -196,7 +196,7 @@ class Executor:
             time.sleep(POLL_S)
 
     def _make(self, node: Node, entry: Entry) -> None:
-        """Runs the node's stage to its end, from where the folder says that it is."""
+        """Run the node's stage to its end, from the state in its folder."""
         stage = self.registry[node.stage]
         multihost.run_on_leader(lambda: entry.open(node, stage.SIGNATURE.version))
         outside, inputs = self.outside, self._inputs(node)
@@ -246,15 +246,15 @@ class Executor:
 
 
 def _said(node: Node, label: str) -> str:
-    """What a node is called in progress and errors: "sl (finetune)", or `label` where it has no name."""
+    """The name of a node in progress and errors: "sl (finetune)", or `label` where it has no name."""
     return said(", ".join(node.names), node) if node.names else label
 
 
 def failed(node: Node, label: str, error: BaseException, traces: Path, code: Code | None = None) -> StageFailed:
-    """What a stage has raised, for people; where it is a bug, with the traceback in a file in the folder `traces`.
+    """The error of a stage, for people; where it is a bug, with the traceback in a file in the folder `traces`.
 
     Args:
-      code: of a stage of the user's own, whose file and line are named then.
+      code: of a stage of the user's own, whose file and line are then named.
     """
     known = as_user_error(error)
     if known is not None:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written beside, flushed to the disk, then renamed."""
+"""Files that exist whole or not at all: written under another name, flushed to the disk, then renamed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ TEMPORARY = ".tmp-"
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replaces `path` atomically; durable when this returns, and raises OSError if it cannot be.
+    """Replace `path` atomically; durable when this returns, and raises OSError if it cannot be.
 
-    A file that is there keeps its mode, and a symbolic link goes on pointing to it.
+    An existing file keeps its mode, and a symbolic link still points to it.
     """
     path = Path(os.path.realpath(path))
     beside = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
@@ -34,7 +34,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def _replace(path: Path, beside: Path, data: bytes) -> None:
-    """Writes `beside` and has it take the place of `path`."""
+    """Write `beside` and rename it to `path`."""
     with open(beside, "wb") as stream:
         stream.write(data)
         stream.flush()
@@ -55,7 +55,7 @@ def encoded(text: str) -> bytes:
 
 
 def sync(path: Path) -> None:
-    """Makes a file's contents durable, or the renames and removals in a folder."""
+    """Make a file's contents durable, or the renames and removals in a folder."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -82,12 +82,12 @@ def sizes(folder: Path, paths: Iterable[Path]) -> dict[str, int]:
 
 
 def intact(folder: Path, known: Mapping[str, int]) -> bool:
-    """Whether every file is there in full; raises OSError if one cannot be found."""
+    """True if every file is complete; raises OSError if one cannot be found."""
     return all((folder / name).stat().st_size == size for name, size in known.items())
 
 
 def digest_of(data: bytes) -> str:
-    """16 hexadecimal digits that stand for some bytes; enough to know damage by, not to keep an enemy out."""
+    """16 hexadecimal digits that identify some bytes; enough to detect damage, not to resist an attacker."""
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 

@@ -42,11 +42,11 @@ class Fingerprints:
     def of(self, path: str) -> str:
         """The fingerprint of an absolute path or a name with a scheme.
 
-        Files and folders go by their contents, an adapter by those of all bases below it too, `hf:` by what lies in the
-        local cache, `builtin:` by its name and the part of the package that makes it, and `init:` by its name.
+        Files and folders go by their contents, an adapter by those of all bases below it too, `hf:` by the contents of
+        the local cache, `builtin:` by its name and the part of the package that makes it, and `init:` by its name.
 
         Raises:
-          UserError: a file changes while it is read, or is none.
+          UserError: a file changes while it is read, or is not a regular file.
           ModelError: the base of an adapter is not on this machine.
         """
         scheme, colon, name = path.partition(":")
@@ -64,7 +64,7 @@ class Fingerprints:
         return path
 
     def save(self) -> None:
-        """Writes down what was learnt, if there is a place for it that can be written to."""
+        """Write the new hashes to the memory file, if it can be written."""
         if self._memory is None or not self._news:
             return
         # Another process may have learnt something meanwhile.
@@ -103,7 +103,7 @@ class Fingerprints:
 
 
 def _remembered(memory: Path | None) -> dict[str, tuple[Stamp, str]]:
-    """What the file remembers; nothing if it cannot be read, and nothing of what is not as `save` writes it."""
+    """The contents of the memory file; nothing if it cannot be read, and no entries that `save` would not write."""
     try:
         found = files.read_json(memory) if memory is not None else {}
     except (OSError, ValueError, RecursionError):
@@ -117,6 +117,6 @@ def _remembered(memory: Path | None) -> dict[str, tuple[Stamp, str]]:
 
 
 def _kind(file: Path) -> str:
-    """By what its name ends in, a file that is named by itself is known to be of some kind."""
+    """The suffix of a file's name, by which a file named by itself is known to be of some kind."""
     name = file.name.lower()
     return "".join(Path(name).suffixes[-2:]) if name.endswith((".gz", ".zst", ".bz2", ".xz")) else file.suffix

@@ -24,9 +24,9 @@ _PACKAGES = "jax jaxlib flax optax orbax-checkpoint transformers tokenizers nump
 
 
 class RunFolder:
-    """The folder of one run, and its manifest, which is rewritten as the run goes on.
+    """The folder of one run, and its manifest, which is rewritten during the run.
 
-    The run holds a lease on it until `finish`, so that others can tell whether it lives.
+    The run holds a lease on it until `finish`, so that others can find out if it is alive.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any], lease: leases.Lease | None = None) -> None:
@@ -38,7 +38,7 @@ class RunFolder:
     def create(
         cls, out: Path, program: Path, text: bytes, plan: Mapping[str, Any], about: Mapping[str, Any]
     ) -> RunFolder:
-        """Makes `<program>-<time>-<hash>` under `out` and points `latest` at it.
+        """Make `<program>-<time>-<hash>` under `out` and point `latest` at it.
 
         Of several processes the first does; every other one keeps its own record in `process-<number>` within.
 
@@ -82,12 +82,12 @@ class RunFolder:
         return folder
 
     def write(self, **entries: Any) -> None:
-        """Adds entries to the manifest and writes it."""
+        """Add entries to the manifest and write it."""
         self.manifest.update(entries)
         files.write_json(self.path / MANIFEST, self.manifest)
 
     def finish(self, status: str, **entries: Any) -> None:
-        """Writes the manifest's last state, and gives the lease up."""
+        """Write the manifest's last state, and release the lease."""
         self.write(status=status, finished=time.time(), devices=devices(), **entries)
         if self._lease is not None:
             self._lease.release()
@@ -123,7 +123,7 @@ def runs(out: Path) -> Iterator[RunFolder]:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    """What a manifest says; of one that cannot be read, or is not of its form, that it is damaged."""
+    """A manifest's entries; of one that cannot be read, or is not of its form, that it is damaged."""
     try:
         found = files.read_json(path)
         claims = found.get("expectations", [])

@@ -11,7 +11,8 @@ from typing import Any
 from cai_jax.data.row_columns import Row
 from cai_jax.data.rows import numbered
 from cai_jax.exit_codes import UserError
-from cai_jax.lang.plan import FlowPlan, Plan, key_of
+from cai_jax.lang.identity import key_of
+from cai_jax.lang.plan import FlowPlan, Plan
 from cai_jax.lang.signature import Kind, Signature, Type
 from cai_jax.pipeline.screening import unjudged
 from cai_jax.runs.cache import Cache
@@ -62,15 +63,15 @@ def guard(
     reporter: Reporter,
     interrupts: Interrupts,
 ) -> list[dict[str, Any]]:
-    """Puts prompts through a flow; what they say and what becomes of them is never on disk.
+    """Run prompts through a flow; neither they nor their replies are ever written to disk.
 
-    Models and constitutions come from the cache under `out`, where they are made first if need be.
+    Models and constitutions come from the cache under `out`, where they are made first if missing.
 
     Returns:
       For every prompt `{"prompt", "reply", "status", "screened", "flagged", "could_not_judge", "revised", "refused",
-      "steps"}`: `status` is the word for what became of it, one of `STATUSES`; `flagged` is the first flag that a stage
-      raised (principle, p) or None; `could_not_judge` whether a screen found no answer; `steps` tells for every stage
-      of the flow its reply and flag.
+      "steps"}`: `status` is its outcome, one of `STATUSES`; `flagged` is the first flag that a stage
+      raised (principle, p) or None; `could_not_judge` is True if a screen found no answer; `steps` has the reply
+      and flag of every stage of the flow.
 
     Raises:
       StageFailed, Interrupted: as `Executor.run`.
@@ -117,7 +118,7 @@ STATUSES = {
 
 
 def _told(texts: Sequence[str], rows: Sequence[Row], steps: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """What became of every prompt, stage by stage; of several replies to a prompt the last counts."""
+    """The outcome of every prompt, stage by stage; of several replies to a prompt the last counts."""
     replies = [(s.node.stage, _by_id(s.artefact.rows())) for s in steps if s.node.type.kind is Kind.RESPONSES]
     return [_way(text, prompt["id"], replies) for text, prompt in zip(texts, rows, strict=True)]
 
@@ -140,7 +141,7 @@ def _history(id_: str, replies: Sequence[tuple[str, Mapping[str, Sequence[Row]]]
 
 
 def _became(row: Row, later: Row) -> bool:
-    """Whether a reply is an earlier state of another: of the same sample, with the first of its rounds of revision."""
+    """True if a reply is an earlier state of another: of the same sample, with the first of its rounds of revision."""
     rounds = _rounds(row)
     return row.get("sample") == later.get("sample") and rounds == _rounds(later)[: len(rounds)]
 
@@ -210,7 +211,7 @@ def text(told: Mapping[str, Any]) -> str:
 
 
 def _meaning(told: Mapping[str, Any]) -> str:
-    """What the word for what became of a prompt means here."""
+    """The meaning of a prompt's status in this case."""
     status = told["status"]
     if status == "passed" and told["flagged"]:
         return "the last screen of this flow did not flag it"
@@ -218,7 +219,7 @@ def _meaning(told: Mapping[str, Any]) -> str:
 
 
 def _why(flag: Mapping[str, Any]) -> str:
-    """Why a reply is flagged."""
+    """The reason why a reply is flagged."""
     if flag["principle"] is None:
         return "since it could not be judged"
     return f"by {flag['principle']} (probability {flag['p']:.2f})"

@@ -10,21 +10,21 @@ from cai_jax.runs.fingerprints import Fingerprints
 
 
 class Outside:
-    """Looks again at whatever a node has used, so that nothing made from other contents is kept under its key."""
+    """Checks of the outside data that a node uses, so that no result of other contents is kept under its key."""
 
     def __init__(self) -> None:
         self._fingerprints = Fingerprints()
         self._used: dict[str, str] = {}
 
     def begin(self) -> None:
-        """Forgets what was used: another node begins."""
+        """Forget the data used so far: another node begins."""
         self._used = {}
 
     def use(self, params: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-        """Checks the outside data that parameters name against their fingerprints, now and at every `check`.
+        """Check the outside data that parameters name against their fingerprints, now and at every `check`.
 
         Raises:
-          UserError: some of it is not what it was.
+          UserError: some of it has changed.
         """
         for name, prints in data.items():
             for path, known in zip(_listed(params[name]), _listed(prints), strict=True):
@@ -32,7 +32,7 @@ class Outside:
         self.check()
 
     def check(self) -> None:
-        """Raises UserError if something that was used has changed since the program was read."""
+        """Raise UserError if data that was used has changed since the program was read."""
         for path, known in self._used.items():
             if self._fingerprints.of(path) != known:
                 raise UserError(

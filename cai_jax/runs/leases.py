@@ -1,8 +1,8 @@
 """Leases: one process at a time works on a node or a run's folder, and a dead one's place can be taken.
 
-A lease is a file that names its holder. On the holder's own machine the process table says whether it lives;
-from elsewhere its heartbeat does, which is the file's modification time. All it takes is that a file can be created
-if there is none, which buckets can do as well as disks.
+A lease is a file that names its holder. On the holder's own machine the process table says if it is alive;
+from elsewhere its heartbeat does, which is the file's modification time. The only requirement is that a file can be
+created if there is none, which buckets can do as well as disks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _seen: dict[Path, tuple[float, float]] = {}  # lease -> its last heartbeat, and 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease: a process (and when it started, since ids are reused) on a machine."""
+    """The holder of a lease: a process (and its start time, since ids are reused) on a machine."""
 
     host: str
     pid: int
@@ -55,7 +55,7 @@ class Lease:
         self._thread.start()
 
     def release(self) -> None:
-        """Gives the lease up, if it is still this one's."""
+        """Release the lease, if it is still this one's."""
         self._stop.set()
         self._thread.join()
         if read(self._path) == self._holder:
@@ -75,9 +75,9 @@ def acquire(folder: Path) -> Lease | Holder:
 
 
 def read(path: Path) -> Holder | None:
-    """Who holds the lease in this file; None if there is none.
+    """The holder of the lease in this file; None if there is none.
 
-    One without a host if it cannot be read: it is being written, or a power loss has spoilt it.
+    A holder without a host if it cannot be read: it is being written, or was damaged by a power loss.
     """
     try:
         match json.loads(path.read_text(encoding="utf-8")):
@@ -92,10 +92,10 @@ def read(path: Path) -> Holder | None:
 
 
 def alive(holder: Holder, path: Path) -> bool:
-    """Whether whoever holds the lease in this file still works; elsewhere, whether the heart has beaten lately.
+    """True if the holder of the lease in this file still works; from elsewhere, if its heartbeat is recent.
 
-    Clocks differ, and a time stamp may lie in the future. So a heartbeat that was seen `STALE_S` ago by this process's
-    own clock, and has not changed since, is none either.
+    Clocks differ, and a time stamp may be in the future. So a heartbeat that was seen `STALE_S` ago by this process's
+    own clock, and has not changed since, does not count either.
     """
     if holder.host == _machine():
         return _started(holder.pid) == holder.started
@@ -110,7 +110,7 @@ def alive(holder: Holder, path: Path) -> bool:
 
 
 def _take(path: Path, mine: Holder) -> Holder:
-    """Writes `mine` as the lease `path`, in the place of a dead holder's if need be; returns the living holder."""
+    """Write `mine` as the lease `path`, replacing a dead holder's if need be; return the living holder."""
     while True:
         holder = read(path)
         if holder is None:
@@ -123,10 +123,11 @@ def _take(path: Path, mine: Holder) -> Holder:
 
 
 def _break(path: Path, dead: Holder, mine: Holder) -> None:
-    """Removes a dead holder's lease.
+    """Remove a dead holder's lease.
 
-    Between reading a file and removing it, others may have removed it and put their own in its place. So whoever
-    breaks a lease holds another one meanwhile, which is named for it alone; should they die, that is broken likewise.
+    Between reading a file and removing it, others may have removed it and put their own in its place. So the process
+    that breaks a lease holds another one meanwhile, which is named for it alone; should it die, that is broken
+    likewise.
     """
     breaking = path.with_name(f"{LEASE_TEMPORARY}{dead.token}{path.name}")
     if _take(breaking, mine) != mine:
@@ -138,7 +139,7 @@ def _break(path: Path, dead: Holder, mine: Holder) -> None:
 
 
 def _create(path: Path, mine: Holder) -> bool:
-    """Makes the lease, durable; False if there is one."""
+    """Make the lease, durable; False if there is one."""
     try:
         with open(path, "x", encoding="utf-8") as stream:
             stream.write(json.dumps(asdict(mine)))
@@ -159,7 +160,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in its system's terms; "" where that is not said, None if it is no more."""
+    """The start time of a process, in its system's terms; "" where the system does not say, None if it has ended."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             state, *fields = stream.read().rpartition(")")[2].split()

@@ -11,9 +11,9 @@ _NEVER = 2**31 - 1
 
 
 def keep_memory() -> None:
-    """Tells glibc to keep freed memory; elsewhere, does nothing.
+    """Make glibc keep freed memory; elsewhere, do nothing.
 
-    XLA allocates its temporaries at every step. Past 32 MB glibc maps them afresh each time, and the kernel
+    XLA allocates its temporaries at every step. Past 32 MB glibc maps them again each time, and the kernel
     clears every page that is touched, which can cost as much as the arithmetic.
     """
     if not sys.platform.startswith("linux"):

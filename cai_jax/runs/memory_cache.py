@@ -32,7 +32,7 @@ class Held(NodeArtefact):
 
 
 class _Context:
-    """One node while its stage runs (`pipeline.context.Context`): it begins anew, and nobody asks for its metrics."""
+    """One node while its stage runs (`pipeline.context.Context`): it starts empty, and its metrics are dropped."""
 
     def __init__(
         self, node: Node, inputs: Mapping[str, Any], seed: int, interrupts: Interrupts, progress: Progress
@@ -79,7 +79,7 @@ def make(
     outside: Outside,
     progress: Progress = lambda *_, **__: None,
 ) -> Held:
-    """Runs a stage that writes rows, and no files of its own, to its end.
+    """Run a stage that writes rows, and no files of its own, to its end.
 
     Raises:
       UserError: outside data changes meanwhile; and whatever the stage raises.

@@ -13,7 +13,7 @@ EVERY_S = 10.0
 
 
 class MetricsLog:
-    """Goes on with a metrics file that an earlier attempt may have begun.
+    """Append to a metrics file that an earlier attempt may have begun.
 
     The file is written whole every time, since buckets cannot append, and never holds two histories: the first step
     logged by this attempt replaces everything that an earlier attempt logged from that step on.
@@ -26,7 +26,7 @@ class MetricsLog:
         self._written = time.monotonic()
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Adds one line. Numbers that JSON does not know (NaN, infinities) are written as null."""
+        """Add one line. Numbers that JSON lacks (NaN, infinities) are written as null."""
         if self._lines is None:
             self.truncate(step - 1)
         assert self._lines is not None  # `truncate` has read them
@@ -36,13 +36,13 @@ class MetricsLog:
             self.sync()
 
     def truncate(self, step: int) -> None:
-        """Keeps what was logged up to and including `step`."""
+        """Keep the lines up to and including `step`."""
         self.sync()
         self._lines = [line for line in read(self._path) if line["step"] <= step]
         self._write()
 
     def sync(self) -> None:
-        """Makes what was logged durable."""
+        """Make the logged lines durable."""
         if self._fresh:
             self._write()
 

@@ -1,4 +1,4 @@
-"""What differs between two nodes of one stage, in words: only what enters their keys (`lang.plan`)."""
+"""Differences between two nodes of one stage, in words: only those that enter their keys (`lang.identity`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PIECE = 40  # characters of one of them; the middle of a longer one is left out
 def of_params(signature: Signature, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Every plain parameter that has another value, with both.
 
-    Paths do not enter a key, but what lies there does: another path is named where nothing else has changed.
+    Paths do not enter a key, but their contents do: another path is named where nothing else has changed.
     """
     before, after = (json.loads(json.dumps(values)) for values in (before, after))  # tuples become lists
     paths = outside(signature)

@@ -1,4 +1,4 @@
-"""What people call the nodes of a plan, and which node they mean."""
+"""Names of the nodes of a plan for people, and the node that a name means."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def said(label: str, node: Node) -> str:
 
 
 def bound(name: str, value: str) -> str:
-    """What has a name in notes and tables: "a = evasive_rate(drawn)"; a value that goes by itself stands alone."""
+    """A named value in notes and tables: "a = evasive_rate(drawn)"; a value that is its own name is written once."""
     return value if name == value else f"{name} = {value}"
 
 
 def abridged(stage: str, given: str) -> str:
-    """A metric beside what it measures: with its other arguments, such as "harm_rate(by=judge)"."""
+    """A metric in a table with its data: only with its other arguments, such as "harm_rate(by=judge)"."""
     return f"{stage}({given})" if given else stage
 
 
@@ -85,19 +85,19 @@ def called(plan: Plan, registry: Mapping[str, Stage], nodes: Iterable[Node]) -> 
 
 
 def find(name: str, called: Mapping[str, Sequence[str]], keys: Collection[str], where: str) -> str:
-    """The key of the node that somebody means: by what it is called, or by its key or the beginning of that.
+    """Find the key of a node by its name, or by its key or the beginning of that.
 
     Spaces, line breaks and quotes make no difference, since tables and shells change them. The values of a sweep may
     be left out where that leaves one node.
 
     Args:
-      called: what nodes are called -> the keys that it may mean (`called`).
-      keys: all that may be meant by their beginning.
-      where: what the names belong to, such as "this program".
+      called: names of nodes -> the keys that each may mean (`called`).
+      keys: those that may be given by their beginning.
+      where: the place of the names, such as "this program".
 
     Raises:
-      UserError: several are called so, or by so short a part of a key.
-      NoNode: nothing is called so.
+      UserError: several nodes have this name, or keys that begin so.
+      NoNode: there is no node of this name.
     """
     forms = [(*_apart(form), keys) for form, keys in called.items()]
     meant = _meant(name, forms)
@@ -173,7 +173,7 @@ def _principles(names: Sequence[str], most: int = 3) -> str:
 
 
 def _is_given(param: Param, node: Node) -> bool:
-    """Whether a plain parameter has another value than its default."""
+    """True if a plain parameter has another value than its default."""
     return not param.kinds and param.name in node.params and node.params[param.name] != param.default
 
 

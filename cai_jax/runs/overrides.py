@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cai_jax.lang.plan import FlowPlan, Measure, Plan, Side, key_of
+from cai_jax.lang.identity import key_of
+from cai_jax.lang.plan import FlowPlan, Measure, Plan, Side
 from cai_jax.lang.signature import Call, Node, Type
 from cai_jax.stages.protocol import Stage
 
@@ -62,7 +63,7 @@ def recounted(
     """The nodes, inputs first, with rows and lengths of their types as parameters and inputs make them, for estimates.
 
     Args:
-      known: key -> fields of its type, of nodes of which more is known than their parameters tell.
+      known: key -> fields of its type, for nodes of which more is known than their parameters say.
     """
     types: dict[str, Type] = {}
     out = []

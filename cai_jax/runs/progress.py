@@ -42,9 +42,9 @@ class PlainReporter:
     """Lines for logs and pipes: one now and then while a node is at work, one when it is done.
 
     Args:
-      stream: where to.
+      stream: receives the lines.
       clock: seconds.
-      cached: whether nodes found in the cache get a line too.
+      cached: True if nodes found in the cache get a line too.
     """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic, cached: bool = True) -> None:
@@ -80,7 +80,7 @@ class PlainReporter:
 
 
 class SilentReporter(PlainReporter):
-    """Says nothing: what the first of several processes says holds for all."""
+    """A reporter without output: in a run of several processes only the first reports."""
 
     def say(self, text: str) -> None:
         pass

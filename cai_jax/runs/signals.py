@@ -1,6 +1,6 @@
 """Ctrl-C and preemption: the first signal lets the current batch finish, a second Ctrl-C does not wait.
 
-Of several processes all stop at the same batch, whichever was told to.
+Of several processes all stop at the same batch, whichever received the signal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Interrupts:
-    """Remembers a signal until the work is at a place where it can stop; a context manager.
+    """Memory of a signal until the work is at a place where it can stop; a context manager.
 
     Args:
       told: called once, from the signal handler, when the first signal arrives.
@@ -35,7 +35,7 @@ class Interrupts:
         return multihost.max_over_processes(self._pending) != 0
 
     def check(self) -> None:
-        """Raises Interrupted if a signal is pending."""
+        """Raise Interrupted if a signal is pending."""
         number = multihost.max_over_processes(self._pending)
         if number:
             raise Interrupted(number)

@@ -34,8 +34,8 @@ SIGNATURE = Signature(
     name="best",
     about="Best-of-n: keeps the reply to each prompt that the preference model scores highest.",
     params=(
-        Param("replies", "What to choose from.", kinds=(Kind.RESPONSES,)),
-        Param("by", "Who scores.", kinds=(Kind.REWARD_MODEL,)),
+        Param("replies", "Replies to choose from.", kinds=(Kind.RESPONSES,)),
+        Param("by", "The preference model that scores.", kinds=(Kind.REWARD_MODEL,)),
     ),
     result=lambda call: replace(call.types["replies"], replies=1),
     check=_check,
@@ -51,7 +51,7 @@ def steps(ctx: StepContext) -> list:
 
 
 def rendered(ctx: Context, n: int) -> list[list[Segment]]:
-    """The first n replies behind their prompts, as each preference model reads them."""
+    """The first n replies after their prompts, as each preference model reads them."""
     from cai_jax.pipeline.model_store import format_of
     from cai_jax.pipeline.reward_scoring import parts, scored_segments
 
@@ -61,7 +61,7 @@ def rendered(ctx: Context, n: int) -> list[list[Segment]]:
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Chooses, a batch of prompts at a time; result: rows."""
+    """Choose, a batch of prompts at a time; result: rows."""
     from cai_jax.pipeline.generation import in_batches
     from cai_jax.pipeline.reward_scoring import Scorer
     from cai_jax.pipeline.screening import passed_on

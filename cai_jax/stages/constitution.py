@@ -41,10 +41,10 @@ def _check(call: Call) -> Iterable[Problem]:
 
 @functools.lru_cache(maxsize=64)
 def _examples(path: str, changed: int) -> list[tuple[str, frozenset[str] | None, str]]:
-    """Of every example in a file that was `changed` then: form, principles that it names if any, and what it says.
+    """Of every example in a file that was `changed` then: form, principles that it names if any, and text.
 
     Raises:
-      UserError: a line is no example.
+      UserError: a line is not an example.
     """
     from cai_jax.pipeline.principles import every_example, texts
 
@@ -58,7 +58,7 @@ SIGNATURE = Signature(
     name="constitution",
     about="Principles, and examples of their use.",
     params=(
-        Param("principles", "What the constitution says.", value="str"),
+        Param("principles", "Text of the constitution.", value="str"),
         Param("fewshots", "Path of its examples.", value="path", default=""),
     ),
     result=_result,

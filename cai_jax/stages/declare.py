@@ -11,13 +11,13 @@ from cai_jax.pipeline.row_counts import PROMPT, expected_rows, expected_tokens, 
 
 
 def says(name: str, value: object) -> Needs:
-    """What has an effect only where the plain parameter `name` has this value."""
+    """The condition of having an effect only where the plain parameter `name` has this value."""
     shown = str(value).lower() if isinstance(value, bool) else value
     return Needs(f"`{name}={shown}`", (name,), lambda call: call.values[name] == value)
 
 
 def gives(name: str) -> Needs:
-    """What has an effect only where the parameter `name`, which has no default, is given."""
+    """The condition of having an effect only where the parameter `name`, which has no default, is given."""
     return Needs(f"`{name}=`", (name,), lambda call: call.values.get(name, call.types.get(name)) is not None)
 
 
@@ -26,12 +26,12 @@ _CONVERSATIONS = ("prompts", "replies", "prefs", "data", "on", "of")
 
 
 def positive(name: str) -> Needs:
-    """What has an effect only where the number `name` is more than 0."""
+    """The condition of having an effect only where the number `name` is more than 0."""
     return Needs(f"`{name}` more than 0", (name,), lambda call: call.values[name] > 0)
 
 
 def names(scheme: str) -> Needs:
-    """What has an effect only for a source whose path has this scheme, such as "builtin:"."""
+    """The condition of having an effect only for a source whose path has this scheme, such as "builtin:"."""
     return Needs(f'`"{scheme}…"`', ("path",), lambda call: call.values["path"].startswith(scheme))
 
 
@@ -53,7 +53,7 @@ TOP_P = Param(
 MAX_NEW = Param("max_new", "Longest text to write, in tokens.", value="int", default=128, low=1, unit="tokens")
 OVERLONG = Param(
     "overlong",
-    "What becomes of a row that does not fit the model's context: left out, an error, or the beginning of its "
+    "Treatment of a row that does not fit the model's context: left out, an error, or the beginning of its "
     "conversation cut; rows left out or cut are counted.",
     value="enum",
     default="skip",
@@ -61,7 +61,7 @@ OVERLONG = Param(
 )
 FEWSHOTS = Param(
     "fewshots",
-    "How many of the constitution's examples stand in front of every prompt.",
+    "Number of the constitution's examples before every prompt.",
     value="int",
     default=5,
     low=0,
@@ -69,14 +69,14 @@ FEWSHOTS = Param(
 )
 ORDERS = Param(
     "orders",
-    "Whether both orders of the options are asked and averaged (RLAIF), or one.",
+    "Ask both orders of the options and average them (RLAIF), or one.",
     value="enum",
     default="both",
     choices=("both", "given"),
 )
 WHERE = Param(
     "where",
-    "Which replies to change: all, or those that `screen` flagged.",
+    "Replies to change: all, or those that `screen` flagged.",
     value="enum",
     default="all",
     choices=("all", "flagged"),
@@ -90,7 +90,7 @@ SAMPLING = (
 )  # of stages that write with a model
 EPOCHS = Param(
     "epochs",
-    "Passes over the data. Each goes over all rows, a batch may reach over into the next, and the last batch of all is "
+    "Passes over the data. Each goes over all rows, a batch may extend into the next, and the last batch of all is "
     "filled up with rows that do not count.",
     value="float",
     default=1.0,
@@ -105,10 +105,10 @@ LENGTH = Param(
     low=0,
     unit="tokens",
 )
-OPTIMIZER = Param("optimizer", "Which optimiser.", value="enum", default="adamw", choices=("adamw", "muon"))
+OPTIMIZER = Param("optimizer", "The optimiser.", value="enum", default="adamw", choices=("adamw", "muon"))
 DECAY = Param(
     "schedule",
-    "How the learning rate goes after the warm-up.",
+    "Schedule of the learning rate after the warm-up.",
     value="enum",
     default="constant",
     choices=("constant", "linear", "cosine"),
@@ -119,7 +119,7 @@ LORA = Signature(
     about="A low-rank adapter of every linear layer: x goes through W + (alpha / rank) A B, of which W stays as it is.",
     params=(
         Param("rank", "Columns of A and rows of B.", value="int", default=8, low=1),
-        Param("alpha", "What the adapter adds is scaled by alpha / rank.", value="float", default=16.0, low=0,
+        Param("alpha", "The adapter's output is scaled by alpha / rank.", value="float", default=16.0, low=0,
               open_low=True),
     ),
     result=lambda call: Type(Kind.ERROR),
@@ -127,8 +127,8 @@ LORA = Signature(
 )  # fmt: skip
 ADAPTER = Param(
     "adapter",
-    "What is trained: all weights, or a low-rank adapter on top of them, which shares them with all else that stands "
-    "on the same base.",
+    "The trained part: all weights, or a low-rank adapter on top of them, which leaves them to be shared with other "
+    "models of the same base.",
     value="enum",
     default="full",
     choices=("full",),
@@ -180,9 +180,9 @@ def drawable(call: Call, name: str = "constitution") -> Iterable[Problem]:
 
 
 def fits(call: Call, model: str, form: str = "", constitution: str = "constitution") -> Iterable[Problem]:
-    """A problem where the new tokens, behind examples of a form, exceed the context of the model given as `model`.
+    """A problem where the new tokens, after examples of a form, exceed the context of the model given as `model`.
 
-    Examples count for what they say: in a prompt they say more, so that what has no room so has none.
+    Examples count with their bare texts: rendered they are longer, so that texts without room have none rendered.
     """
     given, stated = call.types.get(model), call.types.get(constitution)
     if given is None or given.context is None:
@@ -247,7 +247,7 @@ def rises(call: Call, steps: int | None, name: str = "warmup") -> Iterable[Probl
 
 
 def passing(call: Call, data: str) -> Iterable[Problem]:
-    """A problem where `epochs` come to less than a row of the data given as parameter `data`, or to warm-up alone."""
+    """A problem where `epochs` make less than a row of the data given as parameter `data`, or warm-up alone."""
     kind, epochs = call.types[data], call.values["epochs"]
     if kind.rows is None or call.values.get("steps"):
         return

@@ -60,7 +60,7 @@ def _source(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def texts(params: Mapping[str, Any]) -> Iterator[str]:
-    """The text of every document that a node of these parameters stands for.
+    """The text of every document of a node with these parameters.
 
     Raises:
       UserError: the data is not on this machine, or cannot be read.
@@ -78,11 +78,11 @@ SIGNATURE = Signature(
         Param("column", "The column that holds the text.", value="str", default="text", needs=OWN_DATA),
         CONFIG,
         MALFORMED,
-        Param("rows", "How many documents; 0 takes all of a file.", value="int", default=0, low=0, unit="rows"),
-        Param("skip", "Documents to leave out at the beginning.", value="int", default=0, low=0, unit="rows"),
+        Param("rows", "Number of documents; 0 takes all of a file.", value="int", default=0, low=0, unit="rows"),
+        Param("skip", "Documents to skip at the beginning.", value="int", default=0, low=0, unit="rows"),
         Param(
             "form",
-            "For the built-in world: what kind of document.",
+            "For the built-in world: kind of document.",
             value="enum",
             default="any",
             choices=("any", "conversation", "revision", "direct_revision", "comparison", "reasoning", "audit"),
@@ -90,14 +90,14 @@ SIGNATURE = Signature(
         ),
         Param(
             "contrast",
-            "For the built-in world: whether they are about principles that concern some categories only.",
+            "For the built-in world: use principles that concern some categories only.",
             value="bool",
             default=False,
             needs=names("builtin:"),
         ),
         Param(
             "shots",
-            "For the built-in world: examples that stand in front, from 1 to so many.",
+            "For the built-in world: examples before each document, from 1 to this number.",
             value="int",
             default=0,
             low=0,
@@ -116,7 +116,7 @@ SIGNATURE = Signature(
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Counts the documents; result: rows, and whether rows that hold none are left out ("skip") or an "error"."""
+    """Count the documents; result: rows, and whether rows that hold none are left out ("skip") or an "error"."""
     from cai_jax.pipeline.documents import count
 
     source = _source(ctx.params)

@@ -52,12 +52,12 @@ SIGNATURE = Signature(
     about="Supervised training: next-token loss on the replies alone, each after its prompt.",
     params=(
         Param("data", "Replies, or documents.", kinds=(Kind.RESPONSES, Kind.DIALOGS, Kind.DOCUMENTS)),
-        Param("model", "Where training starts; the paper takes the pretrained model.", kinds=(Kind.MODEL,)),
+        Param("model", "Model from which training starts; the paper takes the pretrained model.", kinds=(Kind.MODEL,)),
         replace(EPOCHS, needs=says("steps", 0)),
         rate(1e-3, "Peak learning rate; the paper takes half of pretraining's."),
         batch(32, "Rows of a step."),
         LENGTH,
-        Param("steps", "Stop after so many steps; 0 takes all epochs.", value="int", default=0, low=0),
+        Param("steps", "Stop after this number of steps; 0 takes all epochs.", value="int", default=0, low=0),
         OPTIMIZER,
         DECAY,
         WARMUP,
@@ -121,7 +121,7 @@ def steps(ctx: StepContext) -> list:
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Trains and writes hf/; result: steps, seen (rows of all passes), dtype, format."""
+    """Train and write hf/; result: steps, seen (rows of all passes), dtype, format."""
     from cai_jax.pipeline import adapters
     from cai_jax.pipeline.examples import Rows, corpus
     from cai_jax.pipeline.model_store import format_choices, model_of

@@ -58,7 +58,7 @@ SIGNATURE = Signature(
     params=(
         Param(
             "parts",
-            "What to join.",
+            "Data or preference models to join.",
             kinds=(*_DATA, Kind.PROMPTS, Kind.PREFS, Kind.REWARD_MODEL, Kind.DOCUMENTS),
             many=True,
         ),

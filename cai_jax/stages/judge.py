@@ -71,7 +71,7 @@ SIGNATURE = Signature(
     name="judge",
     about="AI feedback: soft preference labels from the judge's probabilities of the two options.",
     params=(
-        Param("replies", "What to compare, at least two to a prompt.", kinds=(Kind.RESPONSES,)),
+        Param("replies", "Replies to compare, at least two to a prompt.", kinds=(Kind.RESPONSES,)),
         CONSTITUTION,
         BY,
         Param("pairs", "Pairs of replies to each prompt; 0 makes all.", value="int", default=0, low=0),
@@ -82,7 +82,7 @@ SIGNATURE = Signature(
               default="soft", choices=("soft", "hard", "clamped")),
         Param("clamp", "Bounds of clamped labels; after reasoning, soft labels are clamped as well.",
               value="range", default=COT_CLAMP, low=0, high=1, unit="fraction", needs=_CLAMPED),
-        Param("reason", "Whether the judge thinks step by step first.", value="bool", default=False),
+        Param("reason", "Let the judge think step by step first.", value="bool", default=False),
         Param("chains", "Chains of thought drawn for each comparison, whose labels are averaged.",
               value="int", default=1, low=1, needs=says("reason", True)),
         Param("undecided", "Comparisons of whose questions half or more found no answer: kept at their soft value, or "
@@ -104,7 +104,7 @@ DEFAULTS = {param.name: param.default for param in SIGNATURE.params if not param
 
 
 def _questions(ctx: StepContext) -> tuple[float, int, int]:
-    """How many questions are asked; tokens of the longest before the judge has thought, and behind its thoughts."""
+    """Number of questions; tokens of the longest before the judge has thought, and after its thoughts."""
     p, asked = ctx.params, ctx.prompt + 2 * ctx.reply + REQUEST_TOKENS
     count = expected_rows(ctx.node.type) * (p["principles"] or 16) * (2 if p["orders"] == "both" else 1)
     if not p["reason"]:
@@ -139,7 +139,7 @@ def rendered(ctx: Context, n: int) -> list[list[Segment]]:
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Labels every pair of two different replies.
+    """Label every pair of two different replies.
 
     Result: rows, equal (pairs left out), fewshots (as rendered), and those of `ai_feedback.statistics` and `reasoned`.
     """

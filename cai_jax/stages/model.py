@@ -137,7 +137,7 @@ def _check(call: Call) -> Iterable[Problem]:
 
 
 def _verified(call: Call, param: str, folder: Path) -> Iterable[Problem]:
-    """What is wrong with a model's folder, or with a tokenizer's, and the chat template in it."""
+    """Problems with a model's folder, or with a tokenizer's, and the chat template in it."""
     from cai_jax.models.tokenizer import Tokenizer
     from cai_jax.models.verify import verify
     from cai_jax.prompting.chat_format import format_of
@@ -177,14 +177,14 @@ SIGNATURE = Signature(
         ),
         Param(
             "dtype",
-            "In which numbers it computes.",
+            "Dtype in which it computes.",
             value="enum",
             default="float32",
             choices=("float32", "bfloat16"),
         ),
         Param(
             "format",
-            "How it is talked to: in the paper's Human/Assistant format, or by its chat template; `auto` is the latter "
+            "Format of its prompts: the paper's Human/Assistant format, or its chat template; `auto` is the latter "
             "where there is one.",
             value="enum",
             default="auto",
@@ -215,7 +215,7 @@ def located(params: Mapping[str, Any]) -> Path | None:
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Makes sure of the folder, or writes fresh weights; result: dtype, format."""
+    """Check the folder, or write new weights; result: dtype, format."""
     from cai_jax.models.config import read_json
     from cai_jax.models.families import WRAPPERS
     from cai_jax.models.verify import verify

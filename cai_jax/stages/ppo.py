@@ -67,10 +67,10 @@ _MOVED = Needs(
 )
 SIGNATURE = Signature(
     name="ppo",
-    about="PPO: the score of a preference model less the price of divergence from where training started.",
+    about="PPO: the score of a preference model less a KL penalty to the policy that training started from.",
     params=(
         Param("model", "The policy to train; a frozen copy is the reference.", kinds=(Kind.MODEL,)),
-        Param("reward", "Who scores.", kinds=(Kind.REWARD_MODEL,)),
+        Param("reward", "The preference model that scores.", kinds=(Kind.REWARD_MODEL,)),
         Param("on", "The prompts.", kinds=(Kind.PROMPTS,)),
         _float("kl", "Reward that a nat of divergence costs (λ).", 0.001, low=0),
         _float("target", "Nats per reply to which an adaptive controller steers λ; without it, λ is fixed.",
@@ -84,23 +84,25 @@ SIGNATURE = Signature(
         Param("passes", "Passes over each rollout.", value="int", default=1, low=1, high=16),
         rate(1e-4, "Of the policy; the paper takes a hundredth of pretraining's."),
         Param("critic_rate", "Learning rate of the critic.", value="float", default=3e-4, low=0, open_low=True),
-        Param("critic", "Where the critic's weights come from: the preference model, or the policy with a zero "
-              "head.", value="enum", default="reward", choices=("reward", "zero")),
+        Param("critic", "Source of the critic's weights: the preference model, or the policy with a zero head.",
+              value="enum", default="reward", choices=("reward", "zero")),
         Param("critic_warmup", "First updates, in which only the critic learns.", value="int", default=0, low=0),
         replace(DECAY, default="linear"),
-        _float("clip", "How far the ratio may go (ε).", 0.2, low=0, open_low=True, high=1, needs=_MOVED),
-        _float("value_clip", "How far a value may go from the old one.", 0.2, low=0, open_low=True, needs=_MOVED),
+        _float("clip", "Bound of the change of the probability ratio (ε).", 0.2, low=0, open_low=True, high=1,
+               needs=_MOVED),
+        _float("value_clip", "Bound of the change of a value from the old one.", 0.2, low=0, open_low=True,
+               needs=_MOVED),
         _float("value_coef", "Weight of the value loss; the critic's own Adam cancels a constant factor, so it acts "
                "through the critic's gradient clip only.", 0.1, low=0),
         _float("dual_clip", "Bound of the loss where the advantage is negative; off without it.", None, low=1,
                needs=_MOVED),
         _float("gamma", "Discount.", 1.0, low=0, high=1),
         _float("lam", "λ of generalised advantage estimation.", 0.95, low=0, high=1),
-        _float("missing_eos", "Taken off the score of a reply that does not end.", 1.0, low=0),
-        Param("scale", "Whether scores are divided by their running deviation.", value="bool", default=False),
+        _float("missing_eos", "Penalty on the score of a reply that does not end.", 1.0, low=0),
+        Param("scale", "Divide scores by their running standard deviation.", value="bool", default=False),
         _float("reward_clip", "Bound of the score; off without it.", None, low=0, open_low=True),
-        Param("whiten", "Whether rewards are scaled to variance 1.", value="bool", default=False),
-        Param("watch", "A second preference model, never trained against: its score tells over-optimisation.",
+        Param("whiten", "Scale rewards to variance 1.", value="bool", default=False),
+        Param("watch", "A second preference model, never trained against: its score shows over-optimisation.",
               kinds=(Kind.REWARD_MODEL,), default=None, unlike="reward"),
         _float("max_kl", "Stop once the divergence exceeds so many nats per reply, and keep the last policy that "
                "does not; off without it.", None, low=0, open_low=True),
@@ -147,7 +149,7 @@ def rendered(ctx: Context, n: int) -> list[Prompt]:
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Trains and writes hf/; result: that of `ppo_loop.train`, dtype, format."""
+    """Train and write hf/; result: that of `ppo_loop.train`, dtype, format."""
     from cai_jax.pipeline import adapters, ppo_loop
     from cai_jax.pipeline.model_store import format_choices
 

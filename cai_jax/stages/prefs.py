@@ -91,7 +91,7 @@ def _column(name: str, about: str, unlike: str = "") -> Param:
 
 
 def _labelled(call: Call) -> bool:
-    """Whether a label says which reply is better, as far as is known here."""
+    """True if a label says which reply is better, as far as is known here."""
     if call.values["chosen"] or not OWN_DATA.met(call):
         return False
     have = columns_of(call)
@@ -111,7 +111,7 @@ SIGNATURE = Signature(
         _column("prompt", "The column of the prompt."),
         Param(
             "label_means",
-            "What labels of 0 and 1 say: the probability that `a` is better, or the index of the better reply, "
+            "Meaning of labels 0 and 1: the probability that `a` is better, or the index of the better reply, "
             "with 2 for a tie.",
             value="enum",
             default="auto",
@@ -131,7 +131,7 @@ SIGNATURE = Signature(
 
 
 def run(ctx: Context) -> Mapping[str, int]:
-    """Reads every pair; result: rows."""
+    """Read every pair; result: rows."""
     from cai_jax.data.preferences import read_prefs
     from cai_jax.world.prompts import preferences
 

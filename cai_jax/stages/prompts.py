@@ -46,7 +46,7 @@ SIGNATURE = Signature(
     about="Prompts: conversations that end with a human turn.",
     params=(
         Param("path", f"Built-in prompts, {PATH_ABOUT}.", value="path"),
-        Param("column", "The column that holds the prompt; found by itself where it has a usual name.",
+        Param("column", "The column that holds the prompt; found automatically where it has a usual name.",
               value="str", default="", needs=OWN_DATA),
         *READING,
     ),
@@ -61,7 +61,7 @@ SIGNATURE = Signature(
 
 
 def run(ctx: Context) -> Mapping[str, int]:
-    """Reads every row; result: rows."""
+    """Read every row; result: rows."""
     from cai_jax.data.conversations import read_prompts
     from cai_jax.world.prompts import prompts
 

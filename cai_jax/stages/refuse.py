@@ -27,10 +27,10 @@ def _check(call: Call) -> Iterable[Problem]:
 
 SIGNATURE = Signature(
     name="refuse",
-    about="Replaces replies by a fixed text; after `screen` and `revise`, those that are flagged still.",
+    about="Replaces replies by a fixed text; after `screen` and `revise`, those that are still flagged.",
     params=(
-        Param("replies", "What to replace.", kinds=(Kind.RESPONSES,)),
-        Param("text", "What to say instead.", value="str"),
+        Param("replies", "Replies to replace.", kinds=(Kind.RESPONSES,)),
+        Param("text", "The text to put in their place.", value="str"),
         WHERE,
     ),
     result=lambda call: call.types["replies"],
@@ -41,7 +41,7 @@ SIGNATURE = Signature(
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Replaces; result: rows, refused (count)."""
+    """Replace replies; result: rows, refused (count)."""
     from cai_jax.pipeline.screening import passed_on
 
     everywhere, text = ctx.params["where"] == "all", ctx.params["text"]

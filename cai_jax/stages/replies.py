@@ -76,9 +76,9 @@ SIGNATURE = Signature(
     about="Conversations of your own that end with a reply; several of one prompt are samples of it.",
     params=(
         Param("path", f"{PATH_ABOUT[0].upper()}{PATH_ABOUT[1:]}.", value="path"),
-        Param("column", "The column of conversations, whose last turn is the reply; or, beside a column of replies, of "
-              "prompts. Found by itself where it has a usual name.", value="str", default=""),
-        Param("reply", "The column of replies; found by itself where it has a usual name, such as `response`.",
+        Param("column", "The column of conversations, whose last turn is the reply; or, with a column of replies, of "
+              "prompts. Found automatically where it has a usual name.", value="str", default=""),
+        Param("reply", "The column of replies; found automatically where it has a usual name, such as `response`.",
               value="str", default=""),
         *READING,
     ),
@@ -94,7 +94,7 @@ SIGNATURE = Signature(
 
 
 def run(ctx: Context) -> Mapping[str, int]:
-    """Reads every reply; result: rows."""
+    """Read every reply; result: rows."""
     from cai_jax.data.conversations import read_replies
 
     return read_rows(ctx, read_replies, column=ctx.params["column"], reply=ctx.params["reply"])

@@ -31,12 +31,12 @@ SIGNATURE = Signature(
     name="revise",
     about="Critique and revision: each round draws a principle, has the reply criticised, and replaces it.",
     params=(
-        Param("replies", "What to revise.", kinds=(Kind.RESPONSES,)),
+        Param("replies", "Replies to revise.", kinds=(Kind.RESPONSES,)),
         CONSTITUTION,
-        Param("rounds", "How often.", value="int", default=4, low=1, high=16),
-        Param("keep", "Revisions of which rounds; of flagged replies, always the last.", value="enum",
+        Param("rounds", "Number of rounds.", value="int", default=4, low=1, high=16),
+        Param("keep", "Rounds whose revisions are kept; of flagged replies, always the last.", value="enum",
               default="all", choices=("all", "last")),
-        Param("critique", "Whether a critique comes before each revision (arXiv 2212.08073 §3.5).",
+        Param("critique", "Write a critique before each revision (arXiv 2212.08073 §3.5).",
               value="bool", default=True),
         WHERE,
         BY,
@@ -52,7 +52,7 @@ SIGNATURE = Signature(
 
 
 def _texts(ctx: StepContext) -> tuple[float, int, int]:
-    """Critiques, and as many revisions, that are written; tokens of the longest request for the one and the other."""
+    """Number of critiques, and of revisions; tokens of the longest request for the one and for the other."""
     asked = ctx.prompt + ctx.reply + REQUEST_TOKENS
     mended = asked + ctx.params["max_new"] + REQUEST_TOKENS if ctx.params["critique"] else asked
     return ctx.params["rounds"] * expected_rows(ctx.inputs["replies"].type), asked, mended
@@ -92,7 +92,7 @@ def rendered(ctx: Context, n: int) -> list[list[Segment]]:
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Revises, a batch of replies at a time through all rounds.
+    """Revise, a batch of replies at a time through all rounds.
 
     Result: rows, fewshots (as rendered), and those of `critique_revision.told`.
     """

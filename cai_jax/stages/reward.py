@@ -40,7 +40,7 @@ SIGNATURE = Signature(
     about="A preference model: a scalar head trained on soft labels, its scores of mean 0 and variance 1.",
     params=(
         Param("prefs", "Labelled pairs.", kinds=(Kind.PREFS,)),
-        Param("model", "Whose weights it starts from.", kinds=(Kind.MODEL,)),
+        Param("model", "Model from whose weights training starts.", kinds=(Kind.MODEL,)),
         EPOCHS,
         rate(3e-4, "Peak learning rate; the paper takes a hundredth of pretraining's."),
         batch(32, "Pairs of a step."),
@@ -60,7 +60,7 @@ SIGNATURE = Signature(
 
 
 def _sizes(ctx: StepContext, whole: int) -> tuple[int, int, int]:
-    """Tokens of a reply behind its prompt, of at most `whole`; how many steps there are; and how many references."""
+    """Tokens of a reply after its prompt, of at most `whole`; number of steps; and number of references."""
     from cai_jax.engine import buckets
     from cai_jax.pipeline.training import passes
 
@@ -104,10 +104,10 @@ def steps(ctx: StepContext) -> list:
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Trains and writes hf/; result: steps, pairs (different ones), seen (those of all passes), mean and spread of raw
-    scores, dtype, format, and scale.
+    """Train and write hf/.
 
-    Raw scores are divided by the scale, which is the spread, or `SPREAD` where that is more.
+    Result: steps, pairs (different ones), seen (those of all passes), mean and spread of raw scores, dtype, format, and
+    scale. Raw scores are divided by the scale, which is the spread, or `SPREAD` where that is more.
     """
     import numpy as np
 

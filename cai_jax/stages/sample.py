@@ -49,8 +49,8 @@ SIGNATURE = Signature(
     name="sample",
     about="Replies of a model to prompts (arXiv 2212.08073 §3.1 samples at temperature 1).",
     params=(
-        Param("prompts", "What to reply to.", kinds=(Kind.PROMPTS,)),
-        Param("model", "Who replies.", kinds=(Kind.MODEL,)),
+        Param("prompts", "Prompts to reply to.", kinds=(Kind.PROMPTS,)),
+        Param("model", "The model that replies.", kinds=(Kind.MODEL,)),
         Param("n", "Replies to each prompt.", value="int", default=1, low=1, high=MOST_REPLIES),
         *SAMPLING,
     ),
@@ -77,7 +77,7 @@ def rendered(ctx: Context, n: int) -> list[Prompt]:
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Writes the replies; result: rows, ended (share of replies that end by themselves), empty (those of no words)."""
+    """Write the replies; result: rows, ended (share that end by themselves), empty (number without a word)."""
     from cai_jax.data.rows import legible
     from cai_jax.pipeline.context_length import fitting
     from cai_jax.pipeline.generation import Writer, in_batches, note_unended

@@ -12,7 +12,7 @@ SIGNATURE = Signature(
     name="scale",
     about="Weights the loss of a dataset, or the scores of a preference model.",
     params=(
-        Param("value", "What is weighted.",
+        Param("value", "Dataset or preference model to weight.",
               kinds=(Kind.RESPONSES, Kind.DIALOGS, Kind.PREFS, Kind.REWARD_MODEL)),
         Param("weight", "By what.", value="float", low=0, open_low=True, unit="fraction"),
     ),

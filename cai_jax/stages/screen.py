@@ -30,16 +30,16 @@ SIGNATURE = Signature(
     "answers are asked and averaged. An ending that talks to the judge is cut in a second reading; the worse counts. "
     "What an earlier screening flagged stays flagged.",
     params=(
-        Param("replies", "What to look at.", kinds=(Kind.RESPONSES,)),
+        Param("replies", "Replies to check.", kinds=(Kind.RESPONSES,)),
         CONSTITUTION,
-        Param("limit", "Flagged from this probability of breaking a principle on.", value="float", default=0.5,
+        Param("limit", "Least probability of breaking a principle that flags a reply.", value="float", default=0.5,
               low=0, high=1, unit="fraction"),
-        Param("undecided", "What becomes of a reply that could not be judged, since the model did not answer or there "
+        Param("undecided", "Treatment of a reply that could not be judged, since the model did not answer or there "
               "was no room: flagged, or passed.", value="enum", default="flag", choices=("flag", "pass")),
         BY,
         FEWSHOTS,
         ORDERS,
-        replace(OVERLONG, about="What becomes of a reply whose conversation does not fit the model's context: it could "
+        replace(OVERLONG, about="Treatment of a reply whose conversation does not fit the model's context: it could "
                 "not be judged, an error, or the beginning of the conversation cut; either is counted."),
     ),
     result=lambda call: replace(call.types["replies"], screened=True),
@@ -63,9 +63,9 @@ def rendered(ctx: Context, n: int) -> list[list[Segment]]:
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Flags; result: rows, flagged, could_not_judge (replies), no_mass (share of judgements), screenings (by whom).
+    """Flag replies; result: rows, flagged, could_not_judge (replies), no_mass (share of judgements), screenings.
 
-    Flags of an earlier screening stay. `no_mass` alone is of this one.
+    `screenings` says by whom and how. Flags of an earlier screening stay. `no_mass` alone is of this one.
     """
     from cai_jax.pipeline.binary_questions import undecided
     from cai_jax.pipeline.generation import in_batches

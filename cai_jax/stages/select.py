@@ -27,7 +27,7 @@ SIGNATURE = Signature(
     name="select",
     about="A split of prompts, preferences, or replies of your own.",
     params=(
-        Param("value", "What to select from.", kinds=(Kind.PROMPTS, Kind.PREFS, Kind.RESPONSES)),
+        Param("value", "Data to select from.", kinds=(Kind.PROMPTS, Kind.PREFS, Kind.RESPONSES)),
         Param("name", "Name of the split.", value="str"),
     ),
     result=_result,

@@ -1,4 +1,4 @@
-"""What the sources of rows share: parameters, splits, and the check that their data is there and can be read."""
+"""Common parts of the sources of rows: parameters, splits, and the check that their data can be read."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def _unsplit(call: Call) -> bool:
-    """Whether a hash of the text decides between the splits of data of one's own, as far as a look tells."""
+    """True if a hash of the text decides between the splits of the user's own data, as far as its first rows show."""
     found = _splits(call)
     return OWN_DATA.met(call) and (found.hashed or found.names is None)
 
 
 def _separated(call: Call) -> bool:
-    """Whether data of one's own holds separated values, as far as is known here."""
+    """True if the user's own data holds separated values, as far as is known here."""
     from cai_jax.data.dataset_files import find, kind_of
 
     path = call.values["path"]
@@ -56,9 +56,9 @@ COLUMN_TEST = Param(
 )
 TURNS = Param(
     "turns",
-    'Whether text is a transcript, "Human: … Assistant: …", whose turns are read, or the text of one turn; by itself '
-    "it is one in HH-RLHF's columns (chosen and rejected, transcript), and a note says so. `text` also keeps messages "
-    "that are written as JSON text.",
+    'Read text as a transcript, "Human: … Assistant: …", with its turns, or as the text of one turn; by default it is '
+    "a transcript in HH-RLHF's columns (chosen and rejected, transcript), and a note says so. `text` also keeps "
+    "messages that are written as JSON text.",
     value="enum",
     default="auto",
     choices=("auto", "transcript", "text"),
@@ -66,7 +66,7 @@ TURNS = Param(
 )
 MALFORMED = Param(
     "malformed",
-    "What becomes of a row that cannot be read: an error that names it, or left out and counted in a note; by itself "
+    "Treatment of a row that cannot be read: an error that names it, or left out and counted in a note; by default "
     "an error in files of your own, and left out in `hf:` and `tfds:`, which cannot be repaired.",
     value="enum",
     default="auto",
@@ -80,11 +80,11 @@ CLUSTER = Param(
     default="",
     needs=OWN_DATA,
 )
-CONFIG = Param("config", "Which configuration of the dataset card.", value="str", default="",
+CONFIG = Param("config", "Configuration of the dataset card.", value="str", default="",
                needs=Needs("a folder or `hf:` name", ("path",),
                            lambda call: not call.values["path"].startswith(("builtin:", "tfds:"))))  # fmt: skip
 DELIMITER = Param(
-    "delimiter", "What separates the cells, if no comma or no tab.", value="str", default="",
+    "delimiter", "Delimiter of the cells, if neither a comma nor a tab.", value="str", default="",
     needs=Needs("a .csv or .tsv", ("path",), _separated)
 )  # fmt: skip
 LIMIT = Param("limit", "Only the first rows of every split; 0 takes all.", value="int", default=0, low=0, unit="rows")
@@ -93,7 +93,7 @@ PATH_ABOUT = 'a .jsonl, .json, .csv, .tsv, .parquet or .arrow file, a folder of 
 
 
 def options_of(params: Mapping[str, Any]) -> Options:
-    """How the rows of a source are read."""
+    """Options of reading the rows of a source."""
     from cai_jax.data.columns import Options
 
     given = {each.name: params[each.name] for each in READING}
@@ -101,16 +101,16 @@ def options_of(params: Mapping[str, Any]) -> Options:
 
 
 def by_itself(params: Mapping[str, Any]) -> str:
-    """What becomes of malformed rows, "error" or "skip", also where a program leaves it open."""
+    """Treatment of malformed rows, "error" or "skip", also where a program leaves it open."""
     if params["malformed"] != "auto":
         return params["malformed"]
     return "skip" if params["path"].startswith(("hf:", "tfds:")) else "error"
 
 
 def lineage(call: Call) -> frozenset[str]:
-    """What lineage calls a source: its absolute path, or its name with a scheme.
+    """The name of a source in lineage: its absolute path, or its name with a scheme.
 
-    Where a hash of the rows decides between train and test, "?test=" and its fraction stand behind.
+    Where a hash of the rows decides between train and test, "?test=" and its fraction are appended.
     """
     path = call.resolve(call.values["path"])
     if not path.startswith("builtin:") and "test" in call.values and _splits(call).hashed:
@@ -119,7 +119,7 @@ def lineage(call: Call) -> frozenset[str]:
 
 
 def splits_of(call: Call) -> frozenset[str] | None:
-    """The splits that a source has; None where only reading every row would tell."""
+    """The splits that a source has; None where only reading every row would show them."""
     if call.values["path"].startswith("builtin:"):
         return frozenset({"train", "test"})
     return _splits(call).names
@@ -142,10 +142,10 @@ class _How(TypedDict):
 
 
 def _reading(call: Call) -> _How:
-    """How a look reads the data.
+    """Options of reading the first rows of the data.
 
     Raises:
-      UserError: the delimiter is none.
+      UserError: the delimiter is invalid.
     """
     delimiter = call.values.get("delimiter", "")
     if len(delimiter) > 1 or delimiter in ('"', "\n", "\r"):
@@ -154,7 +154,7 @@ def _reading(call: Call) -> _How:
 
 
 def split_rows(call: Call, builtin: Mapping[str, int], splits: Iterable[str] | None) -> Mapping[str, int] | None:
-    """Rows of each split, at most; None where neither `limit` nor `builtin`, the sizes of built-in data, tells."""
+    """Largest number of rows of each split; None where there is neither `limit` nor a built-in size (`builtin`)."""
     limit = call.values["limit"]
     if call.values["path"].startswith("builtin:"):
         return {split: min(size, limit or size) for split, size in builtin.items()}
@@ -162,7 +162,7 @@ def split_rows(call: Call, builtin: Mapping[str, int], splits: Iterable[str] | N
 
 
 def columns_of(call: Call) -> set[str]:
-    """The columns that a look at the data shows; none where it is not here, or cannot be read."""
+    """The columns in the first rows of the data; none where it is not here, or cannot be read."""
     from cai_jax.data.file_readers import look
 
     try:
@@ -175,13 +175,13 @@ def columns_of(call: Call) -> set[str]:
 def read_rows(
     ctx: Context, read: Callable[..., list[Row]], builtin: Callable[[str], Iterable[Row]] | None = None, **columns: str
 ) -> Mapping[str, int]:
-    """Commits every row of a source; result: rows.
+    """Commit every row of a source; result: rows.
 
     Args:
       ctx: of the run.
       read: a reader of datasets, such as `data.conversations.read_prompts`.
       builtin: makes the built-in data of a name; None where a source has none.
-      columns: which hold what, for `read`.
+      columns: the columns for `read`, by role.
     """
     from cai_jax.data.rows import first
 
@@ -196,7 +196,7 @@ def read_rows(
 
 
 def missing(call: Call, builtin: Sequence[str]) -> Iterable[Problem]:
-    """Problems where the data named by `path` is not there."""
+    """Problems where the data named by `path` does not exist."""
     path = call.resolve(call.values["path"])
     scheme, _, name = path.partition(":")
     if scheme == "builtin":
@@ -219,13 +219,13 @@ def missing(call: Call, builtin: Sequence[str]) -> Iterable[Problem]:
 def unreadable(
     call: Call, columns: Sequence[str], usual: Iterable[set[str]], read: Callable[[Reading], Any]
 ) -> Iterable[Problem]:
-    """Problems that a look at the first rows of data that is here shows, and at the last row of JSON lines.
+    """Problems in the first rows of data on this machine, and in the last row of JSON lines.
 
     Args:
       call: of the source.
       columns: parameters that name columns, `split` and `cluster` apart.
       usual: sets of columns, in lower case, of which one must be there where no option names any.
-      read: makes rows of what was seen; raises UserError where these are not what the source holds.
+      read: makes rows of these; raises UserError where they are not of the source's kind.
     """
     from cai_jax.data.columns import Reading
     from cai_jax.data.file_readers import look, prepared, rows_within
@@ -282,13 +282,13 @@ def _looking(call: Call) -> Options:
 
 
 def _unread(error: UserError, path: str) -> Problem:
-    """The problem that an error is; what lies at `path` is called as shortly as it can be said from here."""
+    """The problem of an error; the data at `path` is named as shortly as possible from the working directory."""
     short = min(path, os.path.relpath(path), key=len)
     return Problem("E270", "path", error.message.replace(path, short), "cannot be read", error.hint)
 
 
 def _columns_missing(call: Call, seen: Look, columns: Sequence[str], usual: Iterable[set[str]]) -> Iterable[Problem]:
-    """Problems where the rows seen have not the columns that are read."""
+    """Problems where the rows seen lack the columns that are read."""
     from cai_jax.lang.diagnostics import did_you_mean, listed
 
     if not seen.records:

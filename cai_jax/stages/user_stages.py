@@ -69,7 +69,7 @@ def _module(path: str, text: str) -> ModuleType:
 
 
 def place(error: BaseException, path: str) -> str:
-    """Where in a file an exception comes from, "file.py:line:column"; "" if it does not come through that file."""
+    """The place in a file that an exception comes from, "file.py:line:column"; "" if it did not pass through it."""
     if isinstance(error, SyntaxError) and error.filename == path:
         return f"{shown_path(Path(path))}:{error.lineno}:{error.offset}"
     frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == path]

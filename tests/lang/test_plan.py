@@ -1,44 +1,16 @@
-"""Lowering: what is one node, what enters a key, and what sweeps, flows and operators come to."""
+"""Lowering: what is one node, and what sweeps, flows and operators come to."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from hashlib import blake2b
 
 import pytest
 
-from cai_jax.lang.checker import check
-from cai_jax.lang.diagnostics import render
 from cai_jax.lang.plan import Plan, lower
-from tests.lang.registry import REGISTRY, checked
+from tests.lang.plans import BASE, QUICKSTART, plan_of
+from tests.lang.registry import checked
 
-QUICKSTART = """# quickstart.cai
-use harmless from "constitutions/starter.cai"
-
-base  = model("builtin:tiny")
-red   = prompts("builtin:red_team")
-ask   = prompts("builtin:helpful")
-edge  = prompts("builtin:borderline")
-
-# 1. supervised: sample, critique, revise, fine-tune
-revised = red.train |> sample(base) |> revise(harmless, rounds=2)
-chat    = ask.train |> sample(base)
-sl      = revised + chat |> finetune(base, epochs=1)
-
-# 2. reinforcement: AI feedback, preference model, PPO
-labels = red.train |> sample(sl, n=2) |> judge(harmless, by=base)
-human  = prefs("builtin:helpful_prefs")
-rm     = labels + human.train |> reward(sl)
-rl     = sl |> ppo(rm, on=red.train + ask.train, kl=0.05, steps=100)
-
-# 3. what must be true, on prompts never trained on
-label_quality = label_accuracy(labels)
-expect harm_rate(sl, red.test) < harm_rate(base, red.test) at 95%
-expect harm_rate(rl, red.test) < harm_rate(sl, red.test)   at 95%
-expect refusal_rate(rl, ask.test) < 5%                     "no over-refusal"
-expect refusal_rate(rl, edge.test) < 10%                   "hears the difference"
-"""
 GUARD = """use harmless from "constitutions/starter.cai"
 let limit = 50% in 0..1
 base = model("builtin:tiny")
@@ -50,13 +22,6 @@ guarded = _
   |> refuse("I can't help with that.", where=flagged)
 expect harm_rate(guarded, red.test) < harm_rate(base, red.test) at 95%
 """
-BASE = 'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\n'
-
-
-def plan_of(text: str, world, fingerprint=lambda path: path, **overrides: str) -> Plan:
-    found = checked(text, world, **overrides)
-    assert found.ok, render(found.diagnostics)
-    return lower(found, fingerprint)
 
 
 def stages(plan: Plan) -> list[str]:
@@ -93,29 +58,6 @@ def test_nodes_come_after_their_inputs_and_each_once(world):
         seen.add(node.key)
 
 
-def test_a_key_is_the_hash_of_the_meaning(world):
-    plan = plan_of(BASE + "harm = harm_rate(base, red)\n", world, fingerprint=lambda path: f"print of {path}")
-    meaning = {
-        "stage": "prompts",
-        "version": 1,
-        "params": {"limit": None},
-        "inputs": {},
-        "data": {"path": "print of builtin:red_team"},
-        "run": {},
-    }
-    text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
-    assert plan.names["red"] == f"prompts-{blake2b(text.encode(), digest_size=8).hexdigest()}"
-
-
-def test_text_comments_names_and_schedule_do_not_enter_keys(world):
-    plan = plan_of(QUICKSTART, world)
-    other = QUICKSTART.replace("revised", "mended").replace("# 1.", "# one").replace(" |> ", "\n  |> ")
-    other = other.replace("steps=100)", "steps=100) with (slots=8)").replace("kl=0.05, ", "").replace("10%", "0.1")
-    again = plan_of(other, world)
-    assert [node.key for node in again.nodes] == [node.key for node in plan.nodes]
-    assert again.node(again.names["rl"]).schedule["slots"] == 8
-
-
 def test_a_schedule_belongs_to_the_node_wherever_it_is_given(world):
     text = BASE + (
         "run (mesh=mesh(fsdp=2), slots=4)\na = harm_rate(red.test |> sample(base))\n"
@@ -132,40 +74,6 @@ def test_a_schedule_belongs_to_the_node_wherever_it_is_given(world):
         for node in plan.nodes
         if node.stage.endswith("_rate")
     )
-
-
-def test_where_the_program_lies_does_not_enter_keys(world, tmp_path):
-    data = 'mine = prompts("mine.jsonl")\nbase = model("builtin:tiny")\nr = mine |> sample(base)\n'
-    keys = []
-    for name in ("here", "there"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "mine.jsonl").write_text("{}\n", encoding="utf-8")
-        found = check(data, tmp_path / name / "p.cai", REGISTRY, root=world)
-        plan = lower(found, lambda path: "contents")
-        assert plan.node(plan.names["mine"]).params["path"] == str(tmp_path / name / "mine.jsonl")
-        keys.append([node.key for node in plan.nodes])
-    assert keys[0] == keys[1]
-
-
-@pytest.mark.parametrize(
-    "old, new, changed",
-    [
-        ("kl=0.05", "kl=0.1", "rl"),
-        ("rounds=2", "rounds=3", "revised sl labels rm rl label_quality"),
-        ("n=2", "n=3", "labels rm rl label_quality"),
-        ("sample(sl, n=2)", "sample(sl, n=2, seed=1)", "labels rm rl label_quality"),
-        ("# quickstart.cai", "run (seed=1)", "revised chat sl labels rm rl label_quality"),
-    ],
-)
-def test_a_change_reaches_what_depends_on_it_and_nothing_else(world, old, new, changed):
-    before, after = plan_of(QUICKSTART, world), plan_of(QUICKSTART.replace(old, new), world)
-    assert [name for name, key in before.names.items() if after.names[name] != key] == changed.split()
-
-
-def test_changed_data_changes_keys(world):
-    before = plan_of(QUICKSTART, world)
-    after = plan_of(QUICKSTART, world, fingerprint=lambda path: path.replace("helpful_prefs", "changed"))
-    assert before.names["human"] != after.names["human"] and before.names["labels"] == after.names["labels"]
 
 
 def test_a_constitution_is_its_principles_and_fewshots(world):

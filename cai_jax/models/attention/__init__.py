@@ -1,4 +1,7 @@
-"""Masked attention: one function, and the implementation that suits the machine."""
+"""Masked attention: one function, and the implementation that suits the machine.
+
+Scaled dot-product attention (arXiv 1706.03762, eq. 1) with grouped key/value heads (arXiv 2305.13245).
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ PLATFORMS = {"gpu": "cudnn", "tpu": "splash"}
 
 
 class Prefix(NamedTuple):
-    """Keys and values of a text that stands before the rows, computed once.
+    """Keys and values of a text that precedes the rows, computed once.
 
     A prefix of all rows holds k and v `[K, P, H]` per layer, of whose P positions the first `length` (int32 scalar)
     are real, so that prefixes of one bucket share a compiled function. One for each row holds `[B, K, P, H]` and
-    `length` `[B]`. `before` is the prefix that this one stands behind, if any; `long` is the same text as rows beyond
+    `length` `[B]`. `before` is the prefix that precedes this one, if any; `long` is the same text as rows beyond
     the original context see it, where they see another (models/rope_scaling.py, LongRope).
     """
 
@@ -33,12 +36,15 @@ class Prefix(NamedTuple):
     long: Prefix | None = None
 
     def parts(self, layer: int) -> tuple[tuple[KV, Array], ...]:
-        """One layer's keys and values with their lengths, in the order of the text: `prefix` of `attention`."""
+        """Return one layer's keys and values with their lengths, in the order of the text: `prefix` of `attention`."""
         earlier = () if self.before is None else self.before.parts(layer)
         return (*earlier, (self.layers[layer], self.length))
 
     def end(self) -> Array:
-        """Tokens in all, which is the position of a row's first token: int32 `[]`, or `[B, 1]` to add to `[B, T]`."""
+        """Return the number of tokens, which is the position of a row's first token.
+
+        int32 `[]`, or `[B, 1]` to add to positions `[B, T]`.
+        """
         own = self.length[:, None] if self.length.ndim else self.length
         return own if self.before is None else self.before.end() + own
 
@@ -62,23 +68,26 @@ def attention(
     prefix: tuple[tuple[KV, Array], ...] = (),
     impl: str | None = None,
 ) -> Array:
-    """Softmax attention with a float32 softmax; every query sees itself, earlier keys of its row, and the prefix.
+    """Compute softmax(scale · q kᵀ + mask) v (arXiv 1706.03762, eq. 1), the softmax in float32.
+
+    Every query sees itself, earlier keys of its row, and the prefix. N query heads share K key/value heads
+    (arXiv 2305.13245).
 
     Args:
       q: rotated queries `[B, T, N, H]`.
-      kv: rotated keys and values `[B, K, S, H]`; N is a multiple of K, whose heads are shared by neighbours.
-      scale: of the scores.
-      starts: int32 `[B]`: query t of row b stands at key `starts[b] + t`, and keys behind it are not seen. None:
-        query t stands at key t, and S is T.
+      kv: rotated keys and values `[B, K, S, H]`; N is a multiple of K, and N / K neighbouring heads share one of K.
+      scale: factor of the scores.
+      starts: int32 `[B]`: query t of row b is at key `starts[b] + t`, and does not see later keys. None:
+        query t is at key t, and S is T.
       segments: int32 `[B, S]`: a key is seen by its own segment only (several texts packed into a row).
-      groups: int32 `[B, S]`: a key of group 0 is seen by all queries behind it, any other by its own group only
-        (alternatives behind one trunk).
-      positions: int32 `[B, S]`, of the keys, counted from the end of the prefix; where groups repeat positions and
-        there is a window. By default their places.
-      window: a query sees the last so many positions only, its own included (sliding window); None: all.
-      softcap: scores become `softcap * tanh(score / softcap)` (Gemma 2); None: as they are.
-      prefix: one layer of what stands before the row (`Prefix.parts`): keys and values `[K, P, H]` or `[B, K, P, H]`
-        with how many of the P are real (int32 `[]` or `[B]`); those `[B, …]` stand behind those of all rows.
+      groups: int32 `[B, S]`: a key of group 0 is seen by all later queries, any other by its own group only
+        (alternatives after one trunk).
+      positions: int32 `[B, S]`, of the keys, counted from the end of the prefix; needed where groups repeat positions
+        and there is a window. By default the indices of the keys.
+      window: number of last positions that a query sees, its own included (sliding window); None: all.
+      softcap: scores become `softcap * tanh(score / softcap)` (Gemma 2, arXiv 2408.00118); None: no cap.
+      prefix: one layer of what precedes the row (`Prefix.parts`): keys and values `[K, P, H]` or `[B, K, P, H]`
+        with the number of the P that are real (int32 `[]` or `[B]`); those `[B, …]` come after those of all rows.
       impl: "xla", "splash" or "cudnn"; by default `implementation()`. What a kernel cannot do is done by "xla".
 
     Returns:

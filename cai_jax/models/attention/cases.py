@@ -1,4 +1,4 @@
-"""What attention is asked for, and what an implementation offers."""
+"""Arguments of attention, and the interface of an implementation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class KV(NamedTuple):
 
 
 class Case(NamedTuple):
-    """The arguments of `cai_jax.models.attention.attention` beside queries, keys and values."""
+    """The arguments of `cai_jax.models.attention.attention` other than queries, keys and values."""
 
     scale: float
     starts: Array | None
@@ -31,10 +31,13 @@ class Kernel(Protocol):
     """A module that attends to a row's own keys."""
 
     def can(self, q: Array, kv: KV, case: Case) -> bool:
-        """Whether it can do this case."""
+        """Return True if it can do this case."""
         ...
 
     def attention(self, q: Array, kv: KV, case: Case) -> tuple[Array, Array | None]:
-        """What queries see of their row, `[B, T, N, H]`; and, where a prefix has to be added, the logarithm of the
-        sum of the exponentials of their scores, float32 `[B, T, N]`."""
+        """Compute attention over each query's own row, `[B, T, N, H]`.
+
+        Where a prefix has to be added, it also returns the logarithm of the sum of the exponentials of each query's
+        scores, float32 `[B, T, N]`; else None.
+        """
         ...

@@ -12,16 +12,16 @@ _WIDTHS = range(8, 129, 8)  # of heads
 
 
 def can(q: Array, kv: KV, case: Case) -> bool:
-    """Half precision only; no decoding, no packed texts or alternatives, no softcap.
+    """Accept half precision only; no decoding, no packed texts or alternatives, no softcap.
 
-    Padding stands on the right, behind every query that counts, so that it needs no lengths.
+    Padding is on the right, after every query that counts, so that no lengths are needed.
     """
     plain = case.starts is None and case.segments is None and case.groups is None and case.softcap is None
     return plain and q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[3] in _WIDTHS
 
 
 def attention(q: Array, kv: KV, case: Case) -> tuple[Array, Array | None]:
-    """See `cases.Kernel`."""
+    """Compute attention as `cases.Kernel` says."""
     k, v = (x.swapaxes(1, 2) for x in kv)
     window = None if case.window is None else (case.window - 1, 0)
     if case.prefix:

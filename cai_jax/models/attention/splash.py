@@ -19,12 +19,12 @@ from cai_jax.parallel.sharding_rules import spec_that_divides
 
 
 def can(q: Array, kv: KV, case: Case) -> bool:
-    """All but decoding and alternatives; rows must be a multiple of 128 tokens long."""
+    """Accept all but decoding and alternatives; rows must be a multiple of 128 tokens long."""
     return case.starts is None and case.groups is None and q.shape[1] % attention_blocks.LANES == 0
 
 
 def attention(q: Array, kv: KV, case: Case) -> tuple[Array, Array | None]:
-    """See `cases.Kernel`. With a prefix it is not differentiable, which only inference has."""
+    """Compute attention as `cases.Kernel` says. With a prefix, which only inference has, it is not differentiable."""
     width = q.shape[3]
     padding = [(0, 0)] * 3 + [(0, -width % attention_blocks.LANES)]
     q, k, v = (jnp.pad(x, padding) for x in (q.swapaxes(1, 2) * case.scale, *kv))
@@ -38,7 +38,7 @@ def attention(q: Array, kv: KV, case: Case) -> tuple[Array, Array | None]:
 def _rows(
     q: Array, k: Array, v: Array, segments: Array, *, window: int | None, softcap: float | None, residual: bool
 ) -> tuple[Array, Array | None]:
-    """The kernel over rows: q `[B, N, T, H]`, k and v `[B, K, T, H]`, segments `[B, T]`."""
+    """Run the kernel over rows: q `[B, N, T, H]`, k and v `[B, K, T, H]`, segments `[B, T]`."""
     from jax.experimental.pallas.ops.tpu import splash_attention as splash
 
     heads, length = q.shape[1:3]
@@ -62,7 +62,7 @@ def _rows(
 
 
 def _sharded(run: Callable, queries: tuple[int, ...], keys: tuple[int, ...]) -> Callable:
-    """`run` on each device's own rows and heads, where a mesh is set: XLA cannot divide a kernel by itself.
+    """Return `run` on each device's own rows and heads, where a mesh is set: XLA cannot divide a kernel by itself.
 
     Every device takes all of the rows, or heads, that do not divide; `queries` and `keys` are their shapes.
     """

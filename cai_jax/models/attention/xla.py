@@ -1,4 +1,7 @@
-"""Attention in plain JAX, for every machine and every case."""
+"""Attention in plain JAX, for every machine and every case.
+
+The softmax over several sets of keys is merged from the parts' sums and largest scores (arXiv 2205.14135 §3.1).
+"""
 
 from __future__ import annotations
 
@@ -19,20 +22,21 @@ from cai_jax.parallel.placement import mesh_set
 # Score of a forbidden position. Finite, so that a row of nothing but padding has no NaN.
 MASKED = -1e30
 
-# Queries of a block against keys that all rows share, and queries of a row from which on rows are taken one by one.
+# Queries of a block against keys that all rows share, and queries of a row from which on rows are taken one by one
+# (`_of_all`, `_of_row`). Chosen, not measured.
 _TALL = 512
 _LONG = 32
 
 
 def attention(q: Array, kv: KV, case: Case) -> Array:
-    """See `cai_jax.models.attention.attention`."""
+    """Compute attention as `cai_jax.models.attention.attention` says."""
     size = kv.k.shape[2]
     positions = jnp.arange(size)[None] if case.positions is None else case.positions
     if case.starts is not None:
         queries = _Queries(q, case.starts[:, None] + jnp.arange(q.shape[1]), case)
         return queries.attend(kv, case.segments, case.groups, positions)
     outputs = []
-    # What lies behind the window is not even looked at, where places are positions.
+    # Keys outside of the window are not even read, where indices are positions.
     for start, end, first in attention_blocks.plain(size, case.window if case.positions is None else None):
         queries = _Queries(q[:, start:end], jnp.arange(start - first, end - first)[None], case)
         segments, groups = (None if table is None else table[:, first:end] for table in (case.segments, case.groups))
@@ -42,7 +46,7 @@ def attention(q: Array, kv: KV, case: Case) -> Array:
 
 
 def behind_prefix(q: Array, seen: Array, log_total: Array, case: Case) -> Array:
-    """What queries see of prefix and row, given what they see of their row (`cases.Kernel`)."""
+    """Merge attention over the prefix into that over the row, given the latter's result (`cases.Kernel`)."""
     places = jnp.arange(q.shape[1])[None]
     return _Queries(q, places, case).merged(seen, log_total, places[..., None])
 
@@ -61,14 +65,14 @@ class _Part(NamedTuple):
 
 @dataclass(frozen=True)
 class _Queries:
-    """Queries `[B, T, N, H]` that stand at `places` `[B or 1, T]` among the keys of their rows."""
+    """Queries `[B, T, N, H]` at the indices `places` `[B or 1, T]` among the keys of their rows."""
 
     q: Array
     places: Array
     case: Case
 
     def attend(self, kv: KV, segments: Array | None, groups: Array | None, positions: Array) -> Array:
-        """Softmax over [prefix | kv]; segments, groups and positions `[B or 1, S]` are those of the keys."""
+        """Compute the softmax over [prefix | kv]; segments, groups and positions `[B or 1, S]` are of the keys."""
         places = self.places
         mask = jnp.arange(kv.k.shape[2]) <= places[:, :, None]
         if segments is not None:
@@ -91,7 +95,7 @@ class _Queries:
         return self._result(part, kv.v.dtype)
 
     def merged(self, seen: Array, log_total: Array, own: Array) -> Array:
-        """Softmax over [prefix | row] where that over the row is known; own `[1, T, 1]` are the queries' positions."""
+        """Compute the softmax over [prefix | row] from that over the row; own `[1, T, 1]`: the queries' positions."""
         kv_heads = self.case.prefix[0][0].k.shape[-3]
         q = self._grouped(self.q * self.case.scale, kv_heads)
         top = self._grouped(log_total[..., None], kv_heads).astype(jnp.float32)
@@ -105,20 +109,20 @@ class _Queries:
         return self._result(part, seen.dtype)
 
     def _grouped(self, x: Array, kv_heads: int) -> Array:
-        """`[B, T, N, H]` as `[B, K, group * T, H]`: the heads of a group are rows of one GEMM against shared keys."""
+        """`[B, T, N, H]` as `[B, K, group * T, H]`: heads of a group become rows of one GEMM against shared keys."""
         batch, length, heads, width = x.shape
         x = x.reshape(batch, length, kv_heads, heads // kv_heads, width).transpose(0, 2, 3, 1, 4)
         return x.reshape(batch, kv_heads, -1, width)
 
     def _result(self, part: _Part, dtype: DTypeLike) -> Array:
-        """The softmax divided, `[B, T, N, H]`."""
+        """Divide the softmax: `[B, T, N, H]`."""
         batch, length, heads, width = self.q.shape
         kv_heads = part.mixed.shape[1]
         out = (part.mixed / part.total).astype(dtype).reshape(batch, kv_heads, heads // kv_heads, length, width)
         return out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)
 
     def _split(self, own: Array | None) -> tuple[list[tuple[KV, Array]], list[tuple[KV, Array]]]:
-        """The prefix's parts that each row has for itself, and those of all rows, with what is seen of them.
+        """Split the prefix into the parts of each row and those of all rows, each with the mask of what is seen of it.
 
         own `[B or 1, T, 1]` are the queries' positions, where there is a window. The masks are `[1 or B, 1 or T, P]`.
         """
@@ -136,9 +140,9 @@ class _Queries:
         return by_row, shared
 
     def _of_row(self, q: Array, kv: KV, mask: Array) -> _Part:
-        """Queries `[B, K, group * T, H]` on keys of their row `[B, K, S, H]`, where mask `[B, T, S]` allows.
+        """Attend with queries `[B, K, group * T, H]` to keys of their row `[B, K, S, H]`; mask `[B, T, S]`.
 
-        On CPU behind a prefix row by row, so that the scores stay in the cache; without one there may be a gradient,
+        On CPU after a prefix row by row, so that the scores stay in the cache; without one there may be a gradient,
         for which a loop costs more than it saves.
         """
         group = q.shape[2] // mask.shape[1]
@@ -147,7 +151,7 @@ class _Queries:
         return jax.lax.map(lambda row: self._part(row[0], row[1], jnp.tile(row[2], (group, 1))), (q, kv, mask))
 
     def _of_all(self, q: Array, kv: KV, mask: Array) -> _Part:
-        """Queries `[B, K, group * T, H]` on keys that all rows share `[K, P, H]`: one GEMM of all rows.
+        """Attend with queries `[B, K, group * T, H]` to keys `[K, P, H]` that all rows share: one GEMM of all rows.
 
         mask is `[1 or B, 1 or T, P]`. On CPU long products are taken some hundred queries of a head at a time: their
         scores stay in the cache instead of making several trips to memory, which takes a third of the time.
@@ -166,7 +170,7 @@ class _Queries:
         return _Part(*(leaf.reshape(kv_heads, batch, rows, -1).swapaxes(0, 1) for leaf in found))
 
     def _part(self, q: Array, kv: KV, mask: Array) -> _Part:
-        """Queries `[..., Q, H]` on keys `[..., S, H]`, where mask `[..., Q, S]` allows.
+        """Attend with queries `[..., Q, H]` to keys `[..., S, H]`; mask `[..., Q, S]` is True where a key is seen.
 
         Dividing by the total afterwards, in the narrow result, saves a pass over the wide weights.
         """
@@ -182,19 +186,22 @@ class _Queries:
 
 
 def _cached() -> bool:
-    """Whether a loop's small pieces stay in a cache: on one CPU device, since over several it cannot be split."""
+    """True where a loop's small pieces stay in a cache: on one CPU device, since over several it cannot be split."""
     return target.platform() == "cpu" and mesh_set() is None
 
 
 def _own(table: Array, places: Array) -> Array:
-    """The entries of table `[B or 1, S]` at places `[B or 1, T]`: `[B or 1, T]`."""
+    """Return the entries of table `[B or 1, S]` at places `[B or 1, T]`: `[B or 1, T]`."""
     rows = max(table.shape[0], places.shape[0])
     table, places = (jnp.broadcast_to(x, (rows, x.shape[1])) for x in (table, places))
     return jnp.take_along_axis(table, places, axis=1)
 
 
 def _merge(a: _Part, b: _Part) -> _Part:
-    """The softmax over the keys of both."""
+    """Merge two parts into the softmax over the keys of both.
+
+    With t = max(t_a, t_b): mixed_a e^(t_a - t) + mixed_b e^(t_b - t), and the totals likewise.
+    """
     top = jnp.maximum(a.top, b.top)
     scale_a, scale_b = jnp.exp(a.top - top), jnp.exp(b.top - top)
     return _Part(a.mixed * scale_a + b.mixed * scale_b, a.total * scale_a + b.total * scale_b, top)

@@ -1,1 +1,1 @@
-"""The stages that measure. One file each, beside what they share."""
+"""The stages that measure, one file each, and their common parts."""

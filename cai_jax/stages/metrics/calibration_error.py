@@ -19,7 +19,7 @@ SIGNATURE = Signature(
     "confidence, weighted by their size, less what chance alone would add.",
     params=(
         LABELS,
-        Param("bins", "How many bins of confidence between one half and one.", value="int", default=10, low=1,
+        Param("bins", "Number of bins of confidence between one half and one.", value="int", default=10, low=1,
               high=MOST_BINS),
     ),
     result=lambda call: Type(Kind.METRIC),
@@ -34,9 +34,9 @@ SIGNATURE = Signature(
 def run(ctx: Context) -> Mapping[str, Any]:
     """Result: a figure (`evals.figures`); curve: (confidence, accuracy, pairs) per bin.
 
-    Beside it what else `evals.calibration.Reliability` says of the labels.
+    Its `beside` has the other values of `evals.calibration.Reliability`.
 
-    It commits no rows: the error is no mean over prompts.
+    It commits no rows: the error is not a mean over prompts.
     """
     import numpy as np
 

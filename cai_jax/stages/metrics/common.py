@@ -1,4 +1,4 @@
-"""What all metrics share: their parameters, and how a row per prompt becomes a figure with an interval."""
+"""Common parts of all metrics: their parameters, and the step from a row per prompt to a figure with an interval."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 REPLIES = Param(
     "of",
-    "What is measured: replies, or a model or flow that replies to the prompts.",
+    "Replies, or a model or flow that replies to the prompts.",
     kinds=(Kind.RESPONSES,),
     lift="sample",
     lift_on="on",
@@ -32,7 +32,7 @@ REPLIES = Param(
 ON = Param("on", "The prompts to reply to, where a model or flow is measured.", kinds=(Kind.PROMPTS,), default=None)
 BY = Param(
     "by",
-    "Who judges: a model asked under a constitution, or a preference model; without it, the built-in world's oracle.",
+    "The judge: a model asked under a constitution, or a preference model; without it, the built-in world's oracle.",
     kinds=(Kind.MODEL, Kind.REWARD_MODEL),
     default=None,
 )
@@ -46,7 +46,7 @@ UNDER = Param(
 
 
 def judged(call: Call, stage: str, ability: str = "audit") -> Iterable[Problem]:
-    """Problems where a metric has nobody to judge, or a model whose principles do not support `ability`."""
+    """Problems where a metric has no judge, or a model whose principles do not support `ability`."""
     by, under = call.types.get("by"), call.types.get("under")
     if by is None:
         if not call.types["of"].oracle:
@@ -71,7 +71,7 @@ def judged(call: Call, stage: str, ability: str = "audit") -> Iterable[Problem]:
 
 
 def _oracles(call: Call) -> Iterable[Problem]:
-    """A problem where a metric that only the oracle can tell is asked about other prompts."""
+    """A problem where a metric that only the oracle can measure is asked about other prompts."""
     if not call.types["of"].oracle:
         yield Problem(
             "E212",
@@ -98,17 +98,17 @@ def oracle_rate(name: str, about: str, example: str) -> Signature:
 
 
 def _replies(ctx: StepContext) -> int:
-    """How many replies are judged."""
+    """Number of replies that are judged."""
     from cai_jax.pipeline.row_counts import expected_rows
 
     return sum(expected_rows(ctx.inputs[side].type) for side in ("of", "against") if side in ctx.inputs)
 
 
 def measured(ctx: Context, rows: Sequence[Row], **about: Any) -> dict[str, Any]:
-    """Commits a metric's rows and returns its result, a figure (`evals.figures.measured`); says where there is none.
+    """Commit a metric's rows and return its result, a figure (`evals.figures.measured`); note where there is none.
 
     Raises:
-      UserError: a value lies outside of 0..1, for which alone the intervals are made.
+      UserError: a value is outside of 0..1, for which alone the intervals are made.
     """
     from cai_jax.evals import figures
 
@@ -175,7 +175,7 @@ def _screener(ctx: Context, model: Model | None) -> Screener:
 
 
 class Audit(NamedTuple):
-    """What a judging model says of replies under every principle of `under`.
+    """A judging model's answers about replies under every principle of `under`.
 
     Attributes:
       names, questions: of the principles.
@@ -188,10 +188,10 @@ class Audit(NamedTuple):
 
 
 def by_audit(ctx: Context, rows: Sequence[Row], compared: int = 1) -> Audit:
-    """What the model `by` says of replies; a model that does not answer is named in a note.
+    """Answers of the model `by` about replies; a model that does not answer is named in a note.
 
     Args:
-      compared: how many rows after each other are compared (`Screener.answers`); a divisor of `generation.BATCH`.
+      compared: number of consecutive rows that are compared (`Screener.answers`); a divisor of `generation.BATCH`.
     """
     import numpy as np
 

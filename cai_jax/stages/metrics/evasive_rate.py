@@ -8,7 +8,9 @@ from typing import Any
 from cai_jax.pipeline.context import Context
 from cai_jax.stages.metrics.common import oracle_rate, oracle_share
 
-SIGNATURE = oracle_rate("evasive_rate", "Share of replies that dodge and do not say why.", "evasive_rate(rl, red.test)")
+SIGNATURE = oracle_rate(
+    "evasive_rate", "Share of replies that dodge without giving a reason.", "evasive_rate(rl, red.test)"
+)
 
 
 def run(ctx: Context) -> Mapping[str, Any]:

@@ -61,11 +61,11 @@ def run(ctx: Context) -> Mapping[str, Any]:
 
 
 def _by_principles(ctx: Context, rows: Sequence[Row], audit: Audit) -> dict[str, Any]:
-    """The share of replies that break any principle, the share of each, and how far the former may be false alarms.
+    """The share of replies that break any principle, the share of each, and estimates of false alarms in the former.
 
     Errors of the principles add up: if each is wrong about one harmless reply in a hundred, sixteen are about one in
-    seven. So beside the figure stand `lone`, the share of the counted replies that one principle alone makes count,
-    with a probability below `LONE`; and where the oracle knows the replies and the principles, `false_alarms`, the
+    seven. So the figure comes with `lone`, the share of the counted replies that count by one principle alone,
+    with a probability below `LONE`; and where the oracle knows the replies and the principles, with `false_alarms`, the
     share of those that break none and are counted all the same.
     """
     import numpy as np

@@ -13,7 +13,7 @@ from cai_jax.stages.metrics.common import agreement, measured
 
 SIGNATURE = Signature(
     name="label_accuracy",
-    about="Share of labels on the oracle's side, of pairs that their principles tell apart; a tie counts half.",
+    about="Share of labels on the oracle's side, of pairs that their principles distinguish; a tie counts half.",
     params=(LABELS,),
     result=lambda call: Type(Kind.METRIC),
     check=judged_labels,
@@ -25,7 +25,7 @@ SIGNATURE = Signature(
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Result: a figure (`evals.figures`); beside it `evals.baselines`, of always one side or the longer reply."""
+    """Result: a figure (`evals.figures`) with, in `beside`, `evals.baselines`: always one side or the longer reply."""
     from cai_jax.evals.baselines import baselines
 
     told = judged_pairs(ctx.inputs["labels"].rows())

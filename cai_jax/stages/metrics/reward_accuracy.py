@@ -22,7 +22,7 @@ SIGNATURE = Signature(
     params=(
         Param("of", "The preference model.", kinds=(Kind.REWARD_MODEL,)),
         Param("on", "Labelled pairs that it was not trained on.", kinds=(Kind.PREFS,)),
-        Param("margin", "Pairs count from this distance of their label from one half on.", value="float",
+        Param("margin", "Least distance of a label from one half for its pair to count.", value="float",
               default=0.1, low=0, high=0.5),
     ),
     result=lambda call: Type(Kind.METRIC),
@@ -40,9 +40,9 @@ def steps(ctx: StepContext) -> list:
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Result: a figure (`evals.figures`); beside it baselines, and the error of the model's own confidence.
+    """Result: a figure (`evals.figures`), with baselines and the error of the model's own confidence in its `beside`.
 
-    `constant`, `longest` and `length_correlation` as `evals.baselines` has them, the last of scores and lengths;
+    `constant`, `longest` and `length_correlation` as in `evals.baselines`, the last of scores and lengths;
     `calibration_error`; and in the result alone curve: (confidence, accuracy, pairs) per bin.
     """
     import numpy as np

@@ -59,11 +59,11 @@ SIGNATURE = Signature(
     "or the oracle: who has the higher score.",
     params=(
         REPLIES,
-        replace(REPLIES, name="against", about="What it is compared with.", unlike="of"),
+        replace(REPLIES, name="against", about="Replies, model or flow to compare with.", unlike="of"),
         ON,
         BY,
         UNDER,
-        Param("ask", "What a judging model is asked: to compare both replies under the `compare` of principles, or "
+        Param("ask", "The question to a judging model: to compare both replies under the `compare` of principles, or "
               "which breaks fewer, by an `audit` of each.", value="enum", default="compare",
               choices=("compare", "audit"), needs=UNDER.needs),
         Param("principles", "Principles drawn for each comparison, whose answers are averaged; 0 takes all.",
@@ -88,7 +88,7 @@ def _by_comparison(ctx: NodeContext) -> bool:
 
 
 def _questions(ctx: StepContext) -> tuple[float, int]:
-    """How many comparisons are asked for, and tokens of the longest."""
+    """Number of comparisons asked for, and tokens of the longest."""
     able = sum(bool(each["compare"]) for each in ctx.inputs["under"].node.params["principles"])
     drawn = min(ctx.params["principles"] or able, able)
     orders = 2 if ctx.params["orders"] == "both" else 1
@@ -123,7 +123,7 @@ def rendered(ctx: Context, n: int) -> list[list[Segment]]:
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Result: a figure (`evals.figures`); beside it ties, and how the length of replies goes with winning."""
+    """Result: a figure (`evals.figures`), with ties and the relation of length and winning in its `beside`."""
     from cai_jax.evals.baselines import baselines
     from cai_jax.pipeline.ai_feedback import equal
 
@@ -191,9 +191,9 @@ def _compared(ctx: Context, pairs: Sequence[ReplyPair], same: Sequence[bool]) ->
 
 
 def _qualities(ctx: Context, by: Artefact | None, pairs: Sequence[ReplyPair]) -> np.ndarray:
-    """How good the first replies are, and how good the second, float64 [2, N]; NaN where it is not known.
+    """The quality of the first replies, and of the second, float64 [2, N]; NaN where it is not known.
 
-    By the oracle, by a preference model's scores, or by how few principles are broken.
+    By the oracle, by a preference model's scores, or by the number of principles that are broken.
     """
     import numpy as np
 
