@@ -13,7 +13,7 @@ from cai_jax.engine.option_tail import Tail
 from cai_jax.forecast.decoder_cost import WIDE, DecoderCost, Work
 from cai_jax.forecast.machines import Machine
 from cai_jax.forecast.node_view import OPTIONS, Input, Learning, NodeView, ResidentModels
-from cai_jax.lang.signature import Node
+from cai_jax.lang.signature import Kind, Node
 from cai_jax.models.config import Config, parameters
 from cai_jax.stages.protocol import Stage
 
@@ -105,9 +105,11 @@ class CostContext(NodeView[CostStep, DecoderCost]):
 
     def _whole(self, given: Input, config: Config, dtype: str, trained: bool) -> DecoderCost:
         grid, size = self._grid(), _SIZES[dtype]
+        model = DecoderCost(config, size, size, self.machine.platform, split=grid.tensor)
+        # A preference model has a scalar head in the place of its unembedding.
+        count = model.trained(frozen=False, headed=given.type.kind is not Kind.REWARD_MODEL)
         parts = grid.tensor * (grid.fsdp if trained else 1)
-        own = (f"{given.node.key} {dtype} {trained}", size * parameters(config) / parts)
-        return DecoderCost(config, size, size, self.machine.platform, split=grid.tensor, weights=frozenset({own}))
+        return replace(model, weights=frozenset({(f"{given.node.key} {dtype} {trained}", size * count / parts)}))
 
     def _adapted(self, given: Input, below: DecoderCost, dtype: str, trained: bool) -> DecoderCost:
         rank = given.node.params["adapter"]["rank"]

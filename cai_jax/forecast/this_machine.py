@@ -42,10 +42,9 @@ def machine(topology: str | None, again: bool = False, rates: bool = True) -> Ma
     known = Machine("this machine", "cpu", 1) if topology is None else machines.named(topology)
     if known.platform != "cpu":
         return known
-    found = measured({} if topology is None else {"JAX_PLATFORMS": "cpu"}, again) if rates else None
-    if not found:
+    here = _measured(known.name, {} if topology is None else {"JAX_PLATFORMS": "cpu"}, again) if rates else None
+    if here is None:
         return known
-    here = _machine(known.name, found)
     return here if topology is None else _shared(here, known.devices)
 
 
@@ -57,30 +56,26 @@ def _shared(here: Machine, devices: int) -> Machine:
     return replace(here, devices=devices, flops=rates, bandwidth=here.bandwidth / count, memory=memory)
 
 
-def _machine(name: str, found: Mapping[str, Any]) -> Machine:
-    """As it was measured: rates and memory of one device."""
-    shared = found["devices"] if found["platform"] == "cpu" else 1  # which measuring had for itself
-    return Machine(
-        name,
-        found["platform"],
-        found["devices"],
-        found["memory"] / shared,
-        {_BYTES[dtype]: rate / shared for dtype, rate in found["flops"].items()},
-        found["bandwidth"] / shared,
-        measured=True,
-    )
-
-
-def measured(environment: Mapping[str, str], again: bool = False) -> dict[str, Any] | None:
-    """What calibration.py says of this machine, under this environment besides; None where it fails."""
-    folder, name = cache_folder(), _name({**os.environ, **environment})
-    with suppress(OSError, ValueError):
-        if folder is not None and not again:
-            return dict(json.loads((folder / name).read_text("utf-8")))
+def _measured(name: str, environment: Mapping[str, str], again: bool) -> Machine | None:
+    """This machine under this environment besides, as it was measured once or is now; None where that fails."""
+    folder, file = cache_folder(), _file({**os.environ, **environment})
+    if folder is not None and not again:
+        with suppress(OSError, ValueError, KeyError, TypeError):  # there is none, or it is damaged
+            return _machine(name, json.loads((folder / file).read_text("utf-8")))
     found = _measure(environment)
-    if folder is not None and found is not None:
-        _keep(folder / name, found)
-    return found
+    if found is None:
+        return None
+    if folder is not None:
+        _keep(folder / file, found)
+    return _machine(name, found)
+
+
+def _machine(name: str, found: Mapping[str, Any]) -> Machine:
+    """What calibration.py says; devices of a CPU share what one of them had for itself."""
+    shared = found["devices"] if found["platform"] == "cpu" else 1
+    rates = {_BYTES[dtype]: rate / shared for dtype, rate in dict(found["flops"]).items()}
+    memory, bandwidth = found["memory"] / shared, found["bandwidth"] / shared
+    return Machine(name, found["platform"], found["devices"], memory, rates, bandwidth, measured=True)
 
 
 def _measure(environment: Mapping[str, str]) -> dict[str, Any] | None:
@@ -95,7 +90,7 @@ def _measure(environment: Mapping[str, str]) -> dict[str, Any] | None:
         return None
 
 
-def _name(environment: Mapping[str, str]) -> str:
+def _file(environment: Mapping[str, str]) -> str:
     """The name of the file for this machine: what decides how fast it is, and with which JAX."""
     about = [platform.node(), platform.machine(), str(len(_cores())), _version("jaxlib")]
     about += [environment.get(name, "") for name in _ENVIRONMENT]
