@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-from cai_jax.pipeline import model_store
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -17,25 +14,6 @@ if TYPE_CHECKING:
 
 Devices: TypeAlias = 'Mesh | Literal["one", "pmap"]'  # as `node_devices.devices_of` gives them
 Tree = Any  # a pytree of ShapeDtypeStruct
-
-
-@dataclass
-class ResidentModels:
-    """The models that stay loaded from one node to the next, as pipeline/model_store.py keeps them."""
-
-    kept: OrderedDict[tuple, tuple[str, Model]] = field(default_factory=OrderedDict)
-
-    def load(self, key: tuple, label: str, make: Callable[[], Model]) -> Model:
-        if key not in self.kept:
-            self.kept[key] = (label, make())
-        self.kept.move_to_end(key)
-        found = self.kept[key][1]
-        while len(self.kept) > model_store.KEPT:
-            self.kept.popitem(last=False)
-        return found
-
-    def copy(self) -> ResidentModels:
-        return ResidentModels(self.kept.copy())
 
 
 def abstract(config: Config, dtype: str, devices: Devices, trained: bool, scored: bool) -> Model:

@@ -16,25 +16,7 @@ import numpy as np
 
 from cai_jax.errors import UserError
 from cai_jax.forecast import hlo, machines
-
-
-@dataclass(frozen=True)
-class Chip:
-    """Of one chip: memory in bytes, bfloat16 products in FLOP/s, bandwidths of its memory and its links in B/s."""
-
-    memory: float
-    flops: float
-    bandwidth: float
-    links: float
-
-
-# Google Cloud's documentation, "TPU v5e", "TPU v5p", "TPU v6e" (2026-11): peak compute (bf16), HBM bandwidth, and half
-# of the bidirectional interchip bandwidth. Of the memory, what the compiler says is available.
-CHIPS = {
-    "v5e": Chip(15.75 * 2**30, 197e12, 819e9, 200e9),
-    "v5p": Chip(95.74 * 2**30, 459e12, 2765e9, 600e9),
-    "v6e": Chip(31.25 * 2**30, 918e12, 1600e9, 400e9),
-}
+from cai_jax.forecast.machines import CHIPS, Chip
 
 
 @dataclass(frozen=True)
@@ -55,8 +37,9 @@ def topology(name: str) -> Topology:
       UserError: there is none of this name, or its compiler is not installed.
     """
     kind, _, shape = name.partition(":")
-    if machines.named(name).platform == "cpu":
-        return Topology(name, _virtual(int(shape)), None)
+    machine = machines.named(name)
+    if machine.platform == "cpu":
+        return Topology(name, _virtual(machine.devices), None)
     return Topology(name, _described(kind, shape), CHIPS[kind])
 
 

@@ -5,7 +5,6 @@ They go through the same functions that a run goes through.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from cai_jax.errors import UserError
 from cai_jax.forecast import abstract_models
-from cai_jax.forecast.abstract_models import ResidentModels, Tree, on_top
-from cai_jax.forecast.node_view import OPTIONS, Input, NodeView
-from cai_jax.lang.signature import Node
+from cai_jax.forecast.abstract_models import Tree, on_top
+from cai_jax.forecast.node_view import OPTIONS, Input, Learning, NodeView
 from cai_jax.pipeline import model_store
 from cai_jax.pipeline.node_devices import devices_of
 from cai_jax.prompting.paper_format import PAPER
@@ -67,16 +65,7 @@ class Step:
         return beside
 
 
-@dataclass(frozen=True)
-class Learning:
-    """Steps that train a model, the model as other steps see it meanwhile, and what then lies in memory."""
-
-    steps: list[Step]
-    model: Model
-    held: Mapping[str, Tree]
-
-
-class CompileContext(NodeView):
+class CompileContext(NodeView["Step", "Model"]):
     """A node whose steps are made from shapes.
 
     Attributes:
@@ -85,21 +74,8 @@ class CompileContext(NodeView):
 
     seed = 0
 
-    def __init__(self, node: Node, inputs: Mapping[str, Any], prompt: int, memory: ResidentModels) -> None:
-        super().__init__(node, inputs, prompt)
-        self._memory = memory
-        self._mine: dict[str, Model] = {}
-
     def used(self, **schedule: Any) -> None:
         """A schedule is noted by runs only."""
-
-    def models(self, name: str, trained: bool = False) -> list[Model]:
-        """The models of the artefact given as parameter `name`, loaded; without weights and tokenizer.
-
-        Raises:
-          UserError: its shape is not known.
-        """
-        return self._loaded(self.inputs[name], trained)
 
     def shots(self, model: Model, constitution: str = "constitution") -> Prefix | None:
         """The examples in front of every prompt; None without any."""
@@ -212,7 +188,7 @@ class CompileContext(NodeView):
         calls: float,
         chunk: int | None = None,
         scored: bool = False,
-    ) -> Learning:
+    ) -> Learning[Step, Model]:
         """Updates on batches of `rows` rows, `chunk` positions unembedded at a time; None: none are.
 
         Args:
@@ -242,7 +218,7 @@ class CompileContext(NodeView):
         """Scoring replies with the preference model that is being trained."""
         return self.scores(learning.model, "score references", replies, learning.held)
 
-    def reinforcing(self, model: Model, scorers: Sequence[Model], width: int) -> Learning:
+    def reinforcing(self, model: Model, scorers: Sequence[Model], width: int) -> Learning[Step, Model]:
         """Of every iteration of PPO the reference's log-probabilities, preparing the rollout, and the updates."""
         from cai_jax.forecast import ppo_steps
 
@@ -266,38 +242,28 @@ class CompileContext(NodeView):
         size = (rows // micro, micro)
         return {name: jax.ShapeDtypeStruct((*size, *shape), dtype) for name, (shape, dtype) in arrays.items()}
 
-    def _loaded(self, given: Input, trained: bool) -> list[Model]:
-        scored, devices = given.type.kind == "RewardModel", devices_of(self)
-        trained = trained and model_store.two_layouts(devices)
-        if not given.type.decoders:
-            raise UserError(
-                f"the shape of the model {given.label} is not known",
-                'fetch it, or say which it has: model("hf:…", shape="llama-3.1-8b")',
-            )
-        out = []
-        for number, (config, dtype) in enumerate(given.type.decoders):
-            key = (given.node.key, number, dtype, devices, trained)
-            make = functools.partial(self._made, given, config, dtype, devices, trained, scored)
-            label = given.label if number == 0 else f"{given.label} ({number + 1})"
-            label += ", laid out for training" if trained else ""
-            out.append(self._memory.load(key, label, make))
-            self._mine[label] = out[-1]
-        return out
+    def _unknown(self, given: Input) -> None:
+        raise UserError(
+            f"the shape of the model {given.label} is not known",
+            'fetch it, or say which it has: model("hf:…", shape="llama-3.1-8b")',
+        )
 
-    def _made(
-        self, given: Input, config: Config, dtype: str, devices: abstract_models.Devices, trained: bool, scored: bool
-    ) -> Model:
-        """One of its models: whole, or an adapter on top of a base that others may stand on as well."""
-        if given.node.params.get("adapter", "full") == "full":
-            return abstract_models.abstract(config, dtype, devices, trained, scored)
-        (below,) = self._loaded(given.inputs["model"], trained)
-        rank = given.node.params["adapter"]["rank"]
-        return abstract_models.adapted(below, rank, dtype, devices, trained, scored)
+    def _two_layouts(self) -> bool:
+        return model_store.two_layouts(devices_of(self))
+
+    def _devices(self) -> abstract_models.Devices:
+        return devices_of(self)
+
+    def _whole(self, given: Input, config: Config, dtype: str, trained: bool) -> Model:
+        return abstract_models.abstract(config, dtype, devices_of(self), trained, given.type.kind == "RewardModel")
+
+    def _adapted(self, given: Input, below: Model, dtype: str, trained: bool) -> Model:
+        rank, scored = given.node.params["adapter"]["rank"], given.type.kind == "RewardModel"
+        return abstract_models.adapted(below, rank, dtype, devices_of(self), trained, scored)
 
     def _held(self) -> dict[str, Tree]:
         """What the models take that are loaded now."""
-        loaded = [*self._memory.kept.values(), *self._mine.items()]
-        return {label: abstract_models.weights(model) for label, model in loaded}
+        return {label: abstract_models.weights(model) for label, model in self._resident().items()}
 
 
 def training(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,11 +12,14 @@ from cai_jax.engine.generation_config import GenerationConfig
 from cai_jax.engine.option_tail import Tail
 from cai_jax.forecast.decoder_cost import WIDE, DecoderCost, Work
 from cai_jax.forecast.machines import Machine
-from cai_jax.forecast.node_view import OPTIONS, Input, NodeView
-from cai_jax.lang.signature import Node
+from cai_jax.forecast.node_view import OPTIONS, Input, Learning, NodeView, ResidentModels
+from cai_jax.lang.signature import Kind, Node
+from cai_jax.models.config import Config, parameters
 from cai_jax.stages.protocol import Stage
 
 _SIZES = {"float32": 4, "bfloat16": 2}
+# Arrays that lie in memory, by name, each with its bytes on a device: models may share some.
+Arrays = frozenset[tuple[str, float]]
 
 
 class Grid(NamedTuple):
@@ -34,64 +37,85 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """A node's estimated work on all devices together.
+    """A node's estimated work.
 
     Attributes:
-      tokens: read and written, with the padding of rows.
-      flops: of products, 2·m·n·k each.
-      bytes: to and from main memory.
+      tokens: read and written by all devices together, with the padding of rows.
+      flops: of products, 2·m·n·k each, of all devices together.
+      bytes: to and from main memory at least, of all devices together.
+      seconds: of the whole; None where the machine's rates are not known.
+      memory: bytes that a device must hold at least, at the step that needs most.
     """
 
     tokens: float = 0.0
     flops: float = 0.0
     bytes: float = 0.0
+    seconds: float | None = 0.0
+    memory: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.tokens + other.tokens, self.flops + other.flops, self.bytes + other.bytes)
+        """Of two that come one after the other."""
+        known = self.seconds is not None and other.seconds is not None
+        return Cost(
+            self.tokens + other.tokens,
+            self.flops + other.flops,
+            self.bytes + other.bytes,
+            self.seconds + other.seconds if known else None,  # type: ignore[operator]  # known
+            max(self.memory, other.memory),
+        )
 
 
 @dataclass(frozen=True)
 class CostStep:
-    """A step and what all of its calls together cost on all devices."""
+    """A step and what all of its calls together cost."""
 
     name: str
     cost: Cost
 
 
-@dataclass(frozen=True)
-class Learning:
-    """Steps that train a model, and the model as other steps see it meanwhile.
-
-    Attributes:
-      held: for `CompileContext`; costs do not depend on what else lies in memory.
-    """
-
-    steps: list[CostStep]
-    model: DecoderCost
-    held: None = None
-
-
-class CostContext(NodeView):
+class CostContext(NodeView[CostStep, DecoderCost]):
     """A node whose cost is estimated for a machine.
 
-    Where its models' shapes are not known there are none, and nothing is counted.
+    Where a model's shape is not known there is none, and nothing is counted of its steps.
+
+    Attributes:
+      machine: for which.
+      unknown: whether such a model was met.
     """
 
-    def __init__(self, node: Node, inputs: Mapping[str, Any], prompt: int, machine: Machine) -> None:
-        super().__init__(node, inputs, prompt)
-        self.machine = machine
+    def __init__(
+        self,
+        node: Node,
+        inputs: Mapping[str, Any],
+        prompt: int,
+        memory: ResidentModels[DecoderCost],
+        machine: Machine,
+    ) -> None:
+        super().__init__(node, inputs, prompt, memory)
+        self.machine, self.unknown = machine, False
 
-    def models(self, name: str, trained: bool = False) -> list[DecoderCost]:
-        """The decoders of the artefact given as parameter `name`; none where their shape is not known."""
-        given = self.inputs[name]
-        return [
-            DecoderCost(
-                config,
-                *(_SIZES[dtype], _SIZES[dtype], self.machine.platform),
-                *(_rank(given), self._grid().tensor, self.machine.on_chip),
-            )
-            for config, dtype in given.type.decoders
-        ]
+    def _unknown(self, given: Input) -> None:
+        self.unknown = True
+
+    def _two_layouts(self) -> bool:
+        return self._grid(True).fsdp > 1
+
+    def _devices(self) -> Hashable:
+        return self._grid()
+
+    def _whole(self, given: Input, config: Config, dtype: str, trained: bool) -> DecoderCost:
+        grid, size = self._grid(), _SIZES[dtype]
+        model = DecoderCost(config, size, size, self.machine.platform, split=grid.tensor)
+        # A preference model has a scalar head in the place of its unembedding.
+        count = model.trained(frozen=False, headed=given.type.kind is not Kind.REWARD_MODEL)
+        parts = grid.tensor * (grid.fsdp if trained else 1)
+        return replace(model, weights=frozenset({(f"{given.node.key} {dtype} {trained}", size * count / parts)}))
+
+    def _adapted(self, given: Input, below: DecoderCost, dtype: str, trained: bool) -> DecoderCost:
+        rank = given.node.params["adapter"]["rank"]
+        own = replace(below, rank=rank)
+        taken = (f"{given.node.key} {dtype} {trained}", _SIZES[dtype] * own.trained(True, False) / below.split)
+        return replace(below, rank=below.rank + rank, weights=below.weights | {taken})
 
     def shots(self, model: DecoderCost, constitution: str = "constitution") -> int:
         """Tokens of the examples in front of every prompt."""
@@ -103,7 +127,8 @@ class CostContext(NodeView):
             return []
         width = _stored(tokens)
         work = model.read(self._share(1), width, kept=True)
-        return [self._everywhere("read examples", work, width, 1)]
+        values = model.cache(width) + model.layer_values(1, width)
+        return [self._everywhere("read examples", model, work, width, 1, self._held(), values)]
 
     def generating(
         self,
@@ -113,7 +138,7 @@ class CostContext(NodeView):
         longest: int,
         shots: int = 0,
         exact: bool = False,
-        held: None = None,
+        held: Arrays | None = None,
     ) -> list[CostStep]:
         """Writing `texts` texts behind prompts of up to `longest` tokens, as `CompileContext.generating` does."""
         from cai_jax.pipeline.generation import SLOTS
@@ -126,15 +151,18 @@ class CostContext(NodeView):
         settings = GenerationConfig(new, slots=slots, longest=longest)
         width, positions = buckets.next_power_of_two(longest), settings.positions(longest)
         before = _stored(shots)
-        rows = self._share(settings.batch)
-        copied = Work(0.0, model.copied(settings.batch, width, self._grid().rows))
-        filled = model.read(rows, width, before, kept=True).plus(copied)
-        drawn = model.decode(self._share(slots), positions, settings.chunk, before)
+        rows, share = self._share(settings.batch), self._share(slots)
+        filled = model.read(rows, width, before, kept=True)
+        drawn = model.decode(share, positions, settings.chunk, before)
         fills = math.ceil(texts / settings.batch)
         chunks = math.ceil(texts / slots) * math.ceil(new / settings.chunk)
+        held = (self._held() if held is None else held) | model.weights
+        cache = model.cache(share * positions + before)
+        reading, drawing = cache + model.layer_values(rows, width), cache + model.logits(share)
+        decode = f"{name}: decode {settings.chunk} tokens"
         return [
-            self._everywhere(f"{name}: read prompts", filled, settings.batch * width, fills),
-            self._everywhere(f"{name}: decode {settings.chunk} tokens", drawn, slots * settings.chunk, chunks),
+            self._everywhere(f"{name}: read prompts", model, filled, settings.batch * width, fills, held, reading),
+            self._everywhere(decode, model, drawn, slots * settings.chunk, chunks, held, drawing),
         ]
 
     def asking(self, model: DecoderCost, name: str, questions: float, longest: int, shots: int = 0) -> list[CostStep]:
@@ -147,22 +175,23 @@ class CostContext(NodeView):
         mine = self._share(rows)
         read = model.read(mine, width, _stored(shots), kernel=False)
         work = read.plus(model.unembed(mine * tail.sources.size))
-        return [self._everywhere(f"{name}: score options", work, rows * width, math.ceil(questions / rows))]
+        values = model.cache(_stored(shots)) + model.layer_values(mine, width, kernel=False)
+        calls = math.ceil(questions / rows)
+        return [self._everywhere(f"{name}: score options", model, work, rows * width, calls, self._held(), values)]
 
-    def scoring(self, name: str, replies: float, held: None = None) -> list[CostStep]:
+    def scoring(self, name: str, replies: float, held: Arrays | None = None) -> list[CostStep]:
         """Scoring replies with the preference model given as parameter `name`, or with all of a mixture."""
         label = f"score by {self.inputs[name].label}"
-        return [step for model in self.models(name) for step in self.scores(model, label, replies)]
+        return [step for model in self.models(name) for step in self.scores(model, label, replies, held)]
 
-    def scores(
-        self, model: DecoderCost, name: str, replies: float, held: None = None, parts: int = 1
-    ) -> list[CostStep]:
-        """Scoring replies with one preference model, whose weights lie in so many parts."""
+    def scores(self, model: DecoderCost, name: str, replies: float, held: Arrays | None = None) -> list[CostStep]:
+        """Scoring replies with one preference model."""
         from cai_jax.pipeline.reward_scoring import BATCH
 
         width = min(buckets.next_power_of_two(self.prompt + self.reply), model.config.max_position)
-        work = model.read(self._share(BATCH), width, parts=parts)
-        return [self._everywhere(name, work, BATCH * width, math.ceil(replies / BATCH))]
+        work, values = model.read(self._share(BATCH), width), model.layer_values(self._share(BATCH), width)
+        held = (self._held() if held is None else held) | model.weights
+        return [self._everywhere(name, model, work, BATCH * width, math.ceil(replies / BATCH), held, values)]
 
     def learning(
         self,
@@ -173,35 +202,49 @@ class CostContext(NodeView):
         calls: float,
         chunk: int | None = None,
         scored: bool = False,
-    ) -> Learning:
+    ) -> Learning[CostStep, DecoderCost]:
         """Updates on batches of `rows` rows, `chunk` positions unembedded at a time; None: none are.
 
         Args:
           arrays: of a batch, by name: shape of a row and dtype. "tokens" are `[T]`, or `[S, T]` for S texts a row.
         """
         *texts, width = arrays["tokens"][0]
-        step = self._training("train", model, rows, width, calls, chunk, math.prod(texts))
         trained, _ = self._trained(model)
-        return Learning([step], replace(trained, size=trained.stored))
+        weights = trained.trained(self._adapter, chunk is not None)
+        held = self._held() | {self._state("state", trained, weights)}
+        during = held | {self._gradient("gradient", trained, weights, rows)}
+        step = self._training("train", model, rows, width, calls, during, chunk, math.prod(texts))
+        return Learning([step], replace(trained, size=trained.stored, weights=frozenset()), held)
 
-    def score_references(self, learning: Learning, replies: float) -> list[CostStep]:
+    def score_references(self, learning: Learning[CostStep, DecoderCost], replies: float) -> list[CostStep]:
         """Scoring replies with the preference model that is being trained."""
-        return self.scores(learning.model, "score references", replies, parts=self._grid(True).fsdp)
+        return self.scores(learning.model, "score references", replies, learning.held)
 
-    def reinforcing(self, model: DecoderCost, scorers: Sequence[DecoderCost], width: int) -> Learning:
+    def reinforcing(
+        self, model: DecoderCost, scorers: Sequence[DecoderCost], width: int
+    ) -> Learning[CostStep, DecoderCost]:
         """Of every iteration of PPO the reference's log-probabilities, preparing the rollout, and the updates."""
         from cai_jax.learn.chunks import PPO
         from cai_jax.pipeline.training import updates_of
 
         p = self.params
         learner, _ = self._trained(model)
-        read = (p["batch"], width, p["steps"])
         # Policy and critic each: one unembeds, the other has a head.
+        weights = {"policy": learner.trained(self._adapter, True), "critic": learner.trained(self._adapter, False)}
+        held = self._held() | {self._state(name, learner, count) for name, count in weights.items()}
+        rows = p["minibatch"] or p["batch"]
+        during = held | {self._gradient(name, learner, count, rows) for name, count in weights.items()}
+        read = (p["batch"], width, p["steps"], held)
         prepared = [self._reading("prepare", learner, *read, PPO), self._reading("prepare", learner, *read)]
-        learned = (p["minibatch"] or p["batch"], width, p["steps"] * updates_of(p))
+        learned = (rows, width, p["steps"] * updates_of(p), during)
         updated = [self._training("update", model, *learned, PPO), self._training("update", model, *learned)]
         steps = [self._reading("reference", model, *read, PPO), *prepared, *updated]
-        return Learning(steps, replace(learner, stored=model.stored))
+        return Learning(steps, self._served(model, learner), held)
+
+    @property
+    def _adapter(self) -> bool:
+        """Whether of the model that the node trains an adapter alone is trained."""
+        return bool(self.params["adapter"] != "full")
 
     def _grid(self, training: bool = False) -> Grid:
         """The node's mesh (pipeline/node_devices.py); under pmap, models that are only read lie on one device."""
@@ -213,10 +256,47 @@ class CostContext(NodeView):
         rest = asked["fsdp"] * asked["tensor"]
         return Grid(asked["data"] or max(1, devices // rest), asked["fsdp"], asked["tensor"])
 
-    def _everywhere(self, name: str, work: Work, tokens: float, calls: float, training: bool = False) -> CostStep:
-        """So many calls, in each of which every device does this work, and all together go through `tokens`."""
-        done = work.times(calls * math.prod(self._grid(training)))
-        return CostStep(name, Cost(tokens * calls, done.flops, done.bytes))
+    def _held(self) -> Arrays:
+        """What the models take that are loaded now."""
+        return frozenset(array for model in self._resident().values() for array in model.weights)
+
+    def _state(self, name: str, model: DecoderCost, weights: int) -> tuple[str, float]:
+        """Weights that are trained, with the optimiser's moments: two, of which Muon has one (optax)."""
+        copies = 2 if self.params.get("optimizer") == "muon" else 3
+        return name, copies * WIDE * weights / model.split / self._grid(True).fsdp
+
+    def _gradient(self, name: str, model: DecoderCost, weights: int, rows: int) -> tuple[str, float]:
+        """The gradient of so many weights, and the sum of those of micro-batches where there are several."""
+        copies = 2 if self._micro_batches(rows)[0] > 1 else 1
+        return f"gradient of {name}", copies * WIDE * weights / model.split / self._grid(True).fsdp
+
+    def _served(self, model: DecoderCost, learner: DecoderCost) -> DecoderCost:
+        """The policy as replies are drawn from it: a copy in the layout in which it is read, or an adapter on it."""
+        whole = frozenset({("policy as it is read", model.size * parameters(model.config) / model.split)})
+        if not self._adapter:
+            return replace(learner, stored=model.stored, weights=whole)
+        return replace(learner, weights=whole if self._two_layouts() else model.weights)
+
+    def _everywhere(
+        self,
+        name: str,
+        model: DecoderCost,
+        work: Work,
+        tokens: float,
+        calls: float,
+        held: Arrays,
+        own: float,
+        training: bool = False,
+    ) -> CostStep:
+        """So many calls, in each of which every device does this work, and all together go through `tokens`.
+
+        Args:
+          held: what lies in memory while it runs. own: bytes that a device makes of its own beside that.
+        """
+        every = work.times(calls * math.prod(self._grid(training)))
+        seconds = self.machine.seconds(work.flops * calls, work.bytes * calls, model.size)
+        memory = sum(size for _, size in held) + own
+        return CostStep(name, Cost(tokens * calls, every.flops, every.bytes, seconds, memory))
 
     def _share(self, rows: int, training: bool = False) -> int:
         """Rows that a device computes of so many: its part, or all where they do not divide."""
@@ -224,15 +304,23 @@ class CostContext(NodeView):
         return rows if rows % parts else rows // parts
 
     def _reading(
-        self, name: str, model: DecoderCost, rows: int, width: int, calls: float, chunk: int | None = None
+        self,
+        name: str,
+        model: DecoderCost,
+        rows: int,
+        width: int,
+        calls: float,
+        held: Arrays,
+        chunk: int | None = None,
     ) -> CostStep:
         """Log-probabilities of rows by the training forward, `chunk` positions unembedded at a time; None: none are."""
         times, mine = self._micro_batches(rows)
-        work = model.read(mine, width, parts=self._grid(True).fsdp)
+        work, own = model.read(mine, width), model.layer_values(mine, width)
         if chunk is not None:
             positions, blocks = _blocks(width, chunk)
             work = work.plus(model.unembed(mine * positions).times(blocks))
-        return self._everywhere(name, work.times(times), rows * width, calls, True)
+            own = max(own, model.logits(mine * positions))
+        return self._everywhere(name, model, work.times(times), rows * width, calls, held, own, True)
 
     def _training(
         self,
@@ -241,31 +329,32 @@ class CostContext(NodeView):
         rows: int,
         width: int,
         calls: float,
+        held: Arrays,
         chunk: int | None = None,
         texts: int = 1,
     ) -> CostStep:
         model, frozen = self._trained(model)
         times, mine = self._micro_batches(rows)
-        grid = self._grid(True)
-        work = model.train(mine * texts, width, frozen, self.node.schedule.get("remat", False), grid.fsdp)
+        remat = self.node.schedule.get("remat", False)
+        work, own = model.train(mine * texts, width, frozen, remat), model.saved(mine * texts, width, remat)
         if chunk is not None:
             positions, blocks = _blocks(width, chunk)
             work = work.plus(model.learn(mine * positions, blocks, frozen))
-        weights = model.trained(frozen, chunk is not None)
-        moved = model.update(weights, grid.rows > 1, grid.fsdp)
-        if times > 1:  # gradients are added up, from zeros
-            moved += 3.0 * WIDE * weights * times / (grid.fsdp * grid.tensor)
+            own += model.logits(mine * positions)
+        weights, grid = model.trained(frozen, chunk is not None), self._grid(True)
+        moved = model.update(weights, grid.fsdp)
+        if times > 1:  # gradients are added up: their sum is read and written
+            moved += 2.0 * WIDE * weights * times / (grid.fsdp * grid.tensor)
         work = work.times(times).plus(Work(0.0, moved))
         if self.params.get("optimizer") == "muon":
             work = work.plus(model.orthogonalised())
-        return self._everywhere(name, work, rows * texts * width, calls, True)
+        return self._everywhere(name, model, work, rows * texts * width, calls, held, own, True)
 
     def _trained(self, model: DecoderCost) -> tuple[DecoderCost, bool]:
         """A model as the node trains it, and whether of it an adapter alone; else all weights are, merged and wide."""
-        adapter = self.params["adapter"]
-        if adapter == "full":
+        if not self._adapter:
             return replace(model, rank=0, stored=WIDE), False
-        return replace(model, rank=model.rank + adapter["rank"]), True
+        return replace(model, rank=model.rank + self.params["adapter"]["rank"]), True
 
     def _micro_batches(self, rows: int) -> tuple[int, int]:
         """How many micro-batches so many rows make, and how many rows of each a device computes."""
@@ -275,16 +364,14 @@ class CostContext(NodeView):
         return -(-rows // micro), self._share(micro, True)
 
 
-def cost_of(stage: Stage, ctx: CostContext) -> Cost:
-    """What all steps of a stage cost; nothing of one that computes nothing on the devices."""
+def cost_of(stage: Stage, ctx: CostContext) -> Cost | None:
+    """What all steps of a stage cost: nothing of one that computes nothing on the devices.
+
+    None: a model's shape is not known.
+    """
     steps = getattr(stage, "steps", None)
-    return sum((step.cost for step in steps(ctx)), Cost()) if steps else Cost()
-
-
-def _rank(given: Input) -> int:
-    """Columns of an artefact's adapters, from the base up."""
-    adapter = given.node.params.get("adapter", "full")
-    return 0 if adapter == "full" else adapter["rank"] + _rank(given.inputs["model"])
+    found = sum((step.cost for step in steps(ctx)), Cost()) if steps else Cost()
+    return None if ctx.unknown else found
 
 
 def _stored(tokens: int) -> int:

@@ -8,15 +8,20 @@ comes in several widths (a prompt's bucket), both take the widest, which needs t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cai_jax.lang.signature import Node, Type
+from cai_jax.pipeline import model_store
 from cai_jax.pipeline.row_counts import REQUEST_TOKENS, SHOT_TOKENS
 
 if TYPE_CHECKING:
     from cai_jax.models.config import Config
+
+M = TypeVar("M")  # a model as a context has it
+S = TypeVar("S")  # a step
 
 # The two options of a question are a bracket, a letter and a bracket in most tokenizers.
 OPTIONS = [[0, 1, 3], [0, 2, 3]]
@@ -47,7 +52,44 @@ def connected(nodes: Iterable[Node], labels: Mapping[str, str]) -> Iterator[Inpu
         yield known[node.key]
 
 
-class NodeView(ABC):
+@dataclass
+class ResidentModels(Generic[M]):
+    """The models that stay loaded from one node to the next, as pipeline/model_store.py keeps them."""
+
+    kept: OrderedDict[Hashable, tuple[str, M]] = field(default_factory=OrderedDict)
+
+    def find(self, key: Hashable) -> M | None:
+        """The model that was loaded under this key, if it still is."""
+        if key not in self.kept:
+            return None
+        self.kept.move_to_end(key)
+        return self.kept[key][1]
+
+    def add(self, key: Hashable, label: str, model: M) -> None:
+        """Loads a model, in the place of the one that was used the longest time ago where there are too many."""
+        self.kept[key] = (label, model)
+        while len(self.kept) > model_store.KEPT:
+            self.kept.popitem(last=False)
+
+    def copy(self) -> ResidentModels[M]:
+        return ResidentModels(self.kept.copy())
+
+
+@dataclass(frozen=True)
+class Learning(Generic[S, M]):
+    """Steps that train a model.
+
+    Attributes:
+      model: as other steps see it meanwhile.
+      held: what then lies in memory.
+    """
+
+    steps: list[S]
+    model: M
+    held: Any
+
+
+class NodeView(ABC, Generic[S, M]):
     """What a stage's `steps` is given, whoever reads them (`stages.protocol.StepContext`).
 
     Attributes:
@@ -56,19 +98,70 @@ class NodeView(ABC):
       prompt: tokens of the longest prompt of the program.
     """
 
-    def __init__(self, node: Node, inputs: Mapping[str, Any], prompt: int) -> None:
+    def __init__(self, node: Node, inputs: Mapping[str, Any], prompt: int, memory: ResidentModels[M]) -> None:
         self.node, self.params, self.inputs, self.prompt = node, node.params, inputs, prompt
+        self._memory = memory
+        self._mine: dict[str, M] = {}
+
+    def models(self, name: str, trained: bool = False) -> list[M]:
+        """The models of the artefact given as parameter `name`, loaded."""
+        return self._loaded(self.inputs[name], trained and self._two_layouts())
+
+    def _loaded(self, given: Input, trained: bool) -> list[M]:
+        """All models of an artefact: whole ones, or an adapter on top of a base that others may stand on as well."""
+        if not given.type.decoders:
+            self._unknown(given)
+        found = []
+        for number, (config, dtype) in enumerate(given.type.decoders):
+            key = (given.node.key, number, dtype, self._devices(), trained)
+            label = given.label if number == 0 else f"{given.label} ({number + 1})"
+            label += ", laid out for training" if trained else ""
+            model = self._memory.find(key)
+            if model is None:
+                if given.node.params.get("adapter", "full") == "full":
+                    model = self._whole(given, config, dtype, trained)
+                else:
+                    (below,) = self._loaded(given.inputs["model"], trained)
+                    model = self._adapted(given, below, dtype, trained)
+                self._memory.add(key, label, model)
+            self._mine[label] = model
+            found.append(model)
+        return found
+
+    def _resident(self) -> dict[str, M]:
+        """The models that are loaded now, by label."""
+        return dict([*self._memory.kept.values(), *self._mine.items()])
 
     @abstractmethod
-    def shots(self, model: Any, constitution: str = "constitution") -> Any:
+    def _unknown(self, given: Input) -> None:
+        """Says that the shape of a model is not known, where it must be."""
+
+    @abstractmethod
+    def _two_layouts(self) -> bool:
+        """Whether training lays a model out in another way than reading (`model_store.two_layouts`)."""
+
+    @abstractmethod
+    def _devices(self) -> Hashable:
+        """The devices on which models lie."""
+
+    @abstractmethod
+    def _whole(self, given: Input, config: Config, dtype: str, trained: bool) -> M:
+        """A model of this shape."""
+
+    @abstractmethod
+    def _adapted(self, given: Input, below: M, dtype: str, trained: bool) -> M:
+        """An adapter on top of a model."""
+
+    @abstractmethod
+    def shots(self, model: M, constitution: str = "constitution") -> Any:
         """The examples in front of every prompt."""
 
     @abstractmethod
-    def reading_shots(self, model: Any, shots: Any) -> list[Any]:
+    def reading_shots(self, model: M, shots: Any) -> list[S]:
         """Reading them once."""
 
     @abstractmethod
-    def asking(self, model: Any, name: str, questions: float, longest: int, shots: Any = None) -> list[Any]:
+    def asking(self, model: M, name: str, questions: float, longest: int, shots: Any = None) -> list[S]:
         """Scoring the two options behind so many questions of up to `longest` tokens."""
 
     @property
@@ -92,7 +185,7 @@ class NodeView(ABC):
         orders = 1 if self.params.get("orders") == "given" else 2
         return orders * replies * count, self.prompt + self.reply + REQUEST_TOKENS
 
-    def auditing(self, model: Any, constitution: str, replies: float) -> list[Any]:
+    def auditing(self, model: M, constitution: str, replies: float) -> list[S]:
         """Reading few-shots, and asking about every principle of every reply."""
         shots = self.shots(model, constitution)
         asked = self.asking(model, "audit", *self.audits(constitution, replies), shots)

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 from cai_jax.errors import UserError
 from cai_jax.exit_codes import StageFailed
 from cai_jax.forecast import aot
-from cai_jax.forecast.abstract_models import ResidentModels
 from cai_jax.forecast.compile_context import CompileContext, Step
-from cai_jax.forecast.node_view import Input, connected
+from cai_jax.forecast.node_view import Input, ResidentModels, connected
 from cai_jax.lang.plan import Plan
 from cai_jax.parallel import target
-from cai_jax.report.plan_view import quantity
+from cai_jax.report.quantities import duration, quantity, size
 from cai_jax.report.tables import folded, table
 from cai_jax.runs.compile_cache import Compilers, Told
 from cai_jax.runs.node_labels import every, labels
@@ -25,7 +24,9 @@ from cai_jax.runs.signals import Interrupts
 from cai_jax.stages.protocol import Stage
 
 if TYPE_CHECKING:
-    from cai_jax.forecast.aot import AotStep, Chip, Topology
+    from cai_jax.forecast.aot import AotStep, Topology
+    from cai_jax.forecast.machines import Chip
+    from cai_jax.models.checkpoint import Model
 
 Say = Callable[[str], None]
 
@@ -115,7 +116,8 @@ def rows(
 
 def described(plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str = "") -> Iterator[tuple[str, Callable]]:
     """The label of every node that has steps (or of this one), and its steps with its schedule changed as given."""
-    called, memory = labels(plan, registry), ResidentModels()
+    called = labels(plan, registry)
+    memory: ResidentModels[Model] = ResidentModels()
     for each in connected(every(plan), called):
         describe = getattr(registry.get(each.node.stage), "steps", None)  # none makes the prompts of a flow
         if describe is None:
@@ -126,7 +128,7 @@ def described(plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str 
             schedule: Mapping[str, Any],
             each: Input = each,
             describe: Callable[[CompileContext], list[Step]] = describe,
-            before: ResidentModels = before,
+            before: ResidentModels[Model] = before,
         ) -> list[Step]:
             loaded = before.copy() if schedule else memory
             node = replace(each.node, schedule={**each.node.schedule, **schedule})
@@ -142,8 +144,8 @@ def described(plan: Plan, registry: Mapping[str, Stage], prompt: int, only: str 
 def _announced(row: Row, machine: Topology, say: Say) -> Row:
     """The row of a step that has been compiled, of which a line is said."""
     told = [
-        _gib(row.memory),
-        _time(row.seconds(machine.chip)),
+        _known(size, row.memory),
+        _known(duration, row.seconds(machine.chip), ""),
         f"compiled in {row.compiled.seconds:.0f} s" if row.compiled else "does not fit",
     ]
     say(f"{row.node}: {row.step}: {', '.join(each for each in told if each)}")
@@ -194,10 +196,10 @@ def _could_fit(steps: Sequence[Step], chip: Chip | None) -> bool:
 
 
 def _grids(devices: int) -> Iterator[dict[str, int]]:
-    """Meshes that split parameters over all devices, more and more by columns, of which inference has no copies."""
-    for size in (1, 2, 4, 8, 16):
-        if devices % size == 0:
-            yield {"data": 0, "fsdp": devices // size, "tensor": size}
+    """Meshes that split parameters over all devices, and more and more by columns, of which inference has no copies."""
+    for split in (1, 2, 4, 8, 16):
+        if devices % split == 0:
+            yield {"data": 0, "fsdp": devices // split, "tensor": split}
 
 
 def _savings(steps: Sequence[Step], parts: int) -> list[dict[str, Any]]:
@@ -215,7 +217,7 @@ def _savings(steps: Sequence[Step], parts: int) -> list[dict[str, Any]]:
 
 
 def _said(schedule: Mapping[str, Any]) -> str:
-    grid = ", ".join(f"{axis}={size}" for axis, size in schedule["mesh"].items() if size)
+    grid = ", ".join(f"{axis}={count}" for axis, count in schedule["mesh"].items() if count)
     rest = [f"{name}={str(value).lower()}" for name, value in schedule.items() if name != "mesh"]
     return ", ".join([f"mesh=mesh({grid})", *rest])
 
@@ -232,16 +234,16 @@ def text(found: Sequence[Row], machine: Topology, width: int | None = None) -> s
             sent = f"{count}: {quantity(moved)}B" if count else ""
             work = [quantity(made.work.flops), quantity(made.work.bytes), sent, f"{made.seconds:.0f} s"]
         rows.append(
-            [row.node, row.step, _gib(row.memory), _gib(sum(row.beside.values())), *work,
-             _time(row.seconds(machine.chip)), f"{row.calls:.0f}"]
+            [row.node, row.step, _known(size, row.memory), size(sum(row.beside.values())), *work,
+             _known(duration, row.seconds(machine.chip), ""), f"{row.calls:.0f}"]
         )  # fmt: skip
     chips = len(machine.devices)
-    of = f" of {_gib(machine.chip.memory)}" if machine.chip else ""
+    of = f" of {size(machine.chip.memory)}" if machine.chip else ""
     head = f"{machine.name}: {chips} device{'s' * (chips != 1)}; per device, memory{of}"
     parts = [folded(head, width), table(rows, rule_after=1, width=width)]
     total = run_seconds(found, machine)
     if total is not None:
-        least = f"a run takes at least {_time(total)}, {total * chips / 3600:.1f} chip-hours (roofline)"
+        least = f"a run takes at least {duration(total)}, {total * chips / 3600:.1f} chip-hours (roofline)"
         parts.append(folded(least, width))
     return "\n\n".join(parts)
 
@@ -295,24 +297,14 @@ def refuse(found: Sequence[Row], machine: Topology) -> None:
     row = max(over, key=lambda row: row.memory or math.inf)
     sizes = {**row.beside, **row.wanted, "what it makes itself": row.made or 0}
     largest = sorted(sizes.items(), key=lambda each: -each[1])[:4]
-    told = ", ".join(f"{name} {_gib(size)}" for name, size in largest if size > 0)
-    name, size = row.largest
+    told = ", ".join(f"{name} {size(taken)}" for name, taken in largest if taken > 0)
+    name, taken = row.largest
     steps = f"{len(over)} step{'s' * (len(over) > 1)} do{'es' * (len(over) == 1)} not fit {machine.name}"
-    need = _gib(row.memory) if row.memory else "more"
-    message = f"{steps}: {row.step!r} needs {need}, where a chip has {_gib(machine.chip.memory)}: {told}"
+    need = size(row.memory) if row.memory else "more"
+    message = f"{steps}: {row.step!r} needs {need}, where a chip has {size(machine.chip.memory)}: {told}"
     cure = f"with ({row.cure}) it fits" if row.cure else "take a larger slice, or a smaller batch"
-    raise StageFailed(row.node, f"{message}; its largest tensor is {name}, {_gib(size)}", cure, None)
+    raise StageFailed(row.node, f"{message}; its largest tensor is {name}, {size(taken)}", cure, None)
 
 
-def _gib(size: float | None) -> str:
-    if size is None:
-        return "?"
-    return f"{size / 2**30:.2f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds >= 7200:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.2g} ms"
+def _known(shown: Callable[[float], str], value: float | None, unknown: str = "?") -> str:
+    return unknown if value is None else shown(value)

@@ -1,4 +1,4 @@
-"""`cai-jax plan`: the nodes of a program, what is cached, why the rest would run, and what it would cost."""
+"""`cai-jax plan`: the nodes of a program, what is cached, why the rest would run, and what it would take."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 from cai_jax.forecast.cost_context import Cost, CostContext, cost_of
 from cai_jax.forecast.machines import Machine
-from cai_jax.forecast.node_view import connected
-from cai_jax.lang.signature import Node
+from cai_jax.forecast.node_view import ResidentModels, connected
+from cai_jax.lang.signature import Kind, Node
+from cai_jax.pipeline.row_counts import expected_rows
+from cai_jax.report.quantities import duration, quantity, size
 from cai_jax.report.rerun_reason import Reasons
 from cai_jax.report.tables import folded, table
 from cai_jax.runs import data_sizes
@@ -19,6 +21,11 @@ from cai_jax.runs.executor import input_keys
 from cai_jax.runs.node_labels import labels
 from cai_jax.stages.protocol import Stage
 
+_ROWS = (Kind.PROMPTS, Kind.RESPONSES, Kind.DIALOGS, Kind.PREFS, Kind.DOCUMENTS)
+# What is counted is at least this share of what a compiler takes (tests/benchmarks/README.md, "What plan says"): up to
+# so much of the memory it fits for certain, and up to all of it perhaps.
+SURE = 0.5
+
 
 @dataclass(frozen=True)
 class Line:
@@ -27,18 +34,57 @@ class Line:
     Attributes:
       label: what people call it; inputs: the same of its inputs.
       why: "cached", or why it would run.
-      cost: its estimated work if it ran from the start.
+      rows: that it makes; None of what has none.
+      cost: its estimated work if it ran from the start; None where the shape of a model is not known.
     """
 
     node: Node
     label: str
     inputs: tuple[str, ...]
     why: str
-    cost: Cost
+    rows: int | None
+    cost: Cost | None
 
     @property
     def cached(self) -> bool:
         return self.why == "cached"
+
+
+@dataclass(frozen=True)
+class Total:
+    """What is left to do.
+
+    Attributes:
+      nodes: how many nodes. unknown: of how many of them nothing is known.
+      cost: of the others together.
+      largest: the label of the one that needs most memory.
+    """
+
+    nodes: int
+    unknown: int
+    cost: Cost
+    largest: str
+
+    @classmethod
+    def of(cls, shown: Sequence[Line]) -> Total:
+        todo = [line for line in shown if not line.cached]
+        known = [(line.cost, line.label) for line in todo if line.cost is not None]
+        largest = max(known, key=lambda each: each[0].memory, default=(Cost(), ""))
+        return cls(len(todo), len(todo) - len(known), sum((cost for cost, _ in known), Cost()), largest[1])
+
+    def fits(self, machine: Machine) -> bool | None:
+        """Whether a device's memory is enough; None where that is not certain or not known."""
+        memory = self.cost.memory
+        if machine.memory is None:
+            return None
+        if memory > machine.memory:
+            return False
+        return True if not self.unknown and memory <= SURE * machine.memory else None
+
+
+def computes(sized: Sized, registry: Mapping[str, Stage]) -> bool:
+    """Whether a node of the plan computes anything on the devices."""
+    return any(hasattr(registry[node.stage], "steps") for node in sized.plan.nodes)
 
 
 def lines(sized: Sized, registry: Mapping[str, Stage], cache: Cache, machine: Machine) -> list[Line]:
@@ -46,33 +92,70 @@ def lines(sized: Sized, registry: Mapping[str, Stage], cache: Cache, machine: Ma
     plan = sized.plan
     called = labels(plan, registry)
     reasons = Reasons(called, registry, cache, plan.settings["seed"])
-    found = []
+    found, memory = [], ResidentModels[Any]()
     for node, made in zip(plan.nodes, connected(plan.nodes, called), strict=True):
-        cost = cost_of(registry[node.stage], CostContext(node, made.inputs, sized.prompts[node.key], machine))
+        cost = cost_of(registry[node.stage], CostContext(node, made.inputs, sized.prompts[node.key], memory, machine))
         sources = tuple(called[key] for key in dict.fromkeys(input_keys(node)))
-        found.append(Line(node, called[node.key], sources, reasons.why(node), cost))
+        rows = expected_rows(node.type) if node.type.kind in _ROWS else None
+        found.append(Line(node, called[node.key], sources, reasons.why(node), rows, cost))
     return found
 
 
-def text(shown: Sequence[Line], data: Sequence[Size], width: int | None = None) -> str:
+def text(shown: Sequence[Line], data: Sequence[Size], machine: Machine, width: int | None = None) -> str:
     """The plan as a table of that width (`tables.table`); below it what would still be spent, and on which data."""
-    rows = [["node", "made by", "from", "state", "tokens", "FLOPs", "bytes"]]
+    rows = [["node", "made by", "from", "state", "rows", "tokens", "FLOPs", "time", "memory"]]
     for line in shown:
-        work = [quantity(line.cost.tokens), quantity(line.cost.flops), quantity(line.cost.bytes)]
-        rows.append([line.label, line.node.stage, ", ".join(line.inputs), line.why, *work])
-    todo = [line for line in shown if not line.cached]
-    total = f"{len(todo)} of {len(shown)} nodes to run"
-    if todo:
-        spent = (sum(getattr(line.cost, name) for line in todo) for name in ("tokens", "flops", "bytes"))
-        tokens, flops, moved = (quantity(value) or "0" for value in spent)
-        total += f": {tokens} tokens, {flops} FLOPs, {moved} bytes"
-    about = data_sizes.text(data, {line.node.key: line.label for line in shown})
-    below = folded(f"{total} (estimates)\n{about}".rstrip(), width)
+        made = "" if line.rows is None else f"{line.rows:,}"
+        rows.append([line.label, line.node.stage, ", ".join(line.inputs), line.why, made, *_cells(line.cost)])
+    total = Total.of(shown)
+    told = [f"{total.nodes} of {len(shown)} nodes to run"]
+    if total.nodes:
+        tokens, flops, *_ = (quantity(value) or "0" for value in (total.cost.tokens, total.cost.flops))
+        told[0] += f": {tokens} tokens, {flops} FLOPs (estimates)"
+        told += [_time(total, machine), _memory(total, machine)]
+    if total.unknown:
+        told.append(f"not counted: {total.unknown} nodes, since the shape of a model is not known")
+    told.append(data_sizes.text(data, {line.node.key: line.label for line in shown}))
+    below = folded("\n".join(each for each in told if each), width)
     return f"{table(rows, rule_after=1, width=width)}\n\n{below}"
 
 
+def _cells(cost: Cost | None) -> list[str]:
+    """Tokens, FLOPs, time and memory of a node; nothing of one that computes nothing, "?" where it is not known."""
+    if cost is None:
+        return ["?"] * 4
+    time = "" if not cost.seconds else duration(cost.seconds)
+    return [quantity(cost.tokens), quantity(cost.flops), time, size(cost.memory) if cost.memory else ""]
+
+
+def _time(total: Total, machine: Machine) -> str:
+    if not total.cost.flops:
+        return ""
+    if total.cost.seconds is None:
+        return f"time: not known, since {machine.name} could not be measured"
+    rates = f"{quantity(max((machine.flops or {}).values()))}FLOP/s, {quantity(machine.bandwidth)}B/s"
+    devices = f"{machine.devices} device{'s' * (machine.devices != 1)}"
+    each = " each" * (machine.devices != 1)
+    how = "as measured" if machine.measured else "a bound that nothing reaches"
+    least = "about" if machine.measured else "at least"
+    return f"time: {least} {duration(total.cost.seconds)} on {machine.name} ({devices}, {rates}{each}, {how})"
+
+
+def _memory(total: Total, machine: Machine) -> str:
+    if not total.cost.memory:
+        return ""
+    need = f"memory of a device: at least {size(total.cost.memory)} ({total.largest})"
+    if machine.memory is None:
+        return need
+    verdict = {True: "fits", False: "does not fit", None: "may not fit"}[total.fits(machine)]
+    cure = (
+        "" if total.fits(machine) else "; `cai-jax compile` gives the compiler's own numbers, and a schedule that fits"
+    )
+    return f"{need} of {size(machine.memory)}: {verdict}{cure}"
+
+
 def as_json(shown: Sequence[Line]) -> list[dict[str, Any]]:
-    """The same as data."""
+    """The same as data; null where the shape of a model is not known."""
     return [
         {
             "name": ", ".join(line.node.names),
@@ -82,20 +165,26 @@ def as_json(shown: Sequence[Line]) -> list[dict[str, Any]]:
             "inputs": list(input_keys(line.node)),
             "cached": line.cached,
             "why": line.why,
-            "tokens": line.cost.tokens,
-            "flops": line.cost.flops,
-            "bytes": line.cost.bytes,
+            "rows": line.rows,
+            **{name: getattr(line.cost, name, None) for name in Cost.__dataclass_fields__},
         }
         for line in shown
     ]
 
 
-def quantity(value: float) -> str:
-    """950, 1.2k, 3.4M, 5.6G, 7.8T, 9.1P, 2.3E; nothing for nothing."""
-    if not value:
-        return ""
-    for unit in ("", "k", "M", "G", "T", "P", "E"):
-        if abs(value) < 999.5 or unit == "E":
-            break
-        value /= 1000.0
-    return f"{value:.0f}{unit}" if value >= 100 or not unit else f"{value:.1f}{unit}"
+def totals(shown: Sequence[Line], machine: Machine) -> dict[str, Any]:
+    """What is left to do, and the machine it was estimated for, as data."""
+    total = Total.of(shown)
+    cost = {name: getattr(total.cost, name) for name in Cost.__dataclass_fields__}
+    return {
+        "machine": {
+            "name": machine.name,
+            "platform": machine.platform,
+            "devices": machine.devices,
+            "memory": machine.memory,
+            "flops": {f"{count * 8} bit": rate for count, rate in (machine.flops or {}).items()},
+            "bandwidth": machine.bandwidth,
+            "measured": machine.measured,
+        },
+        "total": {"nodes": total.nodes, "unknown": total.unknown, **cost, "fits": total.fits(machine)},
+    }

@@ -34,7 +34,8 @@ def plan(bench):
         program.write_text(text)
         code, out, err = bench.call("plan", program, "--json", "--out", bench.root / "plans", *words)
         assert code == 0, err
-        return {node["name"] or node["label"]: node for node in json.loads(out)["nodes"]}
+        bench.plans = json.loads(out)
+        return {node["name"] or node["label"]: node for node in bench.plans["nodes"]}
 
     return planned
 
@@ -96,10 +97,14 @@ def test_operations_are_those_of_the_models_products(plan):
     assert more["bytes"] > found["bytes"]
 
 
-def test_a_node_of_unknown_shape_costs_nothing_that_is_known(plan):
+def test_of_a_node_of_unknown_shape_nothing_is_said(plan, bench):
     text = 'base = model("hf:nobody/nothing")\nred = prompts("builtin:red_team")\nr = red.train |> sample(base)\n'
-    found = plan(text + "rate = harm_rate(r)\n")["r"]
-    assert (found["tokens"], found["flops"], found["bytes"]) == (0, 0, 0)
+    text += 'rate = harm_rate(r)\nseen = red.train |> sample(model("builtin:tiny"))\n'
+    found = plan(text)["r"]
+    assert {found[name] for name in ("tokens", "flops", "bytes", "seconds", "memory")} == {None}
+    total = bench.plans["total"]
+    assert (total["nodes"], total["unknown"]) == (7, 1) and total["tokens"] == plan(text)["seen"]["tokens"]
+    assert total["fits"] is None, "what is not known may not fit"
 
 
 def test_an_unknown_topology_is_told_what_is_known(bench):

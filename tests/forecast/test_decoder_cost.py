@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cai_jax.forecast import decoder_cost, onchip_memory
+from cai_jax.forecast.decoder_cost import DecoderCost
 from cai_jax.models import attention_blocks
 from cai_jax.models.config import Config
 
@@ -16,8 +16,7 @@ INPUTS, LAYER = 128, 128 + 64 + 384
 
 
 def decoder(platform="cpu", **changed):
-    changed = {"room": 108 * 2**20 if platform == "tpu" else 0, **changed}
-    return decoder_cost.DecoderCost(replace(CONFIG, **changed.pop("config", {})), 4, 4, platform, **changed)
+    return DecoderCost(CONFIG, 4, 4, platform, **changed)
 
 
 def test_rows_attend_to_themselves_a_block_at_a_time():
@@ -52,13 +51,6 @@ def test_decoding_attends_to_the_whole_cache_and_draws():
     assert decoder().decode(3, positions=64, steps=8, shared=16).flops == 8 * step
 
 
-def test_decoding_on_a_chip_reads_weights_and_cache_once_a_token():
-    half = replace(decoder("tpu"), size=2, stored=2)
-    weights, cache = 2 * (2 * LAYER + 8 * 32), 2 * 2 * 2 * 4 * (3 * 64 + 16)
-    beside = 2 * 4 * 2 * INPUTS  # before the first: read and written twice
-    assert half.decode(3, positions=64, steps=8, shared=16).bytes == 8 * (weights + cache) + beside
-
-
 def test_a_gradient_takes_two_products_where_the_forward_takes_one():
     attention = 2 * 2 * 2 * 2 * 4 * 3 * 16 * 16
     assert decoder().train(3, 16).flops == 3 * (2 * 48 * 2 * LAYER + attention)
@@ -79,59 +71,70 @@ def test_logits_of_several_blocks_are_computed_again(times, frozen, products):
     assert decoder().learn(10, times, frozen).flops == products * 2 * 10 * 8 * 32
 
 
-def test_what_a_layer_makes_stays_on_the_chip_while_it_fits():
-    weights = 4 * (2 * LAYER + 8 * 32)
-    assert decoder("tpu").read(3, 16).bytes == weights
-    # 2^21 tokens of 4·(8 + 2·16) bytes are 320 MiB: what feeding forward hands over is written and read, gate and up
-    # twice each, the residual stream four times. Of attending, 8 + 2·16 + 8 numbers and a block's scores, as well.
-    many = decoder("tpu", config={"heads": 1, "kv_heads": 1, "head_dim": 8, "vocab_size": 2**22})
-    tokens = 2**21
-    moved = many.read(tokens // 128, 128, kernel=True).bytes
-    beside = 4 * 4 * 8 * 24
-    attending = 4 * tokens * (3 * 8 + 2 * 24 + 4 * 24 + 3 * 8) + beside
-    feeding = 4 * tokens * (4 * 8 + 2 * 2 * 16)
-    looked_up = 2 * tokens * 4 * 8
-    layer = 8 * 24 + 64 + 384
-    assert moved == 2 * (4 * layer + attending + feeding) + looked_up
+def test_a_pass_reads_its_weights_once_and_looks_up_its_tokens():
+    whole = 4 * 2 * LAYER + 4 * 48 * 8
+    assert decoder().read(3, 16).bytes == whole
+    # Keys and values of a text before all rows are read, those that are kept are written: 4 numbers each in two layers.
+    assert decoder().read(3, 16, shared=32).bytes == whole + 2 * 4 * 4 * 2 * 32
+    assert decoder().read(3, 16, kept=True).bytes == whole - 4 * (LAYER - INPUTS) + 2 * 4 * 4 * 2 * 48
+    assert decoder().unembed(5).bytes == 4 * 8 * 32
 
 
-def test_on_a_chip_without_room_all_that_split_heads_make_goes_to_memory():
-    # 48 tokens and two chips. Of the residual stream, 8 numbers a token, a layer reads or writes: two for every sum
-    # of both chips, three for adding it, what three products read, what gate and up read, what two products write.
-    hidden = 48 * 4 * 8 * (2 * (2 + 3) + 3 + 2 + 2)
-    # Heads, 8 + 2·4 numbers a token: as made, turned and attended to, by halves; gate and up.
-    heads, inner = 48 * 4 * (16 * 2 + 16 * 4 + 8 * 3) / 2, 48 * 4 * 16 * 4 / 2
-    scores = 3 * 4 * 3 * 2 * 16 * 16 / 2
-    weights, looked_up = 4 * 2 * LAYER / 2, 2 * 48 * 4 * 8
-    moved = decoder("tpu", split=2, room=0).read(3, 16).bytes
-    assert moved == weights + looked_up + 2 * (hidden + heads + inner + scores)
-    # Weights that come from four other places are handed on four times; what is made of them grows with every second.
-    grown = 48 * 4 * (16 + 2 * 16) / 2 * 4
-    few = decoder("tpu", split=2, room=0).read(3, 16, parts=4).bytes
-    assert few == moved + 4 * weights + 2 * grown
-    # What 2^22 tokens hand over, 128 MiB, is not fetched as a whole, and five products read it for every second part.
-    many, again = decoder("tpu", split=2, room=0).read(2**18, 16, parts=4).bytes, 2**22 * 4 * 8 * 5
-    assert many == 5 * weights + (few - 5 * weights) * 2**18 / 3 + 2 * again
+def test_decoding_reads_weights_and_cache_once_a_token():
+    half = replace(decoder("tpu"), size=2, stored=2)
+    weights, cache = 2 * (2 * LAYER + 8 * 32), 2 * 2 * 2 * 4 * (3 * 64 + 16)
+    assert half.decode(3, positions=64, steps=8, shared=16).bytes == 8 * (weights + cache)
+    # A chip keeps float32 as the bfloat16 in which it multiplies; a processor does not.
+    assert decoder("tpu").decode(3, 64, 8).bytes == 8 * (weights + 2 * 2 * 2 * 4 * 4 * 3 * 64 / 2)
+    assert decoder().decode(3, 64, 8).bytes == 8 * (2 * weights + 2 * 2 * 4 * 4 * 3 * 64)
 
 
-def test_what_would_move_most_stays_on_the_chip_while_it_lives():
-    often, seldom, later = (
-        onchip_memory.Value(6, 5, 0, 2),
-        onchip_memory.Value(6, 2, 2, 3),
-        onchip_memory.Value(6, 2, 3, 0),
-    )
-    assert onchip_memory.spilled([seldom, often], [12, 12, 12, 12]) == 0
-    assert onchip_memory.spilled([seldom, often], [12, 12, 11, 12]) == 6 * 2, "they meet at one moment"
-    assert onchip_memory.spilled([often], [12, 5, 12, 12]) == 6 * 5
-    # From the last moment into the next round's first, at which the first is made.
-    assert onchip_memory.spilled([often, later], [11, 12, 12, 12]) == 6 * 2
-    assert onchip_memory.spilled([onchip_memory.together([often, seldom])], [12] * 4) == 0
-    assert onchip_memory.spilled([onchip_memory.together([often, seldom])], [12, 12, 12, 11]) == 6 * 5 + 6 * 2
+def test_learning_reads_weights_twice_and_writes_a_gradient():
+    assert decoder().train(3, 16).bytes == (2 + 1) * 4 * 2 * LAYER
+    assert decoder().train(3, 16, remat=True).bytes == (3 + 1) * 4 * 2 * LAYER
+    assert decoder(rank=2).train(3, 16, frozen=True).bytes == 2 * 4 * 2 * LAYER
+    assert decoder().learn(10, 2).bytes == 2 * (2 + 1) * 4 * 8 * 32
+    assert decoder().learn(10, 2, frozen=True).bytes == 2 * 2 * 4 * 8 * 32
 
 
-def test_an_update_reads_and_writes_weights_and_moments_and_reads_the_gradient_twice():
-    assert decoder("tpu").update(100, summed=False) == 8 * 4 * 100
-    assert decoder("tpu").update(100, summed=True) == 10 * 4 * 100
+def test_an_update_reads_gradient_weights_and_moments_and_writes_all_but_the_gradient():
+    assert decoder().update(100) == 7 * 4 * 100
+    assert decoder(split=2).update(100, shards=5) == 7 * 4 * 10
+
+
+def test_a_cache_holds_keys_and_values_of_every_layer():
+    assert decoder().cache(10) == 2 * 4 * 4 * 2 * 10
+    assert decoder(split=2).cache(10) == 4 * 4 * 2 * 10
+
+
+def test_a_layer_holds_its_input_and_attention_or_what_it_feeds_forward():
+    # 48 tokens of 8 numbers; queries and output of 8, keys and values of 4 each; scores of two heads, 16 keys a query.
+    attending = 4 * 48 * (8 + 2 * 8 + 2 * 4) + 4 * 3 * 2 * 16 * 16
+    feeding = 4 * 48 * (8 + 2 * 16)
+    assert decoder().layer_values(3, 16) == max(attending, feeding)
+    # Of longer rows a block of 128 queries has scores at one time; a kernel has none.
+    assert decoder().layer_values(1, 256) == 4 * 256 * 32 + 4 * 2 * 128 * 256
+    assert decoder("gpu").layer_values(1, 256) == 4 * 256 * (8 + 32)
+
+
+def test_a_gradient_keeps_of_every_layer_what_goes_into_its_products():
+    # Inputs of both norms, queries and attention's output, keys, values, gate and up; of every head the weights.
+    layer = 4 * 48 * (2 * 8 + 2 * 8 + 2 * 4 + 2 * 16) + 4 * 3 * 2 * 16 * 16
+    assert decoder().saved(3, 16) == 2 * layer
+    assert decoder().saved(3, 16, remat=True) == 2 * 4 * 48 * 8 + layer, "and all of the one that is at hand"
+    assert decoder("gpu").saved(3, 16) == 2 * (layer - 4 * 3 * 2 * 16 * 16)
+
+
+def test_what_is_trained():
+    whole = 8 * 32 + 2 * (LAYER + 2 * 8) + 8
+    assert decoder().trained(False, headed=True) == whole
+    assert decoder().trained(False, headed=False) == whole, "of which the unembedding is the embedding"
+    untied = DecoderCost(replace(CONFIG, tie_embeddings=False), 4, 4, "cpu")
+    assert untied.trained(False, headed=True) == whole + 8 * 32
+    assert untied.trained(False, headed=False) == whole, "a scalar head in the place of the unembedding"
+    # Of rank 2: [8, 2] and [2, 8] for queries, twice [8, 2] and [2, 4], output, gate, up and down.
+    sides = 2 * ((8 + 8) + 2 * (8 + 4) + (8 + 8) + 3 * (8 + 16))
+    assert decoder(rank=2).trained(True, headed=True) == 2 * sides
 
 
 def test_muon_makes_three_products_five_times():
@@ -143,4 +146,5 @@ def test_muon_makes_three_products_five_times():
 
 def test_devices_that_split_a_decoder_take_their_part():
     assert decoder(split=2).read(3, 16).flops == decoder().read(3, 16).flops / 2
-    assert decoder("tpu", split=2).unembed(5).bytes == 4 * 8 * 32 / 2
+    assert decoder(split=2).unembed(5).bytes == 4 * 8 * 32 / 2
+    assert decoder(split=2).logits(5) == 4 * 5 * 32 / 2
