@@ -16,6 +16,7 @@ GUIDE = PACKAGE.parent / "CONTRIBUTING.md"
 # Who imports JAX at import time although it stands above `pipeline`: what lowers and compiles steps for `compile`.
 COMPILES = {
     "cai_jax.forecast.aot",
+    "cai_jax.forecast.calibration",
     "cai_jax.forecast.engine_shapes",
     "cai_jax.forecast.ppo_steps",
     "cai_jax.report.compiled_steps",

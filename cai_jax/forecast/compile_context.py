@@ -66,16 +66,7 @@ class Step:
 
 
 class CompileContext(NodeView["Step", "Model"]):
-    """A node whose steps are made from shapes.
-
-    Attributes:
-      seed: as a context's.
-    """
-
-    seed = 0
-
-    def used(self, **schedule: Any) -> None:
-        """A schedule is noted by runs only."""
+    """A node whose steps are made from shapes."""
 
     def shots(self, model: Model, constitution: str = "constitution") -> Prefix | None:
         """The examples in front of every prompt; None without any."""

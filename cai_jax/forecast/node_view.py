@@ -96,12 +96,18 @@ class NodeView(ABC, Generic[S, M]):
       node, params: as a context's (`pipeline.context.Context`).
       inputs: parameter name -> `Input`, or a tuple of them.
       prompt: tokens of the longest prompt of the program.
+      seed: any; no weights are drawn.
     """
+
+    seed = 0
 
     def __init__(self, node: Node, inputs: Mapping[str, Any], prompt: int, memory: ResidentModels[M]) -> None:
         self.node, self.params, self.inputs, self.prompt = node, node.params, inputs, prompt
         self._memory = memory
         self._mine: dict[str, M] = {}
+
+    def used(self, **schedule: Any) -> None:
+        """Nothing: what a schedule comes to is for a run's record."""
 
     def models(self, name: str, trained: bool = False) -> list[M]:
         """The models of the artefact given as parameter `name`, loaded."""

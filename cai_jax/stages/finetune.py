@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.pipeline.context import CompilingContext, Context
@@ -115,7 +115,7 @@ def steps(ctx: StepContext) -> list:
         length, total = _sizes(ctx, model.config.max_position)
         rows = {name: ((length,), "int32") for name in ("tokens", "segments", "positions")}
         rows["weights"] = ((length,), "float32")
-        learner = partial(_learner, cast(CompilingContext, ctx), total=total)  # called by `compile` alone
+        learner = partial(_learner, ctx, total=total)
         found += ctx.learning(model, learner, ctx.params["batch"], rows, total, chunks.SFT).steps
     return found
 

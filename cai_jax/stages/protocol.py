@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from cai_jax.lang.signature import Node, Signature
-from cai_jax.pipeline.context import Context
+from cai_jax.lang.signature import Signature
+from cai_jax.pipeline.context import CompilingContext, Context
 
 
-class StepContext(Protocol):
+class StepContext(CompilingContext, Protocol):
     """One node before it runs, as its stage's `steps` sees it; in forecast/ for `plan` and for `compile`.
 
     Every method returns steps, and `models` and `shots` what other methods take. `held` is what lies in memory while a
     step runs, where that is more than the models loaded.
 
     Attributes:
-      node, params: as a `Context`'s.
+      node, params, seed: as a `Context`'s.
       inputs: parameter name -> what it will be made from: `node`, `label`, `type` and `inputs`; or a tuple of them.
       prompt: tokens of the longest prompt of the program.
       reply: tokens of the longest reply that is acted on.
     """
 
-    node: Node
-    params: Mapping[str, Any]
-    inputs: Mapping[str, Any]
     prompt: int
 
     @property

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.pipeline.context import CompilingContext, Context
@@ -97,7 +97,7 @@ def steps(ctx: StepContext) -> list:
         length, total, references = _sizes(ctx, model.config.max_position)
         pairs = {"tokens": ((2, length), "int32"), "lengths": ((2,), "int32"), "p": ((), "float32")}
         pairs["weights"] = ((), "float32")
-        learner = partial(_learner, cast(CompilingContext, ctx), total=total)  # called by `compile` alone
+        learner = partial(_learner, ctx, total=total)
         learning = ctx.learning(model, learner, ctx.params["batch"], pairs, total, scored=True)
         found += [*learning.steps, *ctx.score_references(learning, references)]
     return found

@@ -194,10 +194,11 @@ def test_a_node_is_shown_under_the_name_that_the_run_has_for_it(here, ran):
 def test_every_name_of_a_plan_is_whole_and_taken_back(page, tmp_path):
     plan = plan_of(find("programs").parent / page)
     sized = data_sizes.sized(plan, registry(), {}, {}, None)
-    shown = plan_view.lines(sized, registry(), Cache(tmp_path), machines.named("cpu:1"))
+    machine = machines.named("cpu:1")
+    shown = plan_view.lines(sized, registry(), Cache(tmp_path), machine)
     nodes = plan_view.as_json(shown)
     labelled = [node["label"] for node in nodes]
-    assert first_column(plan_view.text(shown, sized.data).partition("\n\n")[0]) == labelled
+    assert first_column(plan_view.text(shown, sized.data, machine).partition("\n\n")[0]) == labelled
     for node in nodes:
         for name in (node["label"], node["key"], node["key"][: node["key"].index("-") + 9]):
             assert session.chosen(plan, registry(), name, plan.nodes) == node["key"]
