@@ -1,7 +1,8 @@
-"""What this machine can do, measured: `python -m cai_jax.forecast.calibration` prints it as JSON.
+"""This machine's rates, measured: `python -m cai_jax.forecast.calibration` prints them as JSON.
 
-Two rates, from which `plan` works out times: products a second, as prompts and training take them (a matrix of weights
-times many rows), and bytes a second, as decoding takes them (a row times its own keys, which are read once a token).
+From two rates `plan` computes times: FLOP/s, as a training step of a decoder reaches them, and bytes a second, as
+attention in decoding reaches them (one query, and keys that are read once a token). Both are what programs reach on the
+machine, not what its maker says.
 """
 
 from __future__ import annotations
@@ -16,41 +17,64 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# Of the matrix of weights: as wide as a decoder of about a billion parameters has them.
-WIDTH = 2048
-# Bytes that are read: more than the caches of processors hold.
+from cai_jax.forecast.decoder_cost import DecoderCost
+from cai_jax.learn import chunks, optim, sft
+from cai_jax.learn.state import TrainState
+from cai_jax.models import decoder
+from cai_jax.models.config import Config
+
+# Width of the decoder that is trained. On two cores a width of 128 reaches 63 GFLOP/s, 512 109 and 1024 129, so that
+# the middle one is right within a factor of two for all; accelerators train wider ones.
+WIDTH, WIDTH_ON_ACCELERATORS = 512, 2048
+LAYERS, TOKENS, VOCABULARY = 2, 256, 2048
+# Bytes of keys that are read: more than the caches of processors hold.
 STREAM = 2**28
-# A measurement takes so many calls, of at least so many seconds each, of which the median counts: short enough that
-# all of them take about two seconds, long enough that starting a call is nothing beside it.
-CALLS, LEAST = 5, 0.02
+# The median of so many calls counts, of at least so many seconds each: starting a call is nothing beside that.
+CALLS, LEAST = 5, 0.05
 
 
 def measured() -> dict[str, Any]:
-    """Platform, kind and number of devices, and of one device memory in bytes, FLOP/s by dtype, and bytes a second."""
-    device = jax.devices()[0]
+    """Return platform and number of devices, and of one device memory in bytes, FLOP/s by dtype, and bytes a second."""
+    platform = jax.default_backend()
+    width = WIDTH if platform == "cpu" else WIDTH_ON_ACCELERATORS
     return {
-        "platform": jax.default_backend(),
-        "kind": device.device_kind,
+        "platform": platform,
         "devices": jax.device_count(),
-        "memory": memory(device),
-        "flops": {dtype: products(dtype) for dtype in ("float32", "bfloat16")},
-        "bandwidth": bandwidth(),
+        "memory": memory(jax.devices()[0]),
+        "flops": {dtype: training(dtype, width) for dtype in ("float32", "bfloat16")},
+        "bandwidth": decoding(),
     }
 
 
-def products(dtype: str) -> float:
-    """FLOP/s of `[rows, WIDTH] x [WIDTH, WIDTH]`, of so many rows that a call takes `LEAST` seconds."""
-    rows, multiply = 256, jax.jit(jnp.matmul)
-    weights = jnp.full((WIDTH, WIDTH), 0.01, dtype)
+def training(dtype: str, width: int) -> float:
+    """FLOP/s of a step of supervised training, of so many rows that it takes `LEAST` seconds."""
+    head = 64
+    config = Config(
+        vocab_size=VOCABULARY,
+        hidden_size=width,
+        layers=LAYERS,
+        heads=width // head,
+        kv_heads=width // head,
+        head_dim=head,
+        intermediate_size=3 * width,
+        max_position=TOKENS,
+    )
+    settings = sft.SFT(optim.Optim(1e-3), dtype=dtype, looped=True)
+    state = TrainState.create(decoder.init(config, jax.random.key(0)), optim.optimizer(settings.optim))
+    cost, step, rows = DecoderCost(config, 4, 4, jax.default_backend()), jax.jit(sft.make_step(config, settings)), 4
     while True:
-        seconds = _seconds(multiply, jnp.full((rows, WIDTH), 0.01, dtype), weights)
-        if seconds >= LEAST or rows >= 2**18:
-            return 2.0 * rows * WIDTH * WIDTH / seconds
+        tokens = jnp.ones((1, rows, TOKENS), jnp.int32)  # one micro-batch
+        places = jnp.broadcast_to(jnp.arange(TOKENS, dtype=jnp.int32), tokens.shape)
+        batch = {"tokens": tokens, "segments": tokens, "positions": places, "weights": tokens.astype(jnp.float32)}
+        seconds = _seconds(step, state, batch)
+        if seconds >= LEAST or rows >= 256:
+            blocks = -(-(TOKENS - 1) // chunks.SFT)
+            return cost.train(rows, TOKENS).plus(cost.learn(rows * chunks.SFT, blocks)).flops / seconds
         rows *= 4
 
 
-def bandwidth() -> float:
-    """Bytes a second of the product of 64 queries, each with keys of its own `[positions, 64]` in float32."""
+def decoding() -> float:
+    """Bytes a second of the products of 64 queries, each with its own keys `[positions, 64]` in float32."""
     rows, width = 64, 64
     keys = jnp.full((rows, STREAM // (rows * width * 4), width), 0.01)
     look = jax.jit(lambda queries, keys: jnp.einsum("bh,bkh->bk", queries, keys))
@@ -73,13 +97,13 @@ def _allowed() -> list[int]:
     return [int(text) for text in texts if text.isdigit()]  # "max": no limit
 
 
-def _seconds(call: Callable[..., jax.Array], *given: jax.Array) -> float:
-    """The median of several calls behind a first one, which compiles."""
-    call(*given).block_until_ready()
+def _seconds(call: Callable[..., Any], *given: Any) -> float:
+    """The median of several calls after a first one, which compiles."""
+    jax.block_until_ready(call(*given))
     times = []
     for _ in range(CALLS):
         begun = time.perf_counter()
-        call(*given).block_until_ready()
+        jax.block_until_ready(call(*given))
         times.append(time.perf_counter() - begun)
     return sorted(times)[CALLS // 2]
 

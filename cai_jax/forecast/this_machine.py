@@ -19,7 +19,7 @@ from cai_jax.forecast import machines
 from cai_jax.forecast.machines import Machine
 from cai_jax.lang.parser_cache import cache_folder
 
-# Seconds in which measuring is given up; it takes about five, and more where an accelerator starts.
+# Seconds after which measuring is given up; it takes about fifteen, and more where an accelerator starts.
 PATIENCE = 180
 _BYTES = {"bfloat16": 2, "float32": 4}
 # What decides which devices JAX finds, and how fast they are.
@@ -81,8 +81,9 @@ def _machine(name: str, found: Mapping[str, Any]) -> Machine:
 def _measure(environment: Mapping[str, str]) -> dict[str, Any] | None:
     """Runs calibration.py, as a run would: without what a running process has set for JAX, on all of its devices."""
     words = [sys.executable, "-m", "cai_jax.forecast.calibration"]
-    # An accelerator's memory is not to be taken as a whole for so little.
-    around = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **environment}
+    # An accelerator's memory is not to be taken as a whole for so little; glibc keeps memory, as it does in a run.
+    kept = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+    around = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **kept, **environment}
     try:
         done = subprocess.run(words, env=around, capture_output=True, timeout=PATIENCE, check=True, text=True)
         return dict(json.loads(done.stdout.splitlines()[-1]))

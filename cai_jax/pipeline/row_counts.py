@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # longest prompt or of a document (`--limit` and `--prompt-tokens` say otherwise).
 ROWS = 1000
 PROMPT = 512
+# Of the longest reply, the mean one: models end most replies before they must. A packed row holds the more of them.
+MEAN = 0.5
 # What cannot be known before a tokenizer has read it: an instruction with its template, an example of a constitution.
 REQUEST_TOKENS = 64
 SHOT_TOKENS = 256

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.pipeline.context import CompilingContext, Context
-from cai_jax.pipeline.row_counts import PROMPT, expected_rows
+from cai_jax.pipeline.row_counts import MEAN, PROMPT, expected_rows
 from cai_jax.stages.declare import (
     ADAPTER,
     DECAY,
@@ -85,6 +85,7 @@ def _sizes(ctx: StepContext, whole: int) -> tuple[int, int]:
         rows = math.ceil(rows * min(data.length or PROMPT, length) / length)
     else:
         length = p["length"] or row_length(ctx.prompt + ctx.reply, whole)
+        rows = math.ceil(rows * min(length, ctx.prompt + math.ceil(MEAN * ctx.reply)) / length)
     return length, p["steps"] or math.ceil(passes(p["epochs"], rows) / p["batch"])
 
 

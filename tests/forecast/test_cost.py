@@ -61,8 +61,8 @@ def test_tokens_follow_rows_replies_rounds_and_pairs(tokens):
     assert found["drawn"] == written(768 * 4, 16, 5)
     # A critique and a revision a round, behind 16 + 36 + 64 tokens and, with the critique, 72 + 64 more.
     assert found["mended"] == SHOTS + written(768 * 4 * 2, 128, 9) + written(768 * 4 * 2, 256, 9)
-    # Every round's revision is kept, in rows of 16 + 36 tokens to a multiple of 32, twice.
-    assert found["sl"] == 2 * 768 * 4 * 2 * 64
+    # Every round's revision is kept, and of 16 + 18 tokens on the mean; in rows that hold 16 + 36, to a multiple of 32.
+    assert found["sl"] == 2 * (768 * 4 * 2 * 34 / 64) * 64
     # All six pairs of four replies, in both orders, eight at a time: a prompt, two replies, a request and the options.
     assert found["labels"] == SHOTS + 768 * 6 * 2 * 160
     # Pairs of 16 + 128 tokens, three times; 512 of them are scored, to a power of two.

@@ -13,7 +13,6 @@ from cai_jax.report.plan_view import Line
 
 MEASURED = {
     "platform": "cpu",
-    "kind": "cpu",
     "devices": 1,
     "memory": 8 * 2**30,
     "flops": {"float32": 4e10, "bfloat16": 1e10},
@@ -78,7 +77,8 @@ def test_a_damaged_record_is_measured_again(held, kept, tmp_path):
 
 
 def test_measuring_finds_what_jax_sees(monkeypatch):
-    monkeypatch.setattr(calibration, "LEAST", 0.0)  # one size is enough
+    monkeypatch.setattr(calibration, "LEAST", 0.0)  # few rows of a small model are enough
+    monkeypatch.setattr(calibration, "WIDTH", 64)
     monkeypatch.setattr(calibration, "STREAM", 2**20)
     found = json.loads(json.dumps(calibration.measured()))
     assert (found["platform"], found["devices"]) == ("cpu", 1) and 2**28 < found["memory"] < 2**50
