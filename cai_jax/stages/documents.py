@@ -94,6 +94,13 @@ SIGNATURE = Signature(
             needs=names("builtin:"),
         ),
         Param(
+            "endings",
+            "For the built-in world: whether every other reply that is judged ends in words that change nothing.",
+            value="bool",
+            default=False,
+            needs=names("builtin:"),
+        ),
+        Param(
             "shots",
             "For the built-in world: examples that stand in front, from 1 to so many.",
             value="int",
@@ -105,7 +112,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=4,
+    version=5,
     group="source",
     source="path",
     limit="rows",
