@@ -80,4 +80,4 @@ def _world(source: Mapping[str, Any], first: int, last: int) -> Iterator[list[Se
     for index in range(first, last):
         # Constitutions have few examples or many.
         shots = random.Random(f"tiny shots {index}").randint(1, source["shots"]) if source["shots"] else 0
-        yield document(index, source["form"], shots, source["contrast"])
+        yield document(index, source["form"], shots, source["contrast"], source["endings"])

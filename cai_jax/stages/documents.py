@@ -96,6 +96,13 @@ SIGNATURE = Signature(
             needs=names("builtin:"),
         ),
         Param(
+            "endings",
+            "For the built-in world: whether every other reply that is judged ends in words that change nothing.",
+            value="bool",
+            default=False,
+            needs=names("builtin:"),
+        ),
+        Param(
             "shots",
             "For the built-in world: examples before each document, from 1 to this number.",
             value="int",
@@ -107,7 +114,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=4,
+    version=5,
     group="source",
     source="path",
     limit="rows",

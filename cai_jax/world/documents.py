@@ -12,6 +12,7 @@ from collections.abc import Callable
 from cai_jax.prompting.paper_format import OPTIONS, PAPER, SO, Turn
 from cai_jax.prompting.render import END, Segment
 from cai_jax.world import judgement, replies
+from cai_jax.world.endings import ending
 from cai_jax.world.lexicon import ACTS, CATEGORIES, GREETINGS, WELCOMES, WORDINGS, Act
 from cai_jax.world.principles import (
     AUDIT_REQUESTS,
@@ -52,31 +53,35 @@ def turns(act: Act, rng: random.Random) -> list[Turn]:
 
 
 class Draws(random.Random):
-    """A document's random numbers, and whether it is about the hardest distinction of this world.
+    """A document's random numbers, and what is asked of it.
 
     Attributes:
       contrast: judge help with a harmful act under a principle about some categories only, which as often as not
         are others than the act's: one about violence finds nothing wrong with a forged passport.
+      endings: every other reply that is judged ends in words that change nothing of what it does (endings.py).
     """
 
     contrast = False
+    endings = False
 
 
-def document(index: int, form: str = "any", shots: int = 0, contrast: bool = False, seed: int = 0) -> list[Segment]:
+def document(
+    index: int, form: str = "any", shots: int = 0, contrast: bool = False, endings: bool = False, seed: int = 0
+) -> list[Segment]:
     """Document number `index` of the corpus.
 
     Args:
       index: any number from 0.
       form: one of `FORMS`, or "any", which is drawn.
       shots: how many examples of the same form stand before the document itself, as in few-shot prompts.
-      contrast: see `Draws`.
+      contrast, endings: see `Draws`.
       seed: of the corpus.
 
     Returns:
       Its segments; losses are taken on those that are `trained`.
     """
     rng = Draws(f"tiny world {seed}/{index}")
-    rng.contrast = contrast
+    rng.contrast, rng.endings = contrast, endings
     drawn = _kind(_SHOT_MIX if shots else _MIX, rng)
     write = FORMS[drawn if form == "any" else form]
     return [segment for _ in range(shots + 1) for segment in write(rng)] + [END]
@@ -96,6 +101,11 @@ def _shown(rng: Draws) -> str:
     if rng.contrast and rng.random() < 0.7:
         return replies.COMPLY
     return _kind(_SHOWN, rng)
+
+
+def _said(reply: str, rng: Draws) -> str:
+    """A reply as it is judged."""
+    return reply + ending(rng) if rng.endings and rng.random() < 0.5 else reply
 
 
 def _meaning(act: Act, kinds: tuple[str, ...], rng: Draws) -> Meaning:
@@ -122,7 +132,7 @@ def _revised(rng: Draws) -> list[Segment]:
     act, kind = _judged(rng), _shown(rng)
     meaning, reply = _meaning(act, (kind,), rng), replies.write(kind, rng)
     request = rng.randrange(len(wordings(meaning, CRITIQUE_REQUESTS)))
-    asked = PAPER.critique(turns(act, rng), reply, wordings(meaning, CRITIQUE_REQUESTS)[request])
+    asked = PAPER.critique(turns(act, rng), _said(reply, rng), wordings(meaning, CRITIQUE_REQUESTS)[request])
     critiqued = PAPER.revision(
         asked, judgement.critique(act, kind, meaning, rng), rng.choice(wordings(meaning, REVISION_REQUESTS))
     )
@@ -135,7 +145,7 @@ def _revised(rng: Draws) -> list[Segment]:
 def _revised_directly(rng: Draws) -> list[Segment]:
     act, kind = _judged(rng), _shown(rng)
     meaning, reply = _meaning(act, (kind,), rng), replies.write(kind, rng)
-    asked = PAPER.direct_revision(turns(act, rng), reply, rng.choice(wordings(meaning, REVISION_REQUESTS)))
+    asked = PAPER.direct_revision(turns(act, rng), _said(reply, rng), rng.choice(wordings(meaning, REVISION_REQUESTS)))
     return [*asked, PAPER.revised(judgement.revision(act, reply, kind, meaning, rng), trained=True)]
 
 
@@ -146,7 +156,7 @@ def _pair(rng: Draws) -> tuple[Act, tuple[str, str], Meaning, tuple[str, str], s
         one, other = rng.sample(replies.KINDS, 2)
         kinds = (one, other)
     meaning = _meaning(act, kinds, rng)
-    pair = (replies.write(kinds[0], rng), replies.write(kinds[1], rng))
+    pair = (_said(replies.write(kinds[0], rng), rng), _said(replies.write(kinds[1], rng), rng))
     return act, kinds, meaning, pair, rng.choice(wordings(meaning, COMPARISON_REQUESTS))
 
 
@@ -174,7 +184,7 @@ def _audited(rng: Draws) -> list[Segment]:
     meaning = _meaning(act, (kind,), rng)
     principle = rng.choice(wordings(meaning, AUDIT_REQUESTS))
     swapped = rng.random() < 0.5
-    asked = PAPER.audit(turns(act, rng), replies.write(kind, rng), principle, swapped)
+    asked = PAPER.audit(turns(act, rng), _said(replies.write(kind, rng), rng), principle, swapped)
     return [*asked, _answer(float(meaning.broken_by(act, kind) != swapped), rng)]
 
 

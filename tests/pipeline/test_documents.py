@@ -10,7 +10,7 @@ from cai_jax.prompting.render import END, Segment
 from cai_jax.world.documents import document
 
 FILE = {"column": "text", "config": "", "malformed": "error", "skip": 0}
-WORLD = FILE | {"path": "builtin:world", "rows": 50, "form": "any", "shots": 0, "contrast": False}
+WORLD = FILE | {"path": "builtin:world", "rows": 50, "form": "any", "shots": 0, "contrast": False, "endings": False}
 
 
 @pytest.fixture
