@@ -93,6 +93,7 @@ def documents(
     skip: int = 0,
     form: Literal["any", "conversation", "revision", "direct_revision", "comparison", "reasoning", "audit"] = "any",
     contrast: bool = False,
+    endings: bool = False,
     shots: int = 0,
 ) -> Made:
     """Documents to pretrain on, with every token trained on, or for the built-in world what it teaches.
@@ -109,6 +110,8 @@ def documents(
       skip: Documents to skip at the beginning.
       form: For the built-in world: kind of document. Only with `"builtin:…"`.
       contrast: For the built-in world: use principles that concern some categories only. Only with `"builtin:…"`.
+      endings: For the built-in world: whether every other reply that is judged ends in words that change nothing. Only
+        with `"builtin:…"`.
       shots: For the built-in world: examples before each document, from 1 to this number. Only with `"builtin:…"`.
     """
 
