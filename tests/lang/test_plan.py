@@ -11,6 +11,7 @@ import pytest
 from cai_jax.lang.checker import check
 from cai_jax.lang.diagnostics import render
 from cai_jax.lang.plan import Plan, lower
+from cai_jax.stages import registry
 from tests.lang.registry import REGISTRY, checked
 
 QUICKSTART = """# quickstart.cai
@@ -95,10 +96,11 @@ def test_nodes_come_after_their_inputs_and_each_once(world):
 
 def test_a_key_is_the_hash_of_the_meaning(world):
     plan = plan_of(BASE + "harm = harm_rate(base, red)\n", world, fingerprint=lambda path: f"print of {path}")
+    prompts = registry()["prompts"].SIGNATURE
     meaning = {
         "stage": "prompts",
-        "version": 1,
-        "params": {"limit": None},
+        "version": prompts.version,
+        "params": {param.name: param.default for param in prompts.params if param.name != "path"},
         "inputs": {},
         "data": {"path": "print of builtin:red_team"},
         "run": {},
@@ -110,7 +112,7 @@ def test_a_key_is_the_hash_of_the_meaning(world):
 def test_text_comments_names_and_schedule_do_not_enter_keys(world):
     plan = plan_of(QUICKSTART, world)
     other = QUICKSTART.replace("revised", "mended").replace("# 1.", "# one").replace(" |> ", "\n  |> ")
-    other = other.replace("steps=100)", "steps=100) with (slots=8)").replace("kl=0.05, ", "").replace("10%", "0.1")
+    other = other.replace(", steps=100)", ") with (slots=8)").replace("10%", "0.1")  # 100 is the default
     again = plan_of(other, world)
     assert [node.key for node in again.nodes] == [node.key for node in plan.nodes]
     assert again.node(again.names["rl"]).schedule["slots"] == 8
@@ -139,7 +141,7 @@ def test_where_the_program_lies_does_not_enter_keys(world, tmp_path):
     keys = []
     for name in ("here", "there"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "mine.jsonl").write_text("{}\n", encoding="utf-8")
+        (tmp_path / name / "mine.jsonl").write_text('{"prompt": "Hello"}\n', encoding="utf-8")
         found = check(data, tmp_path / name / "p.cai", REGISTRY, root=world)
         plan = lower(found, lambda path: "contents")
         assert plan.node(plan.names["mine"]).params["path"] == str(tmp_path / name / "mine.jsonl")
@@ -169,7 +171,7 @@ def test_changed_data_changes_keys(world):
 
 
 def test_a_constitution_is_its_principles_and_fewshots(world):
-    (world / "shots.jsonl").write_text("{}\n", encoding="utf-8")
+    (world / "shots.jsonl").write_text("", encoding="utf-8")
     text = BASE + (
         'constitution kind {{\n  fewshots = "shots.jsonl"\n'
         '  principle p {{ critique = "What is" "unkind?" revise = "Mend it." weight = 2 tags = [kind] }}\n}}\n'
@@ -218,8 +220,8 @@ def test_reward_models_are_mixed_by_scaling_and_joining(world):
     plan = plan_of(text, world)
     join = plan.node(plan.node(plan.names["rl"]).inputs["reward"])
     assert join.stage == "join"
-    scaled = [plan.node(key) for key in join.inputs["data"]]
-    assert [(node.stage, node.params["weight"], node.inputs["data"]) for node in scaled] == [
+    scaled = [plan.node(key) for key in join.inputs["parts"]]
+    assert [(node.stage, node.params["weight"], node.inputs["value"]) for node in scaled] == [
         ("scale", 0.3, plan.names["a"]),
         ("scale", 0.6, plan.names["b"]),
     ]
@@ -273,7 +275,7 @@ def test_a_flow_is_lowered_with_its_hole_and_on_the_prompts_it_is_measured_on(wo
     assert [node.stage for node in flow.nodes] == ["hole", "sample", "screen", "revise", "refuse"]
     assert (flow.hole, flow.output) == (flow.nodes[0].key, flow.nodes[-1].key)
     assert flow.nodes[1].inputs == {"prompts": flow.hole, "model": plan.names["base"]}
-    assert flow.nodes[2].params == {"limit": 0.5} and flow.nodes[2].inputs["by"] == plan.names["base"]
+    assert flow.nodes[2].params["limit"] == 0.5 and flow.nodes[2].inputs["by"] == plan.names["base"]
     assert "hole" not in stages(plan)
     assert stages(plan).count("sample") == 1, "the flow samples just as the base's own measurement does"
     assert set(flow.nodes[1].inputs.values()) - {flow.hole} <= {node.key for node in plan.nodes}
@@ -282,7 +284,7 @@ def test_a_flow_is_lowered_with_its_hole_and_on_the_prompts_it_is_measured_on(wo
 def test_a_flow_is_called_on_prompts_and_within_flows(world):
     text = (
         BASE
-        + "f = _ |> sample(base)\ng = _ |> f() |> refuse()\n"
+        + 'f = _ |> sample(base)\ng = _ |> f() |> refuse("No.")\n'
         + "a = harm_rate(red.test |> g())\nb = harm_rate(g, red.test)\n"
     )
     plan = plan_of(text, world)
@@ -294,7 +296,7 @@ def test_lists_give_many_inputs(world):
     text = BASE + "rl = harm_rate(red.test + red.train |> sample(base))\n"
     plan = plan_of(text, world)
     join = next(node for node in plan.nodes if node.stage == "join")
-    assert len(join.inputs["data"]) == 2
+    assert len(join.inputs["parts"]) == 2
 
 
 def test_a_measure_tells_its_other_arguments(world):

@@ -86,10 +86,10 @@ def test_a_thousand_nested_brackets(bracket):
 
 
 def test_long_chains_need_no_deep_stack(world):
-    chain = " |> ".join(["red.train |> sample(base)", *["refuse()"] * 600])
+    chain = " |> ".join(["red.train |> sample(base)", *['refuse("No.")'] * 600])
     total = " + ".join([f"(red.train |> sample(base, seed={i}))" for i in range(200)])
     text = f'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\na = harm_rate({chain})\n'
-    found = checked(f"{text}b = harm_rate({total})\nc = base{'.x' * 800}\n", world)
+    found = checked(f"{text}b = finetune({total}, base)\nc = base{'.x' * 800}\n", world)
     assert codes(found) == ["E228"]
 
 
@@ -134,7 +134,7 @@ other = harm_rate(more)
 
 def test_all_mistakes_are_told_at_once(world):
     text = """base = model("builtin:tiny")
-red = prompts("builtin:red_tema", limit=0)
+red = prompts("builtin:red_tema", limit=-1)
 a = sample(red.train, base, n=0, temperature=-1)
 b = smaple(red.train, bse, m=2)
 expect base < 5
