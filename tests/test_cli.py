@@ -419,8 +419,6 @@ def test_show_without_a_run(program, call):
 
 
 def test_new(tmp_path, call, monkeypatch):
-    if not (ROOT / "programs" / "quickstart.cai").exists():
-        pytest.skip("the program to start from is not there")
     monkeypatch.chdir(tmp_path)
     code, out, _ = call("new", "mine")
     assert code == 0 and "cai-jax run mine.cai" in out and Path("mine.cai").exists()
