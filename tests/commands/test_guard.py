@@ -5,7 +5,7 @@ import io
 import json
 from pathlib import Path
 
-from tests.runs import toy
+from tests.runs import _toy as toy
 from tests.test_cli import call, program  # noqa: F401
 
 GUARD = "guarded = _ |> reply() |> screen() |> amend()\n"

@@ -7,7 +7,7 @@ import pytest
 from cai_jax.lang.checker import check
 from cai_jax.lang.diagnostics import Diagnostic, Label, render
 from cai_jax.lang.source import Source, Span
-from tests.lang.registry import REGISTRY, checked
+from tests.lang._stages import REGISTRY, checked
 
 USE = 'use harmless from "constitutions/starter.cai"\n'
 BASE = 'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\n'

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from cai_jax.lang.checker import check
-from tests.lang.registry import REGISTRY
+from tests.lang._stages import REGISTRY
 from tests.lang.test_golden import GOLDEN
 
 PARTNERS = 2  # of each page

@@ -13,7 +13,7 @@ import pytest
 
 from cai_jax.lang.checker import check
 from cai_jax.lang.diagnostics import render
-from tests.lang.registry import REGISTRY
+from tests.lang._stages import REGISTRY
 
 GOLDEN = Path(__file__).with_name("golden")
 

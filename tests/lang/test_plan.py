@@ -11,7 +11,7 @@ from cai_jax.lang.checker import check
 from cai_jax.lang.diagnostics import render
 from cai_jax.lang.plan import Plan, lower
 from cai_jax.stages import registry
-from tests.lang.registry import REGISTRY, checked
+from tests.lang._stages import REGISTRY, checked
 
 QUICKSTART = """# quickstart.cai
 use harmless from "constitutions/starter.cai"

@@ -15,7 +15,7 @@ from cai_jax.lang.checker import check
 from cai_jax.lang.parse_errors import KEYWORDS
 from cai_jax.lang.reference import update
 from cai_jax.stages import registry
-from tests.lang.registry import REGISTRY
+from tests.lang._stages import REGISTRY
 
 
 def test_the_reference_is_not_stale():

@@ -6,7 +6,7 @@ import pytest
 
 from cai_jax.lang.diagnostics import Diagnostics, render
 from cai_jax.lang.parser import MAX_BYTES, decode, parse
-from tests.lang.registry import checked
+from tests.lang._stages import checked
 
 GOOD = b'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\nharm = harm_rate(base, red.test)\n'
 

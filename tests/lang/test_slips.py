@@ -10,7 +10,7 @@ from cai_jax.lang import ast_builder, parse_errors
 from cai_jax.lang.assets import find
 from cai_jax.lang.checker import check
 from cai_jax.stages import registry
-from tests.lang.registry import checked
+from tests.lang._stages import checked
 
 BASE = 'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\n'
 USE = 'use harmless from "constitutions/starter.cai"\n'

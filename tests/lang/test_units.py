@@ -6,7 +6,7 @@ import pytest
 
 from cai_jax.commands.run import knobs_text
 from cai_jax.lang.units import shown
-from tests.lang.registry import checked
+from tests.lang._stages import checked
 
 BASE = 'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\nreplies = red.train |> sample(base)\n'
 

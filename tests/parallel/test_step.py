@@ -7,7 +7,7 @@ from tests.support import processes
 
 @pytest.fixture(scope="module")
 def found():
-    return processes.one("tests.parallel.eight", devices=8)
+    return processes.one("tests.parallel._eight_devices", devices=8)
 
 
 @pytest.mark.parametrize("case", ["sft pmap", "sft mixed", "preference data", "ppo mixed", "sft-adapter mixed"])
@@ -18,7 +18,7 @@ def test_every_way_of_running_a_step_agrees_with_one_device(found, case):
 
 @pytest.fixture(scope="module")
 def rest():
-    return processes.one("tests.parallel.meshes", devices=8)
+    return processes.one("tests.parallel._meshes", devices=8)
 
 
 @pytest.mark.slow

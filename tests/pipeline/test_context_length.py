@@ -9,7 +9,7 @@ from cai_jax.pipeline.reward_scoring import scored_segments
 from cai_jax.pipeline.screening import Screener
 from cai_jax.prompting import render
 from cai_jax.prompting.paper_format import PAPER
-from tests.stages.toy import Words, labelled, letters, noted, text
+from tests.stages._letters import Words, labelled, letters, noted, text
 from tests.support import artefacts
 from tests.support.contexts import Context
 

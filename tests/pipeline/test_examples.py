@@ -11,7 +11,7 @@ from cai_jax.errors import UserError
 from cai_jax.lang.signature import Kind, Type
 from cai_jax.pipeline.examples import SHARD, Example, Rows, corpus, dialog, relative
 from cai_jax.prompting.paper_format import PAPER
-from tests.stages.toy import DRAW, Words, letters
+from tests.stages._letters import DRAW, Words, letters
 from tests.support.artefacts import Given
 from tests.support.contexts import Context
 

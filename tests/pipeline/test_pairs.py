@@ -6,7 +6,7 @@ import pytest
 from cai_jax.errors import UserError
 from cai_jax.pipeline import pairs
 from cai_jax.prompting.paper_format import PAPER
-from tests.stages.toy import Words, labelled, noted
+from tests.stages._letters import Words, labelled, noted
 
 
 def test_pairs_are_permuted_every_epoch_and_none_is_lost():

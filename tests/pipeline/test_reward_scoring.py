@@ -7,7 +7,7 @@ from cai_jax.lang.signature import Kind, Type
 from cai_jax.pipeline import binary_questions, reward_scoring
 from cai_jax.pipeline.screening import Screener
 from cai_jax.prompting.paper_format import PAPER
-from tests.stages.toy import Words
+from tests.stages._letters import Words
 from tests.support.artefacts import Given, replies
 from tests.support.contexts import Context
 from tests.support.contexts import run as rows_of

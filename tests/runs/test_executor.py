@@ -15,7 +15,7 @@ from cai_jax.exit_codes import Interrupted, StageFailed
 from cai_jax.runs import executor as executor_module
 from cai_jax.runs import leases
 from cai_jax.runs.executor import dependants, needed
-from tests.runs import toy
+from tests.runs import _toy as toy
 from tests.support.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parents[2]

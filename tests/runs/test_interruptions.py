@@ -13,14 +13,14 @@ import pytest
 from cai_jax.exit_codes import Interrupted
 from cai_jax.runs.context import RunContext
 from cai_jax.runs.signals import Interrupts
-from tests.runs import toy
+from tests.runs import _toy as toy
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
 
 def start(out, pause):
-    command = [sys.executable, "-m", "tests.runs.toy", str(out), str(pause)]
+    command = [sys.executable, "-m", "tests.runs._toy", str(out), str(pause)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     return process

@@ -11,8 +11,8 @@ from cai_jax.pipeline import principles
 from cai_jax.pipeline.rng import Draw
 from cai_jax.prompting import render
 from cai_jax.prompting.paper_format import PAPER
+from tests.stages._letters import DRAW, noted
 from tests.stages.conftest import CONSTITUTION
-from tests.stages.toy import DRAW, noted
 from tests.support import artefacts
 
 

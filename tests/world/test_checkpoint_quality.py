@@ -25,7 +25,7 @@ from cai_jax.world.oracle import judge, requested
 from cai_jax.world.principles import meaning_of
 from tests.support import artefacts
 from tests.support.contexts import Context, run
-from tests.world import world
+from tests.world import _world as world
 
 pytestmark = pytest.mark.slow
 

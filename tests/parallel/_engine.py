@@ -14,7 +14,7 @@ from cai_jax.models import decoder, lora
 from cai_jax.models.config import Config
 from cai_jax.parallel.placement import on_mesh_of
 from cai_jax.parallel.sharding_rules import SERVED, shardings
-from tests.learn import toy
+from tests.learn import _toy as toy
 
 CONFIG = Config(vocab_size=64, hidden_size=32, layers=2, heads=4, kv_heads=2, head_dim=8, intermediate_size=48)
 SHOTS = list(range(1, 20))

@@ -17,8 +17,9 @@ from cai_jax.learn import optim, sft
 from cai_jax.learn.state import TrainState
 from cai_jax.parallel.mesh import make_mesh
 from cai_jax.parallel.step import compile_step
-from tests.learn import toy
-from tests.parallel import eight, engine
+from tests.learn import _toy as toy
+from tests.parallel import _eight_devices as eight
+from tests.parallel import _engine as engine
 
 WAYS = {
     "pmap": "pmap",
