@@ -97,7 +97,7 @@ def difference(ours, theirs):
     return max(jax.tree.leaves(jax.tree.map(of, jax.device_get(ours), jax.device_get(theirs))))
 
 
-# Each step with the ways that are tried here; meshes.py tries the others.
+# Each step with the ways that are tried here; _meshes.py tries the others.
 CASES = {
     "sft": (run_sft, ("pmap", "mixed")),
     "preference": (run_preference, ("data",)),

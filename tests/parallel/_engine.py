@@ -1,4 +1,4 @@
-"""What the engine makes of one model on a mesh and on one device, for eight.py and two.py."""
+"""What the engine makes of one model on a mesh and on one device, for _eight_devices.py and _two_processes.py."""
 
 import re
 
@@ -58,7 +58,7 @@ def difference(mesh, config=CONFIG, rank=0):
 
 
 def collectives(mesh):
-    """By step, what it sends between devices within a layer: kinds of collectives with where they come from."""
+    """By step, what it sends between devices within a layer: kinds of collectives with the module they come from."""
     weights = params(mesh)
     with on_mesh_of(weights):
         shots = prefix_cache.make_prefix(weights, CONFIG, SHOTS)
@@ -77,5 +77,5 @@ def collectives(mesh):
             ),
         }  # fmt: skip
     kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
-    inside = re.compile(rf' ({kinds})(?:-start)?\(.*op_name="[^"]*/layers_\d+/([^"]*)"')
+    inside = re.compile(rf' ({kinds})(?:-start)?\(.*op_name="[^"]*/layers_\d+/([^"/]*)[^"]*"')
     return {name: sorted(map(list, inside.findall(step.compile().as_text()))) for name, step in compiled.items()}

@@ -1,4 +1,4 @@
-"""Run with eight virtual CPU devices (see test_step.py): steps and the engine in every way that eight.py leaves out.
+"""Run with eight virtual CPU devices (see test_step.py): steps and the engine in the ways not in _eight_devices.py.
 
 Prints one JSON object: for every step and way, the largest difference from one device, for the engine too (None where a
 text differs); and "sent", what a step of supervised training sends by kind of collective: on each mesh, and of "looped"
