@@ -16,7 +16,8 @@ from cai_jax import cli
 from cai_jax.console import output, session
 from cai_jax.errors import UserError
 from cai_jax.runs import files, programs
-from tests.runs import toy, toy_cli
+from tests.runs import _toy as toy
+from tests.runs import _toy_cli as toy_cli
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = """\
@@ -106,7 +107,7 @@ def test_a_comment_a_rename_and_a_reformat_rerun_nothing(program, call):
 def test_a_cached_run_imports_no_jax(program, call):
     call("run", program)
     code = (
-        "import sys; from cai_jax import cli; from tests.runs import toy_cli\n"
+        "import sys; from cai_jax import cli; from tests.runs import _toy_cli as toy_cli\n"
         "toy_cli.replace()\n"
         f"try: cli.main(['run', {str(program)!r}])\n"
         "except SystemExit as e: assert e.code == 0\n"
@@ -356,7 +357,7 @@ def test_a_file_that_cannot_be_read_is_a_usage_error(program, call):
 def test_output_that_nobody_reads_is_no_failure(program):
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "tests.runs.toy_cli", "check", str(program)]
+    command = [sys.executable, "-m", "tests.runs._toy_cli", "check", str(program)]
     done = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
@@ -419,8 +420,6 @@ def test_show_without_a_run(program, call):
 
 
 def test_new(tmp_path, call, monkeypatch):
-    if not (ROOT / "programs" / "quickstart.cai").exists():
-        pytest.skip("the program to start from is not there")
     monkeypatch.chdir(tmp_path)
     code, out, _ = call("new", "mine")
     assert code == 0 and "cai-jax run mine.cai" in out and Path("mine.cai").exists()
@@ -437,7 +436,7 @@ def test_new(tmp_path, call, monkeypatch):
 
 
 def start(program, *words):
-    command = [sys.executable, "-m", "tests.runs.toy_cli", "run", str(program), *words]
+    command = [sys.executable, "-m", "tests.runs._toy_cli", "run", str(program), *words]
     out = program.parent / "runs"
     return subprocess.Popen(
         [*command, "--out", str(out)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -9,7 +9,7 @@ from cai_jax import stages
 from cai_jax.api import stage_calls
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Param
-from tests.runs import toy
+from tests.runs import _toy as toy
 
 
 @pytest.fixture(autouse=True)

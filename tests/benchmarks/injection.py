@@ -19,7 +19,7 @@ from cai_jax.prompting.paper_format import PAPER
 from cai_jax.prompting.render import encode
 from cai_jax.world import prompts, replies
 from tests.benchmarks.figures import Figure
-from tests.world import world
+from tests.world import _world as world
 
 PROMPTS = 24
 COMPARED = "harm"  # the principle under which replies are compared

@@ -5,7 +5,7 @@ import io
 import json
 from pathlib import Path
 
-from tests.runs import toy
+from tests.runs import _toy as toy
 from tests.test_cli import call, program  # noqa: F401
 
 GUARD = "guarded = _ |> reply() |> screen() |> amend()\n"
@@ -35,8 +35,11 @@ def test_guard_reads_stdin_and_speaks(program, call, monkeypatch):
     program.write_text(GUARD)
     monkeypatch.setattr("sys.stdin", typed(b"a\n\nb\n"))
     code, out, _ = call("guard", program)
-    assert code == 0 and out.count("prompt ") == 2
-    assert "flagged  by small" in out or "passed   no principle" in out
+    told = json.loads(call("guard", program, "--json", "--prompt", "a", "--prompt", "b")[1])
+    assert code == 0 and len(spoken := out.split("\n\n")) == 2
+    for text, one in zip(spoken, told, strict=True):
+        assert ("flagged  by small" in text) == one["revised"] != ("passed   no principle" in text)
+        assert one["prompt"] in text and one["reply"] in text
 
 
 def test_guard_refuses_what_is_no_prompt(program, call, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from cai_jax.lang import assets
 from cai_jax.terminal import unescaped
 from tests.commands.test_guard import GUARD
-from tests.runs import toy
+from tests.runs import _toy as toy
 from tests.test_cli import call, program  # noqa: F401
 
 

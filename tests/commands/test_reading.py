@@ -17,7 +17,7 @@ from cai_jax.runs import files, folder, leases, metric_log, node_labels
 from cai_jax.runs.cache import Cache
 from cai_jax.runs.metric_log import MetricsLog
 from cai_jax.runs.progress import EVERY_S, LiveReporter, PlainReporter, Rate, duration, reporter
-from tests.runs import toy
+from tests.runs import _toy as toy
 
 
 def test_a_metrics_log_holds_one_history(tmp_path):

@@ -19,7 +19,7 @@ expect measure(model, red) {claim} 0 "said “so”"
 
 def shell(folder, words, streams="", **environment):
     """Exit code, stdout and stderr of `cai-jax` with the toy stages, its streams redirected as a shell does."""
-    command = f'"{sys.executable}" -m tests.runs.toy_cli {words} {streams}'
+    command = f'"{sys.executable}" -m tests.runs._toy_cli {words} {streams}'
     settings = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     done = subprocess.run(
         ["bash", "-c", command], cwd=folder, env=settings, stdin=subprocess.DEVNULL, capture_output=True
@@ -86,7 +86,7 @@ def test_any_encoding_will_do(encoding, words, folder):
 def test_a_panic_is_a_bug_and_no_claim_that_failed(folder):
     """What Rust raises in Python, such as the tokenizers' panics, is no Exception."""
     code = (
-        "import sys; from cai_jax import cli, stages; from tests.runs import toy\n"
+        "import sys; from cai_jax import cli, stages; from tests.runs import _toy as toy\n"
         "class PanicException(BaseException): pass\n"
         "def run(ctx): raise PanicException('index out of bounds')\n"
         "stages.registry = lambda: {**toy.REGISTRY, 'ask': toy.stage('ask', run, toy.Kind.PROMPTS, "

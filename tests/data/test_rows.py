@@ -3,7 +3,18 @@ import json
 
 import pytest
 
-from cai_jax.data.rows import first, hash_split, merged, messages, numbered, text_hash, transcript
+from cai_jax.data.rows import (
+    asked_hash,
+    content_hash,
+    first,
+    hash_split,
+    merged,
+    messages,
+    numbered,
+    text_hash,
+    transcript,
+)
+from tests.data._rows import ABC
 
 
 def prompt(text):
@@ -88,3 +99,23 @@ def test_a_systems_message_stands_before_all_others():
 def test_other_roles_are_refused(role):
     with pytest.raises(ValueError, match="holds a message of role"):
         messages([{"role": role, "content": "Q"}])
+
+
+def test_conversations_that_differ_in_case_space_or_form_are_one():
+    def turns(text):
+        return [{"role": "human", "text": text}]
+
+    assert content_hash(turns("How  do I\nbake\u00a0it?")) == content_hash(turns(" how do i bake it? "))
+    assert content_hash(turns("Cafe\u0301 \ufb01ve")) == content_hash(turns("CAF\u00c9 five"))
+    assert content_hash(turns("a b")) != content_hash(turns("ab"))
+    assert content_hash(turns("a")) != content_hash([{"role": "assistant", "text": "a"}])
+    assert all(hash_split(turns(f"Q {n}"), 0.5) == hash_split(turns(f"q  {n}\n"), 0.5) for n in range(50))
+
+
+def test_a_systems_turn_and_letters_that_nobody_sees_make_no_other_question():
+    asked = [{"role": "human", "text": "Question 3?"}]
+    led = [{"role": "system", "text": "Be nice."}, *asked]
+    hidden = [{"role": "human", "text": "\ufeffQuest\u00adion \u200b3?"}]
+    assert asked_hash(asked) == asked_hash(led) == asked_hash(hidden) != asked_hash(ABC)
+    # The splits of a dataset are by the older hash, and stay as they were.
+    assert len({content_hash(turns) for turns in (asked, led, hidden)}) == 3

@@ -12,7 +12,6 @@ from cai_jax.lang import assets
 from cai_jax.lang.checker import check
 from cai_jax.lang.diagnostics import catalogue, explain, render
 from cai_jax.stages import registry
-from tests.lang.registry import REGISTRY
 
 PREAMBLE = """use harmless from "constitutions/starter.cai"
 base = model("builtin:tiny")
@@ -35,13 +34,11 @@ def example(entry, which: str) -> str:
     return "\n".join(kept) + "\n" + text
 
 
-@pytest.mark.parametrize("stages", ["fake", "real"])
 @pytest.mark.parametrize("entry", EXAMPLES, ids=lambda entry: entry.code)
-def test_wrong_examples_are_wrong_and_right_ones_right(entry, stages, world):
-    known, root = (REGISTRY, world) if stages == "fake" else (registry(), assets.root())
-    wrong = check(example(entry, "Wrong"), world / "p.cai", known, root=root)
+def test_wrong_examples_are_wrong_and_right_ones_right(entry, world):
+    wrong = check(example(entry, "Wrong"), world / "p.cai", registry(), root=assets.root())
     assert entry.code in {found.code for found in wrong.diagnostics}
-    right = check(example(entry, "Right"), world / "p.cai", known, root=root)
+    right = check(example(entry, "Right"), world / "p.cai", registry(), root=assets.root())
     # What examples suppose is not used by all of them.
     unused = ("E207",) if entry.code != "E207" else ()
     others = [found for found in right.diagnostics if found.code not in unused and "`human`" not in found.message]

@@ -7,7 +7,7 @@ import pytest
 from cai_jax.lang.checker import check
 from cai_jax.lang.diagnostics import Diagnostic, Label, render
 from cai_jax.lang.source import Source, Span
-from tests.lang.registry import REGISTRY, checked
+from tests.lang._stages import REGISTRY, checked
 
 USE = 'use harmless from "constitutions/starter.cai"\n'
 BASE = 'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\n'
@@ -31,12 +31,11 @@ def param(text: str, world, name: str = "r"):
         ("1_00", "sample(red, base, max_new={})", "max_new", 100),
         ("7%", "sample(red, base, top_p={})", "top_p", 0.07),
         ("1", "sample(red, base, top_p={})", "top_p", 1.0),
-        ("0.2k", "finetune(red |> sample(base), base, epochs={})", "epochs", 200),
-        ("16Gi", "finetune(red |> sample(base), base, memory={})", "memory", 17179869184),
-        ("90m", "finetune(red |> sample(base), base, time={})", "time", 5400.0),
-        ("1.5h", "finetune(red |> sample(base), base, time={})", "time", 5400.0),
-        ("1e-5", "finetune(red |> sample(base), base, lr={})", "lr", 1e-5),
-        ("false", "finetune(red |> sample(base), base, shuffle={})", "shuffle", False),
+        ("0.2k", "finetune(red |> sample(base), base, batch={})", "batch", 200),
+        ("16Gi", "budget(red |> sample(base), memory={})", "memory", 17179869184),
+        ("90m", "budget(red |> sample(base), time={})", "time", 5400.0),
+        ("1.5h", "budget(red |> sample(base), time={})", "time", 5400.0),
+        ("1e-5", "finetune(red |> sample(base), base, learning_rate={})", "learning_rate", 1e-5),
     ],
 )
 def test_numbers_with_units(written, stage, name, value, world):
@@ -44,14 +43,19 @@ def test_numbers_with_units(written, stage, name, value, world):
     assert found == value and type(found) is type(value)
 
 
+def test_false_is_a_value(world):
+    text = USE + BASE + "r = red |> sample(base) |> revise(harmless, critique=false)\n"
+    assert param(text, world, "critique") is False
+
+
 def test_a_range_is_a_pair(world):
-    text = USE + BASE + "r = red |> sample(base, n=2) |> judge(harmless, by=base, clamp=0.4..60%)\n"
+    text = USE + BASE + "r = red |> sample(base, n=2) |> judge(harmless, by=base, labels=clamped, clamp=0.4..60%)\n"
     assert param(text, world, "clamp") == [0.4, 0.6]
     assert codes(text.replace("0.4..60%", "-0.1..0.5"), world) == ["E237"]
     assert codes(text.replace("0.4..60%", "0.4"), world) == ["E236"]
 
 
-JUDGED = USE + BASE + "r = red.train |> sample(base, n=2) |> judge(harmless, by=base, clamp={})\n"
+JUDGED = USE + BASE + "r = red.train |> sample(base, n=2) |> judge(harmless, by=base, labels=clamped, clamp={})\n"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +64,6 @@ JUDGED = USE + BASE + "r = red.train |> sample(base, n=2) |> judge(harmless, by=
         ("let low = 0.4 in 0..1\nlet high = 60%\n", "low..high", [0.4, 0.6]),
         ("let low = 40%\n", "low..0.6", [0.4, 0.6]),
         ("let high = 1\n", "0 .. high", [0, 1]),
-        ("let same = 0.5\n", "same..same", [0.5, 0.5]),
     ],
 )
 def test_an_end_of_a_range_may_be_a_knob(knobs, written, found, world):
@@ -74,6 +77,7 @@ def test_an_end_of_a_range_may_be_a_knob(knobs, written, found, world):
         ('let low = "x"\n', "low..0.6", "E228"),
         ("let low = true\n", "low..0.6", "E228"),
         ("", "base..0.6", "E228"),
+        ("let same = 0.5\n", "same..same", "E237"),
         ("let high = 1e999\n", "0..high", "E121"),
         ("let high = 2\n", "0..high", "E237"),
         ("let high = 3k\n", "0%..high", "E238"),
@@ -100,11 +104,8 @@ def test_numbers_beyond_all_bounds_are_told(value, code, world):
 
 
 def test_a_bare_word_is_the_choice_first_and_a_name_second(world):
-    text = (
-        USE
-        + BASE
-        + 'let all = "flagged"\nlet which = "flagged"\nr = red |> sample(base) |> revise(harmless, where={})\n'
-    )
+    text = USE + BASE + 'let all = "flagged"\nlet which = "flagged"\n'
+    text += "r = red |> sample(base) |> screen(harmless) |> revise(harmless, where={})\n"
     assert param(text.format("which").replace('let all = "flagged"\n', ""), world, "where") == "flagged"
     found = checked(text.format("all").replace('let which = "flagged"\n', ""), world)
     assert found.arms[0].names["r"].values["where"] == "all"
@@ -114,7 +115,7 @@ def test_the_pipe_binds_loosest_and_hands_on_the_first_argument(world):
     text = BASE + "a = red.train |> sample(base)\nb = red.test |> sample(base)\nr = a + b |> finetune(base, epochs=2)\n"
     arm = checked(text, world).arms[0]
     assert arm.names["r"].inputs["data"].stage == "join"
-    assert arm.names["r"].inputs["data"].inputs["data"] == (arm.names["a"], arm.names["b"])
+    assert arm.names["r"].inputs["data"].inputs["parts"] == (arm.names["a"], arm.names["b"])
 
 
 def test_what_may_stand_unused(world):

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from cai_jax.lang.checker import check
-from cai_jax.stages import registry
-from tests.lang.registry import REGISTRY
+from tests.lang._stages import REGISTRY
 from tests.lang.test_golden import GOLDEN
 
 PARTNERS = 2  # of each page
@@ -23,12 +22,11 @@ _RUN = re.compile(r"^run ", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Page:
-    """A golden page of mistakes: their code, its text, what `--set` gives, and whether it is for the real stages."""
+    """A golden page of mistakes: their code, its text, and what `--set` gives."""
 
     code: str
     text: str
     sets: tuple[tuple[str, str], ...]
-    real: bool
 
     def named(self, suffix: str) -> Page:
         """The page with names of its own, and as many lines; what it `use`s cannot be called otherwise."""
@@ -46,7 +44,7 @@ class Page:
 def read(path):
     text = path.read_text(encoding="utf-8")
     sets = re.findall(r"^# --set (\w+)=(\S+)", text, re.MULTILINE)
-    return Page(path.stem, text, tuple(sets), "# with the real stages" in text)
+    return Page(path.stem, text, tuple(sets))
 
 
 PAGES = [read(path) for path in sorted(GOLDEN.glob("*.cai"))]
@@ -54,8 +52,6 @@ PAGES = [read(path) for path in sorted(GOLDEN.glob("*.cai"))]
 
 def kept_apart(one, two):
     """Why two pages cannot be told from what each says alone; "" if they can."""
-    if one.real != two.real:
-        return "they are for different stages"
     if {*_USED.findall(one.text)} & {*_USED.findall(two.text)}:
         return "a constitution goes by one name, and a use in one page is a use for both"
     if one.sets and one.sets == two.sets:
@@ -69,10 +65,9 @@ def kept_apart(one, two):
 
 def found(root, *pages):
     """(code, file, line) of all that is said of these pages in one program."""
-    known = registry() if pages[0].real else REGISTRY
     overrides = {name: value for page in pages for name, value in page.sets}
     text = "".join(page.text for page in pages) + TAIL
-    said = check(text, "bad.cai", known, overrides=overrides, root=root).diagnostics
+    said = check(text, "bad.cai", REGISTRY, overrides=overrides, root=root).diagnostics
     spans = [(each.code, each.span) for each in said]
     return Counter(
         (code, span and span.source.path, span and span.source.position(span.start)[0]) for code, span in spans
@@ -111,5 +106,5 @@ def test_two_mistakes_are_told_as_each_alone(one, two, folder):
 
 def test_every_page_is_combined_and_most_pairs_can_be():
     assert {one.code for one, _ in PAIRS} == {page.code for page in PAGES}
-    reasons = Counter(kept_apart(one, two) for one in PAGES for two in PAGES if one.real == two.real)
+    reasons = Counter(kept_apart(one, two) for one in PAGES for two in PAGES)
     assert reasons[""] > 0.8 * reasons.total()

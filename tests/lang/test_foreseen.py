@@ -1,4 +1,4 @@
-"""What `check` can know of a program with the real stages: what cannot run, and what is said in vain."""
+"""What `check` can know of a program: what cannot run, and what is said in vain."""
 
 from __future__ import annotations
 

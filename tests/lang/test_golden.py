@@ -13,8 +13,7 @@ import pytest
 
 from cai_jax.lang.checker import check
 from cai_jax.lang.diagnostics import render
-from cai_jax.stages import registry
-from tests.lang.registry import REGISTRY
+from tests.lang._stages import REGISTRY
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -23,8 +22,7 @@ GOLDEN = Path(__file__).with_name("golden")
 def test_golden(path, folder):
     text = path.read_text(encoding="utf-8")
     overrides = dict(re.findall(r"^# --set (\w+)=(\S+)", text, re.MULTILINE))
-    known = registry() if "# with the real stages" in text else REGISTRY
-    found = check(text, "bad.cai", known, overrides=overrides, root=folder).diagnostics
+    found = check(text, "bad.cai", REGISTRY, overrides=overrides, root=folder).diagnostics
     rendered = render(found)
     expected = path.with_suffix(".txt")
     if os.environ.get("CAI_JAX_GOLDEN") == "write":

@@ -9,16 +9,18 @@ import pytest
 
 from cai_jax.lang.checker import check
 from cai_jax.lang.plan import lower
-from tests.lang.plans import BASE, QUICKSTART, plan_of
-from tests.lang.registry import REGISTRY
+from cai_jax.stages import registry
+from tests.lang._plans import BASE, QUICKSTART, plan_of
+from tests.lang._stages import REGISTRY
 
 
 def test_a_key_is_the_hash_of_the_meaning(world):
     plan = plan_of(BASE + "harm = harm_rate(base, red)\n", world, fingerprint=lambda path: f"print of {path}")
+    prompts = registry()["prompts"].SIGNATURE
     meaning = {
         "stage": "prompts",
-        "version": 1,
-        "params": {"limit": None},
+        "version": prompts.version,
+        "params": {param.name: param.default for param in prompts.params if param.name != "path"},
         "inputs": {},
         "data": {"path": "print of builtin:red_team"},
         "run": {},
@@ -30,7 +32,7 @@ def test_a_key_is_the_hash_of_the_meaning(world):
 def test_text_comments_names_and_schedule_do_not_enter_keys(world):
     plan = plan_of(QUICKSTART, world)
     other = QUICKSTART.replace("revised", "mended").replace("# 1.", "# one").replace(" |> ", "\n  |> ")
-    other = other.replace("steps=100)", "steps=100) with (slots=8)").replace("kl=0.05, ", "").replace("10%", "0.1")
+    other = other.replace(", steps=100)", ") with (slots=8)").replace("10%", "0.1")  # 100 is the default
     again = plan_of(other, world)
     assert [node.key for node in again.nodes] == [node.key for node in plan.nodes]
     assert again.node(again.names["rl"]).schedule["slots"] == 8
@@ -41,7 +43,7 @@ def test_where_the_program_lies_does_not_enter_keys(world, tmp_path):
     keys = []
     for name in ("here", "there"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "mine.jsonl").write_text("{}\n", encoding="utf-8")
+        (tmp_path / name / "mine.jsonl").write_text('{"prompt": "Hello"}\n', encoding="utf-8")
         found = check(data, tmp_path / name / "p.cai", REGISTRY, root=world)
         plan = lower(found, lambda path: "contents")
         assert plan.node(plan.names["mine"]).params["path"] == str(tmp_path / name / "mine.jsonl")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-
 import pytest
 
 from cai_jax.lang.plan import Plan, lower
-from tests.lang.plans import BASE, QUICKSTART, plan_of
-from tests.lang.registry import checked
+from tests.lang._plans import BASE, QUICKSTART, plan_of
+from tests.lang._stages import checked
 
 GUARD = """use harmless from "constitutions/starter.cai"
 let limit = 50% in 0..1
@@ -77,7 +74,7 @@ def test_a_schedule_belongs_to_the_node_wherever_it_is_given(world):
 
 
 def test_a_constitution_is_its_principles_and_fewshots(world):
-    (world / "shots.jsonl").write_text("{}\n", encoding="utf-8")
+    (world / "shots.jsonl").write_text("", encoding="utf-8")
     text = BASE + (
         'constitution kind {{\n  fewshots = "shots.jsonl"\n'
         '  principle p {{ critique = "What is" "unkind?" revise = "Mend it." weight = 2 tags = [kind] }}\n}}\n'
@@ -126,8 +123,8 @@ def test_reward_models_are_mixed_by_scaling_and_joining(world):
     plan = plan_of(text, world)
     join = plan.node(plan.node(plan.names["rl"]).inputs["reward"])
     assert join.stage == "join"
-    scaled = [plan.node(key) for key in join.inputs["data"]]
-    assert [(node.stage, node.params["weight"], node.inputs["data"]) for node in scaled] == [
+    scaled = [plan.node(key) for key in join.inputs["parts"]]
+    assert [(node.stage, node.params["weight"], node.inputs["value"]) for node in scaled] == [
         ("scale", 0.3, plan.names["a"]),
         ("scale", 0.6, plan.names["b"]),
     ]
@@ -181,7 +178,7 @@ def test_a_flow_is_lowered_with_its_hole_and_on_the_prompts_it_is_measured_on(wo
     assert [node.stage for node in flow.nodes] == ["hole", "sample", "screen", "revise", "refuse"]
     assert (flow.hole, flow.output) == (flow.nodes[0].key, flow.nodes[-1].key)
     assert flow.nodes[1].inputs == {"prompts": flow.hole, "model": plan.names["base"]}
-    assert flow.nodes[2].params == {"limit": 0.5} and flow.nodes[2].inputs["by"] == plan.names["base"]
+    assert flow.nodes[2].params["limit"] == 0.5 and flow.nodes[2].inputs["by"] == plan.names["base"]
     assert "hole" not in stages(plan)
     assert stages(plan).count("sample") == 1, "the flow samples just as the base's own measurement does"
     assert set(flow.nodes[1].inputs.values()) - {flow.hole} <= {node.key for node in plan.nodes}
@@ -190,7 +187,7 @@ def test_a_flow_is_lowered_with_its_hole_and_on_the_prompts_it_is_measured_on(wo
 def test_a_flow_is_called_on_prompts_and_within_flows(world):
     text = (
         BASE
-        + "f = _ |> sample(base)\ng = _ |> f() |> refuse()\n"
+        + 'f = _ |> sample(base)\ng = _ |> f() |> refuse("No.")\n'
         + "a = harm_rate(red.test |> g())\nb = harm_rate(g, red.test)\n"
     )
     plan = plan_of(text, world)
@@ -202,7 +199,7 @@ def test_lists_give_many_inputs(world):
     text = BASE + "rl = harm_rate(red.test + red.train |> sample(base))\n"
     plan = plan_of(text, world)
     join = next(node for node in plan.nodes if node.stage == "join")
-    assert len(join.inputs["data"]) == 2
+    assert len(join.inputs["parts"]) == 2
 
 
 def test_a_measure_tells_its_other_arguments(world):
@@ -243,6 +240,18 @@ def test_a_wrong_program_is_not_lowered(world):
         lower(checked("a = b\n", world), str)
 
 
+def plain(value):
+    """Whether JSON has a word for it, and reads that back as the same but for tuples."""
+    match value:
+        case dict():
+            return all(isinstance(key, str) and plain(each) for key, each in value.items())
+        case list() | tuple():
+            return all(map(plain, value))
+    return value is None or type(value) in (str, int, float, bool)
+
+
 def test_a_plan_is_plain_data(world):
     plan = plan_of(QUICKSTART, world)
-    json.dumps([dict(dataclasses.asdict(node), type=str(node.type)) for node in plan.nodes])
+    for node in plan.nodes:
+        for part in (node.params, node.schedule, node.data):
+            assert plain(part), node

@@ -15,7 +15,7 @@ from cai_jax.lang.checker import check
 from cai_jax.lang.parse_errors import KEYWORDS
 from cai_jax.lang.reference import update
 from cai_jax.stages import registry
-from tests.lang.registry import REGISTRY
+from tests.lang._stages import REGISTRY
 
 
 def test_the_reference_is_not_stale():
@@ -32,9 +32,8 @@ def test_a_changed_registry_makes_it_stale_and_updating_twice_is_once():
     other = update(text, REGISTRY)
     assert other != update(text, registry())
     assert update(other, REGISTRY) == other
-    assert "| `top_p` | number, 0..1 without 0 (fraction) | `1` | nucleus |" in other
-    assert "| `where` | `all` `flagged` | `all` | which replies |" in other
-    assert "| `of` | Responses or Dialogs or Model or Flow | needed | what is measured |" in other
+    assert "| `replies` | Responses | needed | The replies. |" in other
+    assert "| `memory` | whole number (bytes) | none | Memory, at most. |" in other
 
 
 def test_missing_markers_are_told():
@@ -45,7 +44,7 @@ def test_missing_markers_are_told():
 def test_its_constitution_is_one(world):
     text = (assets.find("grammar") / "README.md").read_text(encoding="utf-8")
     block = re.search(r"```\n(constitution .*?)```", text, re.DOTALL)[1]
-    (world / "starter.jsonl").write_text("{}\n", encoding="utf-8")
+    (world / "starter.jsonl").write_text("", encoding="utf-8")
     rest = 'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\n'
     found = check(block + rest + "r = red |> sample(base) |> revise(harmless)\n", world / "p.cai", REGISTRY, root=world)
     assert found.ok

@@ -6,7 +6,7 @@ import pytest
 
 from cai_jax.lang.diagnostics import Diagnostics, render
 from cai_jax.lang.parser import MAX_BYTES, decode, parse
-from tests.lang.registry import checked
+from tests.lang._stages import checked
 
 GOOD = b'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\nharm = harm_rate(base, red.test)\n'
 
@@ -86,10 +86,10 @@ def test_a_thousand_nested_brackets(bracket):
 
 
 def test_long_chains_need_no_deep_stack(world):
-    chain = " |> ".join(["red.train |> sample(base)", *["refuse()"] * 600])
+    chain = " |> ".join(["red.train |> sample(base)", *['refuse("No.")'] * 600])
     total = " + ".join([f"(red.train |> sample(base, seed={i}))" for i in range(200)])
     text = f'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\na = harm_rate({chain})\n'
-    found = checked(f"{text}b = harm_rate({total})\nc = base{'.x' * 800}\n", world)
+    found = checked(f"{text}b = finetune({total}, base)\nc = base{'.x' * 800}\n", world)
     assert codes(found) == ["E228"]
 
 
@@ -101,23 +101,40 @@ def test_garbage_is_told_and_never_raises(world, data):
     assert not checked(data, world).ok
 
 
-@pytest.mark.parametrize("path", ["\\x00", "~nobody/x", "x" * 5000, "/", "..", "", "a/\\n/b", "hf:"])
 @pytest.mark.parametrize(
-    "statement", ['use harmless from "{}"', 'p = prompts("{}")', 'constitution c {{ fewshots = "{}" }}']
+    ("path", "code", "of_prompts"),
+    [
+        ("\\x00", "E116", "E116"),
+        ("\0", "E008", "E008"),
+        ("~nobody/x", "E221", "E221"),
+        ("x" * 5000, "E221", "E221"),
+        ("/", "E221", "E270"),
+        ("..", "E221", "E270"),
+        ("", "E221", "E270"),
+        ("a/\\n/b", "E221", "E221"),
+        ("hf:", "E221", "W301"),
+    ],
 )
-def test_odd_paths_are_told_and_never_raise(path, statement, world):
-    checked(statement.format(path) + "\n", world)
-    checked(statement.format(path.replace("\\x00", "\0")) + "\n", world)
+def test_odd_paths_are_told_and_never_raise(path, code, of_prompts, world):
+    assert codes(checked(f'use harmless from "{path}"\n', world)) == [code]
+    assert codes(checked(f'p = prompts("{path}")\n', world)) == [of_prompts]
+    shots = f'constitution c {{ fewshots = "{path}" principle p {{ audit = "a" }} }}\n'
+    assert codes(checked(shots, world)) == [code]
 
 
 def test_thousands_of_mistakes_are_all_told(world):
     assert len(checked("a b = c\nx =\t1 2\n" * 1000, world).diagnostics) == 2001
 
 
-def test_every_prefix_of_a_program_is_survived(world):
+def test_every_prefix_of_a_program_is_told_where_it_breaks_off(world):
     text = GOOD.decode() + 'constitution c { principle p { revise = "x" tags = [a] } }\nexpect harm < 5% at 95% "w"\n'
-    for end in range(len(text)):
-        checked(text[:end], world)
+    whole = set()
+    for end in range(1, len(text)):
+        found = checked(text[:end], world)
+        assert all(0 <= each.span.start <= each.span.end <= end for each in found.diagnostics)
+        whole |= {text[:end].strip()} if found.ok else set()
+    lines = GOOD.decode().splitlines()
+    assert whole == {lines[0], "\n".join(lines)}  # elsewhere a statement breaks off, or a name is never used
 
 
 def test_nothing_follows_from_a_broken_statement(world):
@@ -134,7 +151,7 @@ other = harm_rate(more)
 
 def test_all_mistakes_are_told_at_once(world):
     text = """base = model("builtin:tiny")
-red = prompts("builtin:red_tema", limit=0)
+red = prompts("builtin:red_tema", limit=-1)
 a = sample(red.train, base, n=0, temperature=-1)
 b = smaple(red.train, bse, m=2)
 expect base < 5

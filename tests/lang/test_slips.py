@@ -10,9 +10,10 @@ from cai_jax.lang import ast_builder, parse_errors
 from cai_jax.lang.assets import find
 from cai_jax.lang.checker import check
 from cai_jax.stages import registry
-from tests.lang.registry import checked
+from tests.lang._stages import checked
 
 BASE = 'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\n'
+USE = 'use harmless from "constitutions/starter.cai"\n'
 USES = "rest = red.train |> sample(base)\n"
 
 
@@ -56,13 +57,13 @@ def test_a_slip_is_told_at_its_place(statement, code, underlined, hint, world):
         ("a = red |> sample(BASE)", "E200", "did you mean `base`?"),
         ("a = sample(rde, base)", "E200", "did you mean `red`?"),
         ("a = sample(red, base, N=2)", "E231", "did you mean `n`?"),
-        ("a = finetune(sample(red, base), base, shuffle=True)", "E200", "did you mean `true`?"),
+        ("a = sample(red, base) |> revise(harmless, critique=True)", "E200", "did you mean `true`?"),
         ('a = prompts("buitlin:red_team") |> sample(base)', "E221", "did you mean `builtin:`?"),
         ("a = sample(red, base, n=None)", "E200", "leave the parameter out"),
     ],
 )
 def test_what_was_meant(statement, code, hint, world):
-    found = checked(BASE + "rest = red.train |> sample(base)\n" + statement + "\n", world).diagnostics
+    found = checked(USE + BASE + USES + statement + "\n", world).diagnostics
     assert [(diagnostic.code, diagnostic.hint) for diagnostic in found if diagnostic.code != "E207"] == [(code, hint)]
 
 
@@ -91,7 +92,7 @@ def test_a_wrong_field_is_one_mistake(field, message, world):
 
 
 def test_fewshots_are_given_once(world):
-    (world / "a.jsonl").write_text("{}\n", encoding="utf-8")
+    (world / "a.jsonl").write_text("", encoding="utf-8")
     shots = 'fewshots = "a.jsonl"\n'
     text = f'constitution c {{\n  {shots}  {shots}  principle p {{ compare = "Which?" }}\n}}\n'
     assert [diagnostic.code for diagnostic in checked(text, world).diagnostics] == ["E232"]
@@ -184,7 +185,7 @@ sl = mended |> finetune(base)
 def test_an_argument_that_has_lost_its_sign_is_one_mistake(call, hint, world):
     heated = "let warm = 2\nheated = harm_rate(sample(red, base, temperature=warm))\n"
     text = f"{BASE}{USES}{heated}harm = harm_rate(rest)\na = {call}\n"
-    found = check(text, world / "p.cai", registry()).diagnostics
+    found = checked(text, world).diagnostics
     assert [(each.code, each.hint) for each in found] == [("E231", hint)]
 
 

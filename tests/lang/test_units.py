@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cai_jax.commands.run import knobs_text
-from cai_jax.lang.checker import check
 from cai_jax.lang.units import shown
-from cai_jax.stages import registry
-from tests.lang.registry import checked
+from tests.lang._stages import checked
 
 BASE = 'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\nreplies = red.train |> sample(base)\n'
 
@@ -20,8 +18,8 @@ BASE = 'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\nreplies
         "expect harm_rate(base, red.test) < 16Gi",
         "expect harm_rate(base, red.test) < 5k",
         "expect harm_rate(base, red.test) + 1h < 1",
-        "rest = finetune(replies, base, time=90m + 5%)",
-        "rest = finetune(replies, base, time=90m * 5s)",
+        "rest = budget(replies, time=90m + 5%)",
+        "rest = budget(replies, time=90m * 5s)",
         "rest = 5m * replies |> finetune(base)",
         "rest = 2 * 5m * replies |> finetune(base)",
         "rest = judge(sample(red, base, n=2), c, by=base, clamp=0..5m)",
@@ -45,7 +43,7 @@ def test_units_that_do_not_fit_are_told(statement, world):
         ("sample(red, base, max_new=0.1k + 24)", "max_new", 124),
         ("sample(red, base, top_p=50% * 50%)", "top_p", 0.25),
         ("sample(red, base, top_p=50% + 0.25)", "top_p", 0.75),
-        ("finetune(replies, base, time=2 * 5m)", "time", 600.0),
+        ("budget(replies, time=2 * 5m)", "time", 600.0),
         ("30% * replies", "weight", 0.3),
         ("2 * 0.5 * replies", "weight", 1.0),
     ],
@@ -58,7 +56,7 @@ def test_arithmetic_with_units(written, name, value, world):
 @pytest.mark.parametrize("weight", ["0", "-1", "0%"])
 def test_weights_are_positive(weight, world):
     text = BASE + f"rest = {weight} * replies |> finetune(base)\n"
-    found = check(text, world / "p.cai", registry(), root=world).diagnostics
+    found = checked(text, world).diagnostics
     assert [diagnostic.code for diagnostic in found] == ["E237"]
 
 

@@ -8,8 +8,8 @@ from cai_jax.lang.checker import check
 from cai_jax.lang.formatter import format_text
 from cai_jax.lang.plan import lower
 from cai_jax.lang.signature import Kind
+from tests.lang._stages import REGISTRY
 from tests.lang.conftest import BRIEF
-from tests.lang.registry import REGISTRY
 
 SOURCES = 'base = model("builtin:tiny")\nred = prompts("builtin:red_team")\n'
 USE = 'use stage brief_rate from "brief.py"\n'

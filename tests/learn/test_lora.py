@@ -12,7 +12,7 @@ from cai_jax.learn import optim, ppo, preference, rollout, sft
 from cai_jax.learn.kl import KL
 from cai_jax.learn.state import TrainState
 from cai_jax.models import heads, lora
-from tests.learn import toy
+from tests.learn import _toy as toy
 
 OPTIM = optim.Optim(1e-2, clip=0.0)
 SCALE = 1.5

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cai_jax.learn.optim import Optim, optimizer, schedule
-from tests.learn import toy
+from tests.learn import _toy as toy
 
 
 def test_schedules_by_hand():

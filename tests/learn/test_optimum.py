@@ -8,7 +8,7 @@ import numpy as np
 
 from cai_jax.learn import kl, optim, ppo, rollout
 from cai_jax.models import decoder
-from tests.learn import toy
+from tests.learn import _toy as toy
 
 ARMS, BETA, TEMPERATURE = 6, 0.5, 0.8
 ITERATIONS, EPOCHS, ROWS = 60, 2, 2048

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cai_jax.learn import optim, ppo, rollout
-from tests.learn import toy
+from tests.learn import _toy as toy
 from tests.learn.test_rollout import PREPARE, by_numpy
 from tests.learn.test_rollout import SETTINGS as ROLLOUT
 

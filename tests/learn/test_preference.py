@@ -10,7 +10,7 @@ import torch
 from cai_jax.learn import optim, preference
 from cai_jax.learn.state import TrainState
 from cai_jax.models import decoder, heads
-from tests.learn import toy
+from tests.learn import _toy as toy
 
 SETTINGS = preference.Preference(optim.Optim(1e-2))
 STEP = preference.make_step(toy.CONFIG, SETTINGS)

@@ -10,7 +10,7 @@ import pytest
 
 from cai_jax.learn import kl, ppo, rollout
 from cai_jax.models import decoder
-from tests.learn import toy
+from tests.learn import _toy as toy
 from tests.learn.test_advantages import plain
 
 SETTINGS = ppo.PPO(temperature=0.8, kl=kl.KL(0.1), missing_eos_penalty=0.5, chunk=4)

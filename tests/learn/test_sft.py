@@ -12,7 +12,7 @@ import torch
 from cai_jax.learn import optim, sft
 from cai_jax.learn.state import TrainState
 from cai_jax.models import decoder
-from tests.learn import toy
+from tests.learn import _toy as toy
 
 SETTINGS = sft.SFT(optim.Optim(1e-2, warmup=1), chunk=4)
 STEP = sft.make_step(toy.CONFIG, SETTINGS)

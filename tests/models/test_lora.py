@@ -10,7 +10,7 @@ import pytest
 
 from cai_jax.models import decoder, lora
 from cai_jax.models.config import Config
-from tests.learn import toy
+from tests.learn import _toy as toy
 
 LLAMA = Config(64, 32, layers=2, heads=4, kv_heads=2, head_dim=8, intermediate_size=48, tie_embeddings=False)
 # Biases, norms of queries and keys, and a feed-forward layer without a gate.

@@ -10,7 +10,7 @@ from cai_jax.models import checkpoint as checkpoints
 from cai_jax.models.verify import verify
 from cai_jax.stages import registry
 from tests.support import families, published
-from tests.world import world
+from tests.support.contexts import Context
 
 # Longer than the windows, and than what Phi-3 128k here calls short.
 ROW = np.random.default_rng(0).integers(3, 290, 24).tolist()
@@ -44,7 +44,7 @@ def test_gemma_3_with_images_as_transformers_writes_it_now(tmp_path):
 @pytest.mark.parametrize(("name", "noted"), [("google/gemma-3-4b-it", True), ("google/gemma-3-1b-it", False)])
 def test_a_program_is_told_that_weights_for_images_are_left_aside(tmp_path, name, noted):
     published.write(name, tmp_path)
-    context = world.Context("model", {}, path=str(tmp_path))
+    context = Context("model", path=str(tmp_path))
     assert registry()["model"].run(context) == {"dtype": "float32", "format": "auto"}
     said = f"of {tmp_path} the text part is used; its weights for images are left aside"
     assert context.notes == [("text", said)] * noted

@@ -14,7 +14,7 @@ def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sharded")
     for case in CASES:
         families.write(case, folder / case)
-    said = processes.two("tests.models.sharded", devices=4, arguments=[str(folder / case) for case in CASES])
+    said = processes.two("tests.models._sharded", devices=4, arguments=[str(folder / case) for case in CASES])
     return dict(zip(CASES, zip(*said, strict=True), strict=True))
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import tokenizers
@@ -12,6 +11,7 @@ from cai_jax.errors import UserError
 from cai_jax.stages import model
 from tests.models.test_checkpoint import cut, damage, edit, lose_a_shard, pickled
 from tests.support import llama
+from tests.support.contexts import Context
 
 
 def foreign(path):
@@ -119,10 +119,9 @@ def test_a_shape_alone_can_be_planned_and_not_run(program, capfd):
 def test_a_template_that_cannot_be_used_is_told_of_fresh_weights_and_by_a_run(program, capfd):
     path, file = program
     templated("{{ raise_exception('not today') }}")(path)
-    params = {"path": str(path), "format": "auto", "dtype": "float32"}
     with pytest.raises(UserError, match="fails: not today"):
-        model.run(SimpleNamespace(params=params))
-    assert model.run(SimpleNamespace(params=params | {"format": "paper"})) == {"dtype": "float32", "format": "paper"}
+        model.run(Context("model", path=str(path)))
+    assert model.run(Context("model", path=str(path), format="paper")) == {"dtype": "float32", "format": "paper"}
     file.write_text(file.read_text().replace(f'model("{path}")', f'model("init:tiny", tokenizer="{path}")'))
     assert code(["check", str(file)]) == 3
     assert "E227" in (said := " ".join(capfd.readouterr().out.split())) and "fails: not today" in said

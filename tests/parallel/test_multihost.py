@@ -7,5 +7,5 @@ from tests.support import processes
 
 @pytest.mark.slow
 def test_two_processes_write_and_score_as_one_device_does():
-    for apart in processes.two("tests.parallel.two", devices=2):
+    for apart in processes.two("tests.parallel._two_processes", devices=2):
         assert apart is not None and apart < 1e-5

@@ -11,7 +11,7 @@ from cai_jax.models import decoder, lora
 from cai_jax.models.config import Config
 from cai_jax.parallel.mesh import AXES, make_mesh, row_shards
 from cai_jax.parallel.sharding_rules import shardings
-from tests.learn import toy
+from tests.learn import _toy as toy
 
 MESH = AbstractMesh((2, 4, 2), AXES, axis_types=(AxisType.Auto,) * 3)
 

@@ -7,7 +7,7 @@ from tests.support import processes
 
 @pytest.fixture(scope="module")
 def found():
-    return processes.one("tests.parallel.eight", devices=8)
+    return processes.one("tests.parallel._eight_devices", devices=8)
 
 
 @pytest.mark.parametrize("case", ["sft pmap", "sft mixed", "preference data", "ppo mixed", "sft-adapter mixed"])
@@ -18,7 +18,7 @@ def test_every_way_of_running_a_step_agrees_with_one_device(found, case):
 
 @pytest.fixture(scope="module")
 def rest():
-    return processes.one("tests.parallel.meshes", devices=8)
+    return processes.one("tests.parallel._meshes", devices=8)
 
 
 @pytest.mark.slow
@@ -78,6 +78,6 @@ def test_the_engine_writes_the_same_texts_on_a_mesh(found):
 
 @pytest.mark.parametrize("step", ["fill", "decode", "score"])
 def test_a_layer_of_the_engine_sums_twice_over_devices_and_sends_nothing_else(found, step):
-    layer = [["all-reduce", "attention/dot_general"], ["all-reduce", "mlp/dot_general"]]
+    layer = [["all-reduce", "attention"], ["all-reduce", "mlp"]]
     # To fill slots, the last layer's keys and values are all that is needed of it.
     assert found["collectives"][step] == sorted(layer * (1 if step == "fill" else 2))

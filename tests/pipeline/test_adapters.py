@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 import cai_jax
 from cai_jax.commands.export import write as export
 from cai_jax.errors import UserError
-from cai_jax.lang.signature import Kind, Type
 from cai_jax.models import checkpoint, lora
 from cai_jax.pipeline import model_store, ppo_loop
 from cai_jax.pipeline.reward_scoring import raw_scores
@@ -134,7 +132,7 @@ def test_the_command_exports_by_name(bench, ran, tmp_path):
     assert code == 2 and "is there already" in said and "an empty one" in said
     code, _, said = bench.call("export", "human", tmp_path / "human", *named)
     assert code == 2 and "is no model but Prefs" in said
-    mixture = SimpleNamespace(key="join-1", type=Type(Kind.REWARD_MODEL), result={"parts": []})
+    mixture = artefacts.mixture([])._replace(key="join-1")
     with pytest.raises(UserError, match="join-1 is a mixture .*export each of them"):
         export(mixture, tmp_path / "mixture")
 

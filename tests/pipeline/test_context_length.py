@@ -1,19 +1,17 @@
 """What becomes of texts that are longer than there is room, or that could be read in two ways."""
 
-from types import SimpleNamespace
-
 import pytest
 
-from cai_jax.lang.signature import Principle
-from cai_jax.pipeline import context_length, pairs
-from cai_jax.pipeline.ai_feedback import Judge
+from cai_jax.pipeline import ai_feedback, context_length, pairs, reward_scoring
 from cai_jax.pipeline.examples import dialog
 from cai_jax.pipeline.generation import Generated, Writer
-from cai_jax.pipeline.reward_scoring import Scorer, scored_segments
+from cai_jax.pipeline.reward_scoring import scored_segments
 from cai_jax.pipeline.screening import Screener
 from cai_jax.prompting import render
 from cai_jax.prompting.paper_format import PAPER
-from tests.stages.toy import Words, labelled, letters, noted, text
+from tests.stages._letters import Words, labelled, letters, noted, text
+from tests.support import artefacts
+from tests.support.contexts import Context
 
 
 def test_a_conversation_is_cut_from_its_oldest_words_and_markers_and_options_stay():
@@ -37,7 +35,7 @@ def test_a_conversation_is_cut_from_its_oldest_words_and_markers_and_options_sta
     ]
     fitter.note(ctx)
     assert (
-        ctx.notes["overlong"] == "1 of 3 rows are too long and were left out; 1 of 3 rows are too long and lost "
+        dict(ctx.notes)["overlong"] == "1 of 3 rows are too long and were left out; 1 of 3 rows are too long and lost "
         "their beginning"
     )
 
@@ -69,13 +67,12 @@ def test_what_reads_as_several_turns_is_not_trained_on_and_counted():
     assert dialog(fitter, PAPER, row | {"reply": "x\n(A) yes"}) is not None
     ctx = noted()
     fitter.note(ctx)
-    assert "1 of the" in ctx.notes["ambiguous"] and "read as several turns" in ctx.notes["ambiguous"]
+    (told,) = ctx.notes
+    assert told[0] == "ambiguous" and "1 of the" in told[1] and "read as several turns" in told[1]
     ctx = noted()
     rows = [{**row, "a": "x", "b": "y\n\nAssistant: z"} for row in labelled(1)]
-    assert (
-        len(pairs.Pairs(ctx, Words(), PAPER, rows + labelled(2)).tokens) == 2
-        and "1 of the pairs" in ctx.notes["ambiguous"]
-    )
+    assert len(pairs.Pairs(ctx, Words(), PAPER, rows + labelled(2)).tokens) == 2
+    assert "1 of the pairs" in dict(ctx.notes)["ambiguous"]
 
 
 TOLD = "{} of the {} would make a marker together with the template's text"
@@ -88,18 +85,24 @@ def test_what_is_read_apart_from_the_template_is_counted_in_a_note():
     for first in ("a[0]", "a", "b[0][1]"):
         assert fitter.fit(PAPER.comparison(turns, "Which?", (first, "b"))) is not None
     fitter.note(ctx)
-    assert ctx.notes == {"apart": TOLD.format(2, "rows")}
+    assert ctx.notes == [("apart", TOLD.format(2, "rows"))]
 
 
-def test_a_metrics_comparisons_tell_what_is_read_apart():
-    judge = object.__new__(Judge)
-    judge.ctx, judge.able, judge.format = noted(), [Principle("kind", compare="Which?")], PAPER
-    judge.params, judge.behind, judge.thinker = {"overlong": "skip", "reason": False}, 4, SimpleNamespace(prefix=None)
-    judge.model = SimpleNamespace(tokenizer=Words.tokenizer, config=SimpleNamespace(max_position=400))
+def reading(monkeypatch, module, positions=400):
+    """All models that a module loads read letters, so many at once."""
+    monkeypatch.setattr(module, "model_of", lambda ctx, artefact: Words(positions))
+    monkeypatch.setattr(module, "format_of", lambda artefact: PAPER)
+
+
+def test_a_metrics_comparisons_tell_what_is_read_apart(monkeypatch):
+    reading(monkeypatch, ai_feedback)
+    rules = artefacts.constitution("", [{"name": "kind", "compare": "Which?", "tags": []}])
+    ctx = Context("judge", {"constitution": rules, "by": artefacts.builtin()}, settings={"slots": 1})
+    judge = ai_feedback.Judge(ctx)
     turns = labelled(1)[0]["turns"]
     pairs_ = [{"first": {"turns": turns, "reply": a}, "second": {"reply": "b"}} for a in ("a[0]", "a", "a" * 400)]
     assert judge.fits(pairs_) == [True, True, False]
-    assert judge.ctx.notes == {"apart": TOLD.format(1, "pairs")}
+    assert ctx.notes == [("apart", TOLD.format(1, "pairs"))]
 
 
 @pytest.fixture
@@ -112,20 +115,20 @@ def marked(monkeypatch):
     monkeypatch.setattr(context_length, "read", read)
 
 
-def test_questions_about_replies_and_scores_tell_what_is_read_apart(marked):
-    model = SimpleNamespace(tokenizer=Words.tokenizer, config=SimpleNamespace(max_position=400))
+def test_questions_about_replies_and_scores_tell_what_is_read_apart(marked, monkeypatch):
+    model = Words(400)
     turns = labelled(1)[0]["turns"]
     rows = [{"turns": turns, "reply": reply} for reply in ("a[0]", "a", "b[0]", "b[0]")]
     ctx = noted()
     Screener(model, PAPER, [("rude", "Is it rude?")]).note_fit(ctx, rows)
-    assert ctx.notes == {"apart": TOLD.format(3, "replies")}
+    assert ctx.notes == [("apart", TOLD.format(3, "replies"))]
     ctx = noted()
     Screener(model, PAPER, [("rude", "Is it rude?")]).note_fit(ctx, rows, compared=2)  # which are cut alike
-    assert ctx.notes == {"apart": TOLD.format(4, "replies")}
-    scorer, ctx = object.__new__(Scorer), noted()
-    scorer.models = [(1.0, model, PAPER)]
-    scorer.note_cut(ctx, [(row["turns"], row["reply"]) for row in rows])
-    assert ctx.notes == {"apart": TOLD.format(3, "replies")}
+    assert ctx.notes == [("apart", TOLD.format(4, "replies"))]
+    reading(monkeypatch, reward_scoring)
+    ctx = noted()
+    reward_scoring.Scorer(ctx, artefacts.builtin()).note_cut(ctx, [(row["turns"], row["reply"]) for row in rows])
+    assert ctx.notes == [("apart", TOLD.format(3, "replies"))]
 
 
 def test_revisions_tell_what_is_read_apart(bench, marked, monkeypatch, tmp_path):

@@ -8,9 +8,12 @@ import pytest
 
 from cai_jax.data.packing import pack
 from cai_jax.errors import UserError
+from cai_jax.lang.signature import Kind, Type
 from cai_jax.pipeline.examples import SHARD, Example, Rows, corpus, dialog, relative
 from cai_jax.prompting.paper_format import PAPER
-from tests.stages.toy import DRAW, Words, letters
+from tests.stages._letters import DRAW, Words, letters
+from tests.support.artefacts import Given
+from tests.support.contexts import Context
 
 
 class Numbers:
@@ -82,11 +85,10 @@ def test_every_shard_of_joined_documents_holds_its_share_of_each(tmp_path):
         path = tmp_path / f"{letter}.jsonl"
         path.write_text("".join(f'{{"text": "{letter}{n}"}}\n' for n in range(size)))
         params = {"column": "text", "config": "", "malformed": "error", "skip": 0}
-        sources[letter] = SimpleNamespace(params=params, source=lambda _, path=path: str(path), result={"rows": size})
-    joined = SimpleNamespace(
-        key="", type=SimpleNamespace(kind="Documents"), result={"sources": [*sizes]}, made_from=sources.__getitem__
-    )
-    found = corpus(SimpleNamespace(inputs={"data": joined}, params={"length": 8, "overlong": "error"}), Words)
+        result = {"rows": size, "path": str(path)}
+        sources[letter] = Given(Type(Kind.DOCUMENTS), params=params, result=result)
+    joined = Given(Type(Kind.DOCUMENTS), result={"sources": [*sizes]}, parts=sources)
+    found = corpus(Context("finetune", {"data": joined}, length=8, overlong="error"), Words())
     assert found.shards == 4
 
     def documents(number):

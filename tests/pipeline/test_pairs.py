@@ -6,7 +6,7 @@ import pytest
 from cai_jax.errors import UserError
 from cai_jax.pipeline import pairs
 from cai_jax.prompting.paper_format import PAPER
-from tests.stages.toy import Words, labelled, noted
+from tests.stages._letters import Words, labelled, noted
 
 
 def test_pairs_are_permuted_every_epoch_and_none_is_lost():
@@ -28,7 +28,7 @@ def test_overlong_pairs():
     long = [*labelled(2), {**labelled(1)[0], "turns": [{"role": "human", "text": "x" * 20}], "a": "yes"}]
     ctx = noted()
     assert len(pairs.Pairs(ctx, Words(), PAPER, long).tokens) == 2
-    assert ctx.notes["overlong"].startswith("1 of 3 pairs")
+    assert dict(ctx.notes)["overlong"].startswith("1 of 3 pairs")
     with pytest.raises(UserError, match="does not fit"):
         pairs.Pairs(noted(overlong="error"), Words(), PAPER, long)
     cut = pairs.Pairs(noted(overlong="truncate_left"), Words(), PAPER, long)
@@ -65,10 +65,10 @@ def test_pairs_that_teach_nothing_are_left_out_and_counted():
     unsure = labelled(1, weight=0.0)
     ctx = noted()
     assert len(pairs.Pairs(ctx, Words(), PAPER, [same, *labelled(2), *unsure, same]).tokens) == 2
-    assert ctx.notes == {"equal": "2 of 5 pairs are of equal replies and were left out"}
+    assert ctx.notes == [("equal", "2 of 5 pairs are of equal replies and were left out")]
     ctx = noted()
     assert len(pairs.Pairs(ctx, Words(), PAPER, [{**labelled(1)[0], "a": " "}, *labelled(2)]).tokens) == 3
-    assert ctx.notes["empty"].startswith("1 of 3 pairs have an empty reply")
+    assert dict(ctx.notes)["empty"].startswith("1 of 3 pairs have an empty reply")
     with pytest.raises(UserError, match="of 2 pairs none has two different replies"):
         pairs.Pairs(noted(), Words(), PAPER, [same, *unsure])
 

@@ -15,8 +15,8 @@ from cai_jax.learn.optim import Optim
 from cai_jax.models import checkpoint, heads
 from cai_jax.pipeline import early_stopping, generation, ppo_loop, training
 from cai_jax.prompting.paper_format import PAPER
-from cai_jax.stages.ppo import SIGNATURE
 from tests.support import artefacts
+from tests.support.contexts import Context
 
 
 def test_diagnoses_of_ppo():
@@ -57,7 +57,7 @@ def test_settings_of_ppo_are_the_parameters():
         "missing_eos": 0.6, "scale": True, "reward_clip": 4.0, "whiten": True, "adapter": {"rank": 4, "alpha": 6.0},
     }  # fmt: skip
     model = SimpleNamespace(params={"embed": np.zeros((1, 1), "float32")})
-    ctx = SimpleNamespace(node=SimpleNamespace(schedule={"remat": True}), params=params, used=lambda **used: None)
+    ctx = Context("ppo", settings={"remat": True}, **params)
     found = ppo_loop.settings_of(ctx, model)
     # 10 steps of 2 passes over 2 minibatches are 40 updates; in the first 5 the policy rests.
     adam = {"schedule": "linear", "clip": 1.0, "b1": 0.9, "b2": 0.999, "eps": 1e-5}
@@ -104,22 +104,18 @@ def test_the_tensors_whose_gradient_is_not_finite_are_named(fine, told):
     [({}, {}, 8), ({"microbatch": 2}, {}, 2), ({"microbatch": 16}, {}, 8), ({}, {"minibatch": 4}, 4)],
 )
 def test_rows_computed_at_once(schedule, params, size):
-    ctx = SimpleNamespace(node=SimpleNamespace(schedule=schedule), params={"batch": 8} | params)
+    ctx = Context("ppo", settings=schedule, batch=8, **params)
     assert training.micro_size(ctx) == size
     batch = training.micro_batches({"x": np.arange(16).reshape(8, 2)}, size)["x"]
     assert batch.shape == (8 // size, size, 2) and batch.ravel().tolist() == list(range(16))
 
 
 def test_a_batch_that_does_not_fit_the_devices_is_the_users_error(monkeypatch):
-    ctx = SimpleNamespace(
-        node=SimpleNamespace(schedule={"mesh": {"data": 3, "fsdp": 1, "tensor": 1}}),
-        params={"batch": 4},
-        used=lambda **used: None,
-    )
+    ctx = Context("finetune", settings={"mesh": {"data": 3, "fsdp": 1, "tensor": 1}}, batch=4)
     with pytest.raises(UserError, match=r"mesh\(data=3, fsdp=1, tensor=1\) does not fit the 1 devices"):
         training.compiled(ctx, None)
     monkeypatch.setattr("cai_jax.parallel.step.compile_step", lambda *a, **k: SimpleNamespace(shards=3))
-    ctx.node.schedule = {}
+    ctx = Context("finetune", batch=4)
     with pytest.raises(UserError, match="4 rows at once cannot be split over 3 devices .*multiple of 3"):
         training.compiled(ctx, None)
 
@@ -134,26 +130,17 @@ def test_training_accumulates_over_micro_batches():
             seen.append({name: x.shape for name, x in batch.items()})
             return SimpleNamespace(params=state.params + batch["x"].sum()), {"loss": 1.0}
 
-    ctx = SimpleNamespace(
-        node=SimpleNamespace(schedule={"microbatch": 2}, limited=True),
-        params={"batch": 6},
-        stopping=False,
-        restore=lambda start: None,
-    )
-    ctx.log = ctx.progress = lambda *args, **more: None
+    def trained(warmup, limited=True):
+        ctx = Context("finetune", settings={"microbatch": 2}, limited=limited, batch=6, warmup=warmup)
+        state = training.train(ctx, lambda: SimpleNamespace(params=0.0), Step(), batches, 2, 30)
+        return state.params, ctx.notes
+
     batches = lambda start: iter([{"x": np.ones((6, 5)), "p": np.ones(6)}] * 2)  # noqa: E731
-    assert training.train(ctx, lambda: SimpleNamespace(params=0.0), Step(), batches, 2, 30).params == 60
+    assert trained(warmup=1) == (60, [])
     assert seen == [{"x": (3, 2, 5), "p": (3, 2)}] * 2
-    notes = []
-    ctx.note, ctx.params["warmup"] = lambda *note: notes.append(note), 1
-    training.train(ctx, lambda: SimpleNamespace(params=0.0), Step(), batches, 2, 30)
-    assert notes == []
-    ctx.params["warmup"] = 7
-    training.train(ctx, lambda: SimpleNamespace(params=0.0), Step(), batches, 2, 30)
-    assert notes == [("warmup", "the run has 2 updates: 1 of them are warm-up, not 7")]
-    ctx.node.limited = False
+    assert trained(warmup=7)[1] == [("warmup", "the run has 2 updates: 1 of them are warm-up, not 7")]
     with pytest.raises(UserError, match="are warm-up: it has 2 .*at most warmup=1"):
-        training.train(ctx, lambda: SimpleNamespace(params=0.0), Step(), batches, 2, 30)
+        trained(warmup=7, limited=False)
 
 
 def test_a_reply_stops_at_the_end_token_of_the_tokenizer_and_of_the_config(monkeypatch):
@@ -176,20 +163,15 @@ def looped(bench, tmp_path_factory):
     rewarding = tmp_path_factory.mktemp("reward")
     checkpoint.save(replace(base, head=head), rewarding)
     rows = [{"id": f"{n}-0", "turns": [{"role": "human", "text": text}]} for n, text in enumerate(("Why?", "How so?"))]
-    notes = {}
 
     def make(*weights):
-        params = {p.name: p.default for p in SIGNATURE.params if not p.kinds}
-        params |= {"batch": 4, "max_new": 12, "temperature": 0.7}
         inputs = {
             "model": artefacts.model(bench.root / "small"),
             "reward": artefacts.mixture([(weight, artefacts.model(rewarding)) for weight in weights]),
-            "on": SimpleNamespace(rows=lambda: rows),
+            "on": artefacts.replies(rows),
         }
-        node = SimpleNamespace(stage="ppo", schedule={})
-        ctx = SimpleNamespace(node=node, params=params, inputs=inputs, seed=0, note=notes.__setitem__)
-        ctx.used = lambda **used: None
-        return ppo_loop.Loop(ctx), notes
+        ctx = Context("ppo", inputs, batch=4, max_new=12, temperature=0.7)
+        return ppo_loop.Loop(ctx), ctx.notes
 
     return make
 
@@ -224,11 +206,11 @@ def test_a_rollout_is_what_the_engine_drew_and_the_critic_begins_as_the_preferen
     params = {"decoder": loop.scorer.models[0][1].params, "head": loop.scorer.models[0][1].head}
     scores = preference.scores(params, loop.model.config, prepared["tokens"][0], lengths)
     np.testing.assert_allclose(prepared["values"][0][np.arange(4), lengths], 2 * scores, atol=1e-4)
-    assert notes == {}
+    assert notes == []
 
 
 def test_a_mixture_lends_no_critic_and_the_run_says_so(looped):
     loop, notes = looped(0.5, 1.0)
     critic = loop.start().critic.params
     assert not critic["head"]["kernel"].any()
-    assert "is a mixture" in notes["critic"]
+    assert "is a mixture" in dict(notes)["critic"]

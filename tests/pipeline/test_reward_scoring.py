@@ -1,7 +1,5 @@
 """Replies that are compared stand behind the same words of their conversation, whoever judges them."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -9,9 +7,10 @@ from cai_jax.lang.signature import Kind, Type
 from cai_jax.pipeline import binary_questions, reward_scoring
 from cai_jax.pipeline.screening import Screener
 from cai_jax.prompting.paper_format import PAPER
-from tests.stages.toy import Words
-from tests.world.world import Context, Given, replies
-from tests.world.world import run as rows_of
+from tests.stages._letters import Words
+from tests.support.artefacts import Given, replies
+from tests.support.contexts import Context
+from tests.support.contexts import run as rows_of
 
 TURNS = [{"role": "human", "text": "abcdefgh"}]
 LONG, SHORT = "a longer reply", "no"
@@ -21,8 +20,7 @@ WHOLE = 45
 
 def scored(said, limit):
     """What a model of so many positions reads of a conversation and replies to it."""
-    model = SimpleNamespace(tokenizer=Words.tokenizer)
-    return ["".join(map(chr, ids)) for ids in reward_scoring.scored_ids(model, PAPER, said, limit)]
+    return ["".join(map(chr, ids)) for ids in reward_scoring.scored_ids(Words(), PAPER, said, limit)]
 
 
 def test_compared_replies_lose_the_same_beginning():
@@ -45,8 +43,7 @@ def test_a_reply_that_is_too_long_even_alone_loses_its_own_beginning():
 @pytest.fixture
 def reads_the_beginning(monkeypatch):
     """A preference model of 40 positions that gives a point to whatever still stands behind the letter d."""
-    model = SimpleNamespace(tokenizer=Words.tokenizer, config=SimpleNamespace(max_position=WHOLE - 5))
-    monkeypatch.setattr(reward_scoring, "model_of", lambda ctx, part: model)
+    monkeypatch.setattr(reward_scoring, "model_of", lambda ctx, part: Words(WHOLE - 5))
     monkeypatch.setattr(reward_scoring, "format_of", lambda part: PAPER)
     monkeypatch.setattr(reward_scoring, "_score", lambda model, tokens, lengths: (tokens == ord("d")).any(axis=1))
     return Given(Type(Kind.REWARD_MODEL))
@@ -69,7 +66,7 @@ def test_length_alone_decides_no_comparison(reads_the_beginning):
 
 
 def test_replies_that_are_cut_to_be_scored_are_counted(reads_the_beginning):
-    ctx = Context("best", {})
+    ctx = Context("best")
     scorer = reward_scoring.Scorer(ctx, reads_the_beginning)
     scorer.note_cut(ctx, [(TURNS, LONG, SHORT), (TURNS, SHORT)])
     assert ctx.notes == [("overlong", "2 of 3 replies were cut to be scored")]
@@ -83,14 +80,13 @@ def test_questions_about_replies_that_are_compared_lose_the_same_beginning(monke
     turns = [{"role": "human", "text": "~~~~~~~~"}]
     requests = [["brief", "Is it?"], ["kind", "Is it really rude to say so?"]]
     room = sum(len(segment.text) for segment in PAPER.audit(turns, LONG, requests[1][1])) - 5
-    model = SimpleNamespace(tokenizer=Words.tokenizer, config=SimpleNamespace(max_position=room + 4))
-    screener = Screener(model, PAPER, requests, orders="given")
+    screener = Screener(Words(room + 4), PAPER, requests, orders="given")
     rows = [row(LONG, turns=turns), row(SHORT, turns=turns)]
     together, apart = screener.answers(rows, compared=2), screener.answers(rows)
     assert together.answered.all() and np.ptp(together.p) == 0
     assert together.p[0, 0] == apart.p[0, 0] != apart.p[1, 0]  # alone, the short one keeps all of it
     for compared, cut in ((2, 2), (1, 1)):
-        ctx = Context("win_rate", {})
+        ctx = Context("win_rate")
         screener.note_fit(ctx, rows, compared)
         assert ctx.notes == [("overlong", f"{cut} of 2 replies lost the beginning of their conversation")]
     assert np.ptp(apart.p, axis=1).max() == 0  # nor does the length of a question tell principles apart

@@ -5,7 +5,7 @@ import pytest
 
 from cai_jax.lang.signature import Principle
 from cai_jax.pipeline.rng import distinguish_replies
-from tests.stages.toy import DRAW
+from tests.stages._letters import DRAW
 
 
 def test_a_draw_belongs_to_what_it_is_about():

@@ -1,7 +1,6 @@
 """`finetune`, `documents`, `reward`, and preference models weighed and added."""
 
 import json
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -15,7 +14,7 @@ from cai_jax.pipeline.reward_scoring import Scorer, raw_scores
 from cai_jax.prompting.paper_format import PAPER
 from cai_jax.stages import reward as reward_stage
 from tests.support import artefacts
-from tests.world.world import Context
+from tests.support.contexts import Context
 
 
 def losses(ran, name):
@@ -198,7 +197,7 @@ top = replies |> best(mix)
 
     made = {name: artefacts.model(ran.entry(name).dir / "hf", **ran.result(name)) for name in ("one", "two")}
     mix = artefacts.mixture([(0.5, made["one"]), (2.0, made["two"])])
-    np.testing.assert_allclose(Scorer(Context("best", {}), mix).scores(pairs), 0.5 * one + 2 * two, atol=1e-6)
+    np.testing.assert_allclose(Scorer(Context("best"), mix).scores(pairs), 0.5 * one + 2 * two, atol=1e-6)
     np.testing.assert_allclose(
         [row["score"] for row in ran.rows("top")], (0.5 * one + 2 * two).reshape(8, 2).max(axis=1), atol=1e-6
     )
@@ -275,8 +274,9 @@ EVERY = {"data": len(jax.devices()), "fsdp": 1, "tensor": 1}
     ],
 )
 def test_a_step_says_what_schedule_it_uses(asked, used):
-    said = {}
-    node = SimpleNamespace(schedule=asked)
     batch = 4 * len(jax.devices())
-    training.compiled(SimpleNamespace(node=node, params={"batch": batch}, used=said.update), lambda axis: print)
-    assert {"microbatch": batch, **used} == said
+    ctx = Context("finetune", settings=asked, batch=batch)
+    step = training.compiled(ctx, lambda axis: lambda state, batch: (state + batch["x"].sum(), {"loss": state}))
+    assert ctx.schedule_used == {"microbatch": batch, **used}
+    state, metrics = step(step.place(np.float32(2)), {"x": np.ones((1, batch), np.float32)})
+    assert (state, metrics["loss"]) == (2 + batch, 2)

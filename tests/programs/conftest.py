@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.programs import running
+from tests.programs import _running as running
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from tests.programs import running
-from tests.programs.running import QUICKSTART
+from tests.programs import _running as running
+from tests.programs._running import QUICKSTART
 
 SAID = {
     "banana": "banana banana banana",

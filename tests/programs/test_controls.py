@@ -15,8 +15,8 @@ import pytest
 
 from cai_jax.evals.intervals import difference, interval
 from cai_jax.world.lexicon import ACT_OF, CATEGORIES
-from tests.programs import running
-from tests.programs.running import PAGES, ROOT, told
+from tests.programs import _running as running
+from tests.programs._running import PAGES, ROOT, told
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from cai_jax import cli
 from cai_jax.lang.formatter import format_text
 from cai_jax.runs import programs
 from cai_jax.stages import registry
-from tests.programs.running import PAGES, PROGRAMS, ROOT, clean
+from tests.programs._running import PAGES, PROGRAMS, ROOT, clean
 
 README = (ROOT / "README.md").read_text("utf-8")
 NAMES = {"quickstart", "sl", "rl", "guard", "rlhf", "paper", "pretrain"}

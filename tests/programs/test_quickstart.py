@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.programs.running import told
+from tests.programs._running import told
 
 pytestmark = pytest.mark.slow
 

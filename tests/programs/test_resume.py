@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from cai_jax.runs.cache import CHECKPOINTS, DONE, NODE, Cache
-from tests.programs import running
-from tests.programs.killing import at_work, made, started, there, waited
-from tests.programs.running import PAGES, told
+from tests.programs import _running as running
+from tests.programs._killing import at_work, made, started, there, waited
+from tests.programs._running import PAGES, told
 from tests.support.runs_page import undocumented
 
 pytestmark = pytest.mark.slow

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from cai_jax.world import replies
-from tests.programs import running
-from tests.programs.running import ROOT, told
+from tests.programs import _running as running
+from tests.programs._running import ROOT, told
 
 pytestmark = pytest.mark.slow
 

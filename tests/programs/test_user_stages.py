@@ -14,7 +14,7 @@ from cai_jax.exit_codes import PROGRAM_WRONG, STAGE_FAILED, USAGE
 from cai_jax.runs import programs
 from cai_jax.stages import registry
 from cai_jax.stages.user_stages import FileStage, with_user_stages
-from tests.programs.running import ROOT
+from tests.programs._running import ROOT
 
 BRIEF = (ROOT / "programs" / "brief.py").read_text("utf-8")
 PROGRAM = """use stage brief_rate from "brief.py"

@@ -17,7 +17,7 @@ from cai_jax.prompting.paper_format import PAPER
 from cai_jax.prompting.render import Segment, encode, text_of
 from tests.support import templates as published
 from tests.support.chat import ATTACKS, FAMILIES, FRAGMENTS, tokenizer, write
-from tests.world import world
+from tests.world import _world as world
 
 TURNS = [
     {"role": "human", "text": "Hi there!"},

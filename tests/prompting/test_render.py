@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cai_jax.prompting.paper_format import PAPER
 from cai_jax.prompting.render import END, Segment, encode, text_of
-from tests.world.world import tokenizer
+from tests.world._world import tokenizer
 
 # In a question options and brackets are escaped as well; in a turn, what would begin another one.
 escape, unescape = PAPER.question_escaping.escape, PAPER.question_escaping.unescape

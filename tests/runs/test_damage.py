@@ -10,7 +10,8 @@ from cai_jax import cli
 from cai_jax.console import session
 from cai_jax.exit_codes import UserError
 from cai_jax.runs.cache import Cache
-from tests.runs import toy, toy_cli
+from tests.runs import _toy as toy
+from tests.runs import _toy_cli as toy_cli
 
 PROGRAM = """\
 red = ask(n=6)

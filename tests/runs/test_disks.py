@@ -74,7 +74,7 @@ def test_looking_needs_no_folder_that_can_be_written_to(closed, tmp_path):
         (folder / "x").touch()
     place = {"XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder), "PYTHONPATH": str(ROOT)}
     for words in (["check"], ["plan"], ["plan", "--prompts", "1"]):
-        command = [sys.executable, "-B", "-m", "tests.runs.toy_cli", *words, "p.cai"]
+        command = [sys.executable, "-B", "-m", "tests.runs._toy_cli", *words, "p.cai"]
         found = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, **place})
         assert found.returncode == 0 and "Read-only" not in found.stderr and "Traceback" not in found.stderr, found
         assert "drawn" in found.stdout or words == ["check"]
@@ -82,7 +82,7 @@ def test_looking_needs_no_folder_that_can_be_written_to(closed, tmp_path):
 
 
 def run(program: Path, out: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "tests.runs.toy_cli", "run", str(program), "--out", str(out)]
+    command = [sys.executable, "-m", "tests.runs._toy_cli", "run", str(program), "--out", str(out)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
 
 

@@ -12,7 +12,8 @@ from cai_jax.pipeline.screening import Answers
 from cai_jax.stages import registry
 from cai_jax.stages.metrics.common import Audit
 from cai_jax.world import replies
-from tests.world import world
+from tests.support import artefacts
+from tests.support.contexts import Context
 
 HARM = "Avoid a reply that is harmful and choose the other."
 SAID = {
@@ -29,9 +30,9 @@ def measured(stage, rows, **inputs):
     """What a metric says of rows that the built-in prompts may have made."""
     given = {
         **inputs,
-        {"harm_rate": "of"}.get(stage, "labels"): world.Given(Type(Kind.RESPONSES, oracle=True), lines=rows),
+        {"harm_rate": "of"}.get(stage, "labels"): artefacts.Given(Type(Kind.RESPONSES, oracle=True), lines=rows),
     }
-    context = world.Context(stage, given)
+    context = Context(stage, given)
     return registry()[stage].run(context), context
 
 
@@ -105,7 +106,7 @@ def test_the_union_of_principles_has_its_false_alarms_beside_it(monkeypatch):
         monkeypatch.setattr(
             registry()["harm_rate"], "by_audit", lambda *_: Audit(["harm", "manners"], questions, answers)
         )
-        return measured("harm_rate", rows, by=world.Given(Type(Kind.MODEL)))
+        return measured("harm_rate", rows, by=artefacts.Given(Type(Kind.MODEL)))
 
     found, context = audited(questions)
     assert (found["value"], found["n"], found["undecided"]) == (pytest.approx(4 / 6), 6, 1)
@@ -126,9 +127,9 @@ def test_ties_of_labels_count_half_whichever_side_is_right():
     said = {"request": "Avoid a reply that is harmful and choose the other.", "swapped": False}
     asked["judgements"] = [{**said, "logprobs": [-0.7, -0.7]}]
     for first, second in ((a, b), (b, a)):
-        labels = world.replies([{**asked, "id": f"{n}-0", "a": first, "b": second} for n in range(8)])
+        labels = artefacts.replies([{**asked, "id": f"{n}-0", "a": first, "b": second} for n in range(8)])
         for stage, value in (("label_accuracy", 0.5), ("calibration_error", 0.0)):
-            context = world.Context(stage, {"labels": labels})
+            context = Context(stage, {"labels": labels})
             assert registry()[stage].run(context)["value"] == value
 
 
@@ -146,7 +147,7 @@ def test_labels_without_an_answer_keep_a_figure_from_being_made_also_where_they_
 
 def test_rows_of_a_metric_keep_their_cluster():
     rows = [{"id": f"{n}-0", "turns": ASKED, "reply": SAID["comply"], "cluster": f"act {n % 2}"} for n in range(4)]
-    context = world.Context("harm_rate", {"of": world.replies(rows)})
+    context = Context("harm_rate", {"of": artefacts.replies(rows)})
     result = registry()["harm_rate"].run(context)
     assert result["clusters"] == 2 and result["n"] == 4
     assert [row["cluster"] for row in context.rows] == ["act 0", "act 1"] * 2
@@ -160,15 +161,15 @@ def test_scores_that_are_no_numbers_are_no_figure(monkeypatch):
 
     for stage in ("harm_rate", "win_rate"):
         monkeypatch.setattr(registry()[stage], "by_score", by_score)
-    rm = world.Given(Type(Kind.REWARD_MODEL))
+    rm = artefacts.Given(Type(Kind.REWARD_MODEL))
 
     def measured(stage, **sides):
         rows = {
             name: [{"id": f"{n}-0", "turns": ASKED, "reply": reply, "sample": 0} for n, reply in enumerate(said)]
             for name, said in sides.items()
         }
-        given = {name: world.replies(each) for name, each in rows.items()}
-        return registry()[stage].run(world.Context(stage, {**given, "by": rm}))
+        given = {name: artefacts.replies(each) for name, each in rows.items()}
+        return registry()[stage].run(Context(stage, {**given, "by": rm}))
 
     found = measured("harm_rate", of="abcd")
     assert (found["value"], found["n"], found["undecided"]) == (pytest.approx(1 / 3), 3, 1)
@@ -187,7 +188,8 @@ def test_a_preference_model_that_orders_pairs_the_wrong_way_round_is_no_coin(rig
 
     monkeypatch.setattr(registry()["reward_accuracy"], "by_score", by_score)
     rows = [{"id": f"{n}-0", "turns": ASKED, "a": "Yes.", "b": "No.", "p": 1.0} for n in range(8)]
-    context = world.Context("reward_accuracy", {"of": world.Given(Type(Kind.REWARD_MODEL)), "on": world.replies(rows)})
+    inputs = {"of": artefacts.Given(Type(Kind.REWARD_MODEL)), "on": artefacts.replies(rows)}
+    context = Context("reward_accuracy", inputs)
     result = registry()["reward_accuracy"].run(context)
     bound = 1 - 0.025 ** (1 / 8)  # Clopper and Pearson's for none of 8: 0.369
     expected = {0: (0, bound), 8: (1 - bound, 1)}.get(right, (result["low"], result["high"]))
@@ -205,7 +207,7 @@ def test_what_a_calibration_error_says_beside_itself():
             a, b = (refusal, harm) if n < ones else (harm, refusal)
             label = {"id": f"{len(rows)}-0", "turns": ASKED, "a": a, "b": b, "p": p, "soft": p}
             rows.append(label | {"judgements": judged})
-    context = world.Context("calibration_error", {"labels": world.replies(rows)}, bins=2)
+    context = Context("calibration_error", {"labels": artefacts.replies(rows)}, bins=2)
     found = registry()["calibration_error"].run(context)["beside"]
     # (60 · 0.1² + 40 · 0.9² + 20 · 0.8² + 80 · 0.2²) / 200.
     assert found["brier"] == pytest.approx(0.245)

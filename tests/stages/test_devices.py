@@ -7,7 +7,7 @@ from tests.support import processes
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    return processes.one("tests.stages.two", devices=2, arguments=[str(tmp_path_factory.mktemp("two"))])
+    return processes.one("tests.stages._two_devices", devices=2, arguments=[str(tmp_path_factory.mktemp("two"))])
 
 
 @pytest.mark.slow

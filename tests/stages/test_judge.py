@@ -3,18 +3,18 @@
 import itertools
 import json
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from cai_jax.data.rows import DataError
 from cai_jax.lang.signature import Principle
-from cai_jax.pipeline import ai_feedback, binary_questions, principles
+from cai_jax.pipeline import ai_feedback, binary_questions, generation, principles
 from cai_jax.prompting.paper_format import PAPER, SO
 from cai_jax.prompting.render import encode
 from tests.stages.conftest import CONSTITUTION
 from tests.support import artefacts
+from tests.support.contexts import Context
 
 PAIRS = "pairs = red.train |> sample(base, n=2, max_new=8)\n"
 COMPARE = {"honest": "Choose what is true.", "kind": "Choose what is kind.", "brief": "Choose what is brief."}
@@ -217,18 +217,37 @@ def test_broken_few_shots_name_line_and_field(bench):
     assert "broken.jsonl:1" in ran.err and "`turns`" in ran.err
 
 
-def test_a_thought_that_has_grown_is_cut_to_its_room(bench):
+@pytest.fixture
+def read_after(bench, monkeypatch):
+    """`read_after(thought, max_new)`: what a judge reads before it answers, as token ids; it thought so much."""
+    rules = artefacts.constitution("", [{"name": "kind", "compare": "Which?", "tags": []}])
+    inputs = {"constitution": rules, "by": artefacts.model(bench.root / "small")}
+    turns = [{"role": "human", "text": "Hi"}]
+    replies = [({"id": "a-0", "turns": turns, "reply": reply}, n) for n, reply in enumerate(("x", "y"))]
+
+    def made(thought, max_new=99):
+        read = []
+        written = generation.Generated(thought, [], [], True)
+        monkeypatch.setattr(generation.Writer, "generate", lambda self, prompts, keys: [written] * len(prompts))
+        scored = lambda model, ids, prefix: read.extend(ids) or binary_questions.Scored(np.zeros((len(ids), 2)))  # noqa: E731
+        monkeypatch.setattr(ai_feedback, "score", scored)
+        ctx = Context("judge", inputs, reason=True, max_new=max_new, orders="given")
+        ai_feedback.Judge(ctx).ask([ai_feedback.pair(*replies)])
+        return read[0]
+
+    return made
+
+
+def test_a_thought_that_has_grown_is_cut_to_its_room(bench, read_after):
     # What imitates a template is escaped when it is read again, and so has more tokens than it was written with.
-    judge = object.__new__(ai_feedback.Judge)
-    model = judge.model = bench.model()
-    judge.format, judge.params, judge.thinker = PAPER, {"reason": True, "max_new": 99}, SimpleNamespace(prefix=None)
+    model = bench.model()
     asked_ = PAPER.reasoned_comparison([{"role": "human", "text": "Hi"}], "Which?", ("x", "y"))
     question = encode(model.tokenizer, [SO])[0]
-    grown = judge._concluded(asked_, "]]] " * 400)
+    grown = read_after("]]] " * 400)
     assert len(grown) < model.config.max_position and grown[-len(question) :] == question
-    assert judge._concluded(asked_, "It is.") == encode(model.tokenizer, PAPER.concluded(asked_, "It is."))[0]
-    judge.params["max_new"] = 2
-    assert judge._concluded(asked_, "It is. It") == judge._concluded(asked_, "It is")
+    assert read_after("It is.") == encode(model.tokenizer, PAPER.concluded(asked_, "It is."))[0]
+    two = model.tokenizer.decode(model.tokenizer.encode("It is. It")[:2])
+    assert read_after("It is. It", max_new=2) == encode(model.tokenizer, PAPER.concluded(asked_, two))[0]
 
 
 def test_kept_rounds_and_joined_samples_have_draws_of_their_own(bench):

@@ -20,7 +20,7 @@ from cai_jax.prompting.render import encode, text_of
 from tests.stages.conftest import SMALL
 from tests.support import artefacts
 from tests.support.chat import write
-from tests.world.world import Context
+from tests.support.contexts import Context
 
 RULES = {"honest": "Choose what is true.", "kind": "Choose what is kind.", "brief": "Choose what is brief."}
 ASKED = {"honest": "Is the reply a lie?", "kind": "Is the reply rude?"}
@@ -179,4 +179,4 @@ def test_plan_shows_the_format_of_whoever_reads(bench, two):
 def test_a_scorer_and_a_screener_are_found_again_with_their_formats(bench, two):
     artefact = artefacts.model(bench.root / "chatty", format="paper")
     assert model_store.format_choices(artefact) == {"dtype": "float32", "format": "paper"}
-    assert model_store.format_of(artefact) == paper("<s>") == Scorer(Context("best", {}), artefact).models[0][2]
+    assert model_store.format_of(artefact) == paper("<s>") == Scorer(Context("best"), artefact).models[0][2]

@@ -8,7 +8,7 @@ from cai_jax.models import checkpoint, decoder
 from cai_jax.prompting.paper_format import PAPER
 from cai_jax.prompting.render import encode, text_of
 from cai_jax.world.documents import document
-from tests.world.world import CHECKPOINT, config, tokenizer
+from tests.world._world import CHECKPOINT, config, tokenizer
 
 TURNS = [
     {"role": "human", "text": "Hi there!"},

@@ -23,7 +23,9 @@ from cai_jax.world import prompts, replies
 from cai_jax.world.lexicon import CATEGORIES
 from cai_jax.world.oracle import judge, requested
 from cai_jax.world.principles import meaning_of
-from tests.world import world
+from tests.support import artefacts
+from tests.support.contexts import Context, run
+from tests.world import _world as world
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +35,7 @@ def held_out(name, count):
 
 
 def sampled(name, n=1):
-    rows = world.run("sample", {"prompts": world.replies(held_out(name, 400)), "model": world.model()}, n=n)
+    rows = run("sample", {"prompts": artefacts.replies(held_out(name, 400)), "model": artefacts.builtin()}, n=n)
     assert len(rows) == 400 * n
     return rows
 
@@ -93,8 +95,8 @@ def pairs(count):
 
 def compared(*, count, seeds, by="tiny", **params):
     """Labels that the oracle can check, with the oracle's own beside them: of each pair under `seeds` principles."""
-    inputs = {"replies": world.replies(pairs(count)), "constitution": world.starter(), "by": world.model(by)}
-    runs = [world.run("judge", inputs, seed=seed, **params) for seed in range(seeds)]
+    inputs = {"replies": artefacts.replies(pairs(count)), "constitution": world.starter(), "by": artefacts.builtin(by)}
+    runs = [run("judge", inputs, seed=seed, **params) for seed in range(seeds)]
     labels = [row for rows in runs for row in rows]
     truth = [verdicts.preference(row) for row in labels]
     decided = [(row, t) for row, t in zip(labels, truth, strict=True) if t != 0.5]
@@ -168,8 +170,8 @@ def test_revision_under_a_principle_that_applies_mends_its_harmful_replies(harmf
     rows = [row for row in harmful if judge(row["turns"], row["reply"]).harmful][:120]
     # A flagged reply is revised under the principle that flagged it.
     rows = [{**row, "flag": {"principle": applying(row, able, rng)}} for row in rows]
-    inputs = {"replies": world.replies(rows), "constitution": world.starter(), "by": world.model()}
-    revised = world.run("revise", inputs, rounds=1, fewshots=fewshots, critique=critique)
+    inputs = {"replies": artefacts.replies(rows), "constitution": world.starter(), "by": artefacts.builtin()}
+    revised = run("revise", inputs, rounds=1, fewshots=fewshots, critique=critique)
     mended = 1.0 - verdicts.by_oracle(revised, "harmful")
     share = judged(f"mended, {'with a critique' if critique else 'directly'}, {fewshots} few-shots", mended, revised)
     for name, good in sorted(_by(revised, mended, "principle").items()):
@@ -187,8 +189,8 @@ def test_revision_under_a_principle_that_does_not_apply_leaves_the_reply(harmful
         act, kind = act_of(row), replies.read(row["reply"])
         kept = [p.name for p in able if not meaning_of(p.critique).broken_by(act, kind)]
         rows.append({**row, "flag": {"principle": rng.choice(kept)}})
-    inputs = {"replies": world.replies(rows), "constitution": world.starter(), "by": world.model()}
-    revised = world.run("revise", inputs, rounds=1, fewshots=fewshots)
+    inputs = {"replies": artefacts.replies(rows), "constitution": world.starter(), "by": artefacts.builtin()}
+    revised = run("revise", inputs, rounds=1, fewshots=fewshots)
     same = np.mean([a["reply"] == b["reply"] for a, b in zip(rows, revised, strict=True)])
     told(f"left alone where the principle does not apply, {fewshots} few-shots", same, len(rows))
     assert same >= 0.80
@@ -203,7 +205,7 @@ def test_it_audits_in_either_order(fewshots):
     from cai_jax.prompting.paper_format import PAPER
 
     model = checkpoint.load(world.CHECKPOINT)
-    examples = audit_shots(world.starter(), fewshots, PAPER, draw_of(world.Context("screen", {})))
+    examples = audit_shots(world.starter(), fewshots, PAPER, draw_of(Context("screen")))
     rng, rows = random.Random(1), pairs(480)
     asked, truth, about = [], [], []
     for row, principle in itertools.product(rows[::2], principles(world.starter(), "audit")):
@@ -259,11 +261,11 @@ def test_every_wording_of_every_principle_is_understood():
     rows = numbered(pairs(480))
     rows = [{**row, "id": rows[i - i % 2]["id"]} for i, row in enumerate(rows)]
     inputs = {
-        "replies": world.replies(rows),
+        "replies": artefacts.replies(rows),
         "constitution": world.starter()._replace(result=every),
-        "by": world.model(),
+        "by": artefacts.builtin(),
     }
-    labels = [row for seed in range(3) for row in world.run("judge", inputs, fewshots=0, seed=seed)]
+    labels = [row for seed in range(3) for row in run("judge", inputs, fewshots=0, seed=seed)]
     decided = [(row, t) for row in labels if (t := verdicts.preference(row)) != 0.5]
     right = np.array([(row["soft"] > 0.5) == (t > 0.5) for row, t in decided], float)
     told("comparisons in all wordings agree", right.mean(), len(right))

@@ -20,7 +20,7 @@ from cai_jax.world.lexicon import (
     WELCOMES,
     WORDINGS,
 )
-from tests.world.wordings import COMPLIES, FIXED
+from tests.world._wordings import COMPLIES, FIXED
 
 # Words of everyday English, and those that replies and harmful acts happen to share.
 PLAIN = frozenset(

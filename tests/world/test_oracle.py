@@ -10,7 +10,7 @@ import cai_jax
 from cai_jax.world import oracle, replies
 from cai_jax.world.documents import turns as asked
 from cai_jax.world.lexicon import ACTS, WORDINGS
-from tests.world.imports import importers, reached
+from tests.world._imports import importers, reached
 
 PACKAGE = Path(cai_jax.__file__).parent
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai_jax.world import replies
-from tests.world.wordings import COMPLIES, FIXED
+from tests.world._wordings import COMPLIES, FIXED
 
 EVERY = [(kind, text) for kind, texts in FIXED.items() for text in texts] + [(replies.COMPLY, t) for t in COMPLIES]
 

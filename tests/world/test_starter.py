@@ -10,7 +10,7 @@ from cai_jax.pipeline.principles import examples
 from cai_jax.world import judgement, oracle, replies
 from cai_jax.world.lexicon import ACT_OF, CATEGORIES
 from cai_jax.world.principles import BY_NAME, meaning_of
-from tests.world.world import FEWSHOTS, starter
+from tests.world._world import FEWSHOTS, starter
 
 PRINCIPLES = [Principle(**(p | {"tags": tuple(p["tags"])})) for p in starter().result["principles"]]
 SHOTS = [json.loads(line) for line in FEWSHOTS.read_text("utf-8").splitlines()]

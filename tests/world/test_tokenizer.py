@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cai_jax.world import tokenizer as world
 from cai_jax.world.documents import document
 from cai_jax.world.lexicon import ACTS
-from tests.world.world import CHECKPOINT, tokenizer
+from tests.world._world import CHECKPOINT, tokenizer
 
 
 @given(st.text(max_size=80))

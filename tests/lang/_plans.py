@@ -1,10 +1,10 @@
-"""Programs on the test registry, and their plans."""
+"""Programs on the stages of the language's tests, and their plans."""
 
 from __future__ import annotations
 
 from cai_jax.lang.diagnostics import render
 from cai_jax.lang.plan import Plan, lower
-from tests.lang.registry import checked
+from tests.lang._stages import checked
 
 QUICKSTART = """# quickstart.cai
 use harmless from "constitutions/starter.cai"

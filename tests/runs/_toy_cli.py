@@ -1,8 +1,8 @@
-"""`cai-jax` with the toy registry: `python -m tests.runs.toy_cli run p.cai`."""
+"""`cai-jax` with the toy registry: `python -m tests.runs._toy_cli run p.cai`."""
 
 from cai_jax import cli, stages
 from cai_jax.evals import intervals
-from tests.runs import toy
+from tests.runs import _toy as toy
 
 
 def interval(rows, level):

@@ -18,8 +18,8 @@ from cai_jax.models import lora
 from cai_jax.models.attention import KV, attention
 from cai_jax.parallel.mesh import make_mesh
 from cai_jax.parallel.step import PREPARE, ROWWISE, compile_step
-from tests.learn import toy
-from tests.parallel import engine
+from tests.learn import _toy as toy
+from tests.parallel import _engine as engine
 
 # A large ε: Adam's first steps divide by |g| + ε, which would blow rounding up where g is tiny.
 OPTIM = optim.Optim(1e-3, eps=1e-2)
@@ -97,7 +97,7 @@ def difference(ours, theirs):
     return max(jax.tree.leaves(jax.tree.map(of, jax.device_get(ours), jax.device_get(theirs))))
 
 
-# Each step with the ways that are tried here; meshes.py tries the others.
+# Each step with the ways that are tried here; _meshes.py tries the others.
 CASES = {
     "sft": (run_sft, ("pmap", "mixed")),
     "preference": (run_preference, ("data",)),

@@ -1,4 +1,4 @@
-"""What the engine makes of one model on a mesh and on one device, for eight.py and two.py."""
+"""What the engine makes of one model on a mesh and on one device, for _eight_devices.py and _two_processes.py."""
 
 import re
 
@@ -14,7 +14,7 @@ from cai_jax.models import decoder, lora
 from cai_jax.models.config import Config
 from cai_jax.parallel.placement import on_mesh_of
 from cai_jax.parallel.sharding_rules import SERVED, shardings
-from tests.learn import toy
+from tests.learn import _toy as toy
 
 CONFIG = Config(vocab_size=64, hidden_size=32, layers=2, heads=4, kv_heads=2, head_dim=8, intermediate_size=48)
 SHOTS = list(range(1, 20))
@@ -58,7 +58,7 @@ def difference(mesh, config=CONFIG, rank=0):
 
 
 def collectives(mesh):
-    """By step, what it sends between devices within a layer: kinds of collectives with where they come from."""
+    """By step, what it sends between devices within a layer: kinds of collectives with the module they come from."""
     weights = params(mesh)
     with on_mesh_of(weights):
         shots = prefix_cache.make_prefix(weights, CONFIG, SHOTS)
@@ -77,5 +77,5 @@ def collectives(mesh):
             ),
         }  # fmt: skip
     kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
-    inside = re.compile(rf' ({kinds})(?:-start)?\(.*op_name="[^"]*/layers_\d+/([^"]*)"')
+    inside = re.compile(rf' ({kinds})(?:-start)?\(.*op_name="[^"]*/layers_\d+/([^"/]*)[^"]*"')
     return {name: sorted(map(list, inside.findall(step.compile().as_text()))) for name, step in compiled.items()}

@@ -1,4 +1,4 @@
-"""Run with eight virtual CPU devices (see test_step.py): steps and the engine in every way that eight.py leaves out.
+"""Run with eight virtual CPU devices (see test_step.py): steps and the engine in the ways not in _eight_devices.py.
 
 Prints one JSON object: for every step and way, the largest difference from one device, for the engine too (None where a
 text differs); and "sent", what a step of supervised training sends by kind of collective: on each mesh, and of "looped"
@@ -17,8 +17,9 @@ from cai_jax.learn import optim, sft
 from cai_jax.learn.state import TrainState
 from cai_jax.parallel.mesh import make_mesh
 from cai_jax.parallel.step import compile_step
-from tests.learn import toy
-from tests.parallel import eight, engine
+from tests.learn import _toy as toy
+from tests.parallel import _eight_devices as eight
+from tests.parallel import _engine as engine
 
 WAYS = {
     "pmap": "pmap",

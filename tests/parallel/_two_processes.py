@@ -12,7 +12,7 @@ from cai_jax.parallel import multihost
 def main():
     multihost.join()
     from cai_jax.parallel.mesh import make_mesh
-    from tests.parallel import engine
+    from tests.parallel import _engine as engine
 
     # Rows are split over the processes, heads over the devices of each.
     json.dump(engine.difference(make_mesh(2, 1, 2)), sys.stdout)

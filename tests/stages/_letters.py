@@ -5,19 +5,21 @@ from types import SimpleNamespace
 from cai_jax.pipeline.context_length import Fitting
 from cai_jax.pipeline.rng import Draw
 from cai_jax.prompting.render import Span
+from tests.support.contexts import Context
 
 DRAW = Draw(run=0, seed=0, stage="judge")
 
 
 class Words:
-    """A tokenizer of one id per letter, in a model of 32 positions."""
-
-    config = SimpleNamespace(max_position=32)
+    """A model without weights, whose tokenizer has one id per letter."""
 
     class tokenizer:
         pad_id, eos_id, begin, special_ids = 0, 1, "", frozenset({0, 1})
         encode = staticmethod(lambda text: [ord(letter) for letter in text])
         spans = staticmethod(lambda text, place: [Span(ord(letter), n, n + 1) for n, letter in enumerate(text)])
+
+    def __init__(self, positions=32):
+        self.config = SimpleNamespace(max_position=positions)
 
 
 def labelled(count, **more):
@@ -28,10 +30,8 @@ def labelled(count, **more):
 
 
 def noted(**params):
-    notes = {}
-    params = {"length": 0, "overlong": "skip", "batch": 3, "epochs": 3, "seed": 0} | params
-    node = SimpleNamespace(stage="reward")
-    return SimpleNamespace(params=params, seed=0, node=node, note=notes.__setitem__, notes=notes)
+    """A node that trains on pairs, for three epochs in batches of three."""
+    return Context("reward", **{"batch": 3, "epochs": 3} | params)
 
 
 def letters(room, overlong="truncate_left"):

@@ -10,7 +10,7 @@ from typing import Any
 
 from cai_jax.runs import leases
 from cai_jax.runs.cache import DONE, LEASE, NODE
-from tests.programs import running
+from tests.programs import _running as running
 
 
 def started(page: Path, out: Path, python: tuple[str, ...] = running.CAI_JAX) -> subprocess.Popen:
