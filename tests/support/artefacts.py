@@ -11,7 +11,7 @@ from cai_jax.models.locate import BUILTIN
 
 
 class Given(NamedTuple):
-    """An artefact by its fields (`cai_jax.stages.protocol.Artefact`); its rows are `lines`."""
+    """An artefact by its fields (`cai_jax.pipeline.context.Artefact`); its rows are `lines`."""
 
     type: Type
     key: str = "given"
