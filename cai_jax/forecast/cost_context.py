@@ -43,8 +43,9 @@ class Cost:
       tokens: read and written by all devices together, with the padding of rows.
       flops: of products, 2·m·n·k each, of all devices together.
       bytes: to and from main memory at least, of all devices together.
-      seconds: of the whole; None where the machine's rates are not known.
+      seconds: of the whole; None where the machine's rates are not known, or it has too few devices.
       memory: bytes that a device must hold at least, at the step that needs most.
+      devices: of the largest mesh.
     """
 
     tokens: float = 0.0
@@ -52,6 +53,7 @@ class Cost:
     bytes: float = 0.0
     seconds: float | None = 0.0
     memory: float = 0.0
+    devices: int = 1
 
     def __add__(self, other: Cost) -> Cost:
         """Of two that come one after the other."""
@@ -62,6 +64,7 @@ class Cost:
             self.bytes + other.bytes,
             self.seconds + other.seconds if known else None,  # type: ignore[operator]  # known
             max(self.memory, other.memory),
+            max(self.devices, other.devices),
         )
 
 
@@ -293,10 +296,12 @@ class CostContext(NodeView[CostStep, DecoderCost]):
         Args:
           held: what lies in memory while it runs. own: bytes that a device makes of its own beside that.
         """
-        every = work.times(calls * math.prod(self._grid(training)))
-        seconds = self.machine.seconds(work.flops * calls, work.bytes * calls, model.size)
+        devices = math.prod(self._grid(training))
+        every = work.times(calls * devices)
+        there = devices <= self.machine.devices
+        seconds = self.machine.seconds(work.flops * calls, work.bytes * calls, model.size) if there else None
         memory = sum(size for _, size in held) + own
-        return CostStep(name, Cost(tokens * calls, every.flops, every.bytes, seconds, memory))
+        return CostStep(name, Cost(tokens * calls, every.flops, every.bytes, seconds, memory, devices))
 
     def _share(self, rows: int, training: bool = False) -> int:
         """Rows that a device computes of so many: its part, or all where they do not divide."""

@@ -73,12 +73,12 @@ class Total:
         return cls(len(todo), len(todo) - len(known), sum((cost for cost, _ in known), Cost()), largest[1])
 
     def fits(self, machine: Machine) -> bool | None:
-        """Whether a device's memory is enough; None where that is not certain or not known."""
+        """Whether there are enough devices with enough memory; None where that is not certain or not known."""
         memory = self.cost.memory
+        if self.cost.devices > machine.devices or (machine.memory is not None and memory > machine.memory):
+            return False
         if machine.memory is None:
             return None
-        if memory > machine.memory:
-            return False
         return True if not self.unknown and memory <= SURE * machine.memory else None
 
 
@@ -129,7 +129,7 @@ def _cells(cost: Cost | None) -> list[str]:
 
 
 def _time(total: Total, machine: Machine) -> str:
-    if not total.cost.flops:
+    if not total.cost.flops or total.cost.devices > machine.devices:
         return ""
     if total.cost.seconds is None:
         return f"time: not known, since {machine.name} could not be measured"
@@ -144,6 +144,9 @@ def _time(total: Total, machine: Machine) -> str:
 def _memory(total: Total, machine: Machine) -> str:
     if not total.cost.memory:
         return ""
+    if total.cost.devices > machine.devices:
+        needed = f"a mesh needs {total.cost.devices} devices, and {machine.name} has {machine.devices}"
+        return f"does not fit: {needed}; --topology plans for another machine"
     need = f"memory of a device: at least {size(total.cost.memory)} ({total.largest})"
     if machine.memory is None:
         return need

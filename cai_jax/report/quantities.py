@@ -20,7 +20,9 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """8.2 ms, 12.3 s, 45 min, 3.4 h: from two of a unit on in that unit."""
+    """8.2 ms, 12.3 s, 45 min, 3.4 h, 12 days: from two of a unit on in that unit."""
+    if seconds >= 2 * 86400:
+        return f"{seconds / 86400:,.0f} days"
     if seconds >= 7200:
         return f"{seconds / 3600:.1f} h"
     if seconds >= 120:

@@ -1,6 +1,7 @@
 """Times from a machine's rates, this machine's rates as they are measured and kept, and what follows for a plan."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -106,6 +107,16 @@ def test_whether_it_fits(shown, fits):
     assert plan_view.Total.of(shown).fits(machine) is fits
     told = plan_view.text(shown, [], machine)
     assert {True: ": fits", False: ": does not fit;", None: ": may not fit;"}[fits] in told
+
+
+def test_a_mesh_of_more_devices_than_there_are_does_not_fit():
+    machine = Machine("this machine", "cpu", 1, 8.0 * 2**30, {4: 4e10}, 8e9, measured=True)
+    whole = line(2**30)
+    shown = [replace(whole, cost=replace(whole.cost, devices=64))]
+    assert plan_view.Total.of(shown).fits(machine) is False
+    told = plan_view.text(shown, [], machine)
+    assert "does not fit: a mesh needs 64 devices, and this machine has 1" in told and "time: about" not in told
+    assert plan_view.Total.of(shown).fits(replace(machine, devices=64)) is True
 
 
 def test_a_plan_sums_times_and_takes_the_most_memory():
