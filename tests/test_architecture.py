@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,3 +121,22 @@ def test_what_stands_above_the_pipeline_imports_no_jax():
     names = [name for name in modules() if room(name) in above]
     found = subprocess.run([sys.executable, "-c", WITHOUT, *names], stdout=subprocess.PIPE, text=True, check=True)
     assert set(found.stdout.split()) == COMPILES
+
+
+def long(source: str, lines: int, function: int) -> list[str]:
+    """What is longer than allowed: "file", and functions by their names."""
+    found = ["file"] if source.count("\n") > lines else []
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    return found + [each.name for each in functions if each.end_lineno - each.lineno >= function]
+
+
+def test_no_file_and_no_function_is_longer_than_contributing_says():
+    lines, function = map(
+        int, re.search(r"no file over (\d+) lines, no function over (\d+)", GUIDE.read_text()).groups()
+    )
+    paths = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "tests").rglob("*.py")]
+    found = {
+        str(path.relative_to(PACKAGE.parent)): long(path.read_text(encoding="utf-8"), lines, function) for path in paths
+    }
+    assert not {path: names for path, names in found.items() if names}
+    assert long("def f():\n    a = 1\n    return a\n", 2, 2) == ["file", "f"]

@@ -185,26 +185,8 @@ def _sums(
     return {name: jnp.sum(jnp.where(mask, x, 0.0)) for name, x in per_token.items()}
 
 
-def make_update(config: Config, settings: PPO, axis: str | None = None) -> Callable:
-    """Make the update step `(state: PPOState, minibatch, frozen=None) -> (state, metrics)`.
-
-    It minimises (Σ L_clip + value_coef · Σ L_value) / N over the drawn tokens (arXiv 1707.06347, eq. 9 without the
-    entropy bonus), N their number in all micro-batches and devices. Policy and critic have a trunk, an optimiser and a
-    gradient clip each.
-
-    The minibatch is a dict of `[A, B, T]`: tokens int32, mask bool, logprobs (old), values (old), advantages
-    (whitened) and returns float32.
-
-    Args:
-      axis: name of the mapped axis under `jax.pmap`, else None.
-
-    Metrics, float32 []: policy_loss, value_loss, entropy (nats per token), approx_kl and approx_kl_k3 (nats
-    per token, against the old policy), ratio_mean, ratio_var (about 1), clip_fraction, value_clip_fraction, grad_norm,
-    critic_grad_norm, learning_rate, tokens; and finite, bool [leaves of {"critic", "policy"}], of the gradient.
-    """
-    policy_optimizer = optim.optimizer(settings.policy_optim)
-    critic_optimizer = optim.optimizer(settings.critic_optim)
-    rate, total = optim.schedule(settings.policy_optim), grad_accumulation.over(axis)
+def _make_loss(config: Config, settings: PPO) -> Callable:
+    """Make `loss(params, micro, count, frozen) -> (loss [], sums)`: the loss of `make_update` on one micro-batch."""
 
     def loss(
         params: Params, micro: Batch, count: jax.Array, frozen: Frozen | None
@@ -225,6 +207,31 @@ def make_update(config: Config, settings: PPO, axis: str | None = None) -> Calla
         sums["policy_loss"] = jnp.sum(jnp.where(mask, policy_loss, 0.0))
         sums["value_loss"] = jnp.sum(jnp.where(mask, value_loss, 0.0))
         return (sums["policy_loss"] + settings.value_coef * sums["value_loss"]) / count, sums
+
+    return loss
+
+
+def make_update(config: Config, settings: PPO, axis: str | None = None) -> Callable:
+    """Make the update step `(state: PPOState, minibatch, frozen=None) -> (state, metrics)`.
+
+    It minimises (Σ L_clip + value_coef · Σ L_value) / N over the drawn tokens (arXiv 1707.06347, eq. 9 without the
+    entropy bonus), N their number in all micro-batches and devices. Policy and critic have a trunk, an optimiser and a
+    gradient clip each.
+
+    The minibatch is a dict of `[A, B, T]`: tokens int32, mask bool, logprobs (old), values (old), advantages
+    (whitened) and returns float32.
+
+    Args:
+      axis: name of the mapped axis under `jax.pmap`, else None.
+
+    Metrics, float32 []: policy_loss, value_loss, entropy (nats per token), approx_kl and approx_kl_k3 (nats
+    per token, against the old policy), ratio_mean, ratio_var (about 1), clip_fraction, value_clip_fraction, grad_norm,
+    critic_grad_norm, learning_rate, tokens; and finite, bool [leaves of {"critic", "policy"}], of the gradient.
+    """
+    policy_optimizer = optim.optimizer(settings.policy_optim)
+    critic_optimizer = optim.optimizer(settings.critic_optim)
+    rate, total = optim.schedule(settings.policy_optim), grad_accumulation.over(axis)
+    loss = _make_loss(config, settings)
 
     def update(state: PPOState, minibatch: Batch, frozen: Frozen | None = None) -> tuple[PPOState, Metrics]:
         tokens = total(jnp.sum(minibatch["mask"].astype(jnp.float32)))

@@ -61,6 +61,21 @@ def scores(
     return heads.score(params["head"], at_last).reshape(lengths.shape)
 
 
+def _sums(both: jax.Array, p: jax.Array, weights: jax.Array) -> tuple[jax.Array, grad_accumulation.Sums]:
+    """Sum over pairs of losses and of what the metrics are made from; scores `both` [B, 2], p and weights [B]."""
+    first, second = both[:, 0], both[:, 1]
+    decided = weights * (p != 0.5)
+    sums = {
+        "right": jnp.sum(decided * jnp.where(first == second, 0.5, (first > second) == (p > 0.5))),
+        "decided": jnp.sum(decided),
+        "margin": jnp.sum(weights * jnp.abs(first - second)),
+        "score": jnp.sum(weights[:, None] * both),
+        "square": jnp.sum(weights[:, None] * jnp.square(both)),
+        "weight": jnp.sum(weights),
+    }
+    return jnp.sum(weights * losses.bradley_terry(first, second, p)), sums
+
+
 def make_step(config: Config, settings: Preference, axis: str | None = None) -> Callable:
     """Make the step `(state: TrainState, batch, frozen=None) -> (state, metrics)`.
 
@@ -97,17 +112,8 @@ def make_step(config: Config, settings: Preference, axis: str | None = None) -> 
                 remat=settings.remat,
                 looped=settings.looped,
             )
-            first, second, weights, p = both[:, 0], both[:, 1], micro["weights"], micro["p"]
-            decided = weights * (p != 0.5)
-            sums = {
-                "right": jnp.sum(decided * jnp.where(first == second, 0.5, (first > second) == (p > 0.5))),
-                "decided": jnp.sum(decided),
-                "margin": jnp.sum(weights * jnp.abs(first - second)),
-                "score": jnp.sum(weights[:, None] * both),
-                "square": jnp.sum(weights[:, None] * jnp.square(both)),
-                "weight": jnp.sum(weights),
-            }
-            return jnp.sum(weights * losses.bradley_terry(first, second, p)) / count, sums
+            loss, sums = _sums(both, micro["p"], micro["weights"])
+            return loss / count, sums
 
         grads, value, sums = grad_accumulation.gradients(share, state.params, batch, total)
         weight = jnp.maximum(sums["weight"], 1e-8)
