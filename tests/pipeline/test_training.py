@@ -234,7 +234,7 @@ def test_pairs_that_are_left_out_do_not_set_the_scale(bench):
 
 def test_fresh_weights_and_bfloat16(bench):
     ran = bench.run("""\
-fresh = model("init:tiny", seed=4)
+fresh = model("init:tiny", seed=4, tokenizer="tokenizer")
 half = model("small", dtype=bfloat16)
 replies = ask.train |> sample(fresh, max_new=4)
 sl = replies |> finetune(half, batch=2, steps=1)
