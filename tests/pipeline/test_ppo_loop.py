@@ -204,7 +204,7 @@ def test_a_rollout_is_what_the_engine_drew_and_the_critic_begins_as_the_preferen
     assert metrics["length"] == np.mean([text.tokens for text in drawn.replies])
     lengths = np.array([len(ids) for ids in drawn.prompts])
     params = {"decoder": loop.scorer.models[0][1].params, "head": loop.scorer.models[0][1].head}
-    scores = preference.scores(params, loop.model.config, prepared["tokens"][0], lengths)
+    scores = jax.jit(preference.scores, static_argnums=1)(params, loop.model.config, prepared["tokens"][0], lengths)
     np.testing.assert_allclose(prepared["values"][0][np.arange(4), lengths], 2 * scores, atol=1e-4)
     assert notes == []
 

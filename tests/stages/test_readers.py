@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from cai_jax.engine import buckets
 from cai_jax.learn import preference
 from cai_jax.models import checkpoint, decoder
 from cai_jax.models.tokenizer import Tokenizer
@@ -61,14 +62,14 @@ def test_a_judge_reads_in_its_own_format(bench, two, policy, reader):
     shots = comparison_shots(constitution(bench), 1, form, Draw(0, 0, "judge"))
     assert ran.result("labels")["fewshots"] == shots.text
     prefix = prefix_of(model, shots.segments)
+    ids, told = [], []
     for row in ran.rows("labels"):
         for judgement in row["judgements"]:
             pair = (row["b"], row["a"]) if judgement["swapped"] else (row["a"], row["b"])
             asked = shots.format.comparison(row["turns"], judgement["request"], pair)
-            ids = encode(model.tokenizer, asked)[0]
-            np.testing.assert_allclose(
-                binary_questions.score(model, [ids], prefix).logprobs[0], judgement["logprobs"], atol=1e-4
-            )
+            ids.append(encode(model.tokenizer, asked)[0])
+            told.append(judgement["logprobs"])
+    np.testing.assert_allclose(binary_questions.score(model, ids, prefix).logprobs, told, atol=1e-4)
     assert {type(each["reasoning"]) for row in ran.rows("thought") for each in row["judgements"]} == {str}
     begun = text_of(form.reasoned_comparison([], "", ("", ""))).partition("Consider")[0]
     assert ran.result("thought")["fewshots"].startswith(begun) and begun.startswith("<s>") == (reader == "chatty")
@@ -104,12 +105,12 @@ def test_a_preference_model_reads_text_in_its_own_format(bench, two, policy, rea
     )
     judge, form = ran.model("rm"), two[reader][1]
     rows = ran.rows("top")
-    for row in rows:
-        segments = form.replied(row["turns"], row["reply"])
-        ids = np.array([encode(judge.tokenizer, segments)[0]], np.int32)
-        params = {"decoder": judge.params, "head": judge.head}
-        by_hand = float(preference.scores(params, judge.config, ids, np.array([ids.size], np.int32))[0])
-        assert row["score"] == pytest.approx(by_hand, abs=1e-4)
+    ids = [encode(judge.tokenizer, form.replied(row["turns"], row["reply"]))[0] for row in rows]
+    lengths = np.array([len(each) for each in ids], np.int32)
+    tokens = buckets.pad(ids, len(ids), lengths.max())
+    params = {"decoder": judge.params, "head": judge.head}
+    by_hand = jax.jit(preference.scores, static_argnums=1)(params, judge.config, tokens, lengths)
+    np.testing.assert_allclose([row["score"] for row in rows], by_hand, atol=1e-4)
 
 
 def test_a_policy_is_paid_by_a_preference_model_of_another_format(bench, two):
