@@ -29,7 +29,8 @@ WIDTH, WIDTH_ON_ACCELERATORS = 512, 2048
 LAYERS, TOKENS, VOCABULARY = 2, 256, 2048
 # Bytes of keys that are read: more than the caches of processors hold.
 STREAM = 2**28
-# The median of so many calls counts, of at least so many seconds each: starting a call is nothing beside that.
+# The fastest of so many calls counts, which other work on the machine has disturbed least; each takes at least so many
+# seconds, beside which starting it is nothing.
 CALLS, LEAST = 5, 0.05
 
 
@@ -98,14 +99,14 @@ def _allowed() -> list[int]:
 
 
 def _seconds(call: Callable[..., Any], *given: Any) -> float:
-    """The median of several calls after a first one, which compiles."""
+    """The time of the fastest of several calls after a first one, which compiles."""
     jax.block_until_ready(call(*given))
     times = []
     for _ in range(CALLS):
         begun = time.perf_counter()
         jax.block_until_ready(call(*given))
         times.append(time.perf_counter() - begun)
-    return sorted(times)[CALLS // 2]
+    return min(times)
 
 
 if __name__ == "__main__":
