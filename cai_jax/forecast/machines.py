@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from cai_jax.errors import UserError
 
@@ -16,7 +15,8 @@ _DEEP = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8",
 SLICES = {"v5e": _FLAT, "v5p": _DEEP, "v6e": _FLAT}
 
 
-class Chip(NamedTuple):
+@dataclass(frozen=True)
+class Chip:
     """Of one chip: memory in bytes, bfloat16 products in FLOP/s, bandwidths of its memory and its links in B/s."""
 
     memory: float

@@ -32,7 +32,7 @@ class Line:
     """One node of the plan as shown.
 
     Attributes:
-      label: what people call it; inputs: the same of its inputs.
+      label: what people call it.
       why: "cached", or why it would run.
       rows: that it makes; None of what has none.
       cost: its estimated work if it ran from the start; None where the shape of a model is not known.
@@ -40,7 +40,6 @@ class Line:
 
     node: Node
     label: str
-    inputs: tuple[str, ...]
     why: str
     rows: int | None
     cost: Cost | None
@@ -95,18 +94,17 @@ def lines(sized: Sized, registry: Mapping[str, Stage], cache: Cache, machine: Ma
     found, memory = [], ResidentModels[Any]()
     for node, made in zip(plan.nodes, connected(plan.nodes, called), strict=True):
         cost = cost_of(registry[node.stage], CostContext(node, made.inputs, sized.prompts[node.key], memory, machine))
-        sources = tuple(called[key] for key in dict.fromkeys(input_keys(node)))
         rows = expected_rows(node.type) if node.type.kind in _ROWS else None
-        found.append(Line(node, called[node.key], sources, reasons.why(node), rows, cost))
+        found.append(Line(node, called[node.key], reasons.why(node), rows, cost))
     return found
 
 
 def text(shown: Sequence[Line], data: Sequence[Size], machine: Machine, width: int | None = None) -> str:
     """The plan as a table of that width (`tables.table`); below it what would still be spent, and on which data."""
-    rows = [["node", "made by", "from", "state", "rows", "tokens", "FLOPs", "time", "memory"]]
+    rows = [["node", "made by", "state", "rows", "tokens", "time", "memory"]]
     for line in shown:
         made = "" if line.rows is None else f"{line.rows:,}"
-        rows.append([line.label, line.node.stage, ", ".join(line.inputs), line.why, made, *_cells(line.cost)])
+        rows.append([line.label, line.node.stage, line.why, made, *_cells(line.cost)])
     total = Total.of(shown)
     told = [f"{total.nodes} of {len(shown)} nodes to run"]
     if total.nodes:
@@ -121,11 +119,11 @@ def text(shown: Sequence[Line], data: Sequence[Size], machine: Machine, width: i
 
 
 def _cells(cost: Cost | None) -> list[str]:
-    """Tokens, FLOPs, time and memory of a node; nothing of one that computes nothing, "?" where it is not known."""
+    """Tokens, time and memory of a node; nothing of one that computes nothing, "?" where it is not known."""
     if cost is None:
-        return ["?"] * 4
+        return ["?"] * 3
     time = "" if not cost.seconds else duration(cost.seconds)
-    return [quantity(cost.tokens), quantity(cost.flops), time, size(cost.memory) if cost.memory else ""]
+    return [quantity(cost.tokens), time, size(cost.memory) if cost.memory else ""]
 
 
 def _time(total: Total, machine: Machine) -> str:

@@ -216,8 +216,17 @@ def _whole(call: Call) -> frozenset[str]:
 
 
 def holds(call: Call, data: str) -> Iterable[Problem]:
-    """A problem where training rows of `length` tokens hold none of the data given as parameter `data`."""
+    """A problem where training rows of `length` tokens hold none of the data given as parameter `data`, or too much."""
     length, documents = call.values["length"], call.types[data].kind is Kind.DOCUMENTS
+    context = call.types["model"].context
+    if context is not None and length > context:
+        yield Problem(
+            "E220",
+            "length",
+            f"a row of `length={length}` tokens is longer than the model's context of {context}",
+            label=f"at most {context}",
+            hint="lower it, or leave it out: then a row is as long as what it has to hold",
+        )
     if not 0 < length < PROMPT:
         return
     shortest = (

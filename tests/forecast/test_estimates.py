@@ -1,7 +1,8 @@
-"""What `plan` estimates is what `compile` reads from the compiled steps, of the same run on the same machine."""
+"""What `plan` says beside what `compile` reads from the compiled steps, of the same run on the same machine."""
 
 import pytest
 
+from cai_jax.report.plan_view import SURE
 from tests.support import tpu
 from tests.support.planning import both
 
@@ -57,9 +58,11 @@ rate = reward_accuracy(rm, human.test)
 
 
 def agree(found):
-    for label, (flops, moved) in found.items():
-        assert flops == pytest.approx(1, rel=0.15), f"{label}: {flops:.3f} of the FLOPs"
-        assert moved == pytest.approx(1, rel=0.15), f"{label}: {moved:.3f} of the bytes"
+    """FLOPs are those of the compiled text; bytes are fewer, and memory is a part of it that `plan` relies on."""
+    for label, share in found.items():
+        assert share.flops == pytest.approx(1, rel=0.01), f"{label}: {share.flops:.3f} of the FLOPs"
+        assert 0.05 < share.bytes < 1, f"{label}: {share.bytes:.3f} of the bytes"
+        assert SURE < share.memory < 1.02, f"{label}: {share.memory:.3f} of the memory"
 
 
 def test_a_plan_and_a_compilation_agree(tmp_path, capsys):

@@ -88,7 +88,7 @@ def test_measuring_finds_what_jax_sees(monkeypatch):
 
 def line(memory, cost=True, why="runs: first time"):
     node = Node("sample-1", "sample", {}, {}, Type(Kind.RESPONSES))
-    return Line(node, "drawn", (), why, 8, Cost(10, 4e10, 1e9, 1.0, memory) if cost else None)
+    return Line(node, "drawn", why, 8, Cost(10, 4e10, 1e9, 1.0, memory) if cost else None)
 
 
 @pytest.mark.parametrize(
