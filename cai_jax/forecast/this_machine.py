@@ -42,10 +42,12 @@ def machine(topology: str | None, again: bool = False, rates: bool = True) -> Ma
     known = Machine("this machine", "cpu", 1) if topology is None else machines.named(topology)
     if known.platform != "cpu":
         return known
-    here = _measured(known.name, {} if topology is None else {"JAX_PLATFORMS": "cpu"}, again) if rates else None
-    if here is None:
-        return known
-    return here if topology is None else _shared(here, known.devices)
+    here = _measured(known.name, {}, again) if rates else None
+    if topology is None or here is None:
+        return here or known
+    if here.platform != "cpu":
+        here = _measured(known.name, {"JAX_PLATFORMS": "cpu"}, again)
+    return known if here is None else _shared(here, known.devices)
 
 
 def _shared(here: Machine, devices: int) -> Machine:

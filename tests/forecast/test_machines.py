@@ -54,8 +54,16 @@ def test_a_machine_is_measured_once(kept):
 
 def test_virtual_devices_share_the_machine(kept):
     found = this_machine.machine("cpu:8")
-    assert kept == [{"JAX_PLATFORMS": "cpu"}], "whatever accelerator there is"
+    assert kept == [{}] and this_machine.machine("cpu:1").flops == {4: 4e10, 2: 1e10} and kept == [{}]
     assert (found.devices, found.memory, found.flops[4], found.bandwidth) == (8, 2**30, 5e9, 1e9)
+
+
+def test_virtual_devices_are_those_of_the_cpu_where_there_is_an_accelerator(kept, monkeypatch):
+    one = {**MEASURED, "platform": "gpu", "bandwidth": 1e12}
+    measure = lambda environment: kept.append(environment) or dict(MEASURED if environment else one)  # noqa: E731
+    monkeypatch.setattr(this_machine, "_measure", measure)
+    assert this_machine.machine("cpu:2").bandwidth == 4e9 and kept == [{}, {"JAX_PLATFORMS": "cpu"}]
+    assert this_machine.machine(None).bandwidth == 1e12 and len(kept) == 2
 
 
 def test_what_computes_nothing_measures_nothing(kept):
