@@ -45,7 +45,7 @@ def command(
     prompt_tokens: int | None,
     user_code: bool,
 ) -> None:
-    """Shows what a run would do: what is cached, why the rest runs, and what it takes.
+    """Show what a run would do: what is cached, why the rest runs, and what it takes.
 
     Rows, tokens with their padding, FLOPs of products, time and memory are estimates for the steps that `compile`
     compiles for the same machine and longest prompt. Replies are taken to be as long as they may be. Time comes from
