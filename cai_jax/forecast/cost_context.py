@@ -11,13 +11,12 @@ from cai_jax.engine import batch_shapes, buckets
 from cai_jax.engine.generation_config import GenerationConfig
 from cai_jax.engine.option_tail import Tail
 from cai_jax.forecast.decoder_cost import WIDE, DecoderCost, Work
-from cai_jax.forecast.machines import Machine
+from cai_jax.forecast.machines import BYTES, Machine
 from cai_jax.forecast.node_view import OPTIONS, Input, Learning, NodeView, ResidentModels
 from cai_jax.lang.signature import Kind, Node
 from cai_jax.models.config import Config, parameters
 from cai_jax.stages.protocol import Stage
 
-_SIZES = {"float32": 4, "bfloat16": 2}
 # Arrays that lie in memory, by name, each with its bytes on a device: models may share some.
 Arrays = frozenset[tuple[str, float]]
 
@@ -107,7 +106,7 @@ class CostContext(NodeView[CostStep, DecoderCost]):
         return self._grid()
 
     def _whole(self, given: Input, config: Config, dtype: str, trained: bool) -> DecoderCost:
-        grid, size = self._grid(), _SIZES[dtype]
+        grid, size = self._grid(), BYTES[dtype]
         model = DecoderCost(config, size, size, self.machine.platform, split=grid.tensor)
         # A preference model has a scalar head in the place of its unembedding.
         count = model.trained(frozen=False, headed=given.type.kind is not Kind.REWARD_MODEL)
@@ -117,7 +116,7 @@ class CostContext(NodeView[CostStep, DecoderCost]):
     def _adapted(self, given: Input, below: DecoderCost, dtype: str, trained: bool) -> DecoderCost:
         rank = given.node.params["adapter"]["rank"]
         own = replace(below, rank=rank)
-        taken = (f"{given.node.key} {dtype} {trained}", _SIZES[dtype] * own.trained(True, False) / below.split)
+        taken = (f"{given.node.key} {dtype} {trained}", BYTES[dtype] * own.trained(True, False) / below.split)
         return replace(below, rank=below.rank + rank, weights=below.weights | {taken})
 
     def shots(self, model: DecoderCost, constitution: str = "constitution") -> int:
@@ -212,7 +211,7 @@ class CostContext(NodeView[CostStep, DecoderCost]):
           arrays: of a batch, by name: shape of a row and dtype. "tokens" are `[T]`, or `[S, T]` for S texts a row.
         """
         *texts, width = arrays["tokens"][0]
-        trained, _ = self._trained(model)
+        trained = self._trained(model)
         weights = trained.trained(self._adapter, chunk is not None)
         held = self._held() | {self._state("state", trained, weights)}
         during = held | {self._gradient("gradient", trained, weights, rows)}
@@ -231,7 +230,7 @@ class CostContext(NodeView[CostStep, DecoderCost]):
         from cai_jax.pipeline.training import updates_of
 
         p = self.params
-        learner, _ = self._trained(model)
+        learner = self._trained(model)
         # Policy and critic each: one unembeds, the other has a head.
         weights = {"policy": learner.trained(self._adapter, True), "critic": learner.trained(self._adapter, False)}
         held = self._held() | {self._state(name, learner, count) for name, count in weights.items()}
@@ -338,7 +337,7 @@ class CostContext(NodeView[CostStep, DecoderCost]):
         chunk: int | None = None,
         texts: int = 1,
     ) -> CostStep:
-        model, frozen = self._trained(model)
+        model, frozen = self._trained(model), self._adapter
         times, mine = self._micro_batches(rows)
         remat = self.node.schedule.get("remat", False)
         work, own = model.train(mine * texts, width, frozen, remat), model.saved(mine * texts, width, remat)
@@ -355,11 +354,11 @@ class CostContext(NodeView[CostStep, DecoderCost]):
             work = work.plus(model.orthogonalised())
         return self._everywhere(name, model, work, rows * texts * width, calls, held, own, True)
 
-    def _trained(self, model: DecoderCost) -> tuple[DecoderCost, bool]:
-        """A model as the node trains it, and whether of it an adapter alone; else all weights are, merged and wide."""
+    def _trained(self, model: DecoderCost) -> DecoderCost:
+        """A model as the node trains it: with an adapter on top, or all weights merged and wide."""
         if not self._adapter:
-            return replace(model, rank=0, stored=WIDE), False
-        return replace(model, rank=model.rank + self.params["adapter"]["rank"]), True
+            return replace(model, rank=0, stored=WIDE)
+        return replace(model, rank=model.rank + self.params["adapter"]["rank"])
 
     def _micro_batches(self, rows: int) -> tuple[int, int]:
         """How many micro-batches so many rows make, and how many rows of each a device computes."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from cai_jax.errors import UserError
 
+# Of a number, by dtype.
+BYTES = {"float32": 4, "bfloat16": 2}
 # Slices that can be had, chips along each side of the torus.
 _FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 _DEEP = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16", "8x16x16")

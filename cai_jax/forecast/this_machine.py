@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from cai_jax.forecast import machines
-from cai_jax.forecast.machines import Machine
+from cai_jax.forecast.machines import BYTES, Machine
 from cai_jax.lang.parser_cache import cache_folder
 
 # Seconds after which measuring is given up; it takes about fifteen, and more where an accelerator starts.
 PATIENCE = 180
-_BYTES = {"bfloat16": 2, "float32": 4}
 # What decides which devices JAX finds, and how fast they are.
 _ENVIRONMENT = ("JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "XLA_FLAGS", "CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS")
 
@@ -75,13 +74,13 @@ def _measured(name: str, environment: Mapping[str, str], again: bool) -> Machine
 def _machine(name: str, found: Mapping[str, Any]) -> Machine:
     """What calibration.py says; devices of a CPU share what one of them had for itself."""
     shared = found["devices"] if found["platform"] == "cpu" else 1
-    rates = {_BYTES[dtype]: rate / shared for dtype, rate in dict(found["flops"]).items()}
+    rates = {BYTES[dtype]: rate / shared for dtype, rate in dict(found["flops"]).items()}
     memory, bandwidth = found["memory"] / shared, found["bandwidth"] / shared
     return Machine(name, found["platform"], found["devices"], memory, rates, bandwidth, measured=True)
 
 
 def _measure(environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """Runs calibration.py, as a run would: without what a running process has set for JAX, on all of its devices."""
+    """What calibration.py prints in a process of its own; None where it fails."""
     words = [sys.executable, "-m", "cai_jax.forecast.calibration"]
     # An accelerator's memory is not to be taken as a whole for so little; glibc keeps memory, as it does in a run.
     kept = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
@@ -95,7 +94,7 @@ def _measure(environment: Mapping[str, str]) -> dict[str, Any] | None:
 
 def _file(environment: Mapping[str, str]) -> str:
     """The name of the file for this machine: what decides how fast it is, and with which JAX."""
-    about = [platform.node(), platform.machine(), str(len(_cores())), _version("jaxlib")]
+    about = [platform.node(), platform.machine(), str(len(_cores())), version_of("jaxlib")]
     about += [environment.get(name, "") for name in _ENVIRONMENT]
     return f"machine-{hashlib.blake2b(chr(0).join(about).encode(), digest_size=8).hexdigest()}.json"
 
@@ -105,7 +104,8 @@ def _cores() -> set[int]:
     return affinity(0) if affinity else set(range(os.cpu_count() or 1))
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """The version of an installed package; "" where it is not."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -108,7 +108,7 @@ def text(shown: Sequence[Line], data: Sequence[Size], machine: Machine, width: i
     total = Total.of(shown)
     told = [f"{total.nodes} of {len(shown)} nodes to run"]
     if total.nodes:
-        tokens, flops, *_ = (quantity(value) or "0" for value in (total.cost.tokens, total.cost.flops))
+        tokens, flops = (quantity(value) or "0" for value in (total.cost.tokens, total.cost.flops))
         told[0] += f": {tokens} tokens, {flops} FLOPs (estimates)"
         told += [_time(total, machine), _memory(total, machine)]
     if total.unknown:

@@ -11,11 +11,11 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.forecast import aot, hlo
+from cai_jax.forecast.this_machine import version_of
 from cai_jax.runs import files
 from cai_jax.runs.signals import Interrupts
 
@@ -44,7 +44,7 @@ class Compilers:
     def __init__(self, folder: Path, machine: aot.Topology, interrupts: Interrupts) -> None:
         self._folder, self._interrupts = folder, interrupts
         # What decides beside the step what is told: the machine and its compiler.
-        kind, versions = machine.devices[0].device_kind, map(_version, ("jaxlib", "libtpu"))
+        kind, versions = machine.devices[0].device_kind, map(version_of, ("jaxlib", "libtpu"))
         self._about = "\0".join([machine.name, kind, *versions])
         self._begun: dict[str, Future[Told]] = {}
         self._pool = ThreadPoolExecutor(min(AT_ONCE, len(os.sched_getaffinity(0))), "compiler")
@@ -93,10 +93,3 @@ def _counted(record: dict[str, Any], trips: int) -> Told:
     if "over" in record:
         return aot.OutOfMemory(record["over"])
     return aot.AotStep(work=hlo.work(record.pop("text"), trips), **record)
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
