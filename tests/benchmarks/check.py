@@ -32,7 +32,8 @@ def figures() -> Iterator[Figure]:
 
 
 def _seconds(arguments: Sequence[str], environment: dict[str, str]) -> float:
-    before = os.times()
-    subprocess.run([sys.executable, *arguments], env=environment, check=True, stdout=subprocess.DEVNULL)
-    after = os.times()
-    return after.children_user - before.children_user + after.children_system - before.children_system
+    process = subprocess.Popen([sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"python {' '.join(arguments)} ended with status {status}")
+    return used.ru_utime + used.ru_stime

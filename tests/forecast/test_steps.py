@@ -7,7 +7,7 @@ from tests.support import processes
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    return processes.one("tests.stages.recorded", devices=2, arguments=[str(tmp_path_factory.mktemp("steps"))])
+    return processes.one("tests.stages._recorded", devices=2, arguments=[str(tmp_path_factory.mktemp("steps"))])
 
 
 @pytest.mark.slow
@@ -17,7 +17,7 @@ def test_a_run_calls_what_its_stages_describe(found, step):
 
 
 def test_a_model_counts_once_for_each_layout_in_which_it_is_loaded(tmp_path):
-    found = processes.one("tests.stages.held", devices=2, arguments=[str(tmp_path)])
+    found = processes.one("tests.stages._held", devices=2, arguments=[str(tmp_path)])
     layer = 4 * 128 * 128 + 3 * 128 * 384
     whole = 4 * (1024 * 128 + 5 * (layer + 2 * 128) + 128)
     # Matrices are split for training, norms are not.
