@@ -11,8 +11,8 @@ from typing import Any, cast
 from cai_jax.data.file_readers import Look, Record, records, refuse
 from cai_jax.data.row_columns import RESERVED, Row
 from cai_jax.data.rows import ROLES, DataError, hash_split, is_transcript, legible, messages, transcript
-from cai_jax.prompting.paper_format import Turn
 from cai_jax.prompting.thinking import split_thought
+from cai_jax.prompting.turns import Turn
 
 Note = Callable[[str, str], None]
 

@@ -13,7 +13,7 @@ from cai_jax.data.columns import CONVERSATIONS, PROMPTS, REPLIES, Note, Options,
 from cai_jax.data.file_readers import Record, look
 from cai_jax.data.row_columns import Row
 from cai_jax.data.rows import DataError, first, legible, messages, numbered, text_hash
-from cai_jax.prompting.paper_format import Turn
+from cai_jax.prompting.turns import Turn
 
 _ASKED = (*CONVERSATIONS, *PROMPTS)
 PROMPT_COLUMNS = (*_ASKED, "chosen")

@@ -11,7 +11,7 @@ from cai_jax.data.conversations import silent
 from cai_jax.data.file_readers import Record
 from cai_jax.data.row_columns import Row
 from cai_jax.data.rows import DataError, first, messages, numbered, transcript
-from cai_jax.prompting.paper_format import Turn
+from cai_jax.prompting.turns import Turn
 
 _BESIDE_REPLIES = (*CONVERSATIONS, *PROMPTS)
 Pair = tuple[list[Turn], Row, set[str]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from cai_jax.prompting.paper_format import Turn
+from cai_jax.prompting.turns import Turn
 
 
 class Flag(TypedDict):

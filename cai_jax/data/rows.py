@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 from cai_jax.data.row_columns import Row
 from cai_jax.errors import UserError
 from cai_jax.prompting.escaping import BREAK, SEEN
-from cai_jax.prompting.paper_format import Turn, Turns
+from cai_jax.prompting.turns import Turn, Turns
 
 # What a model's sampling says of a reply that stands beside it.
 _SAMPLED = ("thought", "logprob", "tokens", "ended")

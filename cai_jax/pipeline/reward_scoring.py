@@ -12,8 +12,9 @@ from cai_jax.engine import buckets
 from cai_jax.pipeline.context import Artefact, Context
 from cai_jax.pipeline.context_length import bare, fitted_alike, note_apart
 from cai_jax.pipeline.model_store import format_of, model_of
-from cai_jax.prompting.paper_format import Format, Turns
+from cai_jax.prompting.paper_format import Format
 from cai_jax.prompting.render import Segment
+from cai_jax.prompting.turns import Turns
 
 if TYPE_CHECKING:
     import jax

@@ -12,7 +12,7 @@ from cai_jax.lang.signature import Type
 
 if TYPE_CHECKING:
     from cai_jax.models.tokenizer import Tokenizer
-    from cai_jax.prompting.paper_format import Turns
+    from cai_jax.prompting.turns import Turns
 
 # Guesses, which `plan` and `compile` name where they rest on them: rows of a source that is not here, and tokens of its
 # longest prompt or of a document (`--limit` and `--prompt-tokens` say otherwise).

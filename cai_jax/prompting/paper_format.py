@@ -11,11 +11,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, TypedDict
+from typing import NamedTuple
 
 from cai_jax.prompting.escaping import Escaping
 from cai_jax.prompting.render import END, Segment, text_of
 from cai_jax.prompting.thinking import Thinking
+from cai_jax.prompting.turns import Turns
 
 SYSTEM = Segment("\n\nSystem:")
 HUMAN = Segment("\n\nHuman:")
@@ -53,16 +54,6 @@ _MARKERS = {
     "answer": Segment(f"\n\n{ANSWER}"),
     "conclusion": SO,
 }
-
-
-class Turn(TypedDict):
-    """The words of one side in a conversation; a turn of role "system" may precede all others."""
-
-    role: Literal["system", "human", "assistant"]
-    text: str
-
-
-Turns = Sequence[Turn]
 
 
 class Message(NamedTuple):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from cai_jax.prompting.paper_format import OPTIONS, PAPER, SO, Turn
+from cai_jax.prompting.paper_format import OPTIONS, PAPER, SO
 from cai_jax.prompting.render import END, Segment
+from cai_jax.prompting.turns import Turn
 from cai_jax.world import judgement, replies
 from cai_jax.world.endings import ending
 from cai_jax.world.lexicon import ACTS, CATEGORIES, GREETINGS, WELCOMES, WORDINGS, Act

@@ -9,7 +9,7 @@ import functools
 import re
 from typing import NamedTuple
 
-from cai_jax.prompting.paper_format import Turns
+from cai_jax.prompting.turns import Turns
 from cai_jax.world import replies
 from cai_jax.world.lexicon import ACT_OF, WORDINGS, Act
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from cai_jax.data.row_columns import Row
 from cai_jax.data.rows import numbered
-from cai_jax.prompting.paper_format import Turn
+from cai_jax.prompting.turns import Turn
 from cai_jax.world import replies
 from cai_jax.world.lexicon import ACTS, BORDERLINE, GREETINGS, HARMLESS, WELCOMES, WORDINGS, Act
 
