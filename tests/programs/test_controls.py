@@ -63,8 +63,8 @@ def shuffled(quickstart, tmp_path_factory) -> running.Run:
     given = 'dealt = prefs("shuffled.jsonl")\nlabels = dealt.train'
     # What remains are statements: the measures of the labels themselves have no meaning any more.
     phases = re.sub(made_from_them, given, text, flags=re.MULTILINE).partition("# 3.")[0]
-    assert phases.count("steps=50") == 1
-    phases = phases.replace("steps=50", "steps=35")  # with the labels as they are, harm falls from the start
+    assert phases.count("steps=65") == 1
+    phases = phases.replace("steps=65", "steps=35")  # with the labels as they are, harm falls from the start
     (folder / "shuffled.cai").write_text(
         phases.replace('edge = prompts("builtin:borderline")\n', "")
         + "of_sl = harm_rate(sl, red.test)\nof_rl = harm_rate(rl, red.test)\n"
