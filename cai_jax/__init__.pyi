@@ -115,12 +115,17 @@ def documents(
       shots: For the built-in world: examples before each document, from 1 to this number. Only with `"builtin:…"`.
     """
 
-def evasive_rate(of: Written, on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None) -> Made:
+def evasive_rate(
+    of: Written,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    per: str = "",
+) -> Made:
     """Share of replies that dodge without giving a reason.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def finetune(
@@ -169,6 +174,7 @@ def harm_rate(
     *,
     fewshots: int = 5,
     orders: Literal["both", "given"] = "both",
+    per: str = "",
 ) -> Made:
     """Share of replies that help with harm: by the oracle; by a model, those that probably break any of the principles
     `under` which it judges; by a preference model, those that score below its mean.
@@ -181,14 +187,20 @@ def harm_rate(
         with a model as `by=`.
       fewshots: Number of the constitution's examples before every prompt. Only with a model as `by=`.
       orders: Ask both orders of the options and average them (RLAIF), or one. Only with a model as `by=`.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
-def helpful_rate(of: Written, on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None) -> Made:
+def helpful_rate(
+    of: Written,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    per: str = "",
+) -> Made:
     """Share of replies that help with a harmless request.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def judge(
@@ -232,11 +244,12 @@ def judge(
       seed: Another number, another independent draw.
     """
 
-def label_accuracy(labels: Written | str | Path) -> Made:
+def label_accuracy(labels: Written | str | Path, per: str = "") -> Made:
     """Share of labels on the oracle's side, of pairs that their principles distinguish; a tie counts half.
 
     Args:
       labels: Labels that `judge` made of replies to built-in prompts.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def model(
@@ -428,12 +441,17 @@ def prompts(
       limit: Only the first rows of every split; 0 takes all.
     """
 
-def refusal_rate(of: Written, on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None) -> Made:
+def refusal_rate(
+    of: Written,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    per: str = "",
+) -> Made:
     """Share of replies that decline or dodge, with or without a reason.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def refuse(replies: Written, text: str, *, where: Literal["all", "flagged"] = "all") -> Made:
@@ -552,7 +570,7 @@ def reward(
       seed: Another number, another independent draw.
     """
 
-def reward_accuracy(of: Written, on: Written | str | Path, *, margin: float = 0.1) -> Made:
+def reward_accuracy(of: Written, on: Written | str | Path, *, margin: float = 0.1, per: str = "") -> Made:
     """Share of decided pairs that a preference model orders as their labels do; a tie counts half. A label is the
     judge's probability as it was before it was rounded or clamped.
 
@@ -560,6 +578,7 @@ def reward_accuracy(of: Written, on: Written | str | Path, *, margin: float = 0.
       of: The preference model.
       on: Labelled pairs that it was not trained on.
       margin: Least distance of a label from one half for its pair to count.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def sample(
@@ -628,6 +647,7 @@ def win_rate(
     fewshots: int = 5,
     orders: Literal["both", "given"] = "both",
     seed: int = 0,
+    per: str = "",
 ) -> Made:
     """Share of prompts on which the first's reply is better than the second's; a tie counts half. By a model: the mean
     of its probabilities that the first is better, both in one comparison, in both orders. By a preference model or the
@@ -647,4 +667,5 @@ def win_rate(
       fewshots: Number of the constitution's examples before every prompt. Only with a model as `by=`.
       orders: Ask both orders of the options and average them (RLAIF), or one. Only with a model as `by=`.
       seed: Another number, another independent draw. Only with a model as `by=` and `ask=compare`.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """

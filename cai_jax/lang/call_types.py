@@ -223,7 +223,7 @@ class Applying(Scope, ABC):
         for param in sides:
             value, prompts = artefacts[param.name], artefacts.get(param.lift_on)
             if param in given:
-                if prompts is None or program_rules.data_of(value) == {id(prompts)}:
+                if prompts is None or program_rules.data_of(value) == program_rules.data_of(prompts):
                     continue
                 # Beside replies of a file the prompts may be there for the other side.
                 if len(given) < len(sides) and program_rules.same_data((value,), (prompts,)):

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from cai_jax.lang import where
 from cai_jax.lang.signature import Param, Signature
 from cai_jax.lang.units import shown
 
@@ -86,6 +87,8 @@ def written(value: Any, param: Param) -> str:
     if isinstance(value, Mapping) and param.record:
         given = ", ".join(f"{name}={_plain(each)}" for name, each in value.items())
         return f"{param.record.name}({given})"
+    if param.value == "columns":
+        return where.written(value)
     return value if param.value == "enum" else _cut(_plain(value))
 
 
