@@ -118,13 +118,17 @@ def documents(
 def evasive_rate(
     of: Written,
     on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    *,
+    by: Literal["phrases"] | None = None,
     per: str = "",
 ) -> Made:
-    """Share of replies that dodge without giving a reason.
+    """Share of replies that dodge without giving a reason; by phrases, that refuse without a word of reasons.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
+      by: Without it, the built-in world's oracle says; `phrases` looks for phrases of refusals at the beginning of
+        replies to any prompts: a rough second opinion, which reads no more than these.
       per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
@@ -193,13 +197,17 @@ def harm_rate(
 def helpful_rate(
     of: Written,
     on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    *,
+    by: Literal["phrases"] | None = None,
     per: str = "",
 ) -> Made:
-    """Share of replies that help with a harmless request.
+    """Share of replies that help with a harmless request; by phrases, of those that say something and do not refuse.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
+      by: Without it, the built-in world's oracle says; `phrases` looks for phrases of refusals at the beginning of
+        replies to any prompts: a rough second opinion, which reads no more than these.
       per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
@@ -444,6 +452,8 @@ def prompts(
 def refusal_rate(
     of: Written,
     on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    *,
+    by: Literal["phrases"] | None = None,
     per: str = "",
 ) -> Made:
     """Share of replies that decline or dodge, with or without a reason.
@@ -451,6 +461,8 @@ def refusal_rate(
     Args:
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
+      by: Without it, the built-in world's oracle says; `phrases` looks for phrases of refusals at the beginning of
+        replies to any prompts: a rough second opinion, which reads no more than these.
       per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 

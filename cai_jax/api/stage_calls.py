@@ -143,6 +143,8 @@ def _written(value: Any, param: Param | None, used: list[Written]) -> str:
     if isinstance(value, Written):
         used.append(value)
         return value.name
+    if param is not None and isinstance(value, str) and value in param.choices:
+        return value
     if param is not None and param.kinds and not (param.many and isinstance(value, (list, tuple))):
         made = _source(value, param)
         used.append(made)

@@ -32,7 +32,7 @@ def row_of(row: Row, value: float, *, broken: bool = False, empty: bool = False)
     if "cluster" in row:
         found["cluster"] = row["cluster"]
     if GROUP in row:
-        found["group"] = row[GROUP]  # type: ignore[typeddict-item]  # `Row` does not know it
+        found["group"] = row[GROUP]  # type: ignore[literal-required]  # no column of data
     found["value"] = None if value != value else float(value)
     if broken:
         found["broken"] = True

@@ -203,8 +203,10 @@ class Elaborator(Applying):
         for step in expr.steps:
             if isinstance(value, Failed):
                 return FAILED
-            select = self._applied if isinstance(step, ast.Method) else self._selected
-            value = select(value, step, expr)
+            if isinstance(step, ast.Method):
+                value = self._applied(value, step, expr)
+            else:
+                value = self._selected(value, step, expr)
         return value
 
     def _applied(self, value: Value, method: ast.Method, expr: ast.Select) -> Value:

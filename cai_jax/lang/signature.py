@@ -106,7 +106,7 @@ class Param:
       default: REQUIRED, or the value filled in (None = not given).
       low, high: inclusive bounds; open_low makes the lower one exclusive.
       unit: "", "tokens", "fraction", "rows", "bytes", "seconds": decides which number suffixes fit.
-      choices: the words of an enum.
+      choices: the words of an enum; with `kinds`, words that may stand in the place of an artefact.
       record: a call that may replace such a word, as `mesh(fsdp=4)`; its value is a dict of the call's arguments.
       many: accepts a list [a, b] of the kind.
       lift: name of the stage through which a Model or Flow becomes the kind expected here

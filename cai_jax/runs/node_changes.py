@@ -25,7 +25,7 @@ def of_params(signature: Signature, before: Mapping[str, Any], after: Mapping[st
     found: list[str] = []
     for param in signature.params:
         old, new = before.get(param.name), after.get(param.name)
-        if param.kinds or old == new or param.name in paths:
+        if old == new or param.name in paths:
             continue
         if signature.operator == "constitution" and param.name == "principles":
             found += _principles(old or [], new or [])

@@ -177,7 +177,7 @@ def _principles(names: Sequence[str], most: int = 3) -> str:
 
 def _is_given(param: Param, node: Node) -> bool:
     """True if a plain parameter has another value than its default."""
-    return not param.kinds and param.name in node.params and node.params[param.name] != param.default
+    return param.name in node.params and node.params[param.name] != param.default
 
 
 def _flat(value: Any) -> tuple[str, ...]:
