@@ -83,6 +83,40 @@ def calibration_error(labels: Written | str | Path, *, bins: int = 10) -> Made:
       bins: Number of bins of confidence between one half and one.
     """
 
+def distinct(
+    of: Written,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    *,
+    words: int = 2,
+) -> Made:
+    """Mean distance of two replies to different prompts: 1 less the share of their runs of words that they have in
+    common (1 - 2 |A ∩ B| / (|A| + |B|), Dice). Unlike the share of distinct runs, it does not fall because there are
+    more replies.
+
+    Args:
+      of: Replies, or a model or flow that replies to the prompts.
+      on: The prompts to reply to, where a model or flow is measured.
+      words: Words of a run.
+    """
+
+def divergence(
+    of: Written,
+    reference: Written | str | Path,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    policy: Written | str | Path | None = None,
+    per: str = "",
+) -> Made:
+    """Mean KL divergence of a policy from a reference, in nats per reply: at every token of the policy's replies that
+    of the two distributions of the next token, summed over the reply (arXiv 2504.10637 §4).
+
+    Args:
+      of: Replies, or a model or flow that replies to the prompts.
+      reference: The model that the policy has moved from.
+      on: The prompts to reply to, where a model or flow is measured.
+      policy: The model that has drawn the replies.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
+    """
+
 def documents(
     path: str | Path,
     *,
@@ -257,6 +291,40 @@ def label_accuracy(labels: Written | str | Path, per: str = "") -> Made:
 
     Args:
       labels: Labels that `judge` made of replies to built-in prompts.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
+    """
+
+def length(
+    of: Written,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    tokenizer: Written | str | Path | None = None,
+    *,
+    unit: Literal["tokens", "words"] = "tokens",
+    per: str = "",
+) -> Made:
+    """Mean length of replies, without the thoughts before them.
+
+    Args:
+      of: Replies, or a model or flow that replies to the prompts.
+      on: The prompts to reply to, where a model or flow is measured.
+      tokenizer: The model whose tokenizer counts; by default the one that wrote the replies.
+      unit: What is counted.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
+    """
+
+def mean_score(
+    of: Written,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    by: Written,
+    per: str = "",
+) -> Made:
+    """Mean score of replies by a preference model; 0 is the mean of the replies that it was normalised on, and 1 their
+    standard deviation.
+
+    Args:
+      of: Replies, or a model or flow that replies to the prompts.
+      on: The prompts to reply to, where a model or flow is measured.
+      by: The preference model.
       per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 

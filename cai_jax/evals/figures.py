@@ -46,7 +46,8 @@ class Figure:
     """One measured number.
 
     Attributes:
-      value, low, high: the estimate and its 95 % interval; None where too few rows could be judged.
+      value, low, high: the estimate and its 95 % interval; None where too few rows could be judged, and the interval
+        alone where one cluster of values without bounds tells nothing of others.
       n: rows that count.
       undecided: rows that were asked about and found no answer.
       broken, empty: of those that count, replies that could not be read, and replies without a word.
@@ -141,6 +142,7 @@ def measured(
     beside: Mapping[str, float] | None = None,
     parts: Mapping[str, Figure] | None = None,
     per: str = "",
+    bounded: bool = True,
 ) -> Figure:
     """The figure that is the mean of metric rows, and its interval (`intervals.interval`). See the module for the rows.
 
@@ -148,8 +150,10 @@ def measured(
 
     Args:
       per: the column that the rows' `group` is of; the figure of each group becomes a part.
+      bounded: False for values that are no shares, whose interval is that of `unbounded_means`; there is none where all
+        rows are of one cluster.
     """
-    from cai_jax.evals.intervals import interval
+    from cai_jax.evals import intervals, unbounded_means
 
     counted = [row for row in rows if row["value"] is not None]
     figure = Figure(
@@ -160,25 +164,26 @@ def measured(
         clusters=len({row.get("cluster", row["id"]) for row in counted}),
         left_out=left_out or {},
         beside=beside or {},
-        parts={**(parts or {}), **(_by_group(rows, per) if per else {})},
+        parts={**(parts or {}), **(_by_group(rows, per, bounded) if per else {})},
         per=per,
     )
     if not figure.enough:
         return figure
-    value, low, high = interval(counted)
-    return Figure(**{**vars(figure), "value": value, "low": low, "high": high})
+    value, low, high = (intervals if bounded else unbounded_means).interval(counted)
+    known = abs(low) < float("inf")
+    return Figure(**{**vars(figure), "value": value, "low": low if known else None, "high": high if known else None})
 
 
-def _by_group(rows: Sequence[Row], per: str) -> dict[str, Figure]:
+def _by_group(rows: Sequence[Row], per: str, bounded: bool) -> dict[str, Figure]:
     """The figure of every group, in the order of their values; those beyond the largest MOST_GROUPS are one."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         found.setdefault(row["group"], []).append(row)
     largest = sorted(found, key=lambda group: -len(found[group]))[:MOST_GROUPS]
-    parts = {f"{per}={group}": measured(found[group]) for group in sorted(largest, key=_order)}
+    parts = {f"{per}={group}": measured(found[group], bounded=bounded) for group in sorted(largest, key=_order)}
     others = [row for group, some in found.items() if group not in largest for row in some]
     if others:
-        parts[f"{per}={len(found) - len(largest)} others"] = measured(others)
+        parts[f"{per}={len(found) - len(largest)} others"] = measured(others, bounded=bounded)
     return parts
 
 

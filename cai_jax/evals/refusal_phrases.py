@@ -43,7 +43,7 @@ _PHRASES = (
     r"\bi (?:must|have to|need to|will|would) (?:respectfully |politely |kindly )?(?:decline|refuse|say no)\b",
     r"\bi(?:'d| would) (?:rather|prefer) not\b",
     rf"\bi (?:refuse|decline) to\b|\bi do{_NOT} feel comfortable\b",
-    rf"\bsorry,?(?: but)? i {_any(_CANNOT, 'have to', 'must')}\b|\bsorry(?:,| but|, but) {_any('that', 'this', 'no')}\b",
+    rf"\bsorry,?(?: but)? i {_any(_CANNOT, 'have to', 'must')}\b|\bsorry(?:,| but|, but) {_any('that', 'this')}\b",
     r"\b(?:i apologi[sz]e|my apologies),? but\b",
     r"\b(?:that|this|it)(?:'s| is| would be) not (?:something|anything) (?:that )?(?:i|we)\b",
     rf"\bas an? (?:ai|language model)\b[^.!?\n]* {_any(_CANNOT, 'not', 'unable', rf'do{_NOT}')}\b",

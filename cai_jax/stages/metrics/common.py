@@ -167,21 +167,25 @@ def _replies(ctx: StepContext) -> int:
     return sum(expected_rows(ctx.inputs[side].type) for side in ("of", "against") if side in ctx.inputs)
 
 
-def measured(ctx: Context, rows: Sequence[Row], **about: Any) -> dict[str, Any]:
+def measured(ctx: Context, rows: Sequence[Row], *, bounded: bool = True, **about: Any) -> dict[str, Any]:
     """Commit a metric's rows and return its result, a figure (`evals.figures.measured`); note where there is none.
 
+    Args:
+      bounded: False for a metric that is no share, whose signature has no `bounds`.
+      about: of `evals.figures.measured`.
+
     Raises:
-      UserError: a value is outside of 0..1, for which alone the intervals are made.
+      UserError: a share has a value outside of 0..1.
     """
     from cai_jax.evals import figures
 
     for row in rows:
-        if row["value"] is not None and not 0 <= row["value"] <= 1:
+        if bounded and row["value"] is not None and not 0 <= row["value"] <= 1:
             raise UserError(
                 f"the value {row['value']:g} of row {row['id']} lies outside of 0..1", "measure a share, or divide"
             )
     ctx.commit(rows[len(ctx.committed()) :])
-    return told(ctx, figures.measured(rows, per=ctx.params.get("per", ""), **about))
+    return told(ctx, figures.measured(rows, per=ctx.params.get("per", ""), bounded=bounded, **about))
 
 
 def told(ctx: Context, figure: Figure) -> dict[str, Any]:
