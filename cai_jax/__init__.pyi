@@ -315,7 +315,7 @@ def length(
 def mean_score(
     of: Written,
     on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
-    by: Written,
+    by: Written | None = None,
     per: str = "",
 ) -> Made:
     """Mean score of replies by a preference model; 0 is the mean of the replies that it was normalised on, and 1 their

@@ -168,7 +168,7 @@ def test_divergence_refuses_another_temperature():
         ("length(r, tokenizer=base)", set()),
         ("divergence(r, base)", {"E223"}),
         ("divergence(base, base2, r)", {"E208"}),
-        ("mean_score(base, red.test)", {"E230"}),
+        ("mean_score(base, red.test)", {"E223"}),
         ("mean_score(base, red.test, by=base)", {"E208"}),
         ("length(base, red.test, per=\"x\")", {"E224"}),
     ],

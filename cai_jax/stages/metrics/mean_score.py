@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from cai_jax.evals.figures import row_of
-from cai_jax.lang.signature import REQUIRED, Kind, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Problem, Signature, Type
 from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.metrics.common import BY, ON, PER, REPLIES, by_score, measured, replies_of, with_column
 from cai_jax.stages.protocol import StepContext
+
+
+def _check(call: Call) -> Iterable[Problem]:
+    if "by" not in call.types:
+        yield Problem("E223", "of", "a score is given by a preference model", "scored by whom?", "say by=: one")
+
 
 SIGNATURE = Signature(
     name="mean_score",
@@ -20,11 +26,11 @@ SIGNATURE = Signature(
     params=(
         REPLIES,
         ON,
-        replace(BY, about="The preference model.", kinds=(Kind.REWARD_MODEL,), default=REQUIRED),
+        replace(BY, about="The preference model.", kinds=(Kind.REWARD_MODEL,)),
         PER,
     ),
     result=lambda call: Type(Kind.METRIC),
-    check=with_column(),
+    check=with_column(_check),
     group="metric",
     settings=("mesh",),
     example="mean_score(rl, red.test, by=rm)",
