@@ -58,6 +58,10 @@ class Written:
         given = ", ".join(f"{name}={_written(value, None, [])}" for name, value in columns.items())
         return _make("chosen", f"{self.name}.where({given})", [self])
 
+    def some(self, n: int, seed: int = 0) -> Made:
+        """Of a constitution: `n` of its principles, drawn at random."""
+        return _make("some", f"{self.name}.some({n}, seed={seed})", [self])
+
     def __add__(self, other: Written) -> Made:
         if not isinstance(other, Written):
             return NotImplemented

@@ -78,6 +78,23 @@ class Applying(Scope, ABC):
         program_rules.unlike(site, {**values, **lifted}, spans, self.report)
         return self.make(site, lifted, values, spans, schedule, written)
 
+    def plain_arguments(self, site: Site, given: list[Given]) -> dict[str, Any] | Failed:
+        """The arguments of a call all of whose parameters are plain values, by name, its defaults filled in."""
+        matched = arguments.match(site, given, self.report)
+        if matched is None:
+            self.glance(given)
+            return FAILED
+        values: dict[str, Any] = {}
+        for param in site.signature.params:
+            if param.name in matched:
+                values[param.name] = self._plain(site, param, matched[param.name])
+            elif param.default is REQUIRED:
+                arguments.missing(site, param, self.report)
+                values[param.name] = FAILED
+            else:
+                values[param.name] = param.default
+        return FAILED if any(isinstance(value, Failed) for value in values.values()) else values
+
     def _lacks_sign(self, site: Site, argument: Given) -> bool:
         """Report an argument like `epochs2` where `epochs=2` is meant; True if it is one."""
         found = re.match(r"[A-Za-z_]\w*", argument.span.text) if argument.expr and not argument.name else None
@@ -334,7 +351,6 @@ class Applying(Scope, ABC):
         """The arguments of a call that is a value, such as `mesh(fsdp=4)`, by name, its defaults filled in."""
         inner = Site(record, record.name, call.name.span, call.span)
         given = [Given(each.value.span, each.value, name=each.name) for each in call.arguments]
-        matched = None
         if call.name.id != record.name:
             message = f"`{param.name}` of `{site.name}` cannot be `{call.name.id}(…)`"
             self.report.report("E239", message, call.name.span, "", hint=f"write {units.choices(param)}")
@@ -342,15 +358,9 @@ class Applying(Scope, ABC):
             hint = "give it to the stage, behind its closing parenthesis"
             self.report.report("E255", f"`{record.name}(…)` takes no `with`", call.settings[0].span, hint=hint)
         else:
-            matched = arguments.match(inner, given, self.report)
-        if matched is None:
-            self.glance(given)
-            return FAILED
-        values = {
-            each.name: self._plain(inner, each, matched[each.name]) if each.name in matched else each.default
-            for each in record.params
-        }
-        return FAILED if any(isinstance(value, Failed) for value in values.values()) else values
+            return self.plain_arguments(inner, given)
+        self.glance(given)
+        return FAILED
 
 
 def _kinds(param: Param) -> str:

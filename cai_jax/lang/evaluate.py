@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain
 
-from cai_jax.lang import ast, program_rules, settings, units, where
+from cai_jax.lang import ast, principle_choice, program_rules, settings, units, where
 from cai_jax.lang.arguments import Given, Site
 from cai_jax.lang.call_types import Applying
 from cai_jax.lang.diagnostics import Label
@@ -13,6 +13,7 @@ from cai_jax.lang.knobs import TRUTH
 from cai_jax.lang.scope import describe
 from cai_jax.lang.values import CONSTITUTION, FAILED, Artefact, Failed, Flow, Scalar, Value
 
+CANDIDATES = "candidates"  # the plain parameter of `+`; only `+` of replies to the same prompts has it
 MAX_NESTED = 100  # expressions inside of each other; brackets make at most 96 of them, the rest are flows
 
 
@@ -153,7 +154,10 @@ class Elaborator(Applying):
         joined = [value for value in values if isinstance(value, Artefact)]
         if len(joined) != len(values):
             return self._no_operator("+", expr, values)
-        first = joined[0]
+        first, spans = joined[0], [term.span for term in expr.terms]
+        if all(value.stage == CONSTITUTION for value in joined):
+            program_rules.twice(joined, spans, self.report)
+            return principle_choice.joined(self, joined, spans)
         signature = self.world.operator("+", first.type.kind)
         if signature is None:
             return self._no_operator("+", expr, values)
@@ -163,10 +167,12 @@ class Elaborator(Applying):
                 label = Label(expr.terms[0].span, str(first.type.kind))
                 self.report.report("E203", message, term.span, str(value.type.kind), label)
                 return FAILED
-        program_rules.twice(joined, [term.span for term in expr.terms], self.report)
+        program_rules.twice(joined, spans, self.report)
         site = Site(signature, "+", expr.span, expr.span)
         parts = signature.params[0].name
-        return self.make(site, {parts: tuple(joined)}, {}, {parts: expr.terms[0].span})
+        # Replies to the same prompts stay replies, of which there are more to each.
+        candidates = {CANDIDATES: True} if program_rules.candidates(joined) else {}
+        return self.make(site, {parts: tuple(joined)}, candidates, {parts: spans[0]})
 
     def _product(self, expr: ast.Product) -> Value:
         values = [self.evaluate(factor) for factor in expr.factors]
@@ -212,6 +218,8 @@ class Elaborator(Applying):
     def _applied(self, value: Value, method: ast.Method, expr: ast.Select) -> Value:
         """The value of a method, such as `data.where(label="safe")`."""
         name = method.name.id
+        if isinstance(value, Artefact) and value.stage == CONSTITUTION and name == principle_choice.SOME.name:
+            return principle_choice.some(self, value, method, expr.span)
         signature = self.world.operator(f".{name}", value.type.kind) if isinstance(value, Artefact) else None
         if not isinstance(value, Artefact) or signature is None:
             self._no_method(value, method)
@@ -228,7 +236,8 @@ class Elaborator(Applying):
     def _no_method(self, value: Value, method: ast.Method) -> None:
         """Report a method that there is not, or that values of this kind do not have."""
         name = method.name.id
-        every = [each.operator[1:] for each in self.world.signatures.values() if each.operator[1:]]
+        of_data = [each.operator[1:] for each in self.world.signatures.values() if each.operator.startswith(".")]
+        every = [*filter(None, of_data), principle_choice.SOME.name]
         of_others = name in every
         hint = "" if of_others else self.report.did_you_mean(name, every)
         if not (of_others or hint or method.arguments):
@@ -238,8 +247,7 @@ class Elaborator(Applying):
 
     def _selected(self, value: Value, name: ast.Name, expr: ast.Select) -> Value:
         if isinstance(value, Artefact) and value.stage == CONSTITUTION:
-            signature = self.world.signatures.get(CONSTITUTION)
-            return program_rules.principles(value, name, signature, self.world.intern, self.report)
+            return principle_choice.named(self, value, name)
         signature = self.world.operator(".", value.type.kind) if isinstance(value, Artefact) else None
         if not isinstance(value, Artefact) or signature is None:
             self.report.report("E228", f"`.` does not apply to {describe(value)}", name.span, "cannot be selected")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from cai_jax.lang import ast, settings
 from cai_jax.lang.arguments import Site, missing
 from cai_jax.lang.diagnostics import Diagnostics, Label, listed
-from cai_jax.lang.signature import REQUIRED, Call, Kind, Signature, Type
+from cai_jax.lang.signature import REQUIRED, Call, Kind
 from cai_jax.lang.source import Span
-from cai_jax.lang.values import FAILED, Artefact, Failed
+from cai_jax.lang.values import Artefact
 
 _TEXT = (Kind.RESPONSES, Kind.DIALOGS)
 _DATA = (*_TEXT, Kind.PROMPTS, Kind.PREFS)
@@ -24,6 +23,13 @@ ALIKE = "measure both on the same prompts, with as many replies to each"
 def joinable(first: Kind, other: Kind) -> bool:
     """True if `+` may join two kinds: equal ones, or replies with dialogs."""
     return first is other or (first in _TEXT and other in _TEXT)
+
+
+def candidates(parts: Sequence[Artefact]) -> bool:
+    """True if these are replies to the same prompts."""
+    if any(part.type.kind is not Kind.RESPONSES for part in parts):
+        return False
+    return len({data_of(part) for part in parts}) == 1
 
 
 def stage_check(site: Site, call: Call, spans: Mapping[str, Span], report: Diagnostics) -> bool:
@@ -111,8 +117,8 @@ def twice(parts: Sequence[Artefact], spans: Sequence[Span], report: Diagnostics)
         here = [part_of(atom) for atom in _joined(part)]
         before = next((found for one in here if (found := _around(one, joined.get(id(one.root), {})))), None)
         if before is not None:
-            weighs = part.type.kind is not Kind.PROMPTS
-            hint = "leave it out" + (", or to weight it write  2 * …" if weighs else "; `n=` of `sample` draws more")
+            weighs = part.type.kind is not Kind.CONSTITUTION
+            hint = "leave it out" + (", or to weight it write  2 * …" if weighs else "")
             report.report("E246", "this is joined with itself", span, "again", Label(before, "here already"), hint=hint)
         for one in here:
             joined.setdefault(id(one.root), {}).setdefault(one, span)
@@ -360,39 +366,6 @@ def has_split(data: Artefact, name: ast.Name, report: Diagnostics) -> bool:
     hint = report.did_you_mean(name.id, splits) or f"its splits are {those}"
     report.report("E225", f"there is no split `{name.id}`", name.span, "unknown split", hint=hint)
     return False
-
-
-def principles(
-    constitution: Artefact,
-    name: ast.Name,
-    signature: Signature | None,
-    intern: Callable[[Artefact], Artefact],
-    report: Diagnostics,
-) -> Artefact | Failed:
-    """The constitution with only the principle of this name, or those with this tag."""
-    every = constitution.values["principles"]
-    chosen = [p for p in every if p["name"] == name.id] or [p for p in every if name.id in p["tags"]]
-    if not chosen:
-        known = sorted({p["name"] for p in every} | {tag for p in every for tag in p["tags"]})
-        hint = report.did_you_mean(name.id, known) or f"it has {listed(known, 'and')}"
-        message = f"the constitution has no principle and no tag `{name.id}`"
-        report.report("E218", message, name.span, "unknown", hint=hint)
-        return FAILED
-    values = {**constitution.values, "principles": chosen}
-    return intern(replace(constitution, values=values, type=constitution_type(values, signature)))
-
-
-def constitution_type(values: Mapping[str, Any], signature: Signature | None) -> Type:
-    """The type of a constitution, of which its stage, where the registry has one, knows the examples."""
-    made = signature.result(Call(values, {})) if signature else Type(Kind.CONSTITUTION)
-    return replace(made, supports=abilities(values["principles"]))
-
-
-def abilities(chosen: list[dict[str, Any]]) -> dict[str, int]:
-    """Number of principles that support to "audit" a reply, "revise" it after a critique, "judge" which is better."""
-    texts = {"audit": ("audit",), "revise": ("critique", "revise"), "judge": ("compare",)}
-    counts = {able: sum(all(p[t] for t in read) for p in chosen) for able, read in texts.items()}
-    return {able: count for able, count in counts.items() if count}
 
 
 def same_data(left: Iterable[Artefact], right: Iterable[Artefact]) -> bool:

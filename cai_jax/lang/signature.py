@@ -206,7 +206,7 @@ class Signature:
       group: "source", "stage", "metric", or "operator" (not callable by name).
       operator: "+", "*", "." or a method such as ".where" for the group "operator", which applies to the `kinds` of its
         first parameter; that of "+" is `many`, and the others have one plain parameter: the factor, the name, and
-        column -> values.
+        column -> values; "+" has `candidates`, true where it joins replies to the same prompts and absent elsewhere.
       source: the plain parameter which names outside data whose fingerprint belongs to the key.
       limit: the plain parameter which bounds the number of rows read (0: all); `--limit` lowers it.
       settings: those of `with (…)` that change its computation; giving another is E241.
