@@ -41,13 +41,17 @@ def chosen(rows: Sequence[AnyRow], columns: Mapping[str, Sequence[Value]]) -> Ch
         for value in values:
             if _key(value) not in there:
                 raise UserError(f"no row has {name}={shown(value)}: {_have(rows, name, there)}", _cure(value, there))
-    fitting = {name: {_key(value) for value in values} for name, values in columns.items()}
-    found = [row for row in rows if all(_key(row.get(name)) in keys for name, keys in fitting.items())]
+    found = [row for row in rows if fits(row, columns)]
     if not found:
         asked = " and ".join(f"{name}={' or '.join(map(shown, values))}" for name, values in columns.items())
         raise UserError(f"none of {len(rows):,} rows has {asked}", "each alone is there, but never together")
     lacking = {name: sum(row.get(name) is None for row in rows) for name in columns}
     return Chosen(found, {name: count for name, count in lacking.items() if count})
+
+
+def fits(row: Mapping[str, Any], columns: Mapping[str, Sequence[Value]]) -> bool:
+    """True if a row has, in each of the columns, one of its values."""
+    return all(any(_key(row.get(name)) == _key(value) for value in values) for name, values in columns.items())
 
 
 def values_of(rows: Sequence[Mapping[str, Any]], name: str) -> Counter[tuple[str, Any]]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cai_jax.data.row_columns import RESERVED
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
-from cai_jax.pipeline.context import Context
+from cai_jax.pipeline.context import Artefact, Context
+
+if TYPE_CHECKING:
+    from cai_jax.data.row_values import Chosen
 
 
 def _result(call: Call) -> Type:
@@ -44,11 +47,12 @@ def _check(call: Call) -> Iterable[Problem]:
         yield Problem("E224", "columns", error.message, "chooses nothing", error.hint)
 
 
+_KINDS = (Kind.PROMPTS, Kind.RESPONSES, Kind.DIALOGS, Kind.PREFS, Kind.DOCUMENTS)
 SIGNATURE = Signature(
     name="where",
     about="The rows of data that have these values in these columns; of several values, any.",
     params=(
-        Param("value", "Data to choose from.", kinds=(Kind.PROMPTS, Kind.RESPONSES, Kind.DIALOGS, Kind.PREFS)),
+        Param("value", "Data to choose from.", kinds=_KINDS),
         Param("columns", "The values, by column.", value="columns"),
     ),
     result=_result,
@@ -60,16 +64,45 @@ SIGNATURE = Signature(
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """The rows that fit; result: rows, lacking (column -> rows without a value in it, which are left out)."""
+    """The rows that fit; result: rows, lacking (column -> rows without a value in it, which are left out).
+
+    Of documents nothing is copied: the result also has their node, `of`, and the conditions, `where`.
+    """
+    value, columns = ctx.inputs["value"], ctx.params["columns"]
+    documents = value.type.kind is Kind.DOCUMENTS
+    rows = _documents(value) if documents else value.rows()
+    found = _chosen(ctx, rows, columns)
+    for name, count in found.lacking.items():
+        ctx.note("lacking", f"{count:,} of {len(rows):,} rows have no `{name}`, and are left out")
+    told = {"rows": len(found.rows), "lacking": found.lacking}
+    if documents:
+        return {**told, "of": value.key, "where": columns}
+    ctx.commit(found.rows[len(ctx.committed()) :])
+    return told
+
+
+def _chosen(ctx: Context, rows: list[Any], columns: Mapping[str, list]) -> Chosen:
     from cai_jax.data.row_values import chosen
 
-    rows = ctx.inputs["value"].rows()
     try:
-        found = chosen(rows, ctx.params["columns"])
+        return chosen(rows, columns)
     except UserError as error:
         limited = "these are few because of --limit: raise it" if ctx.node.limited else ""
         raise UserError(error.message, "; ".join(filter(None, [error.hint, limited]))) from None
-    for name, count in found.lacking.items():
-        ctx.note("lacking", f"{count:,} of {len(rows):,} rows have no `{name}`, and are left out")
-    ctx.commit(found.rows[len(ctx.committed()) :])
-    return {"rows": len(found.rows), "lacking": found.lacking}
+
+
+def _documents(value: Artefact) -> list[dict[str, Any]]:
+    """The columns of every document, without its text.
+
+    Raises:
+      UserError: they are built in, and have none, or several sources are joined.
+    """
+    from cai_jax.pipeline.documents import chosen, source_of
+
+    if "sources" in value.result:
+        raise UserError("these documents are of several sources", "choose from each of them, and join what is chosen")
+    source = source_of(value)
+    if source["path"].startswith("builtin:"):
+        raise UserError("built-in documents have no columns", "say what kind of document: form=…")
+    every = {"among": source["rows"], "where": [], **source}
+    return [{name: cell for name, cell in row.items() if name != "text"} for row in chosen(every)]

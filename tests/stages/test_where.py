@@ -10,8 +10,10 @@ from cai_jax.errors import UserError
 from cai_jax.lang.checker import check
 from cai_jax.lang.formatter import format_text
 from cai_jax.lang.plan import lower
+from cai_jax.lang.signature import Kind, Type
+from cai_jax.pipeline.documents import read, source_of
 from cai_jax.stages import registry
-from tests.support.artefacts import replies
+from tests.support.artefacts import Given, replies
 from tests.support.contexts import Context
 
 # label, level, split
@@ -202,3 +204,45 @@ def test_large_data_is_left_to_the_run(checked, monkeypatch):
 def test_the_formatter_knows_methods():
     text = 'x=d . where( label = [ "safe" ,"b" ],k=1 ) . test\n'
     assert format_text(text).text == 'x = d.where(label=["safe", "b"], k=1).test\n'
+
+
+# -- documents
+
+
+DOCUMENTS = [("en", 1, "One."), ("de", 1, "Zwei."), ("en", 2, "Three."), ("en", 1, "Four."), ("en", 1, "Five.")]
+
+
+@pytest.fixture
+def documents(tmp_path):
+    """Documents in a file, of which the first four are taken."""
+    rows = [{"lang": lang, "level": level, "text": text} for lang, level, text in DOCUMENTS]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    params = {"config": "", "malformed": "error", "column": "text", "skip": 0, "rows": 4}
+    result = {"path": str(tmp_path / "d.jsonl"), "rows": 4, "malformed": "error"}
+    return Given(Type(Kind.DOCUMENTS), key="documents-1", params=params, result=result)
+
+
+def chosen_documents(value, **columns):
+    ctx = Context("where", {"value": value}, columns=columns)
+    result = registry()["where"].run(ctx)
+    assert not ctx.rows  # nothing is copied
+    return Given(Type(Kind.DOCUMENTS), key="where-1", result=result, parts={value.key: value})
+
+
+def test_documents_are_chosen_where_they_lie(documents):
+    english = chosen_documents(documents, lang=["en"])
+    assert english.result["rows"] == 3
+    source = source_of(english)
+    texts = [segments[0].text for segments in read(source, 0, 3)]
+    assert texts == ["One.", "Three.", "Four."]
+    assert [segments[0].text for segments in read(source, 1, 2)] == ["Three."]  # from any number on
+    twice = chosen_documents(english, level=[1])
+    assert [segments[0].text for segments in read(source_of(twice), 0, 9)] == ["One.", "Four."]
+
+
+@pytest.mark.parametrize(
+    "columns, said", [({"lnag": ["en"]}, "none of 4 rows has a column"), ({"lang": ["fr"]}, '"en"')]
+)
+def test_documents_without_such_a_column_or_value_are_an_error(documents, columns, said):
+    with pytest.raises(UserError, match=said):
+        chosen_documents(documents, **columns)
