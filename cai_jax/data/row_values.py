@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from cai_jax.data.row_columns import RESERVED
 from cai_jax.errors import UserError
@@ -12,7 +12,6 @@ from cai_jax.lang.diagnostics import closest, listed
 from cai_jax.lang.units import shown
 
 Value = str | float | bool
-AnyRow = TypeVar("AnyRow", bound=Mapping[str, Any])
 _SHOWN = 12  # values that a message lists
 
 
@@ -28,7 +27,7 @@ class Chosen(NamedTuple):
     lacking: dict[str, int]
 
 
-def chosen(rows: Sequence[AnyRow], columns: Mapping[str, Sequence[Value]]) -> Chosen:
+def chosen(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Sequence[Value]]) -> Chosen:
     """The rows that have, in each of the columns, one of its values.
 
     A number equals a number, and a truth value is none. A row without a column, or with null in it, fits no value.
