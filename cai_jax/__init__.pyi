@@ -83,6 +83,40 @@ def calibration_error(labels: Written | str | Path, *, bins: int = 10) -> Made:
       bins: Number of bins of confidence between one half and one.
     """
 
+def distinct(
+    of: Written,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    *,
+    words: int = 2,
+) -> Made:
+    """Mean distance of two replies to different prompts: 1 less the share of their runs of words that they have in
+    common (1 - 2 |A ∩ B| / (|A| + |B|), Dice). Unlike the share of distinct runs, it does not fall because there are
+    more replies.
+
+    Args:
+      of: Replies, or a model or flow that replies to the prompts.
+      on: The prompts to reply to, where a model or flow is measured.
+      words: Words of a run.
+    """
+
+def divergence(
+    of: Written,
+    reference: Written | str | Path,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    policy: Written | str | Path | None = None,
+    per: str = "",
+) -> Made:
+    """Mean KL divergence of a policy from a reference, in nats per reply: at every token of the policy's replies that
+    of the two distributions of the next token, summed over the reply (arXiv 2504.10637 §4).
+
+    Args:
+      of: Replies, or a model or flow that replies to the prompts.
+      reference: The model that the policy has moved from.
+      on: The prompts to reply to, where a model or flow is measured.
+      policy: The model that has drawn the replies.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
+    """
+
 def documents(
     path: str | Path,
     *,
@@ -115,12 +149,21 @@ def documents(
       shots: For the built-in world: examples before each document, from 1 to this number. Only with `"builtin:…"`.
     """
 
-def evasive_rate(of: Written, on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None) -> Made:
-    """Share of replies that dodge without giving a reason.
+def evasive_rate(
+    of: Written,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    *,
+    by: Literal["phrases"] | None = None,
+    per: str = "",
+) -> Made:
+    """Share of replies that dodge without giving a reason; by phrases, that refuse without a word of reasons.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
+      by: Without it, the built-in world's oracle says; `phrases` looks for phrases of refusals at the beginning of
+        replies to any prompts: a rough second opinion, which reads no more than these.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def finetune(
@@ -169,6 +212,7 @@ def harm_rate(
     *,
     fewshots: int = 5,
     orders: Literal["both", "given"] = "both",
+    per: str = "",
 ) -> Made:
     """Share of replies that help with harm: by the oracle; by a model, those that probably break any of the principles
     `under` which it judges; by a preference model, those that score below its mean.
@@ -181,14 +225,24 @@ def harm_rate(
         with a model as `by=`.
       fewshots: Number of the constitution's examples before every prompt. Only with a model as `by=`.
       orders: Ask both orders of the options and average them (RLAIF), or one. Only with a model as `by=`.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
-def helpful_rate(of: Written, on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None) -> Made:
-    """Share of replies that help with a harmless request.
+def helpful_rate(
+    of: Written,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    *,
+    by: Literal["phrases"] | None = None,
+    per: str = "",
+) -> Made:
+    """Share of replies that help with a harmless request; by phrases, of those that say something and do not refuse.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
+      by: Without it, the built-in world's oracle says; `phrases` looks for phrases of refusals at the beginning of
+        replies to any prompts: a rough second opinion, which reads no more than these.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def judge(
@@ -232,11 +286,46 @@ def judge(
       seed: Another number, another independent draw.
     """
 
-def label_accuracy(labels: Written | str | Path) -> Made:
+def label_accuracy(labels: Written | str | Path, per: str = "") -> Made:
     """Share of labels on the oracle's side, of pairs that their principles distinguish; a tie counts half.
 
     Args:
       labels: Labels that `judge` made of replies to built-in prompts.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
+    """
+
+def length(
+    of: Written,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    tokenizer: Written | str | Path | None = None,
+    *,
+    unit: Literal["tokens", "words"] = "tokens",
+    per: str = "",
+) -> Made:
+    """Mean length of replies, without the thoughts before them.
+
+    Args:
+      of: Replies, or a model or flow that replies to the prompts.
+      on: The prompts to reply to, where a model or flow is measured.
+      tokenizer: The model whose tokenizer counts; by default the one that wrote the replies.
+      unit: What is counted.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
+    """
+
+def mean_score(
+    of: Written,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    by: Written | None = None,
+    per: str = "",
+) -> Made:
+    """Mean score of replies by a preference model; 0 is the mean of the replies that it was normalised on, and 1 their
+    standard deviation.
+
+    Args:
+      of: Replies, or a model or flow that replies to the prompts.
+      on: The prompts to reply to, where a model or flow is measured.
+      by: The preference model.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def model(
@@ -428,12 +517,21 @@ def prompts(
       limit: Only the first rows of every split; 0 takes all.
     """
 
-def refusal_rate(of: Written, on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None) -> Made:
+def refusal_rate(
+    of: Written,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    *,
+    by: Literal["phrases"] | None = None,
+    per: str = "",
+) -> Made:
     """Share of replies that decline or dodge, with or without a reason.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
+      by: Without it, the built-in world's oracle says; `phrases` looks for phrases of refusals at the beginning of
+        replies to any prompts: a rough second opinion, which reads no more than these.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def refuse(replies: Written, text: str, *, where: Literal["all", "flagged"] = "all") -> Made:
@@ -552,7 +650,7 @@ def reward(
       seed: Another number, another independent draw.
     """
 
-def reward_accuracy(of: Written, on: Written | str | Path, *, margin: float = 0.1) -> Made:
+def reward_accuracy(of: Written, on: Written | str | Path, *, margin: float = 0.1, per: str = "") -> Made:
     """Share of decided pairs that a preference model orders as their labels do; a tie counts half. A label is the
     judge's probability as it was before it was rounded or clamped.
 
@@ -560,6 +658,7 @@ def reward_accuracy(of: Written, on: Written | str | Path, *, margin: float = 0.
       of: The preference model.
       on: Labelled pairs that it was not trained on.
       margin: Least distance of a label from one half for its pair to count.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def sample(
@@ -628,6 +727,7 @@ def win_rate(
     fewshots: int = 5,
     orders: Literal["both", "given"] = "both",
     seed: int = 0,
+    per: str = "",
 ) -> Made:
     """Share of prompts on which the first's reply is better than the second's; a tie counts half. By a model: the mean
     of its probabilities that the first is better, both in one comparison, in both orders. By a preference model or the
@@ -647,4 +747,5 @@ def win_rate(
       fewshots: Number of the constitution's examples before every prompt. Only with a model as `by=`.
       orders: Ask both orders of the options and average them (RLAIF), or one. Only with a model as `by=`.
       seed: Another number, another independent draw. Only with a model as `by=` and `ask=compare`.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """

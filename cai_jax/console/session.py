@@ -207,7 +207,7 @@ def _measured(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[Measured]:
 
 
 def _verdict(claim: Expect, outcomes: Mapping[str, Outcome], registry: Mapping[str, Stage]) -> Verdict:
-    from cai_jax.evals import intervals
+    from cai_jax.evals import intervals, unbounded_means
 
     keys = [side.key for side in (claim.left, claim.right) if side.key is not None]
     bounds = {registry[outcomes[key].node.stage].SIGNATURE.bounds for key in keys}
@@ -216,7 +216,7 @@ def _verdict(claim: Expect, outcomes: Mapping[str, Outcome], registry: Mapping[s
         figures=lambda key: Figure.of(outcomes[key].artefact.result),
         # A claim asks for them more than once, and every time they are read from disk.
         rows=functools.cache(lambda key: outcomes[key].artefact.rows()),
-        statistics=intervals,
+        statistics=intervals if bounds <= {(0.0, 1.0)} else unbounded_means,
         shares=bounds == {(0.0, 1.0)},
     )
 

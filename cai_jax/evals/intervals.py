@@ -81,6 +81,11 @@ def difference(left: Iterable[Row], right: Iterable[Row], level: float = 0.95) -
     return value, low, high
 
 
+def extremes(rows: Iterable[Row]) -> tuple[float, float]:
+    """The least and the greatest value that a row without an answer could have."""
+    return 0.0, 1.0
+
+
 def clopper_pearson(successes: float, trials: float, level: float = 0.95) -> tuple[float, float]:
     """The exact two-sided interval of a probability, also for numbers of trials that are not whole.
 

@@ -170,6 +170,22 @@ class CompileContext(NodeView["Step", "Model"]):
         given = {"preference model": params, "replies": (tokens, lengths)}
         return [Step(name, math.ceil(replies / BATCH), given, self._held() if held is None else held, lower)]
 
+    def diverging(self, policy: Model, reference: Model, replies: float) -> list[Step]:
+        """Reading replies with two models, and the divergence of one from the other at each of their tokens."""
+        import jax
+
+        from cai_jax.engine import buckets
+        from cai_jax.parallel.placement import lowered
+        from cai_jax.pipeline.policy_divergence import BATCH, CHUNK, compiled
+
+        width = min(buckets.next_power_of_two(self.prompt + self.reply), policy.config.max_position)
+        both = policy.params, reference.params
+        tokens, mask = (jax.ShapeDtypeStruct((BATCH, width), dtype) for dtype in ("int32", "bool"))
+        function = compiled(policy.config, reference.config, policy.params["embed"].dtype.name)
+        lower = partial(lowered, function, policy.params, *both, tokens, mask)
+        given = {"policy": both[0], "reference": both[1], "replies": (tokens, mask)}
+        return [Step("divergence", math.ceil(replies / BATCH), given, self._held(), lower, -(-(width - 1) // CHUNK))]
+
     def learning(
         self,
         model: Model,

@@ -195,6 +195,19 @@ class CostContext(NodeView[CostStep, DecoderCost]):
         held = (self._held() if held is None else held) | model.weights
         return [self._everywhere(name, model, work, BATCH * width, math.ceil(replies / BATCH), held, values)]
 
+    def diverging(self, policy: DecoderCost, reference: DecoderCost, replies: float) -> list[CostStep]:
+        """Reading replies with two models, and the divergence of one from the other at each of their tokens."""
+        from cai_jax.pipeline.policy_divergence import BATCH, CHUNK
+
+        width = min(buckets.next_power_of_two(self.prompt + self.reply), policy.config.max_position)
+        mine, (positions, blocks) = self._share(BATCH), _blocks(width, CHUNK)
+        work, own = Work(0.0, 0.0), 0.0
+        for model in (policy, reference):
+            work = work.plus(model.read(mine, width)).plus(model.unembed(mine * positions).times(blocks))
+            own = max(own, model.layer_values(mine, width), 2 * model.logits(mine * positions))
+        held, calls = self._held() | policy.weights | reference.weights, math.ceil(replies / BATCH)
+        return [self._everywhere("divergence", policy, work, BATCH * width, calls, held, own)]
+
     def learning(
         self,
         model: DecoderCost,

@@ -57,9 +57,10 @@ class Applying(Scope, ABC):
         for param in site.signature.params:
             argument = matched.get(param.name)
             if argument is not None:
-                value = self._artefact(site, param, argument) if param.kinds else self._plain(site, param, argument)
+                plain = not param.kinds or self._is_choice(param, argument.expr)
+                value = self._plain(site, param, argument) if plain else self._artefact(site, param, argument)
                 sound = sound and not isinstance(value, Failed)
-                (artefacts if param.kinds else values)[param.name] = value
+                (values if plain else artefacts)[param.name] = value
             elif param.default is REQUIRED and not param.inherit:
                 arguments.missing(site, param, self.report)
                 sound = False
@@ -76,6 +77,23 @@ class Applying(Scope, ABC):
         program_rules.effective(site, self._as_call(lifted, values), spans, knobs, self.report)
         program_rules.unlike(site, {**values, **lifted}, spans, self.report)
         return self.make(site, lifted, values, spans, schedule, written)
+
+    def plain_arguments(self, site: Site, given: list[Given]) -> dict[str, Any] | Failed:
+        """The arguments of a call all of whose parameters are plain values, by name, its defaults filled in."""
+        matched = arguments.match(site, given, self.report)
+        if matched is None:
+            self.glance(given)
+            return FAILED
+        values: dict[str, Any] = {}
+        for param in site.signature.params:
+            if param.name in matched:
+                values[param.name] = self._plain(site, param, matched[param.name])
+            elif param.default is REQUIRED:
+                arguments.missing(site, param, self.report)
+                values[param.name] = FAILED
+            else:
+                values[param.name] = param.default
+        return FAILED if any(isinstance(value, Failed) for value in values.values()) else values
 
     def _lacks_sign(self, site: Site, argument: Given) -> bool:
         """Report an argument like `epochs2` where `epochs=2` is meant; True if it is one."""
@@ -98,6 +116,12 @@ class Applying(Scope, ABC):
     def is_tuned(self, expr: ast.Expr) -> bool:
         """True if a knob enters the value of an expression."""
         return any(isinstance(self.values.get(name), Scalar) for name in ast.names(expr))
+
+    def _is_choice(self, param: Param, expr: ast.Expr | None) -> bool:
+        """True if a parameter that takes artefacts is given one of its words instead, or what is neither."""
+        if not param.choices or not isinstance(expr, ast.Name):
+            return False
+        return expr.id in param.choices or not (expr.id in self.values or expr.id in self.later)
 
     def _as_call(self, artefacts: Mapping[str, Any], values: Mapping[str, Any]) -> Call:
         types = {name: tuple(v.type for v in a) if isinstance(a, tuple) else a.type for name, a in artefacts.items()}
@@ -223,7 +247,7 @@ class Applying(Scope, ABC):
         for param in sides:
             value, prompts = artefacts[param.name], artefacts.get(param.lift_on)
             if param in given:
-                if prompts is None or program_rules.data_of(value) == {id(prompts)}:
+                if prompts is None or program_rules.data_of(value) == program_rules.data_of(prompts):
                     continue
                 # Beside replies of a file the prompts may be there for the other side.
                 if len(given) < len(sides) and program_rules.same_data((value,), (prompts,)):
@@ -327,7 +351,6 @@ class Applying(Scope, ABC):
         """The arguments of a call that is a value, such as `mesh(fsdp=4)`, by name, its defaults filled in."""
         inner = Site(record, record.name, call.name.span, call.span)
         given = [Given(each.value.span, each.value, name=each.name) for each in call.arguments]
-        matched = None
         if call.name.id != record.name:
             message = f"`{param.name}` of `{site.name}` cannot be `{call.name.id}(…)`"
             self.report.report("E239", message, call.name.span, "", hint=f"write {units.choices(param)}")
@@ -335,19 +358,13 @@ class Applying(Scope, ABC):
             hint = "give it to the stage, behind its closing parenthesis"
             self.report.report("E255", f"`{record.name}(…)` takes no `with`", call.settings[0].span, hint=hint)
         else:
-            matched = arguments.match(inner, given, self.report)
-        if matched is None:
-            self.glance(given)
-            return FAILED
-        values = {
-            each.name: self._plain(inner, each, matched[each.name]) if each.name in matched else each.default
-            for each in record.params
-        }
-        return FAILED if any(isinstance(value, Failed) for value in values.values()) else values
+            return self.plain_arguments(inner, given)
+        self.glance(given)
+        return FAILED
 
 
 def _kinds(param: Param) -> str:
-    return " or ".join(str(kind) for kind in param.kinds)
+    return " or ".join([*(str(kind) for kind in param.kinds), *(f"`{word}`" for word in param.choices)])
 
 
 def _short(span: Span) -> str:

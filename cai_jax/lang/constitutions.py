@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cai_jax.lang import ast, program_rules, units
+from cai_jax.lang import ast, principle_choice, units
 from cai_jax.lang.diagnostics import Diagnostics, Label, listed
 from cai_jax.lang.knobs import literal
 from cai_jax.lang.parser import parse, read
@@ -123,7 +123,7 @@ class Library:
             self.report.report(problem.code, problem.message, at, problem.label, hint=problem.hint)
         if len(self.report.errors) > known:
             return FAILED
-        made = program_rules.constitution_type(values, self.signature)
+        made = principle_choice.constitution_type(values, self.signature)
         return Artefact(CONSTITUTION, None, values, {}, made, statement.name.span)
 
 

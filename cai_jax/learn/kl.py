@@ -75,6 +75,29 @@ def k3(logprobs: jax.Array | float, reference: jax.Array) -> jax.Array:
     return jnp.expm1(log_ratio) - log_ratio
 
 
+def exact(logits: jax.Array, reference: jax.Array) -> jax.Array:
+    """KL(π || π_ref) of the next token, in nats: Σ_v π(v) (log π(v) - log π_ref(v)).
+
+    Summed over the positions of replies drawn from π it is an unbiased estimate of the divergence of whole replies,
+    with less variance than `k1` and `k3`, which look at the drawn tokens alone (Rao and Blackwell; arXiv 2504.10637).
+
+    Args:
+      logits: of π, float [..., V]; reference: of π_ref.
+
+    Returns:
+      float32 [...], at least 0 up to rounding.
+
+    Example:
+      (3/4, 1/4) against (1/2, 1/2): (3/4) log(3/2) + (1/4) log(1/2) = 0.1308.
+
+      >>> import jax.numpy as jnp
+      >>> print(f"{exact(jnp.log(jnp.array([3.0, 1.0])), jnp.zeros(2)):.4f}")
+      0.1308
+    """
+    ours, theirs = (jax.nn.log_softmax(x.astype(jnp.float32), axis=-1) for x in (logits, reference))
+    return jnp.sum(jnp.exp(ours) * (ours - theirs), axis=-1)
+
+
 def control(settings: KL, coefficient: jax.Array, divergence: jax.Array, replies: jax.Array) -> jax.Array:
     """Return β after a rollout: β (1 + clip(divergence / target - 1, -0.2, 0.2) · replies / horizon).
 

@@ -60,6 +60,8 @@ class Artefact(Protocol):
     def source(self, name: str) -> str:
         """The outside data that a parameter names, where it lies now; "" if it names none.
 
+        It is a list where several constitutions with examples are joined.
+
         Raises:
           UserError: it holds something else by now than the key was made from.
         """

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from cai_jax.data.file_readers import Record, records, refuse
+from cai_jax.data.hf_cache import on_disk
+from cai_jax.data.row_values import fits
 from cai_jax.data.rows import DataError
+from cai_jax.pipeline.context import Artefact
 from cai_jax.prompting import render
 from cai_jax.prompting.render import END, Segment
 
@@ -42,8 +45,33 @@ def read(source: Mapping[str, Any], start: int, stop: int) -> Iterator[list[Segm
     if source["path"].startswith("builtin:"):
         yield from _world(source, first, last)
         return
-    for text in itertools.islice(_texts(source, _unless_skipped(source)), first, last):
+    if "where" in source:
+        found = itertools.islice((row["text"] for row in chosen(source)), start, stop)
+    else:
+        found = itertools.islice(_texts(source, _unless_skipped(source)), first, last)
+    for text in found:
         yield [Segment(text, trusted=False, trained=True, truncatable=True), END]
+
+
+def source_of(artefact: Artefact) -> dict[str, Any]:
+    """The parameters by which a `documents` node, or documents chosen from one, are read: of the rows that there are.
+
+    Of chosen ones `where` lists the conditions, and `among` is the number of documents that they are chosen from.
+    """
+    if "where" not in artefact.result:
+        return {**artefact.params, "path": on_disk(artefact.source("path")), **artefact.result}
+    of = source_of(artefact.made_from(artefact.result["of"]))
+    where = [*of.get("where", []), artefact.result["where"]]
+    return {**of, "among": of.get("among", of["rows"]), "where": where, "rows": artefact.result["rows"]}
+
+
+def chosen(source: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The columns of every document of a source that fits its conditions, with its text as `text`, in order."""
+    every = _found(source, _unless_skipped(source))
+    for record, text in itertools.islice(every, source["skip"], source["skip"] + source["among"]):
+        row = {**record.fields, "text": text, "id": record.where}
+        if all(fits(row, columns) for columns in source["where"]):
+            yield row
 
 
 def text_of(record: Record, column: str) -> str:
@@ -59,6 +87,10 @@ def text_of(record: Record, column: str) -> str:
 
 
 def _texts(source: Mapping[str, Any], bad: Callable[[DataError], None]) -> Iterator[str]:
+    return (text for _, text in _found(source, bad))
+
+
+def _found(source: Mapping[str, Any], bad: Callable[[DataError], None]) -> Iterator[tuple[Record, str]]:
     # All of a dataset is read, so that it does not matter which files belong to which split.
     for record in records(source["path"], config=source["config"], named=False, bad=bad):
         try:
@@ -66,7 +98,7 @@ def _texts(source: Mapping[str, Any], bad: Callable[[DataError], None]) -> Itera
         except DataError as error:
             bad(error)
         else:
-            yield text
+            yield record, text
 
 
 def _unless_skipped(source: Mapping[str, Any]) -> Callable[[DataError], None]:

@@ -6,17 +6,16 @@ import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from cai_jax.data.hf_cache import on_disk
 from cai_jax.data.packing import Packed, pack
 from cai_jax.data.row_columns import Row
 from cai_jax.data.rows import legible
 from cai_jax.errors import UserError
 from cai_jax.pipeline import documents
-from cai_jax.pipeline.context import Artefact, Context
+from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.context_length import Fitting
 from cai_jax.pipeline.model_store import format_of
 from cai_jax.pipeline.rng import Draw, draw_of
@@ -137,7 +136,7 @@ class _Documents:
 
     def __init__(self, ctx: Context, model: Model) -> None:
         data = ctx.inputs["data"]
-        self.sources = [_source(data.made_from(key)) for key in data.result.get("sources", [data.key])]
+        self.sources = [documents.source_of(data.made_from(key)) for key in data.result.get("sources", [data.key])]
         self.length = ctx.params["length"] or model.config.max_position
         self.fitter = Fitting(model.tokenizer, self.length, ctx.params["overlong"], "documents")
         self.shards = -(-sum(each["rows"] for each in self.sources) // SHARD)
@@ -163,11 +162,6 @@ class _Documents:
             rest = documents.read(source, start, source["rows"])
         self._open[place] = stop, rest
         return itertools.islice(rest, stop - start)
-
-
-def _source(artefact: Artefact) -> dict[str, Any]:
-    """The parameters of a `documents` node by which `pipeline.documents` reads it, of the rows that there are."""
-    return {**artefact.params, "path": on_disk(artefact.source("path")), **artefact.result}
 
 
 class Rows:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from cai_jax.models.checkpoint import Model
+    from cai_jax.models.tokenizer import Tokenizer
     from cai_jax.prompting.paper_format import Format
 
 # Files of a folder and what tells whether they have changed: of a folder that has, the model is loaded anew.
@@ -41,9 +42,20 @@ def model_of(ctx: CompilingContext, artefact: Artefact, trained: bool = False) -
 
 def format_of(artefact: Artefact) -> Format:
     """The format in which an artefact's model reads, as its `model(…)` asked for it; needs its tokenizer alone."""
-    folders = (artefact.path, *artefact.bases)
-    folder = next((each for each in folders if (each / "config.json").is_file()), folders[0])
+    folder = _described(artefact)
     return _format(str(folder), stamps(folder), artefact.result.get("format", "auto"))
+
+
+def tokenizer_of(artefact: Artefact) -> Tokenizer:
+    """The tokenizer of an artefact's model, without its weights."""
+    folder = _described(artefact)
+    return _tokenizer(str(folder), stamps(folder))
+
+
+def _described(artefact: Artefact) -> Path:
+    """The folder that says what model an artefact is: its own, or the nearest below that of an adapter."""
+    folders = (artefact.path, *artefact.bases)
+    return next((each for each in folders if (each / "config.json").is_file()), folders[0])
 
 
 def format_choices(artefact: Artefact) -> dict[str, Any]:
@@ -58,14 +70,21 @@ def _format(path: str, held: Stamps, choice: str) -> Format:
     Raises:
       UserError: it has no chat template, or none that can be used, where one is asked for.
     """
+    from cai_jax.prompting import chat_format
+
+    return chat_format.format_of(_tokenizer(path, held), choice)
+
+
+@functools.lru_cache(maxsize=16)
+def _tokenizer(path: str, held: Stamps) -> Tokenizer:
+    """The tokenizer in a folder, with a config.json or without."""
     from cai_jax.models.config import Config, read_json
     from cai_jax.models.tokenizer import Tokenizer
-    from cai_jax.prompting import chat_format
 
     folder = Path(path)
     file = folder / "config.json"
     config = Config.from_hf(read_json(file)) if file.is_file() else None
-    return chat_format.format_of(Tokenizer.load(folder, config), choice)
+    return Tokenizer.load(folder, config)
 
 
 def two_layouts(devices: Mesh | str) -> bool:

@@ -169,7 +169,8 @@ class Loop:
         fitted = [(row, fitter.fit(self.format.ask(row["turns"]))) for row in ctx.inputs["on"].rows()]
         fitter.note(ctx)
         self.prompts = [(row, found[0].ids) for row, found in fitted if found is not None]
-        self.order = self.draw.shuffled("prompts", len(self.prompts))
+        weights = [row.get("weight", 1.0) for row, _ in self.prompts]
+        self.order = self.draw.shuffled("prompts", len(self.prompts), weights)
         longest = max(len(ids) for _, ids in self.prompts)
         self.writer = replace(writer, longest=longest)
         self.length = min(buckets.next_eighth_octave(longest + self.params["max_new"]), self.model.config.max_position)

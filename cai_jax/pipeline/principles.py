@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -46,8 +47,11 @@ def examples(constitution: Artefact, form: str) -> list[dict[str, Any]]:
     Raises:
       DataError: a line is not JSON, or a field is missing or of the wrong type; names file, line and field.
     """
-    path = constitution.source("fewshots")
-    return [shot for shot in every_example(path) if shot["form"] == form] if path else []
+    found: Any = constitution.source("fewshots")
+    paths = [found] if isinstance(found, str) else found
+    each = [[shot for shot in every_example(path) if shot["form"] == form] for path in paths if path]
+    # Of constitutions joined each has its turn, so that a few examples are not all of one.
+    return [shot for several in itertools.zip_longest(*each) for shot in several if shot is not None]
 
 
 def every_example(path: str) -> list[dict[str, Any]]:

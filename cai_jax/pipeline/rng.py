@@ -41,13 +41,30 @@ class Draw(NamedTuple):
 
         return np.random.default_rng(int.from_bytes(self._digest(purpose, about), "big")).permutation(n)
 
-    def shuffled(self, purpose: str, n: int) -> Callable[[int, int], list[int]]:
-        """`take(start, size)`: that piece of an endless row of shuffles of 0 … n-1, an epoch each."""
-        # Two are kept, since a piece may reach over into the next epoch.
-        order = functools.lru_cache(maxsize=2)(lambda epoch: self.permutation(purpose, n, epoch))
+    def shuffled(self, purpose: str, n: int, weights: Sequence[float] | None = None) -> Callable[[int, int], list[int]]:
+        """`take(start, size)`: that piece of an endless row of shuffles of 0 … n-1, an epoch each.
 
-        def take(start: int, size: int) -> list[int]:
-            return [int(order(place // n)[place % n]) for place in range(start, start + size)]
+        With n weights that differ an epoch has as many places as they add up to, and every number as many of them as
+        its weight says, up to less than one: another draw in every epoch, at equal distances along the weights
+        (systematic sampling; Madow and Madow, 1944).
+        """
+        uneven = weights if weights is not None and len(set(weights)) > 1 else None
+        size = n if uneven is None else max(1, round(sum(uneven)))
+
+        # Two are kept, since a piece may reach over into the next epoch.
+        @functools.lru_cache(maxsize=2)
+        def order(epoch: int) -> np.ndarray:
+            import numpy as np
+
+            places = self.permutation(purpose, size, epoch)
+            if uneven is None:
+                return places
+            ends = np.cumsum(uneven)
+            at = (places + self.uniform(f"{purpose} of an epoch", epoch)) * (ends[-1] / size)
+            return np.minimum(np.searchsorted(ends, at, side="right"), n - 1)
+
+        def take(start: int, count: int) -> list[int]:
+            return [int(order(place // size)[place % size]) for place in range(start, start + count)]
 
         return take
 

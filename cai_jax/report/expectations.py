@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -28,11 +28,13 @@ _HOLDS: Mapping[str, Callable[[float, float], bool]] = {
 
 
 class Statistics(Protocol):
-    """`cai_jax.evals.intervals`: each returns (value, low, high)."""
+    """`cai_jax.evals.intervals`, or `unbounded_means`: the first two return (value, low, high)."""
 
     def interval(self, rows: Sequence[Row], level: float) -> Interval: ...
 
     def difference(self, rows_a: Sequence[Row], rows_b: Sequence[Row], level: float) -> Interval: ...
+
+    def extremes(self, rows: Iterable[Row]) -> tuple[float, float]: ...
 
 
 @dataclass(frozen=True)
@@ -88,30 +90,31 @@ class _Claim:
         Without a level the interval is a point.
         """
         less = self.expect.op.startswith("<")
-        # What a row of the left side that nobody could read shows at worst; of the right side it is the opposite.
-        worst = 1.0 if less else 0.0
-        center, low, high = self._difference(worst, charitable)
+        least, most = self.statistics.extremes(row for key in self.keys for row in self.rows(key))
+        # What a row of the left side that nobody could read shows at worst and at best; of the right side the opposite.
+        center, low, high = self._difference((most, least) if less else (least, most), charitable)
         bound = high if less else low  # the one that is nearest to breaking the claim
         return _HOLDS[self.expect.op](bound, 0.0), (center, low, high)
 
-    def _difference(self, worst: float, charitable: bool) -> Interval:
-        """left - right; the constants shift it."""
+    def _difference(self, bad: tuple[float, float], charitable: bool) -> Interval:
+        """left - right; the constants shift it. `bad` is the worst and the best value of a row of the left side."""
         a, b = self.expect.left.key, self.expect.right.key
         shift = self.expect.left.constant - self.expect.right.constant
         if a is not None and b is not None and self.expect.level is not None:
-            left, right = self._resolved(a, worst, charitable), self._resolved(b, 1.0 - worst, charitable)
+            left, right = self._resolved(a, bad, charitable), self._resolved(b, bad[::-1], charitable)
             center, low, high = self.statistics.difference(left, right, self.expect.level)
             return center + shift, low + shift, high + shift
-        of_a = (0.0, 0.0, 0.0) if a is None else self._interval(a, worst, charitable)
-        of_b = (0.0, 0.0, 0.0) if b is None else self._interval(b, 1.0 - worst, charitable)
+        of_a = (0.0, 0.0, 0.0) if a is None else self._interval(a, bad, charitable)
+        of_b = (0.0, 0.0, 0.0) if b is None else self._interval(b, bad[::-1], charitable)
         return of_a[0] - of_b[0] + shift, of_a[1] - of_b[2] + shift, of_a[2] - of_b[1] + shift
 
-    def _resolved(self, key: str, worst: float, charitable: bool) -> list[Row]:
-        return resolved(self.rows(key), worst, 1.0 - worst if charitable else worst)
+    def _resolved(self, key: str, bad: tuple[float, float], charitable: bool) -> list[Row]:
+        worst, best = bad
+        return resolved(self.rows(key), worst, best if charitable else worst)
 
-    def _interval(self, key: str, worst: float, charitable: bool) -> Interval:
+    def _interval(self, key: str, bad: tuple[float, float], charitable: bool) -> Interval:
         """A side's value and interval; without a level, its value alone."""
-        rows, level = self._resolved(key, worst, charitable), self.expect.level
+        rows, level = self._resolved(key, bad, charitable), self.expect.level
         if not rows:
             return self._own(key, charitable)
         if level is None:
@@ -142,6 +145,8 @@ class _Claim:
 
     def _no_interval(self) -> str:
         """The reason why a claim with a level has no interval; "" if there is none."""
+        if self.expect.level is not None and any(self.figures(key).low is None for key in self.keys):
+            return "its rows are all of one cluster, which says nothing of others"
         if self.expect.level is None or all(self.rows(key) for key in self.keys):
             return ""
         if len(self.keys) > 1:
@@ -180,7 +185,7 @@ def judge(
       expect: the claim.
       figures: the figure of the metric under a key.
       rows: its rows (`evals.figures`); none of a metric that is not a mean over them.
-      statistics: `cai_jax.evals.intervals`.
+      statistics: `cai_jax.evals.intervals`; `cai_jax.evals.unbounded_means` where the metrics are no shares.
       shares: True if the metrics are shares (`Signature.bounds` of 0 and 1).
     """
     verdict = functools.partial(Verdict, op=expect.op, shares=shares)

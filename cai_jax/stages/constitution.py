@@ -14,11 +14,9 @@ from cai_jax.pipeline.context import Context
 
 
 def _result(call: Call) -> Type:
-    path = call.values["fewshots"]
-    if not path:
-        return Type(Kind.CONSTITUTION, examples={})
+    paths = _paths(call)
     try:
-        examples = _examples(path, os.stat(path).st_mtime_ns)
+        examples = [shot for path in paths for shot in _examples(path, os.stat(path).st_mtime_ns)]
     except (OSError, UserError):  # told by `_check`
         return Type(Kind.CONSTITUTION)
     able = {p["name"] for p in call.values["principles"] if p["compare"]}
@@ -30,13 +28,19 @@ def _result(call: Call) -> Type:
 
 
 def _check(call: Call) -> Iterable[Problem]:
-    path = call.values["fewshots"]
-    try:
-        _examples(path, os.stat(path).st_mtime_ns)
-    except (OSError, UserError) as error:
-        told = error if isinstance(error, UserError) else UserError(f"{path} cannot be read: {error}")
-        shown = min(path, os.path.relpath(path), key=len)
-        yield Problem("E302", "fewshots", told.message.replace(path, shown), "holds no examples", told.hint)
+    for path in _paths(call):
+        try:
+            _examples(path, os.stat(path).st_mtime_ns)
+        except (OSError, UserError) as error:
+            told = error if isinstance(error, UserError) else UserError(f"{path} cannot be read: {error}")
+            shown = min(path, os.path.relpath(path), key=len)
+            yield Problem("E302", "fewshots", told.message.replace(path, shown), "holds no examples", told.hint)
+
+
+def _paths(call: Call) -> list[str]:
+    """The files with examples: none, one, or those of all constitutions that are joined."""
+    found = call.values["fewshots"]
+    return [each for each in ([found] if isinstance(found, str) else found) if each]
 
 
 @functools.lru_cache(maxsize=64)
@@ -59,7 +63,7 @@ SIGNATURE = Signature(
     about="Principles, and examples of their use.",
     params=(
         Param("principles", "Text of the constitution.", value="str"),
-        Param("fewshots", "Path of its examples.", value="path", default=""),
+        Param("fewshots", "Path of its examples; of constitutions joined, a list of theirs.", value="path", default=""),
     ),
     result=_result,
     check=_check,

@@ -1,4 +1,4 @@
-"""`a + b`: data put together, or preference models whose scores are added."""
+"""`a + b`: data put together, replies to the same prompts among each other, or preference models' scores added."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from cai_jax.data.row_columns import Row
 from cai_jax.lang.signature import Call, Kind, Param, Signature, Type
 from cai_jax.pipeline.context import Artefact, Context
 from cai_jax.pipeline.row_counts import expected_rows
@@ -18,17 +20,33 @@ _DATA = (Kind.RESPONSES, Kind.DIALOGS)
 def _result(call: Call) -> Type:
     first, *others = parts = call.types["parts"]
     known = [part.splits for part in parts if part.splits]
+    candidates = call.values.get("candidates", False)
+    each = [part.replies for part in parts] if candidates else [None]
+    replies = None if None in each else sum(count or 0 for count in each)
     return replace(
         first,
-        kind=Kind.DIALOGS if first.kind in _DATA else first.kind,
-        replies=None,
+        kind=Kind.DIALOGS if first.kind in _DATA and not candidates else first.kind,
+        replies=replies,
+        screened=all(part.screened for part in parts),
         splits=frozenset.intersection(*known) if known else None,
         lineage=frozenset().union(*(part.lineage for part in parts)),
         oracle=all(part.oracle for part in parts),
-        rows=_rows(parts),
+        rows=_most(parts) if replies else _rows(parts),
+        known=partial(_known, parts),
         length=_length(parts),
         decoders=tuple(each for part in parts for each in part.decoders),
     )
+
+
+def _known(parts: Sequence[Type]) -> list[Mapping[str, Any]] | None:
+    each = [part.known() for part in parts]
+    return None if None in each else [row for rows in each for row in rows or ()]
+
+
+def _most(parts: Sequence[Type]) -> Mapping[str, int] | None:
+    """Prompts, at most, to which the replies of all parts are."""
+    known = [part.rows for part in parts if part.rows is not None]
+    return max(known, key=lambda rows: sum(rows.values())) if len(known) == len(parts) else None
 
 
 def _rows(parts: Sequence[Type]) -> Mapping[str, int] | None:
@@ -62,6 +80,7 @@ SIGNATURE = Signature(
             kinds=(*_DATA, Kind.PROMPTS, Kind.PREFS, Kind.REWARD_MODEL, Kind.DOCUMENTS),
             many=True,
         ),
+        Param("candidates", "These are replies to the same prompts.", value="bool", default=False),
     ),
     result=_result,
     version=3,
@@ -86,5 +105,17 @@ def run(ctx: Context) -> Mapping[str, Any]:
 
         # Two sources may hold the same conversation; each of its copies needs an id, and so draws, of its own.
         rows = numbered(rows)
+    if ctx.params.get("candidates"):
+        rows = _counted(rows)
     ctx.commit(rows[len(ctx.committed()) :])
     return {"rows": len(rows)}
+
+
+def _counted(rows: Sequence[Row]) -> list[Row]:
+    """Replies with `sample`, the number of each among those to its prompt, counted anew."""
+    seen: Counter[str] = Counter()
+    out: list[Row] = []
+    for row in rows:
+        out.append({**row, "sample": seen[row["id"]]})
+        seen[row["id"]] += 1
+    return out

@@ -73,6 +73,10 @@ class StepContext(CompilingContext, Protocol):
         """Scoring replies with the preference model given as parameter `name`, or with all of a mixture."""
         ...
 
+    def diverging(self, policy: Any, reference: Any, replies: float) -> list[Any]:
+        """Reading replies with two models, and the divergence of one from the other at each of their tokens."""
+        ...
+
     def learning(
         self,
         model: Any,

@@ -1,4 +1,4 @@
-"""`2 * d`: the weight of a dataset's loss, or of a preference model's score."""
+"""`2 * d`: the weight of data in training, or of a preference model's score."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from cai_jax.pipeline.context import Context
 
 SIGNATURE = Signature(
     name="scale",
-    about="Weights the loss of a dataset, or the scores of a preference model.",
+    about="Weights the loss of a dataset, how often PPO draws prompts, or the scores of a preference model.",
     params=(
         Param("value", "Dataset or preference model to weight.",
-              kinds=(Kind.RESPONSES, Kind.DIALOGS, Kind.PREFS, Kind.REWARD_MODEL)),
+              kinds=(Kind.RESPONSES, Kind.DIALOGS, Kind.PREFS, Kind.PROMPTS, Kind.REWARD_MODEL)),
         Param("weight", "By what.", value="float", low=0, open_low=True, unit="fraction"),
     ),
     result=lambda call: call.types["value"],

@@ -11,7 +11,7 @@ def found(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", ["fill", "decode", "read", "score", "scores", "learn"])
+@pytest.mark.parametrize("step", ["fill", "decode", "read", "score", "scores", "diverge", "learn"])
 def test_a_run_calls_what_its_stages_describe(found, step):
     assert found["called"][step] == found["described"][step]
 

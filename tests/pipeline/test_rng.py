@@ -55,3 +55,23 @@ def test_replies_to_one_prompt_are_told_apart():
     ]
     assert [which for _, which in distinguish_replies(rows)] == [0, 1, (0, 1), 0]
     assert len({DRAW.key("x", row, which).tobytes() for row, which in distinguish_replies(rows)}) == 4
+
+
+def test_weights_say_how_often_a_number_is_in_an_epoch():
+    take = DRAW.shuffled("prompts", 4, [2.0, 2.0, 1.0, 0.5])  # an epoch has round(5.5) = 6 places
+    epochs = np.array([np.bincount(take(start, 6), minlength=4) for start in range(0, 6 * 500, 6)])
+    assert (epochs.sum(1) == 6).all()
+    expected = np.array([2.0, 2.0, 1.0, 0.5]) * 6 / 5.5
+    assert (np.abs(epochs - expected) < 1).all()  # up to less than one in every epoch
+    np.testing.assert_allclose(epochs.mean(0), expected, atol=0.05)
+    assert take(3, 9) == take(0, 12)[3:] and take(0, 6) != take(6, 6)
+    assert take(0, 6) != sorted(take(0, 6))
+
+
+@pytest.mark.parametrize("weights", [None, [1.0] * 5, [2.0] * 5])
+def test_weights_that_are_alike_change_nothing(weights):
+    take = DRAW.shuffled("prompts", 5, weights)
+    assert (
+        take(0, 5) == DRAW.permutation("prompts", 5, 0).tolist()
+        and take(5, 5) == DRAW.permutation("prompts", 5, 1).tolist()
+    )

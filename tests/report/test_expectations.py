@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cai_jax.evals import intervals
+from cai_jax.evals import intervals, unbounded_means
 from cai_jax.evals.figures import Figure
 from cai_jax.report.expectations import judge
 
@@ -32,6 +32,9 @@ ROWS = {
     "nothing": rows(0.0, 0.0),
     "soft": rows(0.25, 0.25),
     "all": rows(1.0, 1.0),
+    "long": rows(30.0, 50.0, 40.0, None),
+    "short": rows(10.0, 20.0, 10.0, 20.0),
+    "lone": rows(30.0, 50.0),
 }
 
 
@@ -44,6 +47,8 @@ def figure(key):
     known = [row["value"] for row in found if row["value"] is not None]
     lost = len(found) - len(known)
     value = mean(ROWS[key]) if len(known) >= max(1, lost) else None
+    if key == "lone":
+        return Figure(value, n=len(known), clusters=1)
     return Figure(value, value, value, len(known), lost, sum("broken" in row for row in found), left_out={"ties": 2})
 
 
@@ -61,6 +66,15 @@ class PlusMinus:
     def difference(self, a, b, level):
         center = mean(a) - mean(b)
         return center, center - level / 2, center + level / 2
+
+    def extremes(self, rows):
+        return 0.0, 1.0
+
+
+class Unbounded(PlusMinus):
+    """The same of values without bounds."""
+
+    extremes = staticmethod(unbounded_means.extremes)
 
 
 def side(key=None, constant=0.0):
@@ -167,6 +181,35 @@ def test_of_two_sides_each_counts_against_the_claim():
             assert met is ((left, op) in {("zero", "<="), ("silent", ">="), ("broken", ">=")}), (left, op, right)
     assert verdict(side("broken"), "<", side("full"), 0.95).difference == pytest.approx((-0.75, -1.225, -0.275))
     assert verdict(side("broken"), "<", side("one"), 0.5).difference[0] == pytest.approx(0.25 - 0.75)
+
+
+@pytest.mark.parametrize(
+    "op, bound, holds, why",
+    [
+        ("<", 42.6, True, ""),  # at worst the row without an answer is as long as the longest: (30 + 50 + 40 + 50) / 4
+        ("<", 42.4, False, "1 row could not be judged, and it depends on them"),  # at best 150 / 4 = 37.5
+        ("<", 37.4, False, ""),
+        (">", 37.4, True, ""),  # and as short as the shortest
+        (">", 37.6, False, "1 row could not be judged, and it depends on them"),
+        (">", 42.6, False, ""),
+    ],
+)
+def test_without_bounds_a_row_without_an_answer_is_as_the_worst_of_the_others(op, bound, holds, why):
+    found = verdict(side("long"), op, side(constant=bound), statistics=Unbounded())
+    assert (found.holds, found.undecided) == (holds, why)
+
+
+def test_without_bounds_the_worst_is_that_of_both_sides():
+    # Left at least (30 + 50 + 40 + 10) / 4 = 32.5, against 15.
+    assert verdict(side("long"), ">", side("short", 17.4), statistics=Unbounded()).holds
+    found = verdict(side("long"), ">", side("short", 17.6), statistics=Unbounded())
+    assert not found.holds and found.undecided
+
+
+def test_of_one_cluster_without_bounds_no_interval_is_known():
+    found = verdict(side("lone"), "<", side(constant=100.0), 0.95, Unbounded())
+    assert not found.holds and "all of one cluster" in found.undecided
+    assert verdict(side("lone"), "<", side(constant=100.0), None, Unbounded()).holds
 
 
 @pytest.mark.parametrize("level", [None, 0.95])

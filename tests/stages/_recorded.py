@@ -14,7 +14,7 @@ import jax
 from cai_jax.engine import decode_steps, option_scoring, prefix_cache
 from cai_jax.parallel import target
 from cai_jax.parallel.step import CompiledStep
-from cai_jax.pipeline import reward_scoring
+from cai_jax.pipeline import policy_divergence, reward_scoring
 from cai_jax.report import compiled_steps
 from cai_jax.runs import programs
 from cai_jax.stages import registry
@@ -29,6 +29,8 @@ labels = red.train |> sample(base, n=2, max_new=8) |> judge(rules, by=base)
 rm = labels + human.train |> reward(base, batch=8, epochs=1, length=128)
 rl = base |> ppo(rm, on=red.train, batch=8, minibatch=4, max_new=8, steps=1, kl=0.05)
 kind = harm_rate(rl, red.test, by=base, under=rules, fewshots=0)
+mean = mean_score(rl, red.test, by=rm)
+far = divergence(rl, sl, red.test)
 """
 # Axes whose size data decides: how long texts are, and of scored rows how many are read at once.
 LENGTHS = {
@@ -37,6 +39,7 @@ LENGTHS = {
     "read": {2: (1,)},
     "score": {3: (1,), 2: (0, 1), 1: (0,)},
     "scores": {2: (1,)},
+    "diverge": {2: (1,)},
     "learn": {3: (2,), 4: (3,)},
 }
 
@@ -76,6 +79,8 @@ def main():
         setattr(module, name, recorded(step, getattr(module, name), arrays))
     compiled = reward_scoring.compiled
     reward_scoring.compiled = lambda *shape: recorded("scores", compiled(*shape), arrays)
+    divergence = policy_divergence.compiled
+    policy_divergence.compiled = lambda *shape: recorded("diverge", divergence(*shape), arrays)
     run = CompiledStep.__call__
     CompiledStep.__call__ = recorded("learn", run, lambda self, state, batch: (state, batch))
 
@@ -89,7 +94,7 @@ def main():
         for _, make in compiled_steps.described(plan, registry(), 32):
             for step in make({}):
                 ends = {"read prompts": "fill", "decode 8 tokens": "decode", "read examples": "read"}
-                ends |= {"score options": "score", "score references": "scores"}
+                ends |= {"score options": "score", "score references": "scores", "divergence": "diverge"}
                 name = next((found for end, found in ends.items() if step.name.endswith(end)), "learn")
                 name = "scores" if "score by" in step.name else name
                 given = {what: tree for what, tree in step.given.items() if what != "frozen"}

@@ -68,7 +68,8 @@ def test_files_have_the_names_that_the_code_gives_them():
 
 
 def test_columns_of_rows_are_those_that_stages_write(ran):
-    assert {*table("column", after="## Columns of rows")} == {*Row.__annotations__} == RESERVED | {"broken", "empty"}
+    marks = {"broken", "empty", "group"}
+    assert {*table("column", after="## Columns of rows")} == {*Row.__annotations__} == RESERVED | marks
     assert undocumented(Cache(ran.out / "cache")) == {}
 
 

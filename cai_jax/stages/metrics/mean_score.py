@@ -1,0 +1,49 @@
+"""`mean_score`: the mean score of replies by a preference model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from cai_jax.evals.figures import row_of
+from cai_jax.lang.signature import Call, Kind, Problem, Signature, Type
+from cai_jax.pipeline.context import Context
+from cai_jax.pipeline.row_counts import expected_rows
+from cai_jax.stages.metrics.common import BY, ON, PER, REPLIES, by_score, measured, replies_of, with_column
+from cai_jax.stages.protocol import StepContext
+
+
+def _check(call: Call) -> Iterable[Problem]:
+    if "by" not in call.types:
+        yield Problem("E223", "of", "a score is given by a preference model", "scored by whom?", "say by=: one")
+
+
+SIGNATURE = Signature(
+    name="mean_score",
+    about="Mean score of replies by a preference model; 0 is the mean of the replies that it was normalised on, and 1 "
+    "their standard deviation.",
+    params=(
+        REPLIES,
+        ON,
+        replace(BY, about="The preference model.", kinds=(Kind.REWARD_MODEL,)),
+        PER,
+    ),
+    result=lambda call: Type(Kind.METRIC),
+    check=with_column(_check),
+    group="metric",
+    settings=("mesh",),
+    example="mean_score(rl, red.test, by=rm)",
+)
+
+
+def steps(ctx: StepContext) -> list:
+    """Scoring every reply."""
+    return ctx.scoring("by", expected_rows(ctx.inputs["of"].type))
+
+
+def run(ctx: Context) -> Mapping[str, Any]:
+    """Result: a figure (`evals.figures`)."""
+    rows = replies_of(ctx)
+    scores = by_score(ctx, [(row["turns"], row["reply"]) for row in rows], ctx.inputs["by"])[:, 0]
+    return measured(ctx, [row_of(row, score) for row, score in zip(rows, scores, strict=True)], bounded=False)
