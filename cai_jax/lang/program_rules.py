@@ -16,7 +16,7 @@ from cai_jax.lang.source import Span
 from cai_jax.lang.values import FAILED, Artefact, Failed
 
 _TEXT = (Kind.RESPONSES, Kind.DIALOGS)
-_DATA = (*_TEXT, Kind.PROMPTS, Kind.PREFS)
+_DATA = (*_TEXT, Kind.PROMPTS, Kind.PREFS, Kind.QUESTIONS)
 _TRAINED = (Kind.MODEL, Kind.REWARD_MODEL)
 ALIKE = "measure both on the same prompts, with as many replies to each"
 
@@ -114,8 +114,8 @@ def twice(parts: Sequence[Artefact], spans: Sequence[Span], report: Diagnostics)
             (found for one, whole in here if (found := seen.get(one) or seen.get(whole) or parted.get(one))), None
         )
         if before is not None:
-            weighs = part.type.kind is not Kind.PROMPTS
-            hint = "leave it out" + (", or to weight it write  2 * …" if weighs else "; `n=` of `sample` draws more")
+            instead = {Kind.PROMPTS: "; `n=` of `sample` draws more", Kind.QUESTIONS: ""}
+            hint = "leave it out" + instead.get(part.type.kind, ", or to weight it write  2 * …")
             report.report("E246", "this is joined with itself", span, "again", Label(before, "here already"), hint=hint)
         for one, whole in here:
             seen.setdefault(one, span)

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     DIALOGS = "Dialogs"
     PREFS = "Prefs"
     DOCUMENTS = "Documents"
+    QUESTIONS = "Questions"
     CONSTITUTION = "Constitution"
     METRIC = "Metric"
     ERROR = "error"  # bound to a name whose statement is wrong, so that its uses stay silent

@@ -20,7 +20,7 @@ from cai_jax.stages.protocol import Stage
 # English text has about four characters to a token; a word is at least one.
 _CHARACTERS = 4
 _TURN = 8  # tokens of a turn's marks in chat templates
-_DATA = (Kind.PROMPTS, Kind.PREFS, Kind.RESPONSES, Kind.DIALOGS)
+_DATA = (Kind.PROMPTS, Kind.PREFS, Kind.QUESTIONS, Kind.RESPONSES, Kind.DIALOGS)
 _WORLD = 1000  # documents of the built-in world that are enough to know how long they are
 
 
