@@ -83,6 +83,58 @@ def calibration_error(labels: Written | str | Path, *, bins: int = 10) -> Made:
       bins: Number of bins of confidence between one half and one.
     """
 
+def choice_accuracy(
+    of: Written | str | Path,
+    on: Written | str | Path,
+    *,
+    ask: Literal["answers", "letters"] = "answers",
+    begins: str = "",
+    normalize: Literal["none", "tokens", "bytes"] = "none",
+    orders: Literal["both", "given"] = "given",
+    overlong: Literal["skip", "error", "truncate_left"] = "skip",
+) -> Made:
+    """Share of questions on which the most probable answer is right; a tie counts half, and where answers have scores,
+    that of the most probable one counts.
+
+    Args:
+      of: The model that answers.
+      on: The questions.
+      ask: What is scored: the text of each answer, as the assistant's reply to the question, as published evaluations
+        do; or its letter, the options listed in the question, as MMLU does.
+      begins: Words with which the reply begins, before an answer's text. Only with `ask=answers`.
+      normalize: Divides the log-probability of an answer's text by its length, in tokens or in UTF-8 bytes. Only with
+        `ask=answers`.
+      orders: Order of the listed options: as given, or that and backwards, averaged. Only with `ask=letters`.
+      overlong: Treatment of a question that does not fit the model's context: it is undecided, an error, or the
+        beginning of its conversation cut; either is counted.
+    """
+
+def choice_rate(
+    of: Written | str | Path,
+    on: Written | str | Path,
+    *,
+    ask: Literal["answers", "letters"] = "answers",
+    begins: str = "",
+    normalize: Literal["none", "tokens", "bytes"] = "none",
+    orders: Literal["both", "given"] = "given",
+    overlong: Literal["skip", "error", "truncate_left"] = "skip",
+) -> Made:
+    """Share of questions on which the answer that shows a behaviour is the most probable one; a tie counts half.
+    `mean_p` beside it is the mean of that answer's probability among the options.
+
+    Args:
+      of: The model that answers.
+      on: The questions.
+      ask: What is scored: the text of each answer, as the assistant's reply to the question, as published evaluations
+        do; or its letter, the options listed in the question, as MMLU does.
+      begins: Words with which the reply begins, before an answer's text. Only with `ask=answers`.
+      normalize: Divides the log-probability of an answer's text by its length, in tokens or in UTF-8 bytes. Only with
+        `ask=answers`.
+      orders: Order of the listed options: as given, or that and backwards, averaged. Only with `ask=letters`.
+      overlong: Treatment of a question that does not fit the model's context: it is undecided, an error, or the
+        beginning of its conversation cut; either is counted.
+    """
+
 def documents(
     path: str | Path,
     *,
@@ -412,6 +464,51 @@ def prompts(
         "tfds:folder".
       column: The column that holds the prompt; found automatically where it has a usual name. Only with data of one's
         own.
+      split: The column that names the split, where there is one. Only with data of one's own.
+      test: Where nothing names a split: the fraction of prompts, by a hash of their text, that becomes `test`. Only
+        with data of one's own whose splits nothing names.
+      turns: Read text as a transcript, "Human: … Assistant: …", with its turns, or as the text of one turn; by default
+        it is a transcript in HH-RLHF's columns (chosen and rejected, transcript), and a note says so. `text` also keeps
+        messages that are written as JSON text. Only with data of one's own.
+      malformed: Treatment of a row that cannot be read: an error that names it, or left out and counted in a note; by
+        default an error in files of your own, and left out in `hf:` and `tfds:`, which cannot be repaired. Only with
+        data of one's own.
+      cluster: A column whose equal values mark rows that depend on each other, such as wordings of one question. Only
+        with data of one's own.
+      config: Configuration of the dataset card. Only with a folder or `hf:` name.
+      delimiter: Delimiter of the cells, if neither a comma nor a tab. Only with a .csv or .tsv.
+      limit: Only the first rows of every split; 0 takes all.
+    """
+
+def questions(
+    path: str | Path,
+    *,
+    question: str = "",
+    options: str = "",
+    label: str = "",
+    matching: str = "",
+    other: str = "",
+    split: str = "split",
+    test: float = 0.2,
+    turns: Literal["auto", "transcript", "text"] = "auto",
+    malformed: Literal["auto", "error", "skip"] = "auto",
+    cluster: str = "",
+    config: str = "",
+    delimiter: str = "",
+    limit: int = 0,
+) -> Made:
+    """Questions with options, of which one is right, or shows a behaviour. Read are model-written evaluations
+    (`answer_matching_behavior` and `answer_not_matching_behavior`), BIG-bench's `target_scores`, `targets` with
+    `choices` and `labels`, `chosen` and `rejected` replies, and a list of `choices`, or columns A, B, C, …, with an
+    `answer`: its letter, its text, or its number from 0.
+
+    Args:
+      path: A .jsonl, .json, .csv, .tsv, .parquet or .arrow file, a folder of them, "hf:org/name" or "tfds:folder".
+      question: The column of the question; found automatically where it has a usual name.
+      options: The column with a list of options, or several columns of one each: "A,B,C,D".
+      label: The column of the right answer.
+      matching: The column of the answer, or the answers, that show a behaviour.
+      other: The column of those that do not.
       split: The column that names the split, where there is one. Only with data of one's own.
       test: Where nothing names a split: the fraction of prompts, by a hash of their text, that becomes `test`. Only
         with data of one's own whose splits nothing names.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -132,8 +131,8 @@ def _scored(record: Record, name: str, scores: Any) -> Made:
     # Parquet gives every row the options of all, those of the others without a score.
     options = [text for text, score in scores.items() if score is not None]
     credit = [_number(scores[text]) for text in options]
-    if any(each is None for each in credit):
-        raise bad(record, name, "has a score that is no finite number", "repair the row")
+    if not all(each is not None and 0 <= each <= 1 for each in credit):
+        raise bad(record, name, "has a score that is no number from 0 to 1", "divide the scores by the highest")
     if max(credit, default=0.0) <= 0:
         raise bad(record, name, "has no answer: no option scores more than 0", "remove the row")
     options = [_text(record, name, text) for text in options]
@@ -275,7 +274,4 @@ def _shuffled(options: list[str], turns: Sequence[Turn]) -> list[str]:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if math.isfinite(value) else None
+    return None if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)

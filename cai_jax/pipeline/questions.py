@@ -68,16 +68,17 @@ def score(
 
 
 def score_each(
-    model: Model, prompts: Sequence[list[int]], options: Sequence[Sequence[str]], prefix: Prefix | None = None
+    model: Model,
+    prompts: Sequence[list[int]],
+    options: Sequence[Sequence[list[int]]],
+    prefix: Prefix | None = None,
 ) -> Scored:
-    """As `score`, with options of its own for each prompt: those with the same options are scored together."""
-    logprobs = np.full((len(prompts), max(map(len, options), default=0)), -np.inf)
-    together: dict[tuple[str, ...], list[int]] = {}
-    for number, each in enumerate(options):
-        together.setdefault(tuple(each), []).append(number)
-    for each, numbers in together.items():
-        logprobs[numbers, : len(each)] = score(model, [prompts[n] for n in numbers], each, prefix).logprobs
-    return Scored(logprobs)
+    """As `score`, with options of its own for each prompt, given as token ids, of which none begins another."""
+    from cai_jax.engine.option_scoring import score_options, score_own_options
+
+    if options and all(each == options[0] for each in options):
+        return Scored(score_options(model.params, model.config, prompts, options[0], prefix=prefix))
+    return Scored(score_own_options(model.params, model.config, prompts, options, prefix=prefix))
 
 
 def option_ids(model: Model, options: Sequence[str]) -> list[list[int]]:

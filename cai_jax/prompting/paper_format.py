@@ -227,6 +227,29 @@ class Format(ABC):
         """
         return self.question(turns, reply, question, ("No", "Yes") if swapped else ("Yes", "No"), quoted=False)
 
+    def answer(self, turns: Turns, text: str, begins: str = "") -> Prompt:
+        """A conversation that the assistant goes on with an answer, whose tokens are marked as `trained`.
+
+        Args:
+          text: the answer, escaped as a turn's text is.
+          begins: words before it, with which the reply begins.
+        """
+        said = replace(self._data(text), trained=True)
+        words = (Segment(begins), _lead(said)) if begins else (said,)
+        return self._prompt(self._turns(turns), Message("assistant", words))
+
+    def choice(self, turns: Turns, options: Sequence[str]) -> Prompt:
+        """A conversation in whose last turn options are listed; the answer is one of `LETTERS`.
+
+        Args:
+          options: data, escaped as in any question with options; none where the turn lists them itself.
+        """
+        *before, last = self._turns(turns)
+        listed = [each for name, option in zip(LETTERS, options, strict=False)
+                  for each in (Segment(f"\n{name}"), self._quote(option))]  # fmt: skip
+        asked = last._replace(segments=(*last.segments, Segment("\n\nOptions:"), *listed)) if listed else last
+        return self._prompt([*before, asked], Message("assistant", (Segment(ANSWER),)))
+
     def answered(self, prompt: Prompt, answer: str) -> list[Message]:
         """The messages of a prompt, and what answers it."""
         return [*prompt.messages, prompt.open._replace(segments=(*prompt.open.segments, self._data(answer)))]

@@ -71,7 +71,7 @@ def test_a_scale_is_its_expected_place():
 def test_options_of_several_tokens_in_any_number_equal_a_forward_pass_each(model):
     prompts = [model.tokenizer.encode(text) for text in ("Human: How do I bake", "The answer is:", "A")]
     options = [[" bread?", " (A)"], list(LETTERS[:4]), [" bread?", " (A)"]]
-    found = questions.score_each(model, prompts, options)
+    found = questions.score_each(model, prompts, [questions.option_ids(model, each) for each in options])
     assert found.logprobs.shape == (3, 4)
     for row, prompt, texts in zip(found.logprobs, prompts, options, strict=True):
         ids = [model.tokenizer.encode(text) for text in texts]
