@@ -195,7 +195,7 @@ class Judge:
         if self.params["reason"]:
             thoughts = written = self._thoughts(pairs, questions, asked)
             ids = [self._concluded(prompt, each.text) for prompt, each in zip(prompts, written, strict=True)]
-        scored = score(self.model, ids, prefix=self.thinker.prefix)
+        scored = score(self.model, ids, self.thinker.prefix)
         judgements: list[list[Judgement]] = [[] for _ in pairs]
         for question, found, thought in zip(questions, scored.logprobs.tolist(), thoughts, strict=True):
             judgements[question.pair].append(

@@ -6,7 +6,7 @@ Dimensions: N questions, M options of the question that has the most.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,13 +43,17 @@ class Answers(NamedTuple):
 
     def log_share(self) -> np.ndarray:
         """Logarithm of the softmax of the scores, nats, float64 [N, M]; NaN where nothing is known."""
-        scores = np.where(self.known[:, None], self.scores, np.nan)
-        return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+        return self._known(lambda scores: scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
 
     def best(self) -> np.ndarray:
         """1 for the option with the highest score, shared between equal ones, float64 [N, M]; NaN if not known."""
-        highest = self.scores >= np.max(self.scores, axis=1, keepdims=True) - TIE
-        return np.where(self.known[:, None], highest / np.maximum(highest.sum(axis=1, keepdims=True), 1), np.nan)
+        highest = self._known(lambda scores: scores >= scores.max(axis=1, keepdims=True) - TIE)
+        return highest / highest.sum(axis=1, keepdims=True)
+
+    def _known(self, made: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        found = np.full(self.scores.shape, np.nan)
+        found[self.known] = made(self.scores[self.known])
+        return found
 
 
 @dataclass(frozen=True)

@@ -50,14 +50,14 @@ class Scored:
 
 
 def score(
-    model: Model, prompts: Sequence[list[int]], options: Sequence[str] = OPTIONS, prefix: Prefix | None = None
+    model: Model, prompts: Sequence[list[int]], prefix: Prefix | None = None, options: Sequence[str] = OPTIONS
 ) -> Scored:
     """Score the options after each prompt, in one prefill each.
 
     Args:
       prompts: token ids of each.
-      options: texts, the same after every prompt; of several tokens each, if it takes so many.
       prefix: examples that precede every prompt.
+      options: texts, the same after every prompt; of several tokens each, if it takes so many.
 
     Raises:
       UserError: the model cannot tell two options apart (`option_ids`).
@@ -204,7 +204,7 @@ def audits(
     there = {index: fit.ids for index, fit in enumerate(fits) if fit is not None}
     logprobs = np.full((len(fits), len(OPTIONS)), np.nan)
     if there:
-        logprobs[list(there)] = score(model, list(there.values()), prefix=prefix).logprobs
+        logprobs[list(there)] = score(model, list(there.values()), prefix).logprobs
     return Scored(logprobs)
 
 

@@ -86,7 +86,7 @@ def test_an_option_that_begins_another_is_refused(model):
     assert len(questions.option_ids(model, (" no", " yes", " nothing"))) == 3
     for options in ((" no", " yes", " no, but"), (" no", " no")):
         with pytest.raises(UserError, match=r"option 1, ' no', is the beginning of option [23], ' no"):
-            questions.score(model, [[5]], options)
+            questions.score(model, [[5]], options=options)
 
 
 def test_a_question_about_no_conversation_is_a_human_turn():
