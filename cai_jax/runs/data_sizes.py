@@ -132,6 +132,7 @@ def _type(node: Node, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A node's type with the sizes found by reading its rows."""
     found: dict[str, Any] = {"rows": dict(Counter(row.get("split", "") for row in rows))}
     replies = [tokens(row[side]) for row in rows for side in ("reply", "a", "b") if side in row]
+    replies += [tokens(option) for row in rows for option in row.get("options", ())]
     return found | ({"length": max(replies), "replies": None} if replies else {})
 
 

@@ -47,8 +47,10 @@ def check(call: Call) -> Iterable[Problem]:
 
 def steps(ctx: StepContext) -> list:
     """Scoring the options of every question."""
-    count = expected_rows(ctx.inputs["on"].type) * (2 if ctx.params["orders"] == "both" else 1)
-    return [step for model in ctx.models("of") for step in ctx.asking(model, "ask", count, ctx.prompt + REQUEST_TOKENS)]
+    asked = ctx.inputs["on"].type
+    count = expected_rows(asked) * (2 if ctx.params["orders"] == "both" else 1)
+    longest = ctx.prompt + REQUEST_TOKENS + 2 * (asked.length or 0)
+    return [step for model in ctx.models("of") for step in ctx.asking(model, "ask", count, longest)]
 
 
 def rendered(ctx: Context, n: int) -> list[list[Segment]]:
