@@ -20,23 +20,28 @@ from cai_jax.stages.protocol import StepContext
 if TYPE_CHECKING:
     import numpy as np
 
-    from cai_jax.models.checkpoint import Model
-    from cai_jax.pipeline.multiple_choice import Answers, Asker
+    from cai_jax.pipeline.multiple_choice import Asker
 
-ASKED = (
+_OF = (
     Param("of", "The model that answers.", kinds=(Kind.MODEL,)),
     Param("on", "The questions.", kinds=(Kind.QUESTIONS,)),
+)
+_BEGINS = Param("begins", "Words with which the reply begins, before an answer's text.", value="str", default="")
+_NORMALIZE = Param("normalize", "Divides the log-probability of an answer's text by its length, in tokens or in UTF-8 "
+                   "bytes.", value="enum", default="none", choices=("none", "tokens", "bytes"))  # fmt: skip
+_OVERLONG = replace(OVERLONG, about="Treatment of a question that does not fit the model's context: it is undecided, an"
+                    " error, or the beginning of its conversation cut; either is counted.")  # fmt: skip
+TEXTS = (*_OF, _BEGINS, _NORMALIZE, _OVERLONG)  # of metrics that score the answers' texts
+ASKED = (
+    *_OF,
     Param("ask", "What is scored: the text of each answer, as the assistant's reply to the question, as published "
           "evaluations do; or its letter, the options listed in the question, as MMLU does.",
           value="enum", default="answers", choices=("answers", "letters")),
-    Param("begins", "Words with which the reply begins, before an answer's text.", value="str", default="",
-          needs=says("ask", "answers")),
-    Param("normalize", "Divides the log-probability of an answer's text by its length, in tokens or in UTF-8 bytes.",
-          value="enum", default="none", choices=("none", "tokens", "bytes"), needs=says("ask", "answers")),
+    replace(_BEGINS, needs=says("ask", "answers")),
+    replace(_NORMALIZE, needs=says("ask", "answers")),
     replace(ORDERS, about="Order of the listed options: as given, or that and backwards, averaged.", default="given",
             needs=says("ask", "letters")),
-    replace(OVERLONG, about="Treatment of a question that does not fit the model's context: it is undecided, an error, "
-            "or the beginning of its conversation cut; either is counted."),
+    _OVERLONG,
 )  # fmt: skip
 
 
@@ -47,16 +52,21 @@ def check(call: Call) -> Iterable[Problem]:
 
 def steps(ctx: StepContext) -> list:
     """Scoring the options of every question."""
+    return asking(ctx, 2 if ctx.params["orders"] == "both" else 1)
+
+
+def asking(ctx: StepContext, times: int) -> list:
+    """Scoring the options of every question so many times."""
     asked = ctx.inputs["on"].type
-    count = expected_rows(asked) * (2 if ctx.params["orders"] == "both" else 1)
     longest = ctx.prompt + REQUEST_TOKENS + 2 * (asked.length or 0)
-    return [step for model in ctx.models("of") for step in ctx.asking(model, "ask", count, longest)]
+    models = ctx.models("of")
+    return [step for model in models for step in ctx.asking(model, "ask", times * expected_rows(asked), longest)]
 
 
 def rendered(ctx: Context, n: int) -> list[list[Segment]]:
     """What the model reads of the first n questions."""
-    asker = _asker(ctx, None)
-    return [prompt for row in ctx.inputs["on"].rows()[:n] for prompt in asker.prompts(row)]
+    shown = asker(ctx, load=False)
+    return [prompt for row in ctx.inputs["on"].rows()[:n] for prompt in shown.prompts(row)]
 
 
 def measured_choices(ctx: Context, column: str, instead: str) -> dict[str, Any]:
@@ -74,14 +84,14 @@ def measured_choices(ctx: Context, column: str, instead: str) -> dict[str, Any]:
     """
     import numpy as np
 
-    rows = ctx.inputs["on"].rows()
-    if not rows:
-        raise UserError("there are no questions")
-    if any(column not in row for row in rows):
-        what = "which answer shows a behaviour" if column == "answer" else "which answer is right"
-        raise UserError(f"these questions say {what}, and nothing else", f"measure {instead}")
+    from cai_jax.pipeline.questions import undecided
+
+    rows = questions_with(ctx, column, instead)
     credit = [row[column] for row in rows]
-    answers = _answers(ctx, rows)
+    answers = asker(ctx).answers(ctx, rows)
+    if ctx.params["ask"] == "letters":
+        for code, message in undecided(float(1 - answers.known.mean()), "answers"):
+            ctx.note(code, message)
     found = [_row(*each) for each in zip(rows, _credited(answers.best(), credit), answers.logprobs, strict=True)]
     known = np.flatnonzero(answers.known)
     beside = {}
@@ -98,6 +108,17 @@ def measured_choices(ctx: Context, column: str, instead: str) -> dict[str, Any]:
     return measured(ctx, found, beside={name: float(value) for name, value in beside.items()})
 
 
+def questions_with(ctx: Context, column: str, instead: str) -> list[Row]:
+    """The questions; arguments and errors as of `measured_choices`."""
+    rows = ctx.inputs["on"].rows()
+    if not rows:
+        raise UserError("there are no questions")
+    if any(column not in row for row in rows):
+        what = "which answer shows a behaviour" if column == "answer" else "which answer is right"
+        raise UserError(f"these questions say {what}, and nothing else", f"measure {instead}")
+    return rows
+
+
 def _credited(values: np.ndarray, credit: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
     """Sum of values [N, M] times the credit of each option, float64 [N]; those without credit play no part."""
     import numpy as np
@@ -109,24 +130,14 @@ def _credited(values: np.ndarray, credit: Sequence[Sequence[float] | np.ndarray]
     return np.array(sums)
 
 
-def _answers(ctx: Context, rows: Sequence[Row]) -> Answers:
-    """What the model answers; a note says if it often names no letter."""
-    from cai_jax.pipeline.model_store import model_of
-    from cai_jax.pipeline.questions import undecided
-
-    answers = _asker(ctx, model_of(ctx, ctx.inputs["of"])).answers(ctx, rows)
-    if ctx.params["ask"] == "letters":
-        for code, message in undecided(float(1 - answers.known.mean()), "answers"):
-            ctx.note(code, message)
-    return answers
-
-
-def _asker(ctx: Context, model: Model | None) -> Asker:
-    from cai_jax.pipeline.model_store import format_of
+def asker(ctx: Context, load: bool = True) -> Asker:
+    """The model that is asked; without `load`, questions are only to be shown."""
+    from cai_jax.pipeline.model_store import format_of, model_of
     from cai_jax.pipeline.multiple_choice import Asker
 
-    how = {name: ctx.params[name] for name in ("ask", "begins", "normalize", "orders", "overlong")}
-    return Asker(model, format_of(ctx.inputs["of"]), **how)
+    model = model_of(ctx, ctx.inputs["of"]) if load else None
+    known = ("ask", "begins", "normalize", "orders", "overlong")
+    return Asker(model, format_of(ctx.inputs["of"]), **{name: ctx.params[name] for name in known if name in ctx.params})
 
 
 def _row(row: Row, value: float, logprobs: np.ndarray) -> Row:
