@@ -132,8 +132,8 @@ class Asker:
         scored = score_each(self._model, [fit.ids for each in fits for fit in each], letters)
         logprobs = scored.logprobs.reshape(len(rows), orders, -1)
         known = scored.answered.reshape(-1, orders).all(axis=1)
-        with np.errstate(divide="ignore"):
-            mean = np.log(np.exp(logprobs).mean(axis=1))
+        with np.errstate(invalid="ignore"):  # of what is no number
+            mean = np.logaddexp.reduce(logprobs, axis=1) - np.log(orders)
         return Answers(mean, mean, known)
 
     @property
