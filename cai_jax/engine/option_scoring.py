@@ -131,9 +131,6 @@ _Placed = tuple[PrefixNode, tuple[int, ...]]
 _Levels = Sequence[tuple[tuple[KV, ...], Array | np.ndarray]]
 # Nodes of one batch, their tokens `[R, T]`, lengths `[R]`, and the levels that precede them: arguments of `_chain`.
 _Batch = tuple[list[_Placed], np.ndarray, np.ndarray, tuple[_Levels, np.ndarray, Prefix | None]]
-# A position whose logits are made weighs as much as so many that are only read. Chosen, not measured: the logits of a
-# vocabulary of 50,000 words are as large as what a small model's layer holds of a hundred positions.
-_ASKED = 8
 
 
 @dataclass(frozen=True)
@@ -217,7 +214,7 @@ class _Scorer:
         A quarter of that for the last few, unless it is not worth compiling.
         """
         parts = shards_of(self.params)
-        full = batch_shapes.rows_at_once(parts, self.at_once, max(width, _ASKED * asked))
+        full = batch_shapes.rows_at_once(parts, self.at_once, max(width, batch_shapes.ASKED * asked))
         quarter = parts * max(1, full // parts // 4)
         few = left <= 2 * quarter and quarter * width >= batch_shapes.least_tokens(self.config)
         return quarter if few else full

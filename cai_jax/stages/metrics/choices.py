@@ -52,15 +52,17 @@ def check(call: Call) -> Iterable[Problem]:
 
 def steps(ctx: StepContext) -> list:
     """Scoring the options of every question."""
-    return asking(ctx, 2 if ctx.params["orders"] == "both" else 1)
+    letters = ctx.params["ask"] == "letters"
+    return asking(ctx, 2 if ctx.params["orders"] == "both" else 1, letters)
 
 
-def asking(ctx: StepContext, times: int) -> list:
-    """Scoring the options of every question so many times."""
+def asking(ctx: StepContext, times: int, letters: bool = False) -> list:
+    """Scoring the options of every question so many times, counted as two, each as long as the longest."""
     asked = ctx.inputs["on"].type
-    longest = ctx.prompt + REQUEST_TOKENS + 2 * (asked.length or 0)
-    models = ctx.models("of")
-    return [step for model in models for step in ctx.asking(model, "ask", times * expected_rows(asked), longest)]
+    option, count = asked.length or REQUEST_TOKENS, times * expected_rows(asked)
+    longest = ctx.prompt + REQUEST_TOKENS + (2 * option if letters else 0)
+    how = {} if letters else {"option": option}
+    return [step for model in ctx.models("of") for step in ctx.asking(model, "ask", count, longest, **how)]
 
 
 def rendered(ctx: Context, n: int) -> list[list[Segment]]:
