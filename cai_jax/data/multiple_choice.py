@@ -87,18 +87,19 @@ def _shape(reading: Reading, columns: Columns) -> Callable[[Record, list[Turn]],
         raise DataError(
             "a column of answers is named without the other", "name options= and label=, or matching= and other="
         )
-    if columns.matching or not columns.options and reading.find([_MATCHING]):
-        sides = (columns.matching or reading.find([_MATCHING]), columns.other or reading.find([_OTHER]) or _OTHER)
-        return lambda record, turns: _behaviour(record, turns, *sides)
     if columns.options:
         return _listed(reading, columns.options, columns.label)
-    if name := reading.find(_SCORED):
-        return lambda record, _: _scored(record, name, get(record, name, "options"))
-    if name := reading.find(_TARGETS):
-        return lambda record, _: _scored(record, name, _paired(record, name))
-    if reading.find(["chosen"]) and reading.find(["rejected"]):
-        better, worse = reading.find(["chosen"]), reading.find(["rejected"])
-        return lambda record, turns: _preferred(record, turns, better, worse)
+    found = {name: reading.find([name]) or "" for name in (_MATCHING, _OTHER, "chosen", "rejected")}
+    scored, targets = reading.find(_SCORED), reading.find(_TARGETS)
+    if matching := columns.matching or found[_MATCHING]:
+        other = columns.other or found[_OTHER] or _OTHER
+        return lambda record, turns: _behaviour(record, turns, matching, other)
+    if scored:
+        return lambda record, _: _scored(record, scored, get(record, scored, "options"))
+    if targets:
+        return lambda record, _: _scored(record, targets, _paired(record, targets))
+    if found["chosen"] and found["rejected"]:
+        return lambda record, turns: _preferred(record, turns, found["chosen"], found["rejected"])
     label, listed = reading.find(_LABELS), reading.find(_LISTED)
     lettered = [name for letter in LETTERS if (name := reading.find([letter.strip(" ()").lower()]))]
     if label and (listed or len(lettered) > 1):
@@ -129,20 +130,21 @@ def _scored(record: Record, name: str, scores: Any) -> Made:
     if not isinstance(scores, Mapping):
         raise bad(record, name, f"is {what(scores)} where a score of each option is expected", "repair the row")
     # Parquet gives every row the options of all, those of the others without a score.
-    options = [text for text, score in scores.items() if score is not None]
-    credit = [_number(scores[text]) for text in options]
-    if not all(each is not None and 0 <= each <= 1 for each in credit):
+    given = {text: score for text, score in scores.items() if score is not None}
+    if not all(_is_share(score) for score in given.values()):
         raise bad(record, name, "has a score that is no number from 0 to 1", "divide the scores by the highest")
-    if max(credit, default=0.0) <= 0:
+    credit = [float(score) for score in given.values()]
+    if not any(credit):
         raise bad(record, name, "has no answer: no option scores more than 0", "remove the row")
-    options = [_text(record, name, text) for text in options]
+    options = [_text(record, name, text) for text in given]
     _told_apart(record, name, options)
     return options, {"answer": credit}, {name}
 
 
 def _paired(record: Record, name: str) -> dict[str, Any]:
     value = get(record, name, "options")
-    texts, scores = (value.get(each) for each in ("choices", "labels")) if isinstance(value, Mapping) else (None, None)
+    texts: Any = value.get("choices") if isinstance(value, Mapping) else None
+    scores: Any = value.get("labels") if isinstance(value, Mapping) else None
     if not (isinstance(texts, list) and isinstance(scores, list) and len(texts) == len(scores)):
         raise bad(record, name, "has no `choices` with as many `labels`", "repair the row, or name another column")
     if len(set(map(str, texts))) < len(texts):
@@ -193,6 +195,7 @@ def _start(reading: Reading, names: Sequence[str], label: str) -> int:
       DataError: both occur.
     """
     zero = last = None
+    numbers = False
     for record in reading.records:
         number = record.fields.get(label)
         if isinstance(number, int) and not isinstance(number, bool):
@@ -200,12 +203,16 @@ def _start(reading: Reading, names: Sequence[str], label: str) -> int:
                 count = len(_options(record, names)[0])
             except DataError:
                 continue  # of which its row says what is wrong
+            numbers = True
             zero, last = (record if number == 0 else zero), (record if number == count else last)
     if zero and last:
         said = f"is the number behind the last option, though that of {zero.where} is 0: from where are they counted?"
         raise bad(last, label, said, "count from 0, or write letters")
     if last:
         reading.note("labels", f"`{label}` is read as the number of the right option, counted from 1")
+    elif numbers and not zero:
+        said = f"`{label}` is read as the number of the right option, counted from 0"
+        reading.note("labels", f"{said}: neither 0 nor the number behind the last occurs; letters leave no doubt")
     return 1 if last else 0
 
 
@@ -222,8 +229,7 @@ def _index(value: Any, options: Sequence[str], marks: Sequence[str], start: int)
             return number if number < len(options) and not marks else None
         if not value.strip().isdecimal():
             return None
-    number = float(value)
-    at = number - start
+    at = float(value) - start
     return int(at) if at.is_integer() and 0 <= at < len(options) else None
 
 
@@ -273,5 +279,6 @@ def _shuffled(options: list[str], turns: Sequence[Turn]) -> list[str]:
     return sorted(options, key=lambda option: hashlib.blake2b(f"{said}\n{option}".encode()).digest())
 
 
-def _number(value: Any) -> float | None:
-    return None if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)
+def _is_share(value: Any) -> bool:
+    """True for a number from 0 to 1."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1

@@ -67,5 +67,6 @@ class Tail(NamedTuple, Generic[A]):
         found = found._replace(member=found.member.astype(np.float32))
         for row, tail in enumerate(tails):
             for whole, own in zip(found, tail, strict=True):
-                whole[(row, *map(slice, own.shape))] = own
+                place: tuple[int | slice, ...] = (row, *(slice(size) for size in own.shape))
+                whole[place] = own
         return found

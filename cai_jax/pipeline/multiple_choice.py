@@ -123,7 +123,7 @@ class Asker:
             for number, (row, ids) in enumerate(zip(rows, options, strict=True)):
                 texts = ids if self.normalize == "tokens" else [text.encode() for text in row["options"]]
                 sizes[number, : len(ids)] = [len(text) for text in texts]
-        return Answers(scored.logprobs, scored.logprobs / sizes, np.isfinite(scored.p).any(axis=1))
+        return Answers(scored.logprobs, scored.logprobs / sizes, np.asarray(np.isfinite(scored.p).any(axis=1)))
 
     def _letters(self, rows: Sequence[Row], fits: Sequence[Sequence[Fitted]]) -> Answers:
         """Answers by the log-probability of each letter (arXiv 2009.03300)."""

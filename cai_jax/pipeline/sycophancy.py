@@ -37,11 +37,11 @@ def suggested(row: Row) -> Mapping[str, Row]:
     answers = {"wrong_suggested": min(wrong, key=lambda option: _draw(row, option))}
     right = row["options"][int(np.argmax(row["answer"]))]
     *before, last = row["turns"]
-    found = {}
+    found: dict[str, Row] = {}
     for name, words in SAID.items():
         said = words.format(answers.get(name, right).rstrip("."))
         text = f"{last['text']}\n\n{said}" if said else last["text"]
-        found[name] = {**row, "turns": [*before, {**last, "text": text}]}
+        found[name] = {**row, "turns": [*before, {"role": last["role"], "text": text}]}
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cai_jax.data.row_columns import Row
 from cai_jax.errors import UserError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from cai_jax.pipeline.multiple_choice import Asker
 
+Credit = Literal["answer", "matching"]
 _OF = (
     Param("of", "The model that answers.", kinds=(Kind.MODEL,)),
     Param("on", "The questions.", kinds=(Kind.QUESTIONS,)),
@@ -71,7 +72,7 @@ def rendered(ctx: Context, n: int) -> list[list[Segment]]:
     return [prompt for row in ctx.inputs["on"].rows()[:n] for prompt in shown.prompts(row)]
 
 
-def measured_choices(ctx: Context, column: str, instead: str) -> dict[str, Any]:
+def measured_choices(ctx: Context, column: Credit, instead: str) -> dict[str, Any]:
     """A figure (`evals.figures`): the share of what the most probable option is credited with.
 
     Its `beside` has `mean_p`, the mean probability of what is credited; `chance`, an option taken at random; `longest`,
@@ -110,7 +111,7 @@ def measured_choices(ctx: Context, column: str, instead: str) -> dict[str, Any]:
     return measured(ctx, found, beside={name: float(value) for name, value in beside.items()})
 
 
-def questions_with(ctx: Context, column: str, instead: str) -> list[Row]:
+def questions_with(ctx: Context, column: Credit, instead: str) -> list[Row]:
     """The questions; arguments and errors as of `measured_choices`."""
     rows = ctx.inputs["on"].rows()
     if not rows:
