@@ -117,6 +117,8 @@ def test_numbers_that_are_counted_from_one_are_seen_as_such(tmp_path):
     noted = []
     found = read_questions(write(tmp_path, rows), note=lambda *note: noted.append(note))
     assert [row["answer"].index(1.0) for row in found] == [0, 1, 2] and "counted from 1" in noted[0][1]
+    (found,) = read_questions(write(tmp_path, rows[:1]), note=lambda *note: noted.append(note))
+    assert found["answer"] == [0.0, 1.0, 0.0] and "counted from 0: neither 0 nor" in noted[1][1] and len(noted) == 2
     with pytest.raises(DataError, match=r"jsonl:3: field `answer`: .* that of .*jsonl:4 is 0"):
         read_questions(write(tmp_path, [*rows, {"question": "Which?", "choices": ["a", "b"], "answer": 0}]))
 
