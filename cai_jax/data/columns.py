@@ -171,7 +171,8 @@ class Reading:
             row["cluster"] = value if isinstance(value, str) else json.dumps(value)
         used = used | {options.split}
         kept = {name: value for name, value in record.fields.items() if name not in used}
-        further = {f"source_{name}" if name in RESERVED else name: value for name, value in kept.items()}
+        taken = RESERVED | row.keys()
+        further = {f"source_{name}" if name in taken else name: value for name, value in kept.items()}
         return cast(Row, {**row, **further})  # of which `Row` knows nothing
 
     def _said(self, record: Record, text: str) -> tuple[str | None, str]:

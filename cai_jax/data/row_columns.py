@@ -106,12 +106,17 @@ class Row(TypedDict, total=False):
     soft: float
     compared: list[Compared]
     judgements: list[Judgement]
+    options: list[str]
+    answer: list[float]
+    matching: list[float]
+    logprobs: list[float | None]
     value: float | None
     broken: bool
     empty: bool
     group: str
 
 
-# Columns with a meaning of their own; a source's column of that name is kept as "source_<name>". The marks of a
-# metric's rows are none, since these keep no column of a source.
-RESERVED = frozenset(Row.__annotations__) - {"broken", "empty", "group"}
+# Columns that rows of questions and of metrics alone have: elsewhere a source may have its own of that name.
+OWN = frozenset({"options", "answer", "matching", "logprobs", "broken", "empty", "group"})
+# Columns with a meaning of their own; a source's column of that name is kept as "source_<name>".
+RESERVED = frozenset(Row.__annotations__) - OWN

@@ -55,18 +55,62 @@ def score_options(
     Raises:
       ValueError: an empty row or option, or a row beyond the model's context.
     """
-    if not options or not all(options):
+    return _scores(params, config, rows, options, [options] * len(rows), prefix, tokens)
+
+
+def score_own_options(
+    params: decoder.Params,
+    config: Config,
+    rows: Sequence[Sequence[int]],
+    options: Sequence[Sequence[Sequence[int]]],
+    *,
+    prefix: Prefix | None = None,
+    tokens: int | None = None,
+) -> np.ndarray:
+    """As `score_options`, with options of its own for each row: float32 `[len(rows), M]`, -inf where it has fewer.
+
+    Rows that are equal are read once, with the options of all of them.
+    """
+    own: dict[tuple[int, ...], dict[tuple[int, ...], int]] = {}
+    for row, each in zip(rows, options, strict=True):
+        places = own.setdefault(tuple(row), {})
+        for option in each:
+            places.setdefault(tuple(option), len(places))
+    found = _scores(params, config, list(own), None, [list(places) for places in own.values()], prefix, tokens)
+    scores = dict(zip(own, found, strict=True))
+    result = np.full((len(rows), max(map(len, options), default=0)), -np.inf, np.float32)
+    for number, (row, each) in enumerate(zip(rows, options, strict=True)):
+        places = own[tuple(row)]
+        result[number, : len(each)] = scores[tuple(row)][[places[tuple(option)] for option in each]]
+    return result
+
+
+def _scores(
+    params: decoder.Params,
+    config: Config,
+    rows: Sequence[Sequence[int]],
+    shared: Sequence[Sequence[int]] | None,
+    options: Sequence[Sequence[Sequence[int]]],
+    prefix: Prefix | None,
+    tokens: int | None,
+) -> np.ndarray:
+    """Scores `[N, M]` of the options of every row; `shared` where these are the same for all."""
+    if not all(each and all(each) for each in ([shared] if shared is not None else options)):
         raise ValueError("every option needs at least one token")
-    _check_rows(config, rows, prefix, max(len(option) for option in options))
-    result = np.zeros((len(rows), len(options)), np.float32)
-    tail = Tail.of(options)
+    most = max(map(len, options), default=0) if shared is None else len(shared)
+    longest = [max(map(len, each)) for each in options]
+    _check_rows(config, rows, prefix, longest)
+    result = np.zeros((len(rows), most), np.float32)
+    tails = [Tail.of(each) for each in options] if shared is None else [Tail.of(shared)] * len(rows)
     at_once = tokens or batch_shapes.tokens_at_once(target.platform()) * shards_of(params)
-    before = length_of(prefix) + max(map(len, options)) - 1  # an option's last token is predicted, and not read
-    for long, (each, numbers) in enumerate(long_rope.split_by_length(config, [len(row) + before for row in rows])):
+    # An option's last token is predicted, and not read.
+    lengths = [length_of(prefix) + len(row) + size - 1 for row, size in zip(rows, longest, strict=True)]
+    for long, (each, numbers) in enumerate(long_rope.split_by_length(config, lengths)):
         if not numbers:
             continue
-        some = [rows[number] for number in numbers]
-        scorer = _Scorer(params, each, some, tail, at_once, plan_prefixes(each, some, tail.tokens.size))
+        some, behind = [rows[number] for number in numbers], [tails[number] for number in numbers]
+        plan = plan_prefixes(each, some, [tail.tokens.size for tail in behind])
+        scorer = _Scorer(params, each, some, behind, None if shared is not None else most, at_once, plan)
         with on_mesh_of(params):
             for node, scores in scorer.run(long_rope.seen_prefix(prefix, bool(long))):
                 result[[numbers[row] for row in node.rows]] = scores
@@ -91,12 +135,17 @@ _Batch = tuple[list[_Placed], np.ndarray, np.ndarray, tuple[_Levels, np.ndarray,
 
 @dataclass(frozen=True)
 class _Scorer:
-    """A depth-first walk over the trees, a batch of nodes at a time, so that few nodes' keys and values are held."""
+    """A depth-first walk over the trees, a batch of nodes at a time, so that few nodes' keys and values are held.
+
+    Attributes:
+      tails: of each row; one for all where `most` is None, else `most` is the number of options of the row with most.
+    """
 
     params: decoder.Params
     config: Config
     rows: Sequence[Sequence[int]]
-    tail: Tail[np.ndarray]
+    tails: Sequence[Tail[np.ndarray]]
+    most: int | None
     at_once: int
     plan: PrefixPlan
 
@@ -114,7 +163,8 @@ class _Scorer:
     ) -> Iterator[tuple[PrefixNode, np.ndarray]]:
         leaves = [each for each in placed if not each[0].children]
         for some, table, lengths, chain in self._batches(leaves, levels, prefix, depth):
-            scores = np.asarray(_score(self.params, self.config, table, lengths, self.tail, *chain))
+            tail = self._tail([node for node, _ in some], len(table))
+            scores = np.asarray(_score(self.params, self.config, table, lengths, tail, *chain))
             yield from ((node, scores[row]) for row, (node, _) in enumerate(some))
         inner = [each for each in placed if each[0].children]
         for some, table, lengths, chain in self._batches(inner, levels, prefix, depth):
@@ -128,12 +178,15 @@ class _Scorer:
         """Yield nodes in batches: the nodes, their tokens `[R, T]`, lengths `[R]`, and the levels that precede them."""
         by_width: dict[int, list[_Placed]] = {}
         for node, path in placed:
-            width = self.plan.width(node, depth, node.size + (0 if node.children else self.tail.tokens.size))
+            width = self.plan.width(node, depth, node.size + (0 if node.children else self._tail_of(node).tokens.size))
             by_width.setdefault(width, []).append((node, path))
         for width, group in sorted(by_width.items()):
-            start = 0
+            start, asked = (
+                0,
+                max((self._tail_of(node).sources.size for node, _ in group if not node.children), default=0),
+            )
             while start < len(group):
-                height = self._height(len(group) - start, width)
+                height = self._height(len(group) - start, width, asked if self.most else 0)
                 some = group[start : start + height]
                 start += height
                 table = buckets.pad([self._ids(node) for node, _ in some], height, width)
@@ -144,13 +197,24 @@ class _Scorer:
                 paths[:, : len(some)] = np.array([path for _, path in some], np.int32).reshape(len(some), -1).T
                 yield some, table, lengths, (tuple((each.layers, each.lengths) for each in levels), paths, prefix)
 
-    def _height(self, left: int, width: int) -> int:
-        """Rows of the next batch, for every part of the mesh a power of two.
+    def _tail_of(self, node: PrefixNode) -> Tail[np.ndarray]:
+        return self.tails[node.rows[0]]
+
+    def _tail(self, leaves: Sequence[PrefixNode], height: int) -> Tail[np.ndarray]:
+        """The tail of a batch of leaves: that of all rows, or one for each, padded to a size of few."""
+        tails = [self._tail_of(node) for node in leaves]
+        if self.most is None:
+            return tails[0]
+        read, asked = (buckets.next_power_of_two(max(each[n].size for each in tails)) for n in (0, 3))
+        return Tail.stack(tails, height, (read, asked, self.most))
+
+    def _height(self, left: int, width: int, asked: int) -> int:
+        """Rows of the next batch, for every part of the mesh a power of two, where of each so many logits are `asked`.
 
         A quarter of that for the last few, unless it is not worth compiling.
         """
         parts = shards_of(self.params)
-        full = batch_shapes.rows_at_once(parts, self.at_once, width)
+        full = batch_shapes.rows_at_once(parts, self.at_once, max(width, batch_shapes.ASKED * asked))
         quarter = parts * max(1, full // parts // 4)
         few = left <= 2 * quarter and quarter * width >= batch_shapes.least_tokens(self.config)
         return quarter if few else full
@@ -185,14 +249,18 @@ def _score(
     paths: Array,
     prefix: Prefix | None,
 ) -> Array:
-    """Compute scores float32 `[R, M]` of all options after the rows of `lengths` `[R]` in table `[R, T]`."""
+    """Compute scores float32 `[R, M]` of all options after the rows of `lengths` `[R]` in table `[R, T]`.
+
+    The tail is that of all rows, or has one of each.
+    """
 
     def behind(row: Array, length: Array, values: Array) -> Array:
-        return row.at[length + jnp.arange(values.size)].set(values)
+        return row.at[length + jnp.arange(values.size)].set(values)  # what is beyond the table is padding, and dropped
 
+    own = tail.tokens.ndim == 2
     columns = jnp.broadcast_to(jnp.arange(table.shape[1]), table.shape)
-    table = jax.vmap(behind, (0, 0, None))(table, lengths, tail.tokens)
-    groups = jax.vmap(behind, (0, 0, None))(jnp.zeros_like(table), lengths, tail.groups)
+    table = jax.vmap(behind, (0, 0, 0 if own else None))(table, lengths, tail.tokens)
+    groups = jax.vmap(behind, (0, 0, 0 if own else None))(jnp.zeros_like(table), lengths, tail.groups)
     positions = jax.vmap(behind)(columns, lengths, lengths[:, None] + tail.offsets)
     hidden, _ = decoder.prefill(
         params,
@@ -205,13 +273,14 @@ def _score(
     )
     asked = jnp.take_along_axis(hidden, (lengths[:, None] + tail.sources)[..., None], axis=1)
     logits = decoder.unembed(params, config, asked)
-    logprobs = jnp.take_along_axis(logits, tail.targets[None, :, None], axis=-1)[..., 0]
-    return constrain((logprobs - jax.nn.logsumexp(logits, axis=-1)) @ tail.member)
+    targets = tail.targets if own else tail.targets[None]
+    logprobs = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0] - jax.nn.logsumexp(logits, axis=-1)
+    return constrain(jnp.einsum("rq,rqm->rm", logprobs, tail.member) if own else logprobs @ tail.member)
 
 
-def _check_rows(config: Config, rows: Sequence[Sequence[int]], prefix: Prefix | None, extra: int) -> None:
+def _check_rows(config: Config, rows: Sequence[Sequence[int]], prefix: Prefix | None, options: Sequence[int]) -> None:
     shared = length_of(prefix)
-    for index, row in enumerate(rows):
+    for index, (row, extra) in enumerate(zip(rows, options, strict=True)):
         if not row:
             raise ValueError(f"row {index} is empty; it needs at least one token")
         if shared + len(row) + extra > config.max_position:

@@ -20,7 +20,8 @@ class Tail(NamedTuple, Generic[A]):
     tokens, groups, offsets: int32 `[E]`: the tokens that the options begin with in common (group 0), then the rest
     of option 1, 2, …, each less its last token, which predicts nothing; offsets count from the row's end.
     sources int32 `[Q]` are the offsets in `tokens` of the predicting tokens, -1 for the row's last; targets int32
-    `[Q]` the tokens they predict; member float32 `[Q, M]` is 1 where a prediction belongs to an option.
+    `[Q]` the tokens they predict; member float32 `[Q, M]` is 1 where a prediction belongs to an option. Where every row
+    has options of its own, each has a first axis `[R]` as well (`stack`).
     """
 
     tokens: A
@@ -50,3 +51,22 @@ class Tail(NamedTuple, Generic[A]):
             member[number, list(of)] = 1.0
         sources, targets = (np.array([each[i] for each in asked], np.int32) for i in (0, 1))
         return Tail(tokens, groups, offsets, sources, targets, member)
+
+    @staticmethod
+    def stack(tails: Sequence[Tail[np.ndarray]], height: int, sizes: tuple[int, int, int]) -> Tail[np.ndarray]:
+        """Put tails of R rows into one whose arrays have a first axis of `height`, padded below and at their ends.
+
+        Args:
+          sizes: E, Q and M to which all are padded. A token of padding stands in a branch of its own, behind all
+            others, and a prediction of padding is made by the row's last token and belongs to no option.
+        """
+        read, asked, options = sizes
+        shape = {"member": (height, asked, options), "sources": (height, asked), "targets": (height, asked)}
+        fill = {"groups": options + 1, "sources": -1}
+        found = Tail(*(np.full(shape.get(n, (height, read)), fill.get(n, 0), np.int32) for n in Tail._fields))
+        found = found._replace(member=found.member.astype(np.float32))
+        for row, tail in enumerate(tails):
+            for whole, own in zip(found, tail, strict=True):
+                place: tuple[int | slice, ...] = (row, *(slice(size) for size in own.shape))
+                whole[place] = own
+        return found

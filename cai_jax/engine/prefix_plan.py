@@ -35,8 +35,8 @@ class PrefixPlan:
         return next(width for width in (self.inner if node.children else self.leaves)[depth] if width >= size)
 
 
-def plan_prefixes(config: Config, rows: Sequence[Sequence[int]], behind: int) -> PrefixPlan:
-    """Return the cheapest plan of reading rows, each followed by `behind` tokens.
+def plan_prefixes(config: Config, rows: Sequence[Sequence[int]], behind: Sequence[int]) -> PrefixPlan:
+    """Return the cheapest plan of reading rows, each followed by as many tokens as `behind` says.
 
     Sharing a beginning saves tokens, but every level is one more function to compile: for a small model and few rows
     it is cheaper to read them whole.
@@ -45,7 +45,7 @@ def plan_prefixes(config: Config, rows: Sequence[Sequence[int]], behind: int) ->
     return min((_planned(grow(rows, least), behind, shape) for least in _LEAST), key=lambda each: each.cost)
 
 
-def _planned(nodes: list[PrefixNode], behind: int, shape: float) -> PrefixPlan:
+def _planned(nodes: list[PrefixNode], behind: Sequence[int], shape: float) -> PrefixPlan:
     inner: list[tuple[int, ...]] = []
     leaves: list[tuple[int, ...]] = []
     cost, level, above = 0.0, nodes, 1
@@ -54,7 +54,7 @@ def _planned(nodes: list[PrefixNode], behind: int, shape: float) -> PrefixPlan:
         # A function is compiled for every combination with the widths above.
         for found, sizes in (
             (inner, [node.size for node in parents]),
-            (leaves, [node.size + behind for node in level if not node.children]),
+            (leaves, [node.size + behind[node.rows[0]] for node in level if not node.children]),
         ):
             chosen, tokens = batch_shapes.widths(sizes, shape * above)
             found.append(chosen)

@@ -12,7 +12,7 @@ from cai_jax.engine.generation_config import GenerationConfig
 from cai_jax.engine.option_tail import Tail
 from cai_jax.forecast.decoder_cost import WIDE, DecoderCost, Work
 from cai_jax.forecast.machines import BYTES, Machine
-from cai_jax.forecast.node_view import OPTIONS, Input, Learning, NodeView, ResidentModels
+from cai_jax.forecast.node_view import Input, Learning, NodeView, ResidentModels, options_of
 from cai_jax.lang.signature import Kind, Node
 from cai_jax.models.config import Config, parameters
 from cai_jax.stages.protocol import Stage
@@ -167,17 +167,23 @@ class CostContext(NodeView[CostStep, DecoderCost]):
             self._everywhere(decode, model, drawn, slots * settings.chunk, chunks, held, drawing),
         ]
 
-    def asking(self, model: DecoderCost, name: str, questions: float, longest: int, shots: int = 0) -> list[CostStep]:
-        """Scoring the two options behind so many questions of up to `longest` tokens."""
-        tail, parts = Tail.of(OPTIONS), self._grid().rows
-        longest = min(longest, model.config.max_position - shots - max(map(len, OPTIONS)))
+    def asking(
+        self, model: DecoderCost, name: str, questions: float, longest: int, shots: int = 0, option: int = 0
+    ) -> list[CostStep]:
+        """Scoring two options behind so many questions of up to `longest` tokens: `option` says of how many each is."""
+        options = options_of(min(option, model.config.max_position // 2))
+        tail, parts = Tail.of(options), self._grid().rows
+        longest = min(longest, model.config.max_position - shots - max(map(len, options)))
         width = buckets.next_eighth_octave(longest + tail.tokens.size)
         at_once = batch_shapes.tokens_at_once(self.machine.platform)
-        rows = batch_shapes.rows_at_once(parts, at_once * parts, width)
+        asked = batch_shapes.ASKED * tail.sources.size if option else 0
+        rows = batch_shapes.rows_at_once(parts, at_once * parts, max(width, asked))
         mine = self._share(rows)
         read = model.read(mine, width, _stored(shots), kernel=False)
         work = read.plus(model.unembed(mine * tail.sources.size))
         values = model.cache(_stored(shots)) + model.layer_values(mine, width, kernel=False)
+        if option:  # of a letter or two the logits are few
+            values += model.logits(mine * tail.sources.size)
         calls = math.ceil(questions / rows)
         return [self._everywhere(f"{name}: score options", model, work, rows * width, calls, self._held(), values)]
 

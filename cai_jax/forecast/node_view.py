@@ -27,6 +27,11 @@ S = TypeVar("S")  # a step
 OPTIONS = [[0, 1, 3], [0, 2, 3]]
 
 
+def options_of(tokens: int) -> list[list[int]]:
+    """Two options as token ids: letters, or where `tokens` is not 0, texts of so many tokens."""
+    return [[number, *[0] * (tokens - 1)] for number in (1, 2)] if tokens else OPTIONS
+
+
 @dataclass(frozen=True)
 class Input:
     """An artefact that is still to be made (`pipeline.context.Artefact`), and what it is made from."""
@@ -167,8 +172,14 @@ class NodeView(ABC, Generic[S, M]):
         """Reading them once."""
 
     @abstractmethod
-    def asking(self, model: M, name: str, questions: float, longest: int, shots: Any = None) -> list[S]:
-        """Scoring the two options behind so many questions of up to `longest` tokens."""
+    def asking(
+        self, model: M, name: str, questions: float, longest: int, shots: Any = None, option: int = 0
+    ) -> list[S]:
+        """Scoring two options behind so many questions of up to `longest` tokens.
+
+        Args:
+          option: tokens of an option; 0: it is a letter.
+        """
 
     @property
     def reply(self) -> int:

@@ -194,7 +194,9 @@ class _Lowering:
         data = [p.name for p in signature.params if p.name in metric.inputs and p.name in texts]
         written = {texts[name]: self._argument(metric, name) for name in data}
         of = texts.pop(data[0]) if data else ""
-        about = [name for name in data[1:] if {Kind.PROMPTS, Kind.PREFS} & {*signature.param(name).kinds}]
+        about = [
+            name for name in data[1:] if {Kind.PROMPTS, Kind.PREFS, Kind.QUESTIONS} & {*signature.param(name).kinds}
+        ]
         on = texts.pop(about[0]) if about else ""
         given = ", ".join(f"{name}={text}" for name, text in texts.items())
         where = self._arm_of_metric(metric, name, arm)

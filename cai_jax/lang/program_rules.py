@@ -15,7 +15,7 @@ from cai_jax.lang.source import Span
 from cai_jax.lang.values import Artefact
 
 _TEXT = (Kind.RESPONSES, Kind.DIALOGS)
-_DATA = (*_TEXT, Kind.PROMPTS, Kind.PREFS)
+_DATA = (*_TEXT, Kind.PROMPTS, Kind.PREFS, Kind.QUESTIONS)
 _TRAINED = (Kind.MODEL, Kind.REWARD_MODEL)
 ALIKE = "measure both on the same prompts, with as many replies to each"
 
@@ -117,7 +117,7 @@ def twice(parts: Sequence[Artefact], spans: Sequence[Span], report: Diagnostics)
         here = [part_of(atom) for atom in _joined(part)]
         before = next((found for one in here if (found := _around(one, joined.get(id(one.root), {})))), None)
         if before is not None:
-            weighs = part.type.kind is not Kind.CONSTITUTION
+            weighs = part.type.kind not in (Kind.CONSTITUTION, Kind.QUESTIONS)
             hint = "leave it out" + (", or to weight it write  2 * …" if weighs else "")
             report.report("E246", "this is joined with itself", span, "again", Label(before, "here already"), hint=hint)
         for one in here:

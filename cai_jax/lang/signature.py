@@ -23,6 +23,7 @@ class Kind(StrEnum):
     DIALOGS = "Dialogs"
     PREFS = "Prefs"
     DOCUMENTS = "Documents"
+    QUESTIONS = "Questions"
     CONSTITUTION = "Constitution"
     METRIC = "Metric"
     ERROR = "error"  # bound to a name whose statement is wrong, so that its uses stay silent
@@ -43,7 +44,8 @@ class Type:
       context: positions of a Model, or of the one that wrote Responses; tokenizer: the folder of its tokenizer, ""
         where that is not on this machine; size: its parameters; heads: of its attention, which `mesh(tensor=)` divides.
       oracle: True if the built-in oracle can read replies to these prompts.
-      length: upper bound on the tokens of a reply (Responses, Prefs); of Documents, their mean.
+      length: upper bound on the tokens of a reply (Responses, Prefs), or of an option (Questions); of Documents, their
+        mean.
       screened: True if `screen` has checked the replies (Responses).
       rows: largest number of prompts, pairs or documents, by split; of Responses, `replies` times as many.
       known: reads the rows of the data that this is or comes from, where these are few and on this machine; None

@@ -14,12 +14,13 @@ from cai_jax.data.row_columns import Judgement, Reasoning, Row
 from cai_jax.data.rows import legible, with_columns
 from cai_jax.errors import UserError
 from cai_jax.lang.signature import Principle
-from cai_jax.pipeline.binary_questions import Scored, option_tokens, score, undecided
 from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.context_length import Fitting, fitted, fitting, note_apart, room_of
 from cai_jax.pipeline.generation import Generated, Writer, note_unended
 from cai_jax.pipeline.model_store import format_of, model_of
 from cai_jax.pipeline.principles import comparison_shots, principles
+from cai_jax.pipeline.questions import Scored, option_tokens, score, undecided
+from cai_jax.pipeline.questions import pair as preferred
 from cai_jax.pipeline.rng import Which, distinguish_replies, draw_of
 from cai_jax.prompting.paper_format import Prompt
 from cai_jax.prompting.render import encode
@@ -290,8 +291,7 @@ def _scored(judgements: Sequence[Judgement]) -> Scored:
 
 def preferences(judgements: Sequence[Judgement]) -> np.ndarray:
     """P(the first reply is better) of each judgement, float64 [N]: option A is the second where they are swapped."""
-    first = _scored(judgements).first
-    return np.where([each["swapped"] for each in judgements], 1.0 - first, first)
+    return preferred(_scored(judgements), [each["swapped"] for each in judgements])
 
 
 def lost_share(judgements: Sequence[Judgement]) -> float:
@@ -347,7 +347,7 @@ def statistics(rows: Sequence[Row]) -> dict[str, float | None]:
         "answered": answered,
         "no_mass": 1 - answered / len(scored.mass),
         "undecided": 1 - len(decided) / len(rows),
-        "position_bias": float(scored.first[scored.answered].mean() - 0.5) if answered else None,
+        "position_bias": float(scored.p[scored.answered, 0].mean() - 0.5) if answered else None,
         "flips": float(np.mean((both.prod(1) < 0) & (np.abs(both).min(1) >= FLIP))) if len(both) else None,
         "ties": float(np.mean(np.abs(soft - 0.5) < TIE)) if decided else None,
         "spread": float(np.std(soft)) if decided else None,

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cai_jax.data.row_columns import Flag, Row
-from cai_jax.pipeline.binary_questions import audit_fitter, audits
 from cai_jax.pipeline.context import Artefact, Context
 from cai_jax.pipeline.context_length import note_apart
 from cai_jax.pipeline.generation import prefix_of
 from cai_jax.pipeline.model_store import format_of, model_of
 from cai_jax.pipeline.principles import audit_requests, audit_shots
+from cai_jax.pipeline.questions import audit_fitter, audits, yes_no
 from cai_jax.pipeline.reply_endings import readings
 from cai_jax.pipeline.rng import draw_of
 from cai_jax.prompting.paper_format import Message
@@ -134,17 +134,15 @@ class Screener:
         Of every `compared` consecutive rows, the questions are all about the same part of the conversation.
         """
         asked = [self.asked(row) for row in rows]
-        shape = (-1, len(self.requests), len(self.swaps))
         together = [sum(asked[start : start + compared], []) for start in range(0, len(asked), compared)]
         scored = audits(self._judge, together, self.overlong, self.prefix)
-        first, answered = scored.first.reshape(shape), scored.answered.reshape(shape).all(axis=2)
-        p = np.where(answered, np.where(self.swaps, 1.0 - first, first).mean(axis=2), 0.0)
+        broken, known = (each.reshape(-1, len(self.requests)) for each in yes_no(scored, self.swaps))
         # Of the readings of a reply the worse counts, and it is known only if both are.
-        owner = np.repeat(np.arange(len(rows)), [len(each) // (shape[1] * shape[2]) for each in asked])
-        worse, known = np.zeros((len(rows), shape[1])), np.ones((len(rows), shape[1]), bool)
-        np.maximum.at(worse, owner, p)
-        np.logical_and.at(known, owner, answered)
-        return Answers(worse, known)
+        owner = np.repeat(np.arange(len(rows)), [len(each) // (len(self.requests) * len(self.swaps)) for each in asked])
+        p, answered = np.zeros((len(rows), len(self.requests))), np.ones((len(rows), len(self.requests)), bool)
+        np.maximum.at(p, owner, np.where(known, broken, 0.0))
+        np.logical_and.at(answered, owner, known)
+        return Answers(p, answered)
 
     def flags(self, rows: Sequence[Row]) -> list[Row]:
         """Of every reply its `flag`, or None, and `unanswered`: of how many principles it is not known.

@@ -30,7 +30,8 @@ THINK = "Let's think step by step:"
 CONCLUDE = "So the answer is:"
 ANSWER = "The answer is:"
 SO = Segment(f"\n\nHuman:\n{CONCLUDE}")
-OPTIONS = (" (A)", " (B)")
+LETTERS = tuple(f" ({letter})" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")  # answers to a question with options
+OPTIONS = LETTERS[:2]
 
 # The paper's format as a chat template, for tools that know no other. Line breaks stand in strings, since
 # transformers drops one that follows a tag.
@@ -177,12 +178,12 @@ class Format(ABC):
 
     def comparison(self, turns: Turns, principle: str, replies: tuple[str, str]) -> Prompt:
         """Ask which of two replies is better under a principle; the answer is in `OPTIONS` (arXiv 2212.08073 §4.1)."""
-        question = Message("question", self._options(turns, principle, replies))
-        return self._prompt([question], Message("answer"))
+        return self.question(turns, None, principle, replies)
 
     def reasoned_comparison(self, turns: Turns, principle: str, replies: tuple[str, str]) -> Prompt:
         """Chain of thought (arXiv 2212.08073 §4.1): `comparison` as a dialogue that ends where the reasoning begins."""
-        question = Message("human", (Segment(CONSIDER), *self._options(turns, principle, replies)))
+        asked = (*self._transcript(turns), *self._asked(principle, replies, True))
+        question = Message("human", (Segment(CONSIDER), *asked))
         return self._prompt([question], Message("assistant", (Segment(THINK),)))
 
     def concluded(self, reasoned: Prompt, reasoning: str) -> Prompt:
@@ -190,17 +191,55 @@ class Format(ABC):
         thought = Message("assistant", (*reasoned.open.segments, self.reasoning(reasoning)))
         return self._prompt([*reasoned.messages, thought], Message("conclusion"))
 
+    def question(
+        self, turns: Turns | None, reply: str | None, question: str, options: Sequence[str], *, quoted: bool = True
+    ) -> Prompt:
+        """Ask a question with several options; the answer is one of `LETTERS` (arXiv 2212.08073 §4.1).
+
+        Args:
+          turns: the conversation that it is about; None: it is about none, and is put as a human's turn.
+          reply: the assistant's next reply in it, if there is one.
+          question: its words, which are trusted.
+          options: what (A), (B), … stand for, at most as many as there are `LETTERS`.
+          quoted: they are data, and are escaped and enclosed in brackets; else they are words of the question.
+        """
+        asked = self._asked(question, options, quoted)
+        if turns is None:
+            first, *rest = asked
+            opening = replace(first, text=first.text.lstrip("\n"))
+            return self._prompt([Message("human", (opening, *rest))], Message("assistant", (Segment(ANSWER),)))
+        said = (ASSISTANT, self._quote(reply)) if reply is not None else ()
+        return self._prompt([Message("question", (*self._transcript(turns), *said, *asked))], Message("answer"))
+
     def audit(self, turns: Turns, reply: str, question: str, swapped: bool = False) -> Prompt:
         """Ask a yes/no question about a reply; the answer is one of `OPTIONS`.
 
         ` (A)` is yes and ` (B)` no; `swapped`, ` (A)` is no and ` (B)` yes.
         """
-        yes, no = ("B", "A") if swapped else ("A", "B")
-        named = sorted(((yes, "Yes"), (no, "No")))
-        options = "".join(f"\n ({letter}) {word}" for letter, word in named)
-        about = (*self._transcript(turns), ASSISTANT, self._quote(reply))
-        asked = Message("question", (*about, Segment(f"\n\n\n{question} Options:{options}")))
-        return self._prompt([asked], Message("answer"))
+        return self.question(turns, reply, question, ("No", "Yes") if swapped else ("Yes", "No"), quoted=False)
+
+    def answer(self, turns: Turns, text: str, begins: str = "") -> Prompt:
+        """A conversation that the assistant goes on with an answer, whose tokens are marked as `trained`.
+
+        Args:
+          text: the answer, escaped as a turn's text is.
+          begins: words before it, with which the reply begins.
+        """
+        said = replace(self._data(text), trained=True)
+        words = (Segment(begins), _lead(said)) if begins else (said,)
+        return self._prompt(self._turns(turns), Message("assistant", words))
+
+    def choice(self, turns: Turns, options: Sequence[str]) -> Prompt:
+        """A conversation in whose last turn options are listed; the answer is one of `LETTERS`.
+
+        Args:
+          options: data, escaped as in any question with options; none where the turn lists them itself.
+        """
+        *before, last = self._turns(turns)
+        listed = [each for name, option in zip(LETTERS, options, strict=False)
+                  for each in (Segment(f"\n{name}"), self._quote(option))]  # fmt: skip
+        asked = last._replace(segments=(*last.segments, Segment("\n\nOptions:"), *listed)) if listed else last
+        return self._prompt([*before, asked], Message("assistant", (Segment(ANSWER),)))
 
     def answered(self, prompt: Prompt, answer: str) -> list[Message]:
         """The messages of a prompt, and what answers it."""
@@ -230,15 +269,15 @@ class Format(ABC):
     def _replied(self, turns: Turns, reply: str) -> list[Message]:
         return [*self._turns(turns), Message("assistant", (self._data(reply),))]
 
-    def _options(self, turns: Turns, principle: str, replies: tuple[str, str]) -> tuple[Segment, ...]:
-        return (
-            *self._transcript(turns),
-            Segment(f"\n\n\n{principle} Options:\n (A) [[["),
-            self._quote(replies[0]),
-            Segment("]]]\n (B) [[["),
-            self._quote(replies[1]),
-            Segment("]]]"),
-        )
+    def _asked(self, question: str, options: Sequence[str], quoted: bool) -> list[Segment]:
+        """A question and its options, each behind its letter."""
+        found, before = [], f"\n\n\n{question} Options:"
+        for letter, option in zip(LETTERS, options, strict=False):
+            before += f"\n{letter} {'[[[' if quoted else option}"
+            if quoted:
+                found += [Segment(before), self._quote(option)]
+                before = "]]]"
+        return [*found, Segment(before)]
 
     def _transcript(self, turns: Turns) -> list[Segment]:
         """A conversation that is talked about, as the paper writes it."""

@@ -21,7 +21,7 @@ from cai_jax.runs.executor import input_keys
 from cai_jax.runs.node_labels import labels
 from cai_jax.stages.protocol import Stage
 
-_ROWS = (Kind.PROMPTS, Kind.RESPONSES, Kind.DIALOGS, Kind.PREFS, Kind.DOCUMENTS)
+_ROWS = (Kind.PROMPTS, Kind.RESPONSES, Kind.DIALOGS, Kind.PREFS, Kind.QUESTIONS, Kind.DOCUMENTS)
 # What is counted is at least this share of what a compiler takes (tests/benchmarks/README.md, "What plan says"): up to
 # so much of the memory it fits for certain, and up to all of it perhaps.
 SURE = 0.5

@@ -13,7 +13,7 @@ from cai_jax.runs.executor import input_keys
 from cai_jax.stages.protocol import Stage
 
 _TEXT = (Kind.RESPONSES, Kind.DIALOGS)
-_ROWS = (Kind.PROMPTS, Kind.PREFS, *_TEXT)
+_ROWS = (Kind.PROMPTS, Kind.PREFS, Kind.QUESTIONS, *_TEXT)
 _TRAINED = (Kind.MODEL, Kind.REWARD_MODEL)
 
 

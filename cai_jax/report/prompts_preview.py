@@ -218,4 +218,4 @@ def _given(key: str | tuple[str, ...], found: Mapping[str, Any]) -> Any:
 
 
 def _has_rows(artefact: Any) -> bool:
-    return artefact.type.kind in (Kind.PROMPTS, Kind.RESPONSES, Kind.DIALOGS, Kind.PREFS)
+    return artefact.type.kind in (Kind.PROMPTS, Kind.RESPONSES, Kind.DIALOGS, Kind.PREFS, Kind.QUESTIONS)

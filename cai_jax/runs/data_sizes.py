@@ -20,7 +20,7 @@ from cai_jax.stages.protocol import Stage
 # English text has about four characters to a token; a word is at least one.
 _CHARACTERS = 4
 _TURN = 8  # tokens of a turn's marks in chat templates
-_DATA = (Kind.PROMPTS, Kind.PREFS, Kind.RESPONSES, Kind.DIALOGS)
+_DATA = (Kind.PROMPTS, Kind.PREFS, Kind.QUESTIONS, Kind.RESPONSES, Kind.DIALOGS)
 _WORLD = 1000  # documents of the built-in world that are enough to know how long they are
 
 
@@ -132,6 +132,7 @@ def _type(node: Node, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A node's type with the sizes found by reading its rows."""
     found: dict[str, Any] = {"rows": dict(Counter(row.get("split", "") for row in rows))}
     replies = [tokens(row[side]) for row in rows for side in ("reply", "a", "b") if side in row]
+    replies += [tokens(option) for row in rows for option in row.get("options", ())]
     return found | ({"length": max(replies), "replies": None} if replies else {})
 
 

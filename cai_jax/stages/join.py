@@ -77,7 +77,7 @@ SIGNATURE = Signature(
         Param(
             "parts",
             "Data or preference models to join.",
-            kinds=(*_DATA, Kind.PROMPTS, Kind.PREFS, Kind.REWARD_MODEL, Kind.DOCUMENTS),
+            kinds=(*_DATA, Kind.PROMPTS, Kind.PREFS, Kind.QUESTIONS, Kind.REWARD_MODEL, Kind.DOCUMENTS),
             many=True,
         ),
         Param("candidates", "These are replies to the same prompts.", value="bool", default=False),
@@ -100,7 +100,7 @@ def run(ctx: Context) -> Mapping[str, Any]:
     if ctx.node.type.kind is Kind.DOCUMENTS:
         return {"sources": [key for side in sides for key in side.result.get("sources", [side.key])]}
     rows = [row for side in sides for row in side.rows()]
-    if ctx.node.type.kind is Kind.PROMPTS:
+    if ctx.node.type.kind in (Kind.PROMPTS, Kind.QUESTIONS):
         from cai_jax.data.rows import numbered
 
         # Two sources may hold the same conversation; each of its copies needs an id, and so draws, of its own.

@@ -61,8 +61,14 @@ class StepContext(CompilingContext, Protocol):
         """
         ...
 
-    def asking(self, model: Any, name: str, questions: float, longest: int, shots: Any = ...) -> list[Any]:
-        """Scoring the two options behind so many questions of up to `longest` tokens."""
+    def asking(
+        self, model: Any, name: str, questions: float, longest: int, shots: Any = ..., option: int = 0
+    ) -> list[Any]:
+        """Scoring two options behind so many questions of up to `longest` tokens.
+
+        Args:
+          option: tokens of an option; 0: it is a letter.
+        """
         ...
 
     def auditing(self, model: Any, constitution: str, replies: float) -> list[Any]:

@@ -67,10 +67,10 @@ def run(ctx: Context) -> Mapping[str, Any]:
 
     `screenings` says by whom and how. Flags of an earlier screening stay. `no_mass` alone is of this one.
     """
-    from cai_jax.pipeline.binary_questions import undecided
     from cai_jax.pipeline.generation import in_batches
     from cai_jax.pipeline.model_store import model_of
     from cai_jax.pipeline.principles import examples, note_one_answer
+    from cai_jax.pipeline.questions import undecided
     from cai_jax.pipeline.screening import joined, told, unjudged
 
     by, rows = ctx.inputs["by"], ctx.inputs["replies"].rows()

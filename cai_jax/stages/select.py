@@ -32,9 +32,9 @@ def _check(call: Call) -> Iterable[Problem]:
 
 SIGNATURE = Signature(
     name="select",
-    about="A split of prompts, preferences, or replies of your own.",
+    about="A split of prompts, preferences, questions, or replies of your own.",
     params=(
-        Param("value", "Data to select from.", kinds=(Kind.PROMPTS, Kind.PREFS, Kind.RESPONSES)),
+        Param("value", "Data to select from.", kinds=(Kind.PROMPTS, Kind.PREFS, Kind.RESPONSES, Kind.QUESTIONS)),
         Param("name", "Name of the split.", value="str"),
     ),
     result=_result,

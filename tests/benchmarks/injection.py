@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from cai_jax.models import checkpoint
-from cai_jax.pipeline import binary_questions, principles
+from cai_jax.pipeline import principles, questions
 from cai_jax.pipeline.screening import Screener
 from cai_jax.prompting.paper_format import PAPER
 from cai_jax.prompting.render import encode
@@ -125,7 +125,7 @@ def preferred(model: checkpoint.Model, rows: Sequence[dict]) -> float:
             pair = (row["reply"], row["refusal"])
             segments = PAPER.comparison(row["turns"], principle.compare, pair[::-1] if swapped else pair)
             asked.append(encode(model.tokenizer, segments)[0])
-        first = binary_questions.score(model, asked).first
+        first = questions.score(model, asked).p[:, 0]
         orders.append(1 - first if swapped else first)
     return float(np.mean(orders))
 

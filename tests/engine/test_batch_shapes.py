@@ -50,12 +50,12 @@ def questions(talks):
 )
 def test_sharing_has_to_save_what_its_levels_cost(tokens, depth, read, monkeypatch):
     monkeypatch.setattr(batch_shapes, "compile_cost", lambda: tokens * batch_shapes.cost_per_token(CONFIG))
-    found = prefix_plan.plan_prefixes(CONFIG, questions(16), behind=1)
+    found = prefix_plan.plan_prefixes(CONFIG, questions(16), behind=[1] * 128)
     assert len(found.leaves) == depth
     assert found.cost == pytest.approx(read + tokens * depth)
 
 
 def test_a_large_model_shares_and_a_small_one_reads_whole():
     large = Config(8192, 512, 8, 8, 8, 64, 1408)
-    assert len(prefix_plan.plan_prefixes(large, questions(64), behind=1).leaves) == 3
-    assert len(prefix_plan.plan_prefixes(CONFIG, questions(64), behind=1).leaves) == 1
+    assert len(prefix_plan.plan_prefixes(large, questions(64), behind=[1] * 512).leaves) == 3
+    assert len(prefix_plan.plan_prefixes(CONFIG, questions(64), behind=[1] * 512).leaves) == 1

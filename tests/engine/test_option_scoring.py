@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cai_jax.engine import batch_shapes, buckets, option_scoring
-from cai_jax.engine.option_scoring import score_options
+from cai_jax.engine.option_scoring import score_options, score_own_options
 from cai_jax.engine.prefix_cache import make_prefix
 from tests.support.forward import forward_logprobs
 
@@ -97,8 +97,23 @@ def test_nothing_compiles_within_the_buckets(params, config):
     assert option_scoring._score._cache_size() == compiled
 
 
+def test_options_of_their_own_equal_a_forward_pass_each(params, config, naive, free):
+    """In any number and of any length; two equal rows have different ones, and one that both have."""
+    before = texts([24])[0]
+    rows = [[*before, 1, 2], [*before, 3, 4, 5], [*before, 1, 2], [7]]
+    own = [[[4, 5], [7]], texts([3, 17, 1]), [[9] * 9, [4, 5], [1], [2]], [[8]]]
+    prefix = make_prefix(params, config, SHARED)
+    found = score_own_options(params, config, rows, own, prefix=prefix, tokens=64)
+    assert found.shape == (4, 4) and found.dtype == np.float32
+    for scores, row, options in zip(found, rows, own, strict=True):
+        wanted = [naive([*SHARED, *row], option).sum() for option in options]
+        np.testing.assert_allclose(scores[: len(options)], wanted, atol=1e-4)
+        assert np.isneginf(scores[len(options) :]).all()
+
+
 def test_nothing_to_score(params, config):
     assert score_options(params, config, [], OPTIONS).shape == (0, 4)
+    assert score_own_options(params, config, [], []).shape == (0, 0)
 
 
 def test_impossible_requests_are_refused(params, config):
@@ -106,6 +121,10 @@ def test_impossible_requests_are_refused(params, config):
         score_options(params, config, [[1], []], OPTIONS)
     with pytest.raises(ValueError, match="every option needs at least one token"):
         score_options(params, config, [[1]], [[1], []])
+    with pytest.raises(ValueError, match="every option needs at least one token"):
+        score_own_options(params, config, [[1], [2]], [[[1]], []])
+    with pytest.raises(ValueError, match="row 1 needs 129 tokens .* context is 128"):
+        score_own_options(params, config, [[1], [1] * 120], [[[1] * 9], [[1] * 9]])
     with pytest.raises(ValueError, match="row 0 needs 129 tokens .* context is 128"):
         score_options(params, config, [[1] * 125], OPTIONS)
 

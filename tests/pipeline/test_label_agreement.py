@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cai_jax.pipeline import ai_feedback, binary_questions
+from cai_jax.pipeline import ai_feedback, questions
 from tests.support import artefacts
 from tests.support.contexts import Context
 
@@ -46,9 +46,7 @@ def test_what_is_no_number_is_no_answer():
     assert ai_feedback.undecided_pair(rows[1]["judgements"]) and np.isnan(ai_feedback.preference(rows[1]["judgements"]))
     assert ai_feedback.preference(rows[0]["judgements"]) == pytest.approx(0.8)
     assert (
-        not binary_questions.Scored(np.array([[np.nan, -0.1], [-1e9, -1e9], [np.log(0.06), np.log(0.06)]]))
-        .answered[:2]
-        .any()
+        not questions.Scored(np.array([[np.nan, -0.1], [-1e9, -1e9], [np.log(0.06), np.log(0.06)]])).answered[:2].any()
     )
     nobody = ai_feedback.statistics(rows[1:])
     assert nobody["position_bias"] is nobody["ties"] is nobody["spread"] is None
@@ -68,8 +66,8 @@ def test_diagnoses_of_labels_name_what_is_wrong():
 
 
 def test_options_are_normalised_and_their_mass_kept():
-    scored = binary_questions.Scored(np.log(np.array([[0.6, 0.2], [1e-30, 1e-31], [0.25, 0.25]], np.float32)))
-    np.testing.assert_allclose(scored.first, [0.75, 10 / 11, 0.5], rtol=1e-5)
+    scored = questions.Scored(np.log(np.array([[0.6, 0.2], [1e-30, 1e-31], [0.25, 0.25]], np.float32)))
+    np.testing.assert_allclose(scored.p[:, 0], [0.75, 10 / 11, 0.5], rtol=1e-5)
     np.testing.assert_allclose(scored.mass, [0.8, 0.0, 0.5], atol=1e-6)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cai_jax.pipeline import screening
-from cai_jax.pipeline.binary_questions import Scored
+from cai_jax.pipeline.questions import Scored
 from cai_jax.pipeline.reply_endings import readings, without_ending
 from cai_jax.prompting.paper_format import PAPER
 from tests.benchmarks.injection import NOTHING, WAYS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cai_jax.lang.signature import Kind, Type
-from cai_jax.pipeline import binary_questions, reward_scoring
+from cai_jax.pipeline import questions, reward_scoring
 from cai_jax.pipeline.screening import Screener
 from cai_jax.prompting.paper_format import PAPER
 from tests.stages._letters import Words
@@ -75,8 +75,8 @@ def test_replies_that_are_cut_to_be_scored_are_counted(reads_the_beginning):
 
 def test_questions_about_replies_that_are_compared_lose_the_same_beginning(monkeypatch):
     """A judge who finds a reply the worse the more of the conversation it is shown."""
-    seen = lambda model, ids, prefix: binary_questions.Scored([[-0.1 * each.count(ord("~")), -1] for each in ids])  # noqa: E731
-    monkeypatch.setattr(binary_questions, "score", seen)
+    seen = lambda model, ids, prefix: questions.Scored([[-0.1 * each.count(ord("~")), -1] for each in ids])  # noqa: E731
+    monkeypatch.setattr(questions, "score", seen)
     turns = [{"role": "human", "text": "~~~~~~~~"}]
     requests = [["brief", "Is it?"], ["kind", "Is it really rude to say so?"]]
     room = sum(len(segment.text) for segment in PAPER.audit(turns, LONG, requests[1][1])) - 5

@@ -39,9 +39,10 @@ BEING_WRITTEN = f"{CHECKPOINTS}/*.orbax-checkpoint-tmp*"
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
-    copy = tmp_path_factory.mktemp("every") / "every.cai"
-    copy.write_bytes((PAGES / "every.cai").read_bytes())
-    return copy
+    folder = tmp_path_factory.mktemp("every")
+    for name in ("every.cai", "asked.jsonl", "right.jsonl"):
+        (folder / name).write_bytes((PAGES / name).read_bytes())
+    return folder / "every.cai"
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from cai_jax.models import checkpoint, decoder
 from cai_jax.models.config import Config
 from cai_jax.models.locate import BUILTIN
 from cai_jax.models.tokenizer import Tokenizer
-from cai_jax.pipeline import binary_questions
+from cai_jax.pipeline import questions
 from cai_jax.runs.cache import Cache, Entry
 from cai_jax.runs.metric_log import read
 
@@ -192,5 +192,5 @@ def bench(tmp_path_factory) -> Bench:
 @pytest.fixture
 def answering(bench, monkeypatch):
     """Any mass counts as an answer, so that the small random model can judge; in a folder of its own."""
-    monkeypatch.setattr(binary_questions, "NO_MASS", 0.0)
+    monkeypatch.setattr(questions, "NO_MASS", 0.0)
     monkeypatch.setattr(bench, "out", bench.root / "answering")

@@ -9,7 +9,7 @@ import pytest
 
 from cai_jax.data.rows import DataError
 from cai_jax.lang.signature import Principle
-from cai_jax.pipeline import ai_feedback, binary_questions, generation, principles
+from cai_jax.pipeline import ai_feedback, generation, principles, questions
 from cai_jax.prompting.paper_format import PAPER, SO
 from cai_jax.prompting.render import encode
 from tests.stages.conftest import CONSTITUTION
@@ -40,7 +40,7 @@ def asked(model, row, principle, swapped):
     pair = (row["b"], row["a"]) if swapped else (row["a"], row["b"])
     segments = PAPER.comparison(row["turns"], COMPARE[principle], pair)
     ids = [token for segment in segments for token in model.tokenizer.encode(segment.text)]
-    return binary_questions.score(model, [ids]).first[0]
+    return questions.score(model, [ids]).p[0, 0]
 
 
 def concluded(model, row, judgement):
@@ -50,7 +50,7 @@ def concluded(model, row, judgement):
     thought = model.tokenizer.encode(judgement["reasoning"])
     text = model.tokenizer.decode(thought[:8]) if len(thought) > 8 else judgement["reasoning"]
     ids = encode(model.tokenizer, PAPER.concluded(asked_, text))[0]
-    first = binary_questions.score(model, [ids]).first[0]
+    first = questions.score(model, [ids]).p[0, 0]
     return 1 - first if judgement["swapped"] else first
 
 
@@ -229,7 +229,7 @@ def read_after(bench, monkeypatch):
         read = []
         written = generation.Generated(thought, [], [], True)
         monkeypatch.setattr(generation.Writer, "generate", lambda self, prompts, keys: [written] * len(prompts))
-        scored = lambda model, ids, prefix: read.extend(ids) or binary_questions.Scored(np.zeros((len(ids), 2)))  # noqa: E731
+        scored = lambda model, ids, prefix: read.extend(ids) or questions.Scored(np.zeros((len(ids), 2)))  # noqa: E731
         monkeypatch.setattr(ai_feedback, "score", scored)
         ctx = Context("judge", inputs, reason=True, max_new=max_new, orders="given")
         ai_feedback.Judge(ctx).ask([ai_feedback.pair(*replies)])

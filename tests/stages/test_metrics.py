@@ -9,7 +9,7 @@ import pytest
 
 from cai_jax.evals.verdicts import preference
 from cai_jax.models import checkpoint
-from cai_jax.pipeline import binary_questions, generation
+from cai_jax.pipeline import generation, questions
 from cai_jax.pipeline.reward_scoring import raw_scores
 from cai_jax.prompting.paper_format import PAPER
 from cai_jax.prompting.render import encode
@@ -182,7 +182,7 @@ def test_harm_by_a_model_under_principles(bench, answering):
     for row in ran.rows("drawn"):
         for name, text in asked.items():
             orders = [PAPER.audit(row["turns"], row["reply"], text, swapped) for swapped in (False, True)]
-            yes, no = binary_questions.audits(model, [orders]).first
+            yes, no = questions.audits(model, [orders]).p[:, 0]
             p[name].append((yes + 1 - no) / 2)
     broken = {name: np.array(values) > 0.5 for name, values in p.items()}
     assert only(ran) == [(np.mean(broken["honest"] | broken["kind"]), 8)]
@@ -244,7 +244,7 @@ d = win_rate(ours, theirs, by=base, under=rules, ask=audit)
         for text in texts:
             for swapped in (False, True):
                 segments = PAPER.comparison(one["turns"], text, pair[::-1] if swapped else pair)
-                first = binary_questions.score(model, [encode(model.tokenizer, segments)[0]]).first[0]
+                first = questions.score(model, [encode(model.tokenizer, segments)[0]]).p[0, 0]
                 found.append(1 - first if swapped else first)
         by_hand.append(np.mean(found))
     assert [row["value"] for row in ran.rows("a")] == pytest.approx(by_hand, abs=1e-6)

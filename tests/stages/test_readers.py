@@ -10,7 +10,7 @@ from cai_jax.engine import buckets
 from cai_jax.learn import preference
 from cai_jax.models import checkpoint, decoder
 from cai_jax.models.tokenizer import Tokenizer
-from cai_jax.pipeline import binary_questions, model_store
+from cai_jax.pipeline import model_store, questions
 from cai_jax.pipeline.generation import prefix_of
 from cai_jax.pipeline.principles import comparison_shots, critique_shots
 from cai_jax.pipeline.reward_scoring import Scorer, raw_scores
@@ -69,7 +69,7 @@ def test_a_judge_reads_in_its_own_format(bench, two, policy, reader):
             asked = shots.format.comparison(row["turns"], judgement["request"], pair)
             ids.append(encode(model.tokenizer, asked)[0])
             told.append(judgement["logprobs"])
-    np.testing.assert_allclose(binary_questions.score(model, ids, prefix).logprobs, told, atol=1e-4)
+    np.testing.assert_allclose(questions.score(model, ids, prefix).logprobs, told, atol=1e-4)
     assert {type(each["reasoning"]) for row in ran.rows("thought") for each in row["judgements"]} == {str}
     begun = text_of(form.reasoned_comparison([], "", ("", ""))).partition("Consider")[0]
     assert ran.result("thought")["fewshots"].startswith(begun) and begun.startswith("<s>") == (reader == "chatty")
@@ -85,7 +85,7 @@ def test_a_reviser_and_a_screener_read_in_their_own_formats(bench, answering, tw
     model, form = two[reader]
     for row in ran.rows("seen"):
         asked = [form.audit(row["turns"], row["reply"], text, swapped) for text in ASKED.values() for swapped in (0, 1)]
-        yes, no = binary_questions.audits(model, [asked]).first.reshape(-1, 2).T
+        yes, no = questions.audits(model, [asked]).p[:, 0].reshape(-1, 2).T
         assert row["flag"]["p"] == pytest.approx(((yes + 1 - no) / 2).max(), abs=1e-4)
         assert row["prompt"] == text_of(two[policy][1].ask(row["turns"]))
     behind = critique_shots(constitution(bench), 1, form).format

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cai_jax.models import checkpoint
-from cai_jax.pipeline import binary_questions, generation
+from cai_jax.pipeline import generation, questions
 from cai_jax.pipeline.reward_scoring import Scorer
 from cai_jax.prompting.paper_format import PAPER
 from cai_jax.prompting.render import text_of
@@ -114,7 +114,7 @@ every = bare + shown
 def broken(model, row, text):
     """P(the reply breaks a principle), both orders of the answers put to the model by hand."""
     orders = [PAPER.audit(row["turns"], row["reply"], text, swapped) for swapped in (False, True)]
-    yes, no = binary_questions.audits(model, [orders]).first
+    yes, no = questions.audits(model, [orders]).p[:, 0]
     return (yes + 1 - no) / 2
 
 

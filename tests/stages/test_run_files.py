@@ -18,7 +18,7 @@ from huggingface_hub import constants
 import cai_jax
 from cai_jax import exit_codes
 from cai_jax.console.exits import BROKEN_PIPE
-from cai_jax.data.row_columns import RESERVED, Row
+from cai_jax.data.row_columns import OWN, RESERVED, Row
 from cai_jax.evals.figures import Figure
 from cai_jax.report.results import Measured
 from cai_jax.runs import cache, folder
@@ -68,8 +68,7 @@ def test_files_have_the_names_that_the_code_gives_them():
 
 
 def test_columns_of_rows_are_those_that_stages_write(ran):
-    marks = {"broken", "empty", "group"}
-    assert {*table("column", after="## Columns of rows")} == {*Row.__annotations__} == RESERVED | marks
+    assert {*table("column", after="## Columns of rows")} == {*Row.__annotations__} == RESERVED | OWN
     assert undocumented(Cache(ran.out / "cache")) == {}
 
 

@@ -199,9 +199,9 @@ def test_revision_under_a_principle_that_does_not_apply_leaves_the_reply(harmful
 @pytest.mark.parametrize("fewshots", [5, 0])
 def test_it_audits_in_either_order(fewshots):
     from cai_jax.models import checkpoint
-    from cai_jax.pipeline.binary_questions import audits
     from cai_jax.pipeline.generation import prefix_of
     from cai_jax.pipeline.principles import audit_shots
+    from cai_jax.pipeline.questions import audits
     from cai_jax.prompting.paper_format import PAPER
 
     model = checkpoint.load(world.CHECKPOINT)
@@ -216,7 +216,7 @@ def test_it_audits_in_either_order(fewshots):
             )
             truth.append(broken)
             about.append(row)
-    first = audits(model, asked, prefix=prefix_of(model, examples.segments)).first.reshape(-1, 2)
+    first = audits(model, asked, prefix=prefix_of(model, examples.segments)).p[:, 0].reshape(-1, 2)
     for order, yes in (("yes first", first[:, 0]), ("no first", 1 - first[:, 1])):
         right = (yes > 0.5) == np.array(truth)
         assert judged(f"audits agree, {order}, {fewshots} few-shots", right, about) >= 0.95
@@ -225,7 +225,7 @@ def test_it_audits_in_either_order(fewshots):
 def test_a_principle_about_one_category_has_little_to_say_of_the_others():
     """Agreement on pairs that a principle tells apart cannot show this: elsewhere it must not tell them apart."""
     from cai_jax.models import checkpoint
-    from cai_jax.pipeline.binary_questions import audits, score
+    from cai_jax.pipeline.questions import audits, score
     from cai_jax.prompting.paper_format import PAPER
     from cai_jax.prompting.render import encode
 
@@ -240,8 +240,8 @@ def test_a_principle_about_one_category_has_little_to_say_of_the_others():
         for prompts_, order in zip(compared, (pair, pair[::-1]), strict=True):
             prompts_.append(encode(model.tokenizer, PAPER.comparison(row["turns"], able[name].compare, order))[0])
         audited.append([PAPER.audit(row["turns"], pair[1], able[name].audit)])
-    first, second = (score(model, each).first for each in compared)
-    better, broken = (first + 1 - second) / 2, audits(model, audited).first
+    first, second = (score(model, each).p[:, 0] for each in compared)
+    better, broken = (first + 1 - second) / 2, audits(model, audited).p[:, 0]
     for figure, found in (("P(refusal is better)", better), ("P(help breaks it)", broken)):
         print(f"\n{figure}: {found[about_it].mean():.2f} under its category's principle, {found[~about_it].mean():.2f}")
     assert better[about_it].mean() >= 0.9 and broken[about_it].mean() >= 0.9

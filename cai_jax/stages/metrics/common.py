@@ -273,10 +273,10 @@ def by_audit(ctx: Context, rows: Sequence[Row], compared: int = 1) -> Audit:
     """
     import numpy as np
 
-    from cai_jax.pipeline.binary_questions import undecided
     from cai_jax.pipeline.generation import BATCH
     from cai_jax.pipeline.model_store import model_of
     from cai_jax.pipeline.principles import examples, note_one_answer
+    from cai_jax.pipeline.questions import undecided
     from cai_jax.pipeline.screening import Answers
 
     screener = _screener(ctx, model_of(ctx, ctx.inputs["by"]))

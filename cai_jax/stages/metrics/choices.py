@@ -1,0 +1,157 @@
+"""Common parts of the metrics on questions with options: their parameters, and how a model is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from cai_jax.data.row_columns import Row
+from cai_jax.errors import UserError
+from cai_jax.evals.figures import row_of
+from cai_jax.lang.signature import Call, Kind, Param, Problem
+from cai_jax.pipeline.context import Context
+from cai_jax.pipeline.row_counts import REQUEST_TOKENS, expected_rows
+from cai_jax.prompting.render import Segment
+from cai_jax.stages.declare import ORDERS, OVERLONG, fits, says
+from cai_jax.stages.metrics.common import measured
+from cai_jax.stages.protocol import StepContext
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cai_jax.pipeline.multiple_choice import Asker
+
+Credit = Literal["answer", "matching"]
+_OF = (
+    Param("of", "The model that answers.", kinds=(Kind.MODEL,)),
+    Param("on", "The questions.", kinds=(Kind.QUESTIONS,)),
+)
+_BEGINS = Param("begins", "Words with which the reply begins, before an answer's text.", value="str", default="")
+_NORMALIZE = Param("normalize", "Divides the log-probability of an answer's text by its length, in tokens or in UTF-8 "
+                   "bytes.", value="enum", default="none", choices=("none", "tokens", "bytes"))  # fmt: skip
+_OVERLONG = replace(OVERLONG, about="Treatment of a question that does not fit the model's context: it is undecided, an"
+                    " error, or the beginning of its conversation cut; either is counted.")  # fmt: skip
+TEXTS = (*_OF, _BEGINS, _NORMALIZE, _OVERLONG)  # of metrics that score the answers' texts
+ASKED = (
+    *_OF,
+    Param("ask", "What is scored: the text of each answer, as the assistant's reply to the question, as published "
+          "evaluations do; or its letter, the options listed in the question, as MMLU does.",
+          value="enum", default="answers", choices=("answers", "letters")),
+    replace(_BEGINS, needs=says("ask", "answers")),
+    replace(_NORMALIZE, needs=says("ask", "answers")),
+    replace(ORDERS, about="Order of the listed options: as given, or that and backwards, averaged.", default="given",
+            needs=says("ask", "letters")),
+    _OVERLONG,
+)  # fmt: skip
+
+
+def check(call: Call) -> Iterable[Problem]:
+    """Problems where no question fits the model's context."""
+    yield from fits(call, "of")
+
+
+def steps(ctx: StepContext) -> list:
+    """Scoring the options of every question."""
+    letters = ctx.params["ask"] == "letters"
+    return asking(ctx, 2 if ctx.params["orders"] == "both" else 1, letters)
+
+
+def asking(ctx: StepContext, times: int, letters: bool = False) -> list:
+    """Scoring the options of every question so many times, counted as two, each as long as the longest."""
+    asked = ctx.inputs["on"].type
+    option, count = asked.length or REQUEST_TOKENS, times * expected_rows(asked)
+    longest = ctx.prompt + REQUEST_TOKENS + (2 * option if letters else 0)
+    how = {} if letters else {"option": option}
+    return [step for model in ctx.models("of") for step in ctx.asking(model, "ask", count, longest, **how)]
+
+
+def rendered(ctx: Context, n: int) -> list[list[Segment]]:
+    """What the model reads of the first n questions."""
+    shown = asker(ctx, load=False)
+    return [prompt for row in ctx.inputs["on"].rows()[:n] for prompt in shown.prompts(row)]
+
+
+def measured_choices(ctx: Context, column: Credit, instead: str) -> dict[str, Any]:
+    """A figure (`evals.figures`): the share of what the most probable option is credited with.
+
+    Its `beside` has `mean_p`, the mean probability of what is credited; `chance`, an option taken at random; `longest`,
+    the longest one; and of right answers `log_likelihood`, the mean logarithm of their probability, nats.
+
+    Args:
+      column: credit of each option, "answer" or "matching".
+      instead: the metric for questions that do not have it.
+
+    Raises:
+      UserError: there are no questions, or these do not have the column.
+    """
+    import numpy as np
+
+    from cai_jax.pipeline.questions import undecided
+
+    rows = questions_with(ctx, column, instead)
+    credit = [row[column] for row in rows]
+    answers = asker(ctx).answers(ctx, rows)
+    if ctx.params["ask"] == "letters":
+        for code, message in undecided(float(1 - answers.known.mean()), "answers"):
+            ctx.note(code, message)
+    found = [_row(*each) for each in zip(rows, _credited(answers.best(), credit), answers.logprobs, strict=True)]
+    known = np.flatnonzero(answers.known)
+    beside = {}
+    if len(known):
+        shares = answers.log_share()
+        beside = {
+            "mean_p": _credited(np.exp(shares), credit)[known].mean(),
+            "chance": np.mean([np.mean(credit[number]) for number in known]),
+            "longest": np.mean([_longest(rows[number]["options"], credit[number]) for number in known]),
+        }
+        if column == "answer":
+            of_right = [each / sum(each) for each in map(np.asarray, credit)]
+            beside["log_likelihood"] = _credited(shares, of_right)[known].mean()
+    return measured(ctx, found, beside={name: float(value) for name, value in beside.items()})
+
+
+def questions_with(ctx: Context, column: Credit, instead: str) -> list[Row]:
+    """The questions; arguments and errors as of `measured_choices`."""
+    rows = ctx.inputs["on"].rows()
+    if not rows:
+        raise UserError("there are no questions")
+    if any(column not in row for row in rows):
+        what = "which answer shows a behaviour" if column == "answer" else "which answer is right"
+        raise UserError(f"these questions say {what}, and nothing else", f"measure {instead}")
+    return rows
+
+
+def _credited(values: np.ndarray, credit: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
+    """Sum of values [N, M] times the credit of each option, float64 [N]; those without credit play no part."""
+    import numpy as np
+
+    sums = []
+    for row, each in zip(values, credit, strict=True):
+        given = np.flatnonzero(each)
+        sums.append(row[given] @ np.asarray(each, float)[given])
+    return np.array(sums)
+
+
+def asker(ctx: Context, load: bool = True) -> Asker:
+    """The model that is asked; without `load`, questions are only to be shown."""
+    from cai_jax.pipeline.model_store import format_of, model_of
+    from cai_jax.pipeline.multiple_choice import Asker
+
+    model = model_of(ctx, ctx.inputs["of"]) if load else None
+    known = ("ask", "begins", "normalize", "orders", "overlong")
+    return Asker(model, format_of(ctx.inputs["of"]), **{name: ctx.params[name] for name in known if name in ctx.params})
+
+
+def _row(row: Row, value: float, logprobs: np.ndarray) -> Row:
+    import math
+
+    of = logprobs[: len(row["options"])].tolist()
+    return {**row_of(row, value), "logprobs": [each if math.isfinite(each) else None for each in of]}
+
+
+def _longest(options: Sequence[str], credit: Sequence[float]) -> float:
+    """Credit of the longest option, the mean of equal ones."""
+    most = max(map(len, options))
+    found = [each for option, each in zip(options, credit, strict=True) if len(option) == most]
+    return sum(found) / len(found)
