@@ -129,8 +129,8 @@ def preference_loss(
       float [...], nats.
 
     Example:
-      β = 1, and against the reference the first has gained log 3: σ(log 3) = 3/4. A hard label costs -log(3/4) = 0.2877,
-      and a label of 3/4 its entropy, 0.5623. Of 2 nats in 4 tokens an anchor of 0.1 adds 0.05.
+      β = 1, and against the reference the first has gained log 3: σ(log 3) = 3/4. A hard label costs -log(3/4) =
+      0.2877, and a label of 3/4 its entropy, 0.5623. Of 2 nats in 4 tokens an anchor of 0.1 adds 0.05.
 
       >>> import jax.numpy as jnp
       >>> import numpy as np
@@ -176,9 +176,10 @@ def _sums(
 ) -> tuple[jax.Array, grad_accumulation.Sums]:
     """Sum over pairs of losses and of what the metrics are made from; log-probabilities and counts [B, 2]."""
     p, weights, reference = micro["p"], micro["weights"], micro["reference"]
-    how = {"beta": settings.beta, "normalize": settings.normalize}
-    loss = preference_loss(logprobs, reference, counts, p, **how, anchor=settings.anchor)
-    both = rewards(logprobs, reference, counts, **how)
+    beta, normalize = settings.beta, settings.normalize
+    given = logprobs, reference, counts
+    loss = preference_loss(*given, p, beta=beta, normalize=normalize, anchor=settings.anchor)
+    both = rewards(*given, beta=beta, normalize=normalize)
     first, second = both[:, 0], both[:, 1]
     decided = weights * (p != 0.5)
     sums = {
@@ -201,8 +202,8 @@ def make_step(config: Config, settings: DPO, axis: str | None = None) -> Callabl
 
     The batch is a dict: tokens int32 [A, B, 2, T] (the two replies, each after their prompt), mask bool [A, B, 2, T]
     (the tokens of the replies), reference float32 [A, B, 2] (from `make_logprobs`), p float32 [A, B] (probability that
-    the first is better), weights float32 [A, B] (0 for filler; of mean 1 over the data). The loss is Σ w · L / N, with L
-    from `preference_loss` and N the number of pairs with a weight over all micro-batches and devices, as in
+    the first is better), weights float32 [A, B] (0 for filler; of mean 1 over the data). The loss is Σ w · L / N, with
+    L from `preference_loss` and N the number of pairs with a weight over all micro-batches and devices, as in
     `preference.make_step`.
 
     Args:

@@ -37,8 +37,8 @@ def _check(call: Call) -> Iterable[Problem]:
 
 SIGNATURE = Signature(
     name="prefer",
-    about="Preferences without a judge: each reply is preferred to the one of the same prompt and sample in another set, "
-    "such as a revision to what it was made from.",
+    about="Preferences without a judge: each reply is preferred to the one of the same prompt and sample in another "
+    "set, such as a revision to what it was made from.",
     params=(
         Param("replies", "The preferred replies. Those that `screen` flagged, or could not judge, are left out.",
               kinds=(Kind.RESPONSES,)),
