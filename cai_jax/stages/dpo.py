@@ -62,7 +62,7 @@ SIGNATURE = Signature(
         Param("margin", "Least distance of a label from one half for its pair to be trained on; the others are "
               "counted.", value="float", default=0.0, low=0, high=0.5),
         EPOCHS,
-        rate(3e-5, "Peak learning rate; a tenth of what a preference model takes, since the policy itself moves."),
+        rate(1e-4, "Peak learning rate; models of billions of parameters take some 5e-7."),
         batch(32, "Pairs of a step."),
         LENGTH,
         OPTIMIZER,

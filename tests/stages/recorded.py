@@ -27,6 +27,7 @@ sl = replies |> finetune(base, batch=4, steps=2, length=128)
 low = replies |> finetune(base, batch=4, steps=2, length=128, adapter=lora(rank=2))
 labels = red.train |> sample(base, n=2, max_new=8) |> judge(rules, by=base)
 rm = labels + human.train |> reward(base, batch=8, epochs=1, length=128)
+direct = labels + human.train |> dpo(base, batch=8, epochs=1, length=128)
 rl = base |> ppo(rm, on=red.train, batch=8, minibatch=4, max_new=8, steps=1, kl=0.05)
 kind = harm_rate(rl, red.test, by=base, under=rules, fewshots=0)
 """
