@@ -115,6 +115,51 @@ def documents(
       shots: For the built-in world: examples before each document, from 1 to this number. Only with `"builtin:…"`.
     """
 
+def dpo(
+    prefs: Written | str | Path,
+    model: Written | str | Path,
+    *,
+    beta: float = 0.1,
+    normalize: bool = False,
+    anchor: float = 0.0,
+    margin: float = 0.0,
+    epochs: float = 1.0,
+    learning_rate: float = 0.0001,
+    batch: int = 32,
+    length: int = 0,
+    optimizer: Literal["adamw", "muon"] = "adamw",
+    schedule: Literal["constant", "linear", "cosine"] = "constant",
+    warmup: int = 0,
+    adapter: Literal["full"] | Mapping[str, Any] = "full",
+    overlong: Literal["skip", "error", "truncate_left"] = "skip",
+    seed: int = 0,
+) -> Made:
+    """DPO: trains a policy on labelled pairs, whose log-ratio to the policy that it starts from is the reward.
+
+    Args:
+      prefs: Labelled pairs. A label of one half holds the policy at the odds that it starts with.
+      model: The policy to train; as it is at first, it is the reference.
+      beta: Reward of a nat by which a reply becomes more likely (β): the smaller, the further the policy may move.
+      normalize: Divide the log-ratio of a reply by its tokens, so that length alone is no reward; `beta` is then of a
+        nat per token, and usually larger than 1.
+      anchor: Weight of the next-token loss on the replies that labels prefer, which keeps these likely.
+      margin: Least distance of a label from one half for its pair to be trained on; the others are counted.
+      epochs: Passes over the data. Each goes over all rows, a batch may extend into the next, and the last batch of all
+        is filled up with rows that do not count.
+      learning_rate: Peak learning rate; models of billions of parameters take some 5e-7.
+      batch: Pairs of a step.
+      length: Tokens of a training row, into which several examples are packed; 0 takes the shortest that holds every
+        example.
+      optimizer: The optimiser.
+      schedule: Schedule of the learning rate after the warm-up.
+      warmup: Updates over which the learning rate rises.
+      adapter: The trained part: all weights, or a low-rank adapter on top of them, which leaves them to be shared with
+        other models of the same base.
+      overlong: Treatment of a row that does not fit the model's context: left out, an error, or the beginning of its
+        conversation cut; rows left out or cut are counted.
+      seed: Another number, another independent draw.
+    """
+
 def evasive_rate(of: Written, on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None) -> Made:
     """Share of replies that dodge without giving a reason.
 
@@ -342,6 +387,15 @@ def ppo(
       overlong: Treatment of a row that does not fit the model's context: left out, an error, or the beginning of its
         conversation cut; rows left out or cut are counted.
       seed: Another number, another independent draw.
+    """
+
+def prefer(replies: Written, over: Written) -> Made:
+    """Preferences without a judge: each reply is preferred to the one of the same prompt and sample in another set,
+    such as a revision to what it was made from.
+
+    Args:
+      replies: The preferred replies. Those that `screen` flagged, or could not judge, are left out.
+      over: The replies to the same prompts to which they are preferred.
     """
 
 def prefs(
