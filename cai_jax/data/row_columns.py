@@ -106,7 +106,7 @@ class Row(TypedDict, total=False):
     soft: float
     compared: list[Compared]
     judgements: list[Judgement]
-    reference: list[float]
+    reference_logprobs: list[float]
     value: float | None
     broken: bool
     empty: bool

@@ -32,7 +32,7 @@ def reader(ctx: CompilingContext, model: Model, settings: DPO) -> CompiledStep:
 def references(ctx: Context, step: CompiledStep, model: Model, pairs: PolicyPairs) -> np.ndarray:
     """Log-probabilities of both replies of every pair, float32 [N, 2], in nats; those that are committed are not read.
 
-    The rows have the `id` of the pair's prompt and `reference`, the two log-probabilities.
+    The rows have the `id` of the pair's prompt and `reference_logprobs`, those two log-probabilities.
 
     Args:
       step: from `reader`.
@@ -46,8 +46,8 @@ def references(ctx: Context, step: CompiledStep, model: Model, pairs: PolicyPair
             batch = filled({"tokens": pairs.tokens[chosen], "mask": pairs.mask[chosen]}, size)
             both = to_host(step(params, micro_batches(batch, micro_size(ctx)))).reshape(size, 2)
             ids = [pairs.rows[number]["id"] for number in chosen]
-            found += [{"id": id, "reference": each} for id, each in zip(ids, both.tolist(), strict=False)]
+            found += [{"id": id, "reference_logprobs": each} for id, each in zip(ids, both.tolist(), strict=False)]
         return found
 
     rows = [row for batch in in_batches(ctx, range(len(pairs.rows)), 1, read) for row in batch]
-    return np.array([row["reference"] for row in rows], np.float32)
+    return np.array([row["reference_logprobs"] for row in rows], np.float32)

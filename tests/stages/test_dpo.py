@@ -43,7 +43,7 @@ def test_a_policy_learns_its_pairs_from_its_own_log_probabilities(bench, mine):
     prefs, model = [row for row in ran.rows("mine") if row["p"] != 0.45], bench.model()
     wanted = [[reply_logprob(model, row, row[side]) for side in "ab"] for row in prefs]
     assert [row["id"] for row in ran.rows("x")] == [row["id"] for row in prefs]
-    np.testing.assert_allclose([row["reference"] for row in ran.rows("x")], wanted, rtol=1e-5)
+    np.testing.assert_allclose([row["reference_logprobs"] for row in ran.rows("x")], wanted, rtol=1e-5)
     log = ran.log("x")
     assert log[0]["loss"] == pytest.approx(np.log(2), rel=1e-5)  # it begins as its reference
     assert [log[0][name] for name in ("chosen_reward", "rejected_reward", "margin")] == pytest.approx([0] * 3, abs=1e-5)
@@ -63,7 +63,7 @@ def test_an_adapter_starts_from_the_policy_below_it(bench, mine):
         + "sl = mine.train |> dpo(base, batch=4, epochs=3, learning_rate=3e-3, adapter=lora(rank=3))\n"
         + "x = mine.train |> dpo(sl, batch=4, epochs=2, learning_rate=3e-3, adapter=lora(rank=2))\n"
     )
-    first, second = (np.array([row["reference"] for row in ran.rows(name)]) for name in ("sl", "x"))
+    first, second = (np.array([row["reference_logprobs"] for row in ran.rows(name)]) for name in ("sl", "x"))
     assert abs(first - second).max() > 0.1  # what the first has learnt is the reference of the second
     model = ran.model("sl")
     wanted = [[reply_logprob(model, row, row[side]) for side in "ab"] for row in ran.rows("mine")]
