@@ -44,9 +44,9 @@ def references(ctx: Context, step: CompiledStep, model: Model, pairs: PolicyPair
         for start in range(0, len(numbers), size):
             chosen = list(numbers[start : start + size])
             batch = filled({"tokens": pairs.tokens[chosen], "mask": pairs.mask[chosen]}, size)
-            both = to_host(step(params, micro_batches(batch, micro_size(ctx)))).reshape(size, 2)
+            both = to_host(step(params, micro_batches(batch, micro_size(ctx)))).reshape(size, 2)[: len(chosen)]
             ids = [pairs.rows[number]["id"] for number in chosen]
-            found += [{"id": id, "reference_logprobs": each} for id, each in zip(ids, both.tolist(), strict=False)]
+            found += [{"id": id, "reference_logprobs": each} for id, each in zip(ids, both.tolist(), strict=True)]
         return found
 
     rows = [row for batch in in_batches(ctx, range(len(pairs.rows)), 1, read) for row in batch]
