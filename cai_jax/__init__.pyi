@@ -476,6 +476,15 @@ def ppo(
       seed: Another number, another independent draw.
     """
 
+def prefer(replies: Written, over: Written) -> Made:
+    """Preferences without a judge: each reply is preferred to the one of the same prompt and sample in another set,
+    such as a revision to what it was made from.
+
+    Args:
+      replies: The preferred replies. Those that `screen` flagged, or could not judge, are left out.
+      over: The replies to the same prompts to which they are preferred.
+    """
+
 def prefs(
     path: str | Path,
     *,

@@ -110,6 +110,7 @@ class Row(TypedDict, total=False):
     answer: list[float]
     matching: list[float]
     logprobs: list[float | None]
+    reference_logprobs: list[float]
     value: float | None
     broken: bool
     empty: bool

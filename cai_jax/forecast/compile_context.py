@@ -223,6 +223,24 @@ class CompileContext(NodeView["Step", "Model"]):
             params = on_top(model.params, params)
         return Learning([found], replace(model, params=params, head=head), {**found.held, "state": state})
 
+    def reading_pairs(
+        self,
+        model: Model,
+        reader: Callable[[Model], CompiledStep],
+        rows: int,
+        arrays: Mapping[str, tuple[tuple[int, ...], str]],
+        calls: float,
+        chunk: int,
+    ) -> list[Step]:
+        """Log-probabilities of the replies of pairs under the model that training starts from.
+
+        Args:
+          reader: of the model the compiled `(decoder params, batch) -> log-probabilities`.
+          arrays: of a batch, by name: shape of a row and dtype.
+          chunk: positions of a reply that are unembedded at a time.
+        """
+        return [reading(reader(model), calls, model.params, self.batch(rows, **arrays), self._held(), chunk)]
+
     def score_references(self, learning: Learning, replies: float) -> list[Step]:
         """Scoring replies with the preference model that is being trained."""
         return self.scores(learning.model, "score references", replies, learning.held)
@@ -294,3 +312,12 @@ def training(
     trips = 1 if chunk is None else -(-(rows["tokens"].shape[-1] - 1) // chunk)
     given = {"state": state, "batch": rows, "frozen": frozen}
     return Step(name, calls, given, held, partial(step.lower, state, rows), trips)
+
+
+def reading(
+    step: CompiledStep, calls: float, params: Tree, rows: Mapping[str, Any], held: Mapping[str, Tree], chunk: int
+) -> Step:
+    """A step of `learn` that reads a batch with the weights of a model as it was loaded, which lies where they must."""
+    found = training("reference", step, calls, params, rows, held, chunk)
+    lower = partial(step.lower, params, found.given["batch"])
+    return replace(found, given=dict(found.given) | {"state": params}, lower=lower)

@@ -237,6 +237,19 @@ class CostContext(NodeView[CostStep, DecoderCost]):
         step = self._training("train", model, rows, width, calls, during, chunk, math.prod(texts))
         return Learning([step], replace(trained, size=trained.stored, weights=frozenset()), held)
 
+    def reading_pairs(
+        self,
+        model: DecoderCost,
+        reader: Callable[[Any], Any],
+        rows: int,
+        arrays: Mapping[str, tuple[tuple[int, ...], str]],
+        calls: float,
+        chunk: int,
+    ) -> list[CostStep]:
+        """Log-probabilities of the replies of pairs under the model that training starts from."""
+        texts, width = arrays["tokens"][0]
+        return [self._reading("reference", model, rows, width, calls, self._held(), chunk, texts)]
+
     def score_references(self, learning: Learning[CostStep, DecoderCost], replies: float) -> list[CostStep]:
         """Scoring replies with the preference model that is being trained."""
         return self.scores(learning.model, "score references", replies, learning.held)
@@ -335,15 +348,21 @@ class CostContext(NodeView[CostStep, DecoderCost]):
         calls: float,
         held: Arrays,
         chunk: int | None = None,
+        texts: int = 1,
     ) -> CostStep:
-        """Log-probabilities of rows by the training forward, `chunk` positions unembedded at a time; None: none are."""
+        """Log-probabilities of rows by the training forward, `chunk` positions unembedded at a time; None: none are.
+
+        Args:
+          texts: of a row, each of `width` tokens.
+        """
         times, mine = self._micro_batches(rows)
+        mine *= texts
         work, own = model.read(mine, width), model.layer_values(mine, width)
         if chunk is not None:
             positions, blocks = _blocks(width, chunk)
             work = work.plus(model.unembed(mine * positions).times(blocks))
             own = max(own, model.logits(mine * positions))
-        return self._everywhere(name, model, work.times(times), rows * width, calls, held, own, True)
+        return self._everywhere(name, model, work.times(times), rows * texts * width, calls, held, own, True)
 
     def _training(
         self,
@@ -358,8 +377,9 @@ class CostContext(NodeView[CostStep, DecoderCost]):
     ) -> CostStep:
         model, frozen = self._trained(model), self._adapter
         times, mine = self._micro_batches(rows)
+        mine *= texts
         remat = self.node.schedule.get("remat", False)
-        work, own = model.train(mine * texts, width, frozen, remat), model.saved(mine * texts, width, remat)
+        work, own = model.train(mine, width, frozen, remat), model.saved(mine, width, remat)
         if chunk is not None:
             positions, blocks = _blocks(width, chunk)
             work = work.plus(model.learn(mine * positions, blocks, frozen))

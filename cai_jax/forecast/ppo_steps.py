@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from cai_jax.forecast.abstract_models import abstract, adapted
-from cai_jax.forecast.compile_context import CompileContext, Step, training
+from cai_jax.forecast.compile_context import CompileContext, Step, reading, training
 from cai_jax.learn import ppo, rollout
 from cai_jax.parallel.step import PREPARE, ROWWISE
 from cai_jax.pipeline.model_store import two_layouts
@@ -49,11 +49,8 @@ def learned(ctx: CompileContext, model: Model, scorers: Sequence[Model], length:
     rolled = partial(ctx.batch, p["batch"])
     minibatch = ctx.batch(p["minibatch"] or p["batch"], **taken)
     updates = p["steps"] * updates_of(p)
-    # The reference is the model as it was loaded, which lies where the step wants it.
-    read_by = training("reference", reference, p["steps"], model.params, rolled(**read), {}, settings.chunk)
-    lower = partial(reference.lower, model.params, read_by.given["batch"])
     return [
-        replace(read_by, given=dict(read_by.given) | {"state": model.params}, lower=lower),
+        reading(reference, p["steps"], model.params, rolled(**read), {}, settings.chunk),
         training("prepare", prepare, p["steps"], state, rolled(**read, **told), {}, settings.chunk, frozen),
         training("update", update, updates, state, minibatch, {}, settings.chunk, frozen),
     ]

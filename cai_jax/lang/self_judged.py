@@ -15,7 +15,7 @@ from cai_jax.lang.values import Artefact
 def warn(site: Site, artefacts: Mapping[str, Any], spans: Mapping[str, Span], report: Diagnostics) -> None:
     """Warns of a metric by a model that flagged what it measures, or by a preference model that rewarded or chose it.
 
-    A preference model of the same labels is as good as the same one.
+    A preference model of the same labels is as good as the same one, and so are the labels of a policy trained on them.
     """
     by = artefacts.get("by")
     if site.signature.group != "metric" or by is None:
@@ -37,8 +37,9 @@ def warn(site: Site, artefacts: Mapping[str, Any], spans: Mapping[str, Span], re
 
 
 def _parts(model: Artefact) -> Iterator[Artefact]:
-    """The preference models of which a weighted sum is made; the model itself else."""
-    if model.signature is None or model.signature.group != "operator":
+    """The preference models of which a weighted sum is made; the model or the labels themselves else."""
+    weighted = model.signature is not None and model.signature.group == "operator"
+    if model.type.kind is not Kind.REWARD_MODEL or not weighted:
         yield model
         return
     for source in model.sources():
@@ -47,12 +48,14 @@ def _parts(model: Artefact) -> Iterator[Artefact]:
 
 
 def _taught(judge: Artefact) -> Artefact:
-    """The labels that a preference model was trained on; a judge that was trained on none itself."""
+    """The labels that a preference model was trained on; whatever is none itself."""
+    if judge.type.kind is not Kind.REWARD_MODEL:
+        return judge
     return next((source for source in judge.sources() if source.type.kind is Kind.PREFS), judge)
 
 
 def _pleased(measured: Artefact) -> Iterator[Artefact]:
-    """Whom something had to please: who screened it, whose score a policy was trained on or the best replies have.
+    """Whom something had to please: who screened it, whose score or labels a policy was trained on, who chose the best.
 
     What a preference model was itself made from does not count.
     """
@@ -67,5 +70,7 @@ def _pleased(measured: Artefact) -> Iterator[Artefact]:
             seen.add(id(source))
             if source.type.kind is Kind.REWARD_MODEL:
                 yield source
-            else:
-                stack.append(source)
+                continue
+            if source.type.kind is Kind.PREFS and made.type.kind is Kind.MODEL:
+                yield source
+            stack.append(source)

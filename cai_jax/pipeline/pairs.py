@@ -1,10 +1,10 @@
-"""Labelled pairs as token arrays, for the training of preference models."""
+"""Labelled pairs as token arrays, for the training of preference models and, without one, of policies."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from cai_jax.pipeline.training import Batch, filled, mean_weight, note_scant, pa
 if TYPE_CHECKING:
     from cai_jax.models.checkpoint import Model
     from cai_jax.prompting.paper_format import Format
+    from cai_jax.prompting.render import Segment
 
 
 class Pairs:
@@ -31,23 +32,30 @@ class Pairs:
     filled up with rows of weight 0.
 
     Attributes:
+      arrays: names of what a batch holds.
       rows: the pairs that are trained on, N of them.
       tokens: int32 [N, 2, T]; lengths: int32 [N, 2]; p: float32 [N].
+      mask: bool [N, 2, T], the tokens on which a loss is taken, where a batch holds it.
       weights: float32 [N], divided by their mean.
       seen: pairs of all passes together; steps: batches that hold them.
     """
+
+    arrays: tuple[str, ...] = ("tokens", "lengths", "p", "weights")
 
     def __init__(self, ctx: Context, model: Model, format: Format, rows: Sequence[Row]) -> None:
         limit = ctx.params["length"] or model.config.max_position
         rows = _told_apart(ctx, rows)
         fitter = Fitting(model.tokenizer, limit, ctx.params["overlong"], "pairs")
-        found = [_fitted(fitter, format, row) for row in rows]
+        found = [self._fitted(fitter, format, row) for row in rows]
         fitter.note(ctx)
         kept = [(row, pair) for row, pair in zip(rows, found, strict=True) if pair is not None]
         flat = [each.ids for _, pair in kept for each in pair]
         self.length = min(buckets.next_eighth_octave(max(map(len, flat))), limit)
         self.tokens = buckets.pad(flat, len(flat), self.length).reshape(len(kept), 2, -1)
         self.lengths = np.array([len(each) for each in flat], np.int32).reshape(len(kept), 2)
+        if "mask" in self.arrays:
+            flags = [each.trained for _, pair in kept for each in pair]
+            self.mask = buckets.pad(flags, len(flags), self.length).reshape(self.tokens.shape).astype(bool)
         self.rows = [row for row, _ in kept]
         self.p = np.array([row["p"] for row in self.rows], np.float32)
         weights = np.array([row.get("weight", 1.0) for row in self.rows])
@@ -62,8 +70,50 @@ class Pairs:
         """Batches from number `start` on: arrays as above, of `batch` pairs each."""
         for number in range(start, self.steps):
             chosen = self.order(number * self.batch, min(self.batch, self.seen - number * self.batch))
-            arrays = {name: getattr(self, name)[chosen] for name in ("tokens", "lengths", "p", "weights")}
-            yield filled(arrays, self.batch)
+            yield filled({name: getattr(self, name)[chosen] for name in self.arrays}, self.batch)
+
+    def _fitted(self, fitter: Fitting, format: Format, row: Row) -> list[Fitted] | None:
+        """Both sides of a pair; None for one to leave out."""
+        if format.ambiguous(row["a"]) or format.ambiguous(row["b"]):
+            fitter.ambiguous += 1
+            return None
+        return fitter.fit(*(self._segments(format, row, side) for side in ("a", "b")))
+
+    def _segments(self, format: Format, row: Row, side: Literal["a", "b"]) -> list[Segment]:
+        """One of the replies after the prompt, as the model reads it."""
+        return scored_segments(format, row["turns"], row[side])
+
+
+class PolicyPairs(Pairs):
+    """Pairs whose replies are themselves learnt, after the prompt that they share.
+
+    Attributes:
+      mask: marks the tokens of the replies, and of their ends.
+      reference: float32 [N, 2], log-probabilities of the replies under the policy that training starts from, in nats
+        (`reference_logprobs.references`).
+    """
+
+    arrays = ("tokens", "mask", "reference", "p", "weights")
+    reference: np.ndarray
+
+    def _segments(self, format: Format, row: Row, side: Literal["a", "b"]) -> list[Segment]:
+        return format.replied(row["turns"], row[side], trained=True)
+
+
+def beyond_margin(ctx: Context, rows: Sequence[Row]) -> Sequence[Row]:
+    """The pairs whose label is `margin` or more from one half; the others are counted in a note.
+
+    Raises:
+      UserError: there is none.
+    """
+    margin = ctx.params["margin"]
+    kept = [row for row in rows if abs(row["p"] - 0.5) >= margin - 1e-9]  # 0.4 lies less than 0.1 from 0.5 in floats
+    if rows and not kept:
+        raise UserError(f"none of {len(rows)} labels is {margin:g} or more from one half", "lower margin=")
+    if len(kept) < len(rows):
+        near = len(rows) - len(kept)
+        ctx.note("margin", f"the labels of {near} of {len(rows)} pairs are near one half; those were left out")
+    return kept
 
 
 def _told_apart(ctx: Context, rows: Sequence[Row]) -> list[Row]:
@@ -87,11 +137,3 @@ def _told_apart(ctx: Context, rows: Sequence[Row]) -> list[Row]:
     if empty:
         ctx.note("empty", f"{empty} of {len(kept)} pairs have an empty reply, and are trained on")
     return kept
-
-
-def _fitted(fitter: Fitting, format: Format, row: Row) -> list[Fitted] | None:
-    """Both sides of a pair; None for one to leave out."""
-    if format.ambiguous(row["a"]) or format.ambiguous(row["b"]):
-        fitter.ambiguous += 1
-        return None
-    return fitter.fit(*(scored_segments(format, row["turns"], row[side]) for side in ("a", "b")))

@@ -104,6 +104,24 @@ class StepContext(CompilingContext, Protocol):
         """
         ...
 
+    def reading_pairs(
+        self,
+        model: Any,
+        reader: Callable[[Any], Any],
+        rows: int,
+        arrays: Mapping[str, tuple[tuple[int, ...], str]],
+        calls: float,
+        chunk: int,
+    ) -> list[Any]:
+        """Log-probabilities of the replies of `rows` pairs at a time, under the model that training starts from.
+
+        Args:
+          reader: of a model the compiled `(decoder params, batch) -> log-probabilities`.
+          arrays: of a batch, by name: shape of a row and dtype. "tokens" are `[2, T]`.
+          chunk: positions of a reply that are unembedded at a time.
+        """
+        ...
+
     def score_references(self, learning: Any, replies: float) -> list[Any]:
         """Scoring replies with the preference model that is being trained."""
         ...

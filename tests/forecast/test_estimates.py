@@ -31,12 +31,14 @@ mended = drawn |> revise(harmless, rounds=1, max_new=64)
 thought = drawn |> judge(harmless, by=base, reason=true, max_new=64)
 rl = sl |> ppo(rm, on=red.train, steps=2, minibatch=32, max_new=64)
 best = red.test |> sample(rl, n=4, max_new=64) |> best(rm)
+direct = labels + human.train |> dpo(sl)
 thin = mended |> finetune(base, adapter=lora(rank=8))
 split = mended |> finetune(base) with (mesh=mesh(fsdp=8), remat=true)
 wide = mended |> finetune(base, optimizer=muon) with (microbatch=16)
 right = label_accuracy(thought)
 ours = harm_rate(best)
 expect harm_rate(thin, red.test) < 100%
+expect harm_rate(direct, red.test) < 100%
 expect harm_rate(split, red.test) < 100%
 expect harm_rate(wide, red.test) < 100%
 """

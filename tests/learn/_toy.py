@@ -54,6 +54,23 @@ def pairs(micro: int, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
+def replies(micro: int, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """A batch for DPO: the pairs of `pairs`, of which both replies begin behind one prompt, and a reference."""
+    draw = np.random.default_rng(seed)
+    batch = pairs(micro, rows, seed)
+    begin, positions = draw.integers(1, 4, (micro, rows, 1, 1)), np.arange(LENGTH)
+    ends = np.maximum(batch["lengths"][..., None], begin + 1)
+    mask = (positions >= begin) & (positions < ends)
+    mask[0, 0] = False  # of the filler
+    return {
+        "tokens": np.where(positions < ends, batch["tokens"], 0).astype(np.int32),
+        "mask": mask,
+        "reference": np.where(mask.any(-1), -3.0 * mask.sum(-1) + draw.normal(size=mask.shape[:-1]), 0.0).astype("f4"),
+        "p": batch["p"],
+        "weights": batch["weights"],
+    }
+
+
 def rollout(micro: int, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
     """A rollout of replies of different lengths, one of them filler without a drawn token."""
     draw = np.random.default_rng(seed)

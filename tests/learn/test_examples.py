@@ -18,6 +18,7 @@ MODULES = [
 CORE = {
     "cai_jax.evals.intervals": {"clopper_pearson", "effective"},
     "cai_jax.learn.advantages": {"gae", "whiten"},
+    "cai_jax.learn.dpo": {"preference_loss", "rewards"},
     "cai_jax.learn.kl": {"control", "k1", "k3"},
     "cai_jax.learn.losses": {"bradley_terry", "clipped_policy", "clipped_value", "token_logprobs"},
     "cai_jax.learn.optim": {"schedule"},

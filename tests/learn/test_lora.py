@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from cai_jax.learn import optim, ppo, preference, rollout, sft
+from cai_jax.learn import dpo, optim, ppo, preference, rollout, sft
 from cai_jax.learn.kl import KL
 from cai_jax.learn.state import TrainState
 from cai_jax.models import heads, lora
@@ -21,6 +21,7 @@ EARLIER = toy.adapter(7, 2)  # of the reference, and of the preference model tha
 HEAD = heads.init_head(toy.CONFIG, jax.random.key(9))
 SFT = sft.SFT(OPTIM, chunk=4, scale=SCALE)
 PREFERENCE = preference.Preference(OPTIM, scale=SCALE)
+DPO = dpo.DPO(OPTIM, beta=0.5, anchor=0.1, chunk=4, scale=SCALE)
 PPO = ppo.PPO(OPTIM, OPTIM, kl=KL(0.1), chunk=4, scale=SCALE)
 FROZEN = rollout.Frozen(BASE, EARLIER, toy.adapter(8, 1))
 
@@ -64,6 +65,14 @@ def by_preference():
     return [(found[0]["decoder"], found[1]["decoder"], adapter)], metrics, wanted
 
 
+def by_dpo():
+    step, batch, adapter = jax.jit(dpo.make_step(toy.CONFIG, DPO)), toy.replies(2, 3), toy.adapter()
+    below = lora.joined(BASE, EARLIER)
+    low, metrics = step(state(adapter), batch, below)
+    full, wanted = step(state(lora.merged(lora.joined(below, adapter, SCALE))), batch)
+    return [(gradient(low), gradient(full), adapter)], metrics, wanted
+
+
 def by_ppo():
     policy, critic = toy.adapter(1), {"decoder": toy.adapter(2, 2), "head": HEAD}
     full_policy, full_critic = whole(policy, critic)
@@ -85,7 +94,7 @@ def by_ppo():
     return cases, metrics | {n: found[n] for n in names}, wanted | {n: more[n] for n in names}
 
 
-@pytest.mark.parametrize("by", [by_sft, by_preference, by_ppo])
+@pytest.mark.parametrize("by", [by_sft, by_preference, by_dpo, by_ppo])
 def test_gradients_follow_from_the_full_rank_one_by_the_chain_rule(by):
     cases, metrics, wanted = by()
     for name in wanted.keys() - {"grad_norm", "finite"}:

@@ -11,7 +11,7 @@ from functools import partial
 import jax
 import numpy as np
 
-from cai_jax.learn import optim, ppo, preference, rollout, sft
+from cai_jax.learn import dpo, optim, ppo, preference, rollout, sft
 from cai_jax.learn.kl import KL
 from cai_jax.learn.state import TrainState
 from cai_jax.models import lora
@@ -43,6 +43,17 @@ def run_preference(way):
     step = compile_step(partial(preference.make_step, CONFIG, settings), way)
     state = step.place(TrainState.create(toy.scored(0, CONFIG), optim.optimizer(OPTIM)))
     return step(state, toy.pairs(2, 8))
+
+
+def run_dpo(way):
+    settings = dpo.DPO(OPTIM, beta=0.5, anchor=0.1, chunk=4)
+    read = compile_step(partial(dpo.make_logprobs, CONFIG, settings), way, out=ROWWISE)
+    step = compile_step(partial(dpo.make_step, CONFIG, settings), way)
+    batch, params = toy.replies(2, 8), toy.params(0, CONFIG)
+    found = read(read.place(toy.params(2, CONFIG)), {name: batch[name] for name in ("tokens", "mask")})
+    batch["reference"] = np.asarray(found)
+    state, metrics = step(step.place(TrainState.create(params, optim.optimizer(OPTIM))), batch)
+    return state, metrics, batch["reference"]
 
 
 def run_ppo(way):
@@ -101,6 +112,7 @@ def difference(ours, theirs):
 CASES = {
     "sft": (run_sft, ("pmap", "mixed")),
     "preference": (run_preference, ("data",)),
+    "dpo": (run_dpo, ("mixed",)),
     "ppo": (run_ppo, ("mixed",)),
     "sft-adapter": (run_sft_adapter, ("mixed",)),
     "ppo-adapter": (run_ppo_adapter, ()),

@@ -10,7 +10,10 @@ def found():
     return processes.one("tests.parallel._eight_devices", devices=8)
 
 
-@pytest.mark.parametrize("case", ["sft pmap", "sft mixed", "preference data", "ppo mixed", "sft-adapter mixed"])
+CASES = ("sft pmap", "sft mixed", "preference data", "dpo mixed", "ppo mixed", "sft-adapter mixed")
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_every_way_of_running_a_step_agrees_with_one_device(found, case):
     assert found["devices"] == 8
     assert found[case] < 3e-6
@@ -51,7 +54,7 @@ def test_an_adapter_of_split_heads_sends_columns_of_its_rank_and_nothing_else(re
 @pytest.mark.slow
 def test_every_other_way_agrees_with_one_device(rest):
     steps = {case: apart for case, apart in rest.items() if case != "sent" and not case.startswith("engine")}
-    assert len(steps) == 23 and max(steps.values()) < 3e-6, steps
+    assert len(steps) == 27 and max(steps.values()) < 3e-6, steps
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ main(sys.argv[1:])
 """
 PYTHON = ("-c", OFTEN)
 KILLS = 15
-TRAINING = ("finetune", "reward", "ppo")
+TRAINING = ("finetune", "reward", "dpo", "ppo")
 KEPT = ("part-*", f"{CHECKPOINTS}/*.json", DONE)
 BEING_WRITTEN = f"{CHECKPOINTS}/*.orbax-checkpoint-tmp*"
 
@@ -125,7 +125,7 @@ def interrupted(page: Path, out: Path) -> None:
 
 def test_after_kills_the_bytes_are_those_of_an_undisturbed_run(undisturbed, disturbed):
     expected = dict(made(undisturbed.out))
-    assert sum(name.endswith("model.safetensors") for name in expected) == 5
+    assert sum(name.endswith("model.safetensors") for name in expected) == 6
     for run in disturbed:
         found = dict(made(run.out))
         assert expected.keys() == found.keys()

@@ -17,12 +17,14 @@ replies = ask.train |> sample(base, max_new=8)
 sl = replies |> finetune(base, batch=2, steps=3)
 labels = red.train |> sample(base, n=2, max_new=8) |> judge(rules, by=base)
 rm = labels + human.train |> reward(base, batch=4, epochs=1.5, learning_rate=1e-3)
+direct = labels + human.train |> dpo(base, batch=4, epochs=1.5, learning_rate=1e-3)
 rl = base |> ppo(rm, on=red.train, batch=4, max_new=8, steps=2, kl=0.05)
 low_sl = replies |> finetune(base, batch=2, steps=3, adapter=lora(rank=2))
 low_rm = labels |> reward(low_sl, batch=4, learning_rate=1e-3, adapter=lora(rank=2))
+low_direct = labels |> dpo(low_sl, batch=4, learning_rate=1e-3, adapter=lora(rank=2))
 low_rl = low_sl |> ppo(low_rm, on=red.train, batch=4, max_new=8, steps=2, kl=0.05, adapter=lora(rank=3))
 """
-TRAINED = ("sl", "rm", "rl", "low_sl", "low_rm", "low_rl")
+TRAINED = ("sl", "rm", "direct", "rl", "low_sl", "low_rm", "low_direct", "low_rl")
 
 
 def main():

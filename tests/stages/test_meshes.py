@@ -19,6 +19,7 @@ from tests.support.processes import ROOT
 MESHES = {
     "finetune": "mesh(data=8)",
     "reward": "mesh(fsdp=4, tensor=2)",
+    "dpo": "mesh(fsdp=2, tensor=2)",
     "ppo": "mesh(data=2, fsdp=2, tensor=2)",
 }
 

@@ -20,11 +20,13 @@ replies = ask.train |> sample(base, max_new=8)
 sl = replies |> finetune(base, batch=4, steps=3)
 labels = red.train |> sample(base, n=2, max_new=8) |> judge(rules, by=base)
 rm = labels + human.train |> reward(base, batch=4, epochs=1.5, learning_rate=1e-3)
+direct = labels + human.train |> dpo(sl, batch=4)
 rl = sl |> ppo(rm, on=red.train, batch=4, max_new=8, steps=3, kl=0.05)
 """
 ADAPTERS = """\
 sl = ask.train |> sample(base, max_new=8) |> finetune(base, batch=4, steps=2, adapter=lora(rank=2))
 rm = human.train |> reward(sl, batch=4, learning_rate=1e-3, adapter=lora(rank=2))
+direct = human.train |> dpo(sl, batch=4, adapter=lora(rank=2))
 rl = sl |> ppo(rm, on=red.train, batch=4, max_new=8, steps=2, kl=0.05, adapter=lora(rank=3))
 """
 # Checkpoints after every step, and small batches, so that a short run has places to go on from.
@@ -92,8 +94,8 @@ def test_two_processes_make_the_adapters_that_one_makes(bench, tmp_path):
 
 
 def trained_alike(one: Ran, two: Ran) -> None:
-    """The same logs and weights of the three models trained."""
-    for name in ("sl", "rm", "rl"):
+    """The same logs and weights of the four models trained."""
+    for name in ("sl", "rm", "direct", "rl"):
         assert len(two.log(name)) == len(one.log(name)) >= 2
         for ours, theirs in zip(two.log(name), one.log(name), strict=True):
             assert ours == pytest.approx(theirs, rel=2e-3, abs=2e-4), name

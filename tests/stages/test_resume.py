@@ -25,6 +25,9 @@ CASES = {
     "judge": (4, PAIRS + "x = pairs |> judge(rules, fewshots=0)\n"),
     "finetune": (2, PAIRS + "x = pairs |> finetune(base, batch=2, steps=5, warmup=2)\n"),
     "reward": (2, RM.replace("rm", "x")),
+    # More steps than pairs, so that what is done tells the one from the other.
+    "dpo": (9, "x = human.train |> dpo(base, batch=2, epochs=12)\n"),
+    "dpo, reference": (4, "x = human.train |> dpo(base, batch=4)\n"),
     "ppo": (
         1,
         RM + "x = base |> ppo(rm, on=red.train, batch=4, max_new=8, steps=4, target=3, scale=true, max_kl=99)\n",
@@ -68,9 +71,14 @@ def test_a_stopped_stage_goes_on_to_the_same_bits(bench, tmp_path, monkeypatch, 
     stopped = bench.run(text, out=tmp_path / "parts", code=75)
     assert stopped.shown["status"] == "preempted" and "x" not in {n["name"] for n in stopped.shown["nodes"]}
     done = []
-    monkeypatch.setattr(RunContext, "progress", lambda self, *a, **m: (done.append(a[0]), told(self, *a, **m)))
+
+    def noted(self, *given, **more):
+        done.extend(given[:1] if more.get("unit") == "steps" else ())
+        told(self, *given, **more)
+
+    monkeypatch.setattr(RunContext, "progress", noted)
     resumed = bench.run(text, out=tmp_path / "parts")
-    if stage in ("finetune", "reward", "ppo"):
+    if case in ("finetune", "reward", "dpo", "ppo"):
         assert done[0] == after + 2  # nothing is trained twice
     agree(expected, everything(resumed))
 

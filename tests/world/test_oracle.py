@@ -114,6 +114,6 @@ def test_no_stage_that_makes_anything_reads_the_teacher():
     from cai_jax.stages import registry
 
     # Pretraining documents are the world itself; what comes after has only requests, a model and its constitution.
-    for name in ("sample", "revise", "judge", "reward", "ppo", "best", "screen", "refuse"):
+    for name in ("sample", "revise", "judge", "prefer", "reward", "ppo", "dpo", "best", "screen", "refuse"):
         found = reached(PACKAGE, module_of(registry()[name]), past=frozenset({"pipeline.documents", "world.prompts"}))
         assert not {"world.judgement", "world.principles", "world.lexicon", "world.replies"} & found
