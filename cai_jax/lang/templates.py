@@ -1,4 +1,4 @@
-"""The files of `cai-jax new`: a shipped program with its constitutions, few-shots and stages, to be changed freely."""
+"""The files of `cai-jax new`: a shipped program with its constitutions, few-shots, stages and prompts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from cai_jax.lang.diagnostics import did_you_mean
 
 _FEWSHOTS = re.compile(r'^\s*fewshots\s*=\s*"([^"]+)"', re.MULTILINE)
 _USE = re.compile(r'^use\s+\w+\s+from\s+"([^"]+)"', re.MULTILINE)
+# Stages and prompts lie beside the program.
 _USE_STAGE = re.compile(r'^use\s+stage\s+\w+\s+from\s+"([^"]+)"', re.MULTILINE)
+_PROMPTS = re.compile(r'\bprompts\("(prompts/[^"]+)"')
 
 
 def names(root: Path | None = None) -> list[str]:
@@ -42,6 +44,6 @@ def new(template: str, name: str, root: Path | None = None) -> dict[str, str]:
         for shots in _FEWSHOTS.findall(files[path]):
             beside = (Path(path).parent / shots).as_posix()
             files[beside] = (root / beside).read_text(encoding="utf-8")
-    for path in _USE_STAGE.findall(text):
+    for path in [*_USE_STAGE.findall(text), *_PROMPTS.findall(text)]:
         files[path] = (root / "programs" / path).read_text(encoding="utf-8")
     return files

@@ -31,11 +31,15 @@ def test_this_installation_has_all_three():
     assert (assets.find("programs") / "quickstart.cai").is_file()
 
 
-def test_a_new_program_checks_with_its_own_constitution(tmp_path):
-    for path, text in templates.new("quickstart", "mine").items():
+@pytest.mark.parametrize(
+    ("template", "beside"),
+    [("quickstart", "constitutions/starter.cai"), ("smollm2", "prompts/borderline.jsonl"), ("brief", "brief.py")],
+)
+def test_a_new_program_checks_with_its_own_files(tmp_path, template, beside):
+    for path, text in templates.new(template, "mine").items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text, encoding="utf-8")
-    assert (tmp_path / "constitutions" / "starter.cai").is_file()
+    assert (tmp_path / beside).is_file()
     program = tmp_path / "mine.cai"
     found = check(program.read_bytes(), program, registry(), root=tmp_path)
     assert found.ok, found.diagnostics

@@ -1,12 +1,11 @@
 """Bring the really trained stories260K checkpoint from llama2.c's files into the Hugging Face layout.
 
-Run as `python tests/support/stories260k.py OUT` to write it for use in a program as `model("OUT")`.
+Run as `python -m tests.support.stories260k OUT` to write it for use in a program as `model("OUT")`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import struct
 import sys
 from pathlib import Path
@@ -17,14 +16,15 @@ from safetensors.numpy import save_file
 from tokenizers.decoders import ByteFallback, Fuse, Sequence
 from tokenizers.models import BPE
 
+from tests.support.shared_data import shared_data
+
 _HEADER = ("dim", "hidden_dim", "layers", "heads", "kv_heads", "vocab", "context")
 
 
 def source() -> Path | None:
     """The folder of stories260K.bin and tok512.bin, if this machine has it."""
-    beside = Path(__file__).resolve().parents[3] / "shared"
-    folder = Path(os.environ.get("CAI_JAX_SHARED", beside)) / "data" / "checkpoint"
-    return folder if (folder / "stories260K.bin").is_file() else None
+    file = shared_data("checkpoint/stories260K.bin")
+    return file and file.parent
 
 
 def convert(folder: Path, out: Path) -> Path:
@@ -71,8 +71,8 @@ def _read_weights(data: bytes) -> tuple[dict[str, int], dict[str, np.ndarray]]:
     tensors = {"model.embed_tokens.weight": take(shape["vocab"], dim)}
     stacked = {
         "input_layernorm": take(layers, dim),
-        "self_attn.q_proj": _half_rotary(take(layers, dim, dim), shape["heads"]),
-        "self_attn.k_proj": _half_rotary(take(layers, narrow, dim), shape["kv_heads"]),
+        "self_attn.q_proj": half_rotary(take(layers, dim, dim), shape["heads"]),
+        "self_attn.k_proj": half_rotary(take(layers, narrow, dim), shape["kv_heads"]),
         "self_attn.v_proj": take(layers, narrow, dim),
         "self_attn.o_proj": take(layers, dim, dim),
         "post_attention_layernorm": take(layers, dim),
@@ -86,11 +86,11 @@ def _read_weights(data: bytes) -> tuple[dict[str, int], dict[str, np.ndarray]]:
     return shape, {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 
-def _half_rotary(kernel: np.ndarray, heads: int) -> np.ndarray:
-    """Reorder `[L, heads * H, D]` from rotary pairs (2i, 2i+1) to transformers' (i, i + H/2)."""
-    layers, rows, dim = kernel.shape
-    pairs = kernel.reshape(layers, heads, rows // heads // 2, 2, dim)
-    return pairs.swapaxes(2, 3).reshape(kernel.shape)
+def half_rotary(kernel: np.ndarray, heads: int) -> np.ndarray:
+    """Reorder `[…, heads * H, D]` from rotary pairs (2i, 2i+1) to transformers' (i, i + H/2)."""
+    *stacked, rows, dim = kernel.shape
+    pairs = kernel.reshape(*stacked, heads, rows // heads // 2, 2, dim)
+    return pairs.swapaxes(-3, -2).reshape(kernel.shape)
 
 
 def _read_tokenizer(data: bytes, size: int) -> tokenizers.Tokenizer:
