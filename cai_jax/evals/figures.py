@@ -49,6 +49,7 @@ class Figure:
       left_out: reason why remaining rows do not count -> number of rows.
       beside: figures that belong to this one, such as the score of always taking the longer reply.
       parts: the figure of each principle, where this one is made of several.
+      curve: of probabilities, mean confidence, accuracy and number of rows of every filled bin of confidence.
     """
 
     value: float | None = None
@@ -62,6 +63,7 @@ class Figure:
     left_out: Mapping[str, int] = field(default_factory=dict)
     beside: Mapping[str, float] = field(default_factory=dict)
     parts: Mapping[str, Figure] = field(default_factory=dict)
+    curve: Sequence[Sequence[float]] = ()
 
     @property
     def rows(self) -> int:

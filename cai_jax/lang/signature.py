@@ -46,6 +46,7 @@ class Type:
       length: upper bound on the tokens of a reply (Responses, Prefs); of Documents, their mean.
       screened: True if `screen` has checked the replies (Responses).
       rows: largest number of prompts, pairs or documents, by split; of Responses, `replies` times as many.
+      labels: of Prefs, whose labels their rows hold: "human", "ai", or "both" beside one another; empty where unknown.
       decoders: shapes (models/config.py) and dtypes of the decoders of a Model: one, or several of a mixture of
         reward models; () where they are unknown.
     """
@@ -62,6 +63,7 @@ class Type:
     heads: int | None = None
     oracle: bool = False
     rows: Mapping[str, int] | None = field(default=None, hash=False)
+    labels: frozenset[str] = frozenset()
     length: int | None = None
     screened: bool = False
     decoders: tuple[tuple[Any, str], ...] = field(default=(), compare=False, repr=False)
@@ -105,7 +107,7 @@ class Param:
       unit: "", "tokens", "fraction", "rows", "bytes", "seconds": decides which number suffixes fit.
       choices: the words of an enum.
       record: a call that may replace such a word, as `mesh(fsdp=4)`; its value is a dict of the call's arguments.
-      many: accepts a list [a, b] of the kind.
+      many: accepts a list [a, b] of the kind; its value is a list, or a tuple of artefacts, also where one is given.
       lift: name of the stage through which a Model or Flow becomes the kind expected here
         (`harm_rate(model, prompts)` samples the prompts with the model first); the lifted value takes
         the prompts from the parameter called `lift_on`.

@@ -26,6 +26,7 @@ def _result(call: Call) -> Type:
         lineage=frozenset().union(*(part.lineage for part in parts)),
         oracle=all(part.oracle for part in parts),
         rows=_rows(parts),
+        labels=frozenset().union(*(part.labels for part in parts)),
         length=_length(parts),
         decoders=tuple(each for part in parts for each in part.decoders),
     )

@@ -38,7 +38,7 @@ def _result(call: Call) -> Type:
     about = {"builtin:helpful"} if call.values["path"].startswith("builtin:") else set()
     splits = splits_of(call)
     rows = split_rows(call, BUILTIN, splits)
-    return Type(Kind.PREFS, splits=splits, lineage=lineage(call) | about, rows=rows)
+    return Type(Kind.PREFS, splits=splits, lineage=lineage(call) | about, rows=rows, labels=frozenset({"human"}))
 
 
 def _check(call: Call) -> Iterable[Problem]:

@@ -211,8 +211,12 @@ def test_what_a_calibration_error_says_beside_itself():
     found = registry()["calibration_error"].run(context)["beside"]
     # (60 · 0.1² + 40 · 0.9² + 20 · 0.8² + 80 · 0.2²) / 200.
     assert found["brier"] == pytest.approx(0.245)
-    # Of a label of 1 and one of 0, 60 · 80 pairs are in order, and 60 · 40 and 20 · 80 are ties, of 80 · 120.
-    assert found["auroc"] == pytest.approx((4800 + 2000) / 9600)
+    # With their opposites 200 labels of 1 (0.9 60 times, 0.8 80, 0.2 20, 0.1 40) stand against 200 of 0 (0.9 40 times,
+    # 0.8 20, 0.2 80, 0.1 60): below each 160, 140, 60 and 0 of these; 40, 20, 80 and 60 are ties, which count half.
+    assert found["auroc"] == pytest.approx((60 * 180 + 80 * 150 + 20 * 100 + 40 * 30) / 40_000)
+    assert found["log_loss"] == pytest.approx(
+        -(60 * math.log(0.9) + 40 * math.log(0.1) + 20 * math.log(0.2) + 80 * math.log(0.8)) / 200
+    )
     # Half say 0.9 and are right 60 times in 100, which is far from chance; the others say 0.8 and are right 80 times in
     # 100, where chance alone is expected to make an error of sqrt(100 · 0.8 · 0.2) · sqrt(2 / pi) labels.
     chance = 4 * math.sqrt(2 / math.pi) / 200
