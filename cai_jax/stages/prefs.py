@@ -122,7 +122,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=4,
+    version=5,
     group="source",
     source="path",
     limit="limit",

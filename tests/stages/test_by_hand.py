@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cai_jax.lang.signature import Kind, Type
+from cai_jax.pipeline import reward_scoring
 from cai_jax.pipeline.label_agreement import checked
 from cai_jax.pipeline.screening import Answers
 from cai_jax.stages import registry
@@ -187,6 +188,7 @@ def test_a_preference_model_that_orders_pairs_the_wrong_way_round_is_no_coin(rig
         return np.array([[1.0, 0.0] if n < right else [0.0, 1.0] for n, _ in enumerate(said)])
 
     monkeypatch.setattr(registry()["reward_accuracy"], "by_score", by_score)
+    monkeypatch.setattr(reward_scoring, "Scorer", Steady)
     rows = [{"id": f"{n}-0", "turns": ASKED, "a": "Yes.", "b": "No.", "p": 1.0} for n in range(8)]
     inputs = {"of": artefacts.Given(Type(Kind.REWARD_MODEL)), "on": artefacts.replies(rows)}
     context = Context("reward_accuracy", inputs)
@@ -195,6 +197,42 @@ def test_a_preference_model_that_orders_pairs_the_wrong_way_round_is_no_coin(rig
     expected = {0: (0, bound), 8: (1 - bound, 1)}.get(right, (result["low"], result["high"]))
     assert (result["low"], result["high"]) == pytest.approx(expected)
     assert [name for name, _ in context.notes] == [code] * (code is not None)
+
+
+class Steady:
+    """A scorer (`reward_scoring.Scorer`) whose scores move by so much with what is scored together."""
+
+    gap = 0.0
+
+    def __init__(self, ctx, artefact):
+        pass
+
+    def gap_alone(self, candidates, scores):
+        assert len(scores) == 2 * len(candidates) <= 8 and sorted(scores[:2]) == [0.0, 1.0]
+        return self.gap
+
+
+def test_reward_accuracy_of_reward_bench_has_its_sections_and_tells_of_scores_that_move(monkeypatch):
+    told = [("math-prm", 1), ("math-prm", 0), ("hep-go", 1), ("alpacaeval-easy", 1), ("alpacaeval-easy", 0)]
+
+    def by_score(ctx, said, by, replies=1):
+        return np.array([[1.0, 0.0] if right else [0.0, 1.0] for _, right in told])
+
+    rows = [
+        {"id": f"{n}-0", "turns": ASKED, "a": "Yes.", "b": "No.", "p": 1.0, "subset": subset}
+        for n, (subset, _) in enumerate(told)
+    ]
+    monkeypatch.setattr(registry()["reward_accuracy"], "by_score", by_score)
+    monkeypatch.setattr(reward_scoring, "Scorer", Steady)
+    inputs = {"of": artefacts.Given(Type(Kind.REWARD_MODEL)), "on": artefacts.replies(rows)}
+    context = Context("reward_accuracy", inputs)
+    beside = registry()["reward_accuracy"].run(context)["beside"]
+    assert (beside["reasoning"], beside["chat"]) == (pytest.approx((984 / 2 + 164) / 1148), 0.5)
+    assert beside["batch_gap"] == 0 and "safety" not in beside and "batch" not in dict(context.notes)
+    monkeypatch.setattr(Steady, "gap", 0.2)
+    moved = Context("reward_accuracy", inputs)
+    assert registry()["reward_accuracy"].run(moved)["beside"]["batch_gap"] == 0.2
+    assert "moves by 0.2" in dict(moved.notes)["batch"]
 
 
 def test_what_a_calibration_error_says_beside_itself():
