@@ -118,11 +118,11 @@ def best(replies: Written, by: Written) -> Made:
     """
 
 def calibration_error(labels: Written | str | Path, *, bins: int = 10) -> Made:
-    """Expected calibration error of labels against the oracle (arXiv 1706.04599, eq. 3): equal-width bins of the
-    confidence, weighted by their size, less what chance alone would add.
+    """Expected calibration error of labels against people's, or else the oracle's (arXiv 1706.04599, eq. 3): equal-
+    width bins of the confidence, weighted by their size, less what chance alone would add.
 
     Args:
-      labels: Labels that `judge` made of replies to built-in prompts.
+      labels: Labels that `judge` made of preferences that people gave, or of replies to built-in prompts.
       bins: Number of bins of confidence between one half and one.
     """
 
@@ -289,9 +289,9 @@ def helpful_rate(
     """
 
 def judge(
-    replies: Written,
+    replies: Written | str | Path,
     constitution: Written,
-    by: Written | str | Path | None = None,
+    by: Written | str | Path | Sequence[Written | str | Path] | None = None,
     *,
     pairs: int = 0,
     principles: int = 1,
@@ -306,13 +306,14 @@ def judge(
     overlong: Literal["skip", "error", "truncate_left"] = "skip",
     seed: int = 0,
 ) -> Made:
-    """AI feedback: soft preference labels from the judge's probabilities of the two options.
+    """AI feedback: soft preference labels from the judge's probabilities of the two options. Of preferences it keeps
+    what people said beside that. Of several judges it keeps each one's label, and their mean is the label.
 
     Args:
-      replies: Replies to compare, at least two to a prompt.
+      replies: Replies to compare, at least two to a prompt; or preferences, each of which is a pair.
       constitution: The principles.
-      by: The model that does it; by default the one that wrote the replies.
-      pairs: Pairs of replies to each prompt; 0 makes all.
+      by: The judge, or several; by default the model that wrote the replies.
+      pairs: Pairs of replies to each prompt; 0 makes all. Only with replies, of which it makes pairs.
       principles: Principles drawn for each comparison, whose labels are averaged; 0 takes all.
       orders: Ask both orders of the options and average them (RLAIF), or one.
       labels: The probability as it is, rounded to 0 or 1, or clamped.

@@ -14,6 +14,7 @@ from cai_jax.data.rows import DataError, first, messages, numbered, transcript
 from cai_jax.prompting.turns import Turn
 
 _BESIDE_REPLIES = (*CONVERSATIONS, *PROMPTS)
+_WORDS = {"a": 1.0, "b": 0.0, "tie": 0.5, "a>b": 1.0, "b>a": 0.0, "a=b": 0.5}  # the latter as JudgeBench has them
 Pair = tuple[list[Turn], Row, set[str]]
 
 
@@ -39,9 +40,9 @@ def read_prefs(path: str, *, note: Note = silent, **options: Any) -> list[Row]:
     Two shapes are read. Chosen and rejected: two columns, either replies, with a prompt column, as text or as
     messages, or whole conversations, whose shared turns are the prompt. A pair with a label: columns `a`, `b` and
     `label`, a number in 0..1 that is P(a is better), or 1 and 2 for the better one's number (0 then is a tie), or "a",
-    "b", "tie", or the better column's name. Where every number is 0 or 1, `label_means` says whether it is a
-    "probability", P(a is better), or an "index", 0 for a, 1 for b and 2 for a tie. Without column names, the
-    columns "a", "b" and "p" are used where they exist, and else "chosen" and "rejected".
+    "b", "tie", "A>B", "B>A", "A=B", or the better column's name. Where every number is 0 or 1, `label_means` says
+    whether it is a "probability", P(a is better), or an "index", 0 for a, 1 for b and 2 for a tie. Without column
+    names, the columns "a", "b" and "p" are used where they exist, and else "chosen" and "rejected".
 
     Args:
       path, note, errors: as for `conversations.read_prompts`.
@@ -155,7 +156,7 @@ def _labelled(reading: Reading, columns: Columns) -> Callable[[Record], Pair]:
     def make(record: Record) -> Pair:
         p = probability(get(record, label, "label"))
         if p is None:
-            cure = "use a number in 0..1, 1 or 2 for the better one, or a, b, tie"
+            cure = "use a number in 0..1, 1 or 2 for the better one, or a, b, tie, or A>B, B>A"
             raise bad(record, label, f"does not say which of `{a}` and `{b}` is better", cure)
         replies: dict[str, str] = {}
         for side, name in (("a", a), ("b", b)):
@@ -171,7 +172,7 @@ def _labelled(reading: Reading, columns: Columns) -> Callable[[Record], Pair]:
 
 def _meaning(reading: Reading, columns: Columns) -> Callable[[Any], float | None]:
     """P(a is better) that a label says, as a function of it; None for one that says nothing."""
-    words = {"a": 1.0, "b": 0.0, "tie": 0.5, columns.a.lower(): 1.0, columns.b.lower(): 0.0}
+    words = {**_WORDS, columns.a.lower(): 1.0, columns.b.lower(): 0.0}
     values = [record.fields.get(columns.label) for record in reading.records]
     # What no meaning can read tells nothing about the meaning of the others.
     numbers = {each for each in map(_number, values) if each == 2 or (each is not None and 0 <= each <= 1)}

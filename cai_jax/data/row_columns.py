@@ -6,7 +6,7 @@ that a stage of the user's own adds. Such a stage declares them, if it is to be 
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from cai_jax.prompting.turns import Turn
 
@@ -51,12 +51,23 @@ class Reasoning(TypedDict, total=False):
 
 
 class Judgement(Reasoning):
-    """One question about a pair: under which principle, in which order, and the options' log-probabilities, in nats."""
+    """One question about a pair: under which principle, in which order, and the options' log-probabilities, in nats.
+
+    Of several judges, `by` is the key of the one that was asked.
+    """
 
     principle: str
     request: str
     swapped: bool
     logprobs: list[float | None]
+    by: NotRequired[str]
+
+
+class JudgeLabel(TypedDict):
+    """One of several judges, by its key, and P(the first reply is better) as it says; None where it did not answer."""
+
+    by: str
+    soft: float | None
 
 
 class Compared(TypedDict):
@@ -104,6 +115,8 @@ class Row(TypedDict, total=False):
     p: float
     weight: float
     soft: float
+    human: float
+    judges: list[JudgeLabel]
     compared: list[Compared]
     judgements: list[Judgement]
     options: list[str]

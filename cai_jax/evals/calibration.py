@@ -10,6 +10,7 @@ import numpy as np
 from cai_jax.evals.bootstrap import SEED, percentiles, totals
 from cai_jax.evals.intervals import clopper_pearson, effective, unseen
 
+LEAST = 1e-12  # a label that was rounded to 0 or 1 and is wrong would have an endless loss
 REDRAWS = 1_000  # of labels as a calibrated judge's would fall: their mean is known to 2 % of itself
 _CHUNK = 4_000_000  # labels in memory at once: 32 MB
 
@@ -26,7 +27,10 @@ class Reliability:
         every bin's noise counts as error.
       by_mass: the same as `error` over bins of equal numbers of labels.
       brier: mean squared distance between probability and label, Σ (p - y)² / n (Brier, 1950).
-      auroc: probability that the label 1 has the higher probability of two labels that differ; None without both.
+      log_loss: mean -log of the probability of the label that was found, in nats; no probability is taken for smaller
+        than `LEAST`.
+      auroc: probability that the label 1 has the higher probability of two labels that differ, over all labels and
+        their opposites (1 - p, 1 - y), so that it does not matter which of two replies is named first.
       curve: mean confidence, accuracy and number of labels of every filled bin of equal width.
     """
 
@@ -37,6 +41,7 @@ class Reliability:
     chance: float
     by_mass: float
     brier: float
+    log_loss: float
     auroc: float | None
     curve: list[list[float]]
 
@@ -68,7 +73,8 @@ def reliability(
         float(width.redrawn.mean()),
         mass.error,
         float(np.mean((p - truth) ** 2)),
-        auroc(p, truth),
+        float(-np.log(np.maximum(np.where(truth > 0.5, p, 1.0 - p), LEAST)).mean()),
+        auroc(np.concatenate([p, 1.0 - p]), np.concatenate([truth, 1.0 - truth])),
         width.curve,
     )
 

@@ -56,6 +56,7 @@ class Figure:
       beside: figures that belong to this one, such as the score of always taking the longer reply.
       parts: the figure of each principle, where this one is made of several, and of every group, as "column=value".
       per: the column by which it is broken down; "" for none.
+      curve: of probabilities, mean confidence, accuracy and number of rows of every filled bin of confidence.
     """
 
     value: float | None = None
@@ -70,6 +71,7 @@ class Figure:
     beside: Mapping[str, float] = field(default_factory=dict)
     parts: Mapping[str, Figure] = field(default_factory=dict)
     per: str = ""
+    curve: Sequence[Sequence[float]] = ()
 
     @property
     def groups(self) -> Mapping[str, Figure]:

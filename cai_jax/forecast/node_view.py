@@ -115,8 +115,9 @@ class NodeView(ABC, Generic[S, M]):
         """Nothing: what a schedule comes to is for a run's record."""
 
     def models(self, name: str, trained: bool = False) -> list[M]:
-        """The models of the artefact given as parameter `name`, loaded."""
-        return self._loaded(self.inputs[name], trained and self._two_layouts())
+        """The models of the artefact given as parameter `name`, or of all that are given, loaded."""
+        given, laid = self.inputs[name], trained and self._two_layouts()
+        return [model for one in (given if isinstance(given, tuple) else (given,)) for model in self._loaded(one, laid)]
 
     def _loaded(self, given: Input, trained: bool) -> list[M]:
         """All models of an artefact: whole ones, or an adapter on top of a base that others may stand on as well."""

@@ -75,7 +75,8 @@ class Identities:
         return {
             "version": artefact.signature.version if artefact.signature else 1,
             "params": params,
-            "inputs": self.inputs(artefact),
+            # One artefact means the same where a parameter takes many as where it takes one.
+            "inputs": {name: _alone(keys) for name, keys in self.inputs(artefact).items()},
             "data": self.data(artefact),
             "run": dict(artefact.meaning),
             **({"code": code} if code else {}),
@@ -88,6 +89,11 @@ class Identities:
         if path not in self._prints:
             self._prints[path] = self._fingerprint(path)
         return self._prints[path]
+
+
+def _alone(keys: Any) -> Any:
+    """The key in a tuple of one; anything else as it is."""
+    return keys[0] if isinstance(keys, tuple) and len(keys) == 1 else keys
 
 
 def code_of(artefact: Artefact) -> str:

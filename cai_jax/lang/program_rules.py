@@ -59,8 +59,12 @@ def effective(site: Site, call: Call, spans: Mapping[str, Span], knobs: Collecti
 
 
 def unlike(site: Site, given: Mapping[str, Any], spans: Mapping[str, Span], report: Diagnostics) -> None:
-    """Report two arguments that are the same, where they are meant to differ."""
+    """Report two arguments that are the same, where they are meant to differ, and one twice in a list of models."""
     for param in site.signature.params:
+        items = given.get(param.name)
+        if param.many and param.kinds and isinstance(items, tuple) and len(set(map(id, items))) < len(items):
+            message = f"`{param.name}` of `{site.name}` names one artefact twice"
+            report.report("E246", message, spans[param.name], "the same", hint="give those that differ, each once")
         if param.unlike in spans and param.name in spans and given[param.name] == given[param.unlike]:
             label = Label(spans[param.unlike], "the same")
             message = f"`{param.name}` of `{site.name}` is the same as its `{param.unlike}`"
@@ -245,7 +249,7 @@ def inherited(site: Site, artefacts: dict[str, Any], report: Diagnostics) -> dic
         acted_on = next((value for value in artefacts.values() if isinstance(value, Artefact)), None)
         found = _nearest(acted_on, param.kinds) if acted_on else None
         if found is not None:
-            artefacts[param.name] = found
+            artefacts[param.name] = (found,) if param.many else found
         elif param.default is REQUIRED:
             missing(site, param, report)
             return None

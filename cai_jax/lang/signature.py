@@ -50,6 +50,7 @@ class Type:
       rows: largest number of prompts, pairs or documents, by split; of Responses, `replies` times as many.
       known: reads the rows of the data that this is or comes from, where these are few and on this machine; None
         where only a run can. Stages add columns to them, and may drop rows.
+      labels: of Prefs, whose labels their rows hold: "human", "ai", or "both" beside one another; empty where unknown.
       decoders: shapes (models/config.py) and dtypes of the decoders of a Model: one, or several of a mixture of
         reward models; () where they are unknown.
     """
@@ -66,6 +67,7 @@ class Type:
     heads: int | None = None
     oracle: bool = False
     rows: Mapping[str, int] | None = field(default=None, hash=False)
+    labels: frozenset[str] = frozenset()
     length: int | None = None
     screened: bool = False
     known: Callable[[], Sequence[Mapping[str, Any]] | None] = field(default=lambda: None, compare=False, repr=False)
@@ -110,7 +112,7 @@ class Param:
       unit: "", "tokens", "fraction", "rows", "bytes", "seconds": decides which number suffixes fit.
       choices: the words of an enum; with `kinds`, words that may stand in the place of an artefact.
       record: a call that may replace such a word, as `mesh(fsdp=4)`; its value is a dict of the call's arguments.
-      many: accepts a list [a, b] of the kind.
+      many: accepts a list [a, b] of the kind; its value is a list, or a tuple of artefacts, also where one is given.
       lift: name of the stage through which a Model or Flow becomes the kind expected here
         (`harm_rate(model, prompts)` samples the prompts with the model first); the lifted value takes
         the prompts from the parameter called `lift_on`.

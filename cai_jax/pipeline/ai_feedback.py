@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from cai_jax.data.row_columns import Judgement, Reasoning, Row
-from cai_jax.data.rows import legible, with_columns
-from cai_jax.errors import UserError
+from cai_jax.data.rows import legible
 from cai_jax.lang.signature import Principle
-from cai_jax.pipeline.context import Context
+from cai_jax.pipeline.context import Artefact, Context
 from cai_jax.pipeline.context_length import Fitting, fitted, fitting, note_apart, room_of
 from cai_jax.pipeline.generation import Generated, Writer, note_unended
 from cai_jax.pipeline.model_store import format_of, model_of
 from cai_jax.pipeline.principles import comparison_shots, principles
 from cai_jax.pipeline.questions import Scored, option_tokens, score, undecided
 from cai_jax.pipeline.questions import pair as preferred
-from cai_jax.pipeline.rng import Which, distinguish_replies, draw_of
+from cai_jax.pipeline.rng import Which, draw_of
 from cai_jax.prompting.paper_format import Prompt
 from cai_jax.prompting.render import encode
 
@@ -55,11 +53,12 @@ class Question:
 
 
 class ReplyPair(TypedDict):
-    """Two replies to one prompt; `which` tells the pair from all others."""
+    """Two replies to one prompt; `which` tells the pair from all others; `given` is its row, if it is a preference."""
 
     first: Row
     second: Row
     which: tuple[Which, Which]
+    given: NotRequired[Row]
 
 
 def pair(first: tuple[Row, Which], second: tuple[Row, Which]) -> ReplyPair:
@@ -78,7 +77,11 @@ def comparable(a: str, b: str) -> bool:
 
 
 class Judge:
-    """A model that answers comparisons, and the labels from its probabilities."""
+    """A model that answers comparisons.
+
+    Attributes:
+      by: the model's artefact.
+    """
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class Judge:
         constitution: str = "constitution",
         load: bool = True,
         defaults: Mapping[str, Any] | None = None,
+        by: Artefact | None = None,
     ) -> None:
         """The judge that a stage's parameters describe.
 
@@ -93,19 +97,20 @@ class Judge:
           constitution: the parameter that holds the principles.
           load: whether anything is to be asked; else the questions are only to be shown.
           defaults: of those parameters of `judge` that the stage itself lacks.
+          by: the model; by default the one that is given as parameter `by`.
         """
         self.ctx, self.params, self.draw = ctx, {**(defaults or {}), **ctx.params}, draw_of(ctx)
         principles_ = ctx.inputs[constitution]
         self.able = principles(principles_, "judge")
-        form, shots = format_of(ctx.inputs["by"]), self.params["fewshots"]
+        self.by: Artefact = ctx.inputs["by"] if by is None else by
+        form, shots = format_of(self.by), self.params["fewshots"]
         self.shots = comparison_shots(principles_, shots, form, self.draw, self.params["reason"])
         self.format = self.shots.format
-        self.equal = 0  # pairs of one reply twice or an empty one, which are not compared
         if load:
             self._load()
 
     def _load(self) -> None:
-        self.model = model_of(self.ctx, self.ctx.inputs["by"])
+        self.model = model_of(self.ctx, self.by)
         self.thinker = Writer.from_context(
             self.ctx, self.model, self.format, self.format.thought_stops, self.shots.segments
         )
@@ -116,25 +121,6 @@ class Judge:
         )
         question = whole - before
         self.behind = option_tokens(self.model) + (self.params["max_new"] + question if self.params["reason"] else 0)
-
-    def pairs(self) -> list[ReplyPair]:
-        """Pairs of different replies to one prompt, in order of the prompts; `which` identifies each."""
-        by_prompt: dict[str, list[tuple[Row, Which]]] = {}
-        for row, which in distinguish_replies(self.ctx.inputs["replies"].rows()):
-            by_prompt.setdefault(row["id"], []).append((row, which))
-        limit: int | None = self.params["pairs"] or None
-        out: list[ReplyPair] = []
-        for replies in by_prompt.values():
-            found = [pair(one, other) for one, other in itertools.combinations(replies, 2)]
-            told = [each for each in found if comparable(each["first"]["reply"], each["second"]["reply"])]
-            self.equal += len(found) - len(told)
-            out += told[:limit]
-        if self.equal and not out:
-            raise UserError(
-                f"nothing to compare: in each of the {self.equal} pairs the replies are equal, or one is empty",
-                "draw the replies at a temperature above 0",
-            )
-        return out
 
     def fitting(self, pairs: Sequence[ReplyPair]) -> list[ReplyPair]:
         """The pairs that fit the context under the longest principle."""
@@ -216,10 +202,6 @@ class Judge:
         assert found is not None  # `fitting` and `fits` leave out pairs that are too long
         return found[0].ids
 
-    def label(self, pairs: Sequence[ReplyPair]) -> list[Row]:
-        """Preference rows of a batch of pairs."""
-        return [self._row(pair, found) for pair, found in zip(pairs, self.ask(pairs), strict=True)]
-
     def _thoughts(
         self, pairs: Sequence[ReplyPair], questions: Sequence[Question], asked: Sequence[list[int]]
     ) -> list[Generated]:
@@ -248,34 +230,6 @@ class Judge:
         assert found is not None  # for a comparison that fits there is room for the question behind it
         return found.ids
 
-    def _row(self, pair: ReplyPair, judgements: list[Judgement]) -> Row:
-        first, second = pair["first"], pair["second"]
-        soft = preferences(judgements)
-        soft = soft[np.isfinite(soft)]
-        # Logits that are no numbers say nothing; such a label must not be trained on whatever the policy is.
-        p, dropped = (float(soft.mean()), self.params["undecided"] == "drop") if len(soft) else (0.5, True)
-        return {
-            **with_columns(first, ("id", "turns", "split", "category", "cluster")),
-            "a": first["reply"],
-            "b": second["reply"],
-            "p": self._shaped(p),
-            "weight": 0.0 if dropped and undecided_pair(judgements) else 1.0,
-            "source": "ai",
-            "soft": p,
-            "compared": [{"sample": row["sample"], "round": row.get("round", 0)} for row in (first, second)],
-            "model": self.ctx.inputs["by"].key,
-            "seed": self.params["seed"],
-            "judgements": judgements,
-        }
-
-    def _shaped(self, p: float) -> float:
-        if self.params["labels"] == "hard":
-            return float(p > 0.5) if p != 0.5 else 0.5
-        if self.params["labels"] == "clamped" or self.params["reason"]:
-            low, high = self.params["clamp"]
-            return min(max(p, low), high)
-        return p
-
 
 def _reasoning(thought: Generated | None) -> Reasoning:
     """What a judgement says of its chain of thought."""
@@ -299,9 +253,33 @@ def lost_share(judgements: Sequence[Judgement]) -> float:
     return float(np.mean(~_scored(judgements).answered))
 
 
+def answered_by(judgements: Sequence[Judgement]) -> list[list[Judgement]]:
+    """The judgements about a pair by whom they are, in the order of the judges; one list where one judge was asked."""
+    found: dict[str, list[Judgement]] = {}
+    for each in judgements:
+        found.setdefault(each.get("by", ""), []).append(each)
+    return list(found.values())
+
+
 def undecided_pair(judgements: Sequence[Judgement]) -> bool:
-    """True if so many of a pair's questions found no answer that its label means nothing."""
-    return lost_share(judgements) >= UNDECIDED
+    """True if so many of a pair's questions found no answer, with every judge, that its label means nothing."""
+    return all(lost_share(each) >= UNDECIDED for each in answered_by(judgements))
+
+
+def soft_label(judgements: Sequence[Judgement]) -> float | None:
+    """P(the first reply is better) that a pair's judgements come to; None where the judge's logits are no numbers.
+
+    The mean of one judge's judgements; of several judges, the mean of such means of those who answered, or of all
+    where nobody did.
+    """
+    means: list[tuple[float, bool]] = []
+    for each in answered_by(judgements):
+        soft = preferences(each)
+        soft = soft[np.isfinite(soft)]
+        if len(soft):
+            means.append((float(soft.mean()), not undecided_pair(each)))
+    chosen = [mean for mean, answered in means if answered] or [mean for mean, _ in means]
+    return sum(chosen) / len(chosen) if chosen else None
 
 
 def without_numbers(judgements: Sequence[Judgement]) -> bool:

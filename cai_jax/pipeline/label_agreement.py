@@ -1,28 +1,46 @@
-"""AI labels compared with the oracle's."""
+"""AI labels compared with people's, with the oracle's, and with one another's."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cai_jax.data.row_columns import Row
 from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Call, Kind, Param, Problem
+from cai_jax.pipeline.context import Context
 
-LABELS = Param("labels", "Labels that `judge` made of replies to built-in prompts.", kinds=(Kind.PREFS,))
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cai_jax.evals.agreement import Agreement
+
+# From this share of pairs on whose better reply stands in one place, a judge that favours the place does well by that.
+ONE_SIDED = 0.75
+
+LABELS = Param(
+    "labels",
+    "Labels that `judge` made of preferences that people gave, or of replies to built-in prompts.",
+    kinds=(Kind.PREFS,),
+)
 
 
 def judged_labels(call: Call) -> Iterable[Problem]:
-    """A problem where the oracle knows nothing of the prompts."""
-    if not call.types["labels"].oracle:
-        yield Problem(
-            "E212",
-            "labels",
-            "nobody can judge these labels: the oracle knows the built-in prompts only",
-            label="not labels of built-in prompts",
-            hint="measure labels that `judge` made of replies to built-in prompts",
+    """A problem where there is nothing to compare labels with: no person's label, and no oracle."""
+    labels = call.types["labels"]
+    if labels.oracle or "both" in labels.labels:
+        return
+    if labels.labels == {"human"}:
+        message, label = "nobody has judged these pairs but the people who labelled them", "people's own labels"
+        hint = "ask a judge about them first:  … |> judge(harmless, by=base)"
+    else:
+        message = (
+            "nobody can judge these labels: no person labelled the pairs, and the oracle knows the built-in prompts"
         )
+        message, label = f"{message} only", "neither people's pairs nor of built-in prompts"
+        hint = "measure labels that `judge` made of preferences that people gave, or of replies to built-in prompts"
+    yield Problem("E212", "labels", message, label=label, hint=hint)
 
 
 def label_of(row: Row) -> float:
@@ -66,38 +84,86 @@ def checked(rows: Sequence[Row], margin: float = 0.0) -> Checked:
 
 
 class Pairs(NamedTuple):
-    """Labels with the oracle's.
+    """Labels with what they ought to be.
 
     Attributes:
-      pairs: labels with the oracle's own, 1.0 or 0.0.
+      pairs: labels with 1.0 where the first reply is better and 0.0 where the second is: as people said, or else the
+        oracle.
       silent, left_out: as in `Checked`.
+      by_people: how many of `pairs` people labelled.
     """
 
     pairs: list[tuple[Row, float]]
     silent: list[Row]
     left_out: dict[str, int]
+    by_people: int
 
 
 def judged_pairs(rows: Sequence[Row]) -> Pairs:
-    """Labels with the oracle's own, where the principle that was asked distinguishes the two replies.
+    """Labels of a judge with those of the people who labelled the pair, where somebody did, or else the oracle's own.
 
-    A label of one half stays: it is a tie, which is right half of the time.
+    People's label counts by its side. Of the oracle there is one where the principle that was asked distinguishes the
+    two replies. A judge's label of one half stays: it is a tie, which is right half of the time.
     """
-    from cai_jax.evals.verdicts import preference
-
     ai = [row for row in rows if "judgements" in row]
     found = checked(ai, margin=0.0)
     pairs: list[tuple[Row, float]] = []
     silent, left_out = list(found.silent), Counter(found.left_out)
     left_out["not by a judge"] += len(rows) - len(ai)
     for row in found.rows:
-        truth = preference(row)
-        if truth is None:
-            left_out["under principles that the oracle does not know"] += 1
+        truth, why = _by_people(row) if "human" in row else _by_oracle(row)
+        if why:
+            left_out[why] += 1
         elif truth != truth:
             silent.append(row_of(row, truth))
-        elif truth == 0.5:
-            left_out["ties by the oracle"] += 1
         else:
             pairs.append((row, truth))
-    return Pairs(pairs, silent, {why: count for why, count in left_out.items() if count})
+    by_people = sum("human" in row for row, _ in pairs)
+    return Pairs(pairs, silent, {why: count for why, count in left_out.items() if count}, by_people)
+
+
+def _by_people(row: Row) -> tuple[float, str]:
+    """The side that people's label is on, 1.0 or 0.0, and the reason why there is none."""
+    return float(row["human"] > 0.5), "ties by people" if row["human"] == 0.5 else ""
+
+
+def _by_oracle(row: Row) -> tuple[float, str]:
+    """The oracle's label, 1.0 or 0.0, or NaN where it cannot read a reply, and the reason why there is none."""
+    from cai_jax.evals.verdicts import preference
+
+    truth = preference(row)
+    if truth is None:
+        return float("nan"), "under principles that the oracle does not know"
+    return truth, "ties by the oracle" if truth == 0.5 else ""
+
+
+def note_basis(ctx: Context, found: Pairs) -> None:
+    """Note what the labels were compared with, where that is not of one kind, and where their order gives them away."""
+    count = len(found.pairs)
+    if 0 < found.by_people < count:
+        oracle = count - found.by_people
+        ctx.note("compared", f"{found.by_people} labels are compared with people's, and {oracle} with the oracle's")
+    once = all(not each["swapped"] for row, _ in found.pairs for each in row["judgements"])
+    ahead = sum(truth for _, truth in found.pairs)
+    if count and once and max(ahead, count - ahead) >= ONE_SIDED * count:
+        place = "first" if ahead > count / 2 else "second"
+        said = f"the better reply stands {place} in {max(ahead, count - ahead):.0f} of {count} pairs"
+        ctx.note("one-sided", f"{said}, and was asked about in this place alone: ask in both orders (orders=both)")
+
+
+def sides_of(rows: Sequence[Row]) -> np.ndarray:
+    """The side that each of several judges takes in each pair, float64 [N, J].
+
+    1 where the first reply is better, 0 where the second is; NaN for a label of one half, or without an answer.
+    """
+    import numpy as np
+
+    soft = np.array([[each["soft"] for each in row["judges"]] for row in rows], float)
+    return np.where(np.isnan(soft) | (soft == 0.5), np.nan, (soft > 0.5).astype(float))
+
+
+def agreement_of(rows: Sequence[Row]) -> Agreement:
+    """How far several judges agree on which reply is better, beyond chance."""
+    from cai_jax.evals.agreement import agreement
+
+    return agreement(sides_of(rows), [row.get("cluster", row["id"]) for row in rows])

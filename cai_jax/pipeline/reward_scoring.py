@@ -76,6 +76,18 @@ class Scorer:
             total += weight * raw_scores(model, format, candidates)
         return total
 
+    def gap_alone(self, candidates: Sequence[Candidates], scores: np.ndarray) -> float:
+        """The largest distance between `scores` and those of the same replies scored one conversation at a time.
+
+        Padding and company must not move a score (reward-bench issue 137); reduced precision does, by its rounding.
+
+        Args:
+          candidates: N conversations with R replies each.
+          scores: of these, float64 [N R], as they came out among others.
+        """
+        apart = np.abs([self.scores([each]) for each in candidates] - scores.reshape(len(candidates), -1))
+        return float(apart.max(where=np.isfinite(apart), initial=0.0))  # what is no number is told elsewhere
+
     def note_cut(self, ctx: Context, candidates: Sequence[Candidates]) -> None:
         """Note how many of these replies have to be cut to be scored, and how many are tokenised separately."""
         for _, model, format in self.models:

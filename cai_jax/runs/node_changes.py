@@ -106,7 +106,7 @@ def _cut(text: str) -> str:
 def of_inputs(labels: Mapping[str, str], before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
     """Every input that is another artefact, by what people call the new one."""
     for name in dict.fromkeys([*after, *before]):
-        now: Any = after.get(name)
-        if before.get(name) != now:
-            keys = now if isinstance(now, list) else [now]
+        was, keys = ([each] if isinstance(each, str) else each for each in (before.get(name), after.get(name)))
+        if was != keys:
+            keys = keys or [None]
             yield f"{name} changed ({', '.join(labels.get(key, 'none') for key in keys)})"

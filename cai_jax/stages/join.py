@@ -33,6 +33,7 @@ def _result(call: Call) -> Type:
         oracle=all(part.oracle for part in parts),
         rows=_most(parts) if replies else _rows(parts),
         known=partial(_known, parts),
+        labels=frozenset().union(*(part.labels for part in parts)),
         length=_length(parts),
         decoders=tuple(each for part in parts for each in part.decoders),
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
+from cai_jax.data.row_columns import Row
 from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
 from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.row_counts import REQUEST_TOKENS, expected_rows
@@ -26,12 +27,17 @@ from cai_jax.stages.declare import (
 )
 from cai_jax.stages.protocol import StepContext
 
+if TYPE_CHECKING:
+    from cai_jax.pipeline.panel import Panel
+
 COT_CLAMP = (0.4, 0.6)  # arXiv 2212.08073 §4.1: labels after reasoning are over-confident
 
 
 def _check(call: Call) -> Iterable[Problem]:
     yield from needs(call, "judge", "judge")
-    yield from fits(call, "by", "reasoning" if call.values["reason"] else "comparison")
+    for by in call.types["by"]:
+        one = replace(call, types={**call.types, "by": by})
+        yield from fits(one, "by", "reasoning" if call.values["reason"] else "comparison")
     yield from drawable(call)
     low, high = call.values["clamp"]
     if not low < 0.5 < high:
@@ -59,7 +65,10 @@ def _result(call: Call) -> Type:
     every = math.comb(replies.replies or 2, 2)
     each = min(call.values["pairs"] or every, every)
     rows = None if replies.rows is None else {split: rows * each for split, rows in replies.rows.items()}
-    return Type(Kind.PREFS, lineage=replies.lineage, oracle=replies.oracle, rows=rows)
+    # Preferences of which nothing is known (a stage of the user's own made them) are taken for people's.
+    people = replies.kind is Kind.PREFS and not (replies.labels and replies.labels <= {"ai"})
+    labels = (replies.labels & {"ai"}) | {"both"} if people else frozenset({"ai"})
+    return Type(Kind.PREFS, lineage=replies.lineage, oracle=replies.oracle, rows=rows, labels=labels)
 
 
 _CLAMPED = Needs(
@@ -67,14 +76,18 @@ _CLAMPED = Needs(
     ("labels", "reason"),
     lambda call: call.values["labels"] == "clamped" or (call.values["reason"] and call.values["labels"] == "soft"),
 )
+_REPLIES = Needs("replies, of which it makes pairs", ("replies",), lambda c: c.types["replies"].kind is Kind.RESPONSES)
 SIGNATURE = Signature(
     name="judge",
-    about="AI feedback: soft preference labels from the judge's probabilities of the two options.",
+    about="AI feedback: soft preference labels from the judge's probabilities of the two options. Of preferences it "
+    "keeps what people said beside that. Of several judges it keeps each one's label, and their mean is the label.",
     params=(
-        Param("replies", "Replies to compare, at least two to a prompt.", kinds=(Kind.RESPONSES,)),
+        Param("replies", "Replies to compare, at least two to a prompt; or preferences, each of which is a pair.",
+              kinds=(Kind.RESPONSES, Kind.PREFS)),
         CONSTITUTION,
-        BY,
-        Param("pairs", "Pairs of replies to each prompt; 0 makes all.", value="int", default=0, low=0),
+        replace(BY, about="The judge, or several; by default the model that wrote the replies.", many=True),
+        Param("pairs", "Pairs of replies to each prompt; 0 makes all.", value="int", default=0, low=0,
+              needs=_REPLIES),
         Param("principles", "Principles drawn for each comparison, whose labels are averaged; 0 takes all.",
               value="int", default=1, low=0),
         ORDERS,
@@ -126,43 +139,64 @@ def steps(ctx: StepContext) -> list:
 
 def rendered(ctx: Context, n: int) -> list[list[Segment]]:
     """The first n comparisons in each order that is asked, few-shots in front."""
-    from cai_jax.pipeline.ai_feedback import Judge
+    from cai_jax.pipeline.panel import Panel
 
-    judge = Judge(ctx, load=False)
-    pairs = judge.pairs()[:n]
-    return [
-        judge.shots.segments + judge.prompt(pair, question)
-        for pair in pairs
-        for question in judge.questions([pair])
-        if question.chain == 0
-    ]
+    panel = Panel(ctx, load=False)
+    return list(panel.shown(panel.pairs()[:n]))
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
     """Label every pair of two different replies.
 
-    Result: rows, equal (pairs left out), fewshots (as rendered), and those of `ai_feedback.statistics` and `reasoned`.
+    Result: rows, equal (pairs left out), fewshots (as rendered, for the first judge), and those of
+    `ai_feedback.statistics` and `reasoned`; of several judges `judges`, such statistics of each, and `agreement`
+    (`evals.agreement`).
     """
-    from cai_jax.pipeline.ai_feedback import Judge, diagnoses, reasoned, statistics, without_numbers
+    from cai_jax.pipeline.ai_feedback import diagnoses, reasoned, statistics, without_numbers
     from cai_jax.pipeline.generation import in_batches
+    from cai_jax.pipeline.panel import Panel
     from cai_jax.pipeline.principles import note_one_answer, shown, suited_shots
 
-    judge = Judge(ctx)
+    panel = Panel(ctx)
     suited = [shot for shot, _ in suited_shots(ctx.inputs["constitution"], ctx.params["reason"])]
-    fewshots = shown(ctx, len(suited), judge.shots)
+    fewshots = shown(ctx, len(suited), panel.judges[0].shots)
     if ctx.params["reason"]:  # else the two replies of an example are shown in either order
         note_one_answer(ctx, suited)
-    pairs = judge.pairs()
-    fitting = judge.fitting(pairs)
-    rows = [row for batch in in_batches(ctx, fitting, 1, judge.label) for row in batch]
+    pairs = panel.pairs()
+    fitting = panel.fitting(pairs)
+    rows = [row for batch in in_batches(ctx, fitting, 1, panel.label) for row in batch]
     result = statistics(rows) | reasoned(ctx, rows)
-    if judge.equal:
-        total = judge.equal + len(pairs)
-        ctx.note("equal", f"{judge.equal} of {total} pairs were not compared: their replies are equal, or one is empty")
+    if panel.equal:
+        total = panel.equal + len(pairs)
+        ctx.note("equal", f"{panel.equal} of {total} pairs were not compared: their replies are equal, or one is empty")
     sick = sum(without_numbers(row["judgements"]) for row in rows)
     if sick:
         left = f"{sick} of {len(rows)} pairs have no weight, because the judge's logits are not finite"
         ctx.note("no-numbers", f"{left}; its training diverged: lower learning_rate= and train it again")
+    made = {"rows": len(rows), "equal": panel.equal, **fewshots, **result}
+    if len(panel.judges) > 1:
+        return made | _of_several(ctx, panel, rows)
     for code, message in diagnoses(result):
         ctx.note(code, message)
-    return {"rows": len(rows), "equal": judge.equal, **fewshots, **result}
+    return made
+
+
+def _of_several(ctx: Context, panel: Panel, rows: Sequence[Row]) -> dict[str, Any]:
+    """What every judge's own labels look like, and how far the judges agree, with notes on both."""
+    from cai_jax.pipeline.ai_feedback import diagnoses
+    from cai_jax.pipeline.label_agreement import agreement_of
+
+    judges = panel.of_each(rows)
+    for number, (judge, of) in enumerate(zip(panel.judges, judges, strict=True), 1):
+        for code, message in diagnoses(of):
+            ctx.note(code, f"judge {number} of {len(judges)} ({judge.by.key}): {message}")
+    found = agreement_of(rows)
+    on = f"{found.n} pairs, {found.undecided} undecided"
+    if found.value is None:
+        ctx.note("agreement", f"{found.measure} of the judges is not defined ({on}): nothing is left to chance")
+    else:
+        said = f"{found.value:.2f}, from {found.low:.2f} to {found.high:.2f} at 95% ({on})"
+        ctx.note(
+            "agreement", f"{found.measure} of the judges is {said}; {found.same:.0%} of answers name the same side"
+        )
+    return {"judges": judges, "agreement": asdict(found)}

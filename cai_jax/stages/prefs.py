@@ -41,7 +41,14 @@ def _result(call: Call) -> Type:
     about = {"builtin:helpful"} if call.values["path"].startswith("builtin:") else set()
     splits = splits_of(call)
     rows = split_rows(call, BUILTIN, splits)
-    return Type(Kind.PREFS, splits=splits, lineage=lineage(call) | about, rows=rows, known=partial(_known, call))
+    return Type(
+        Kind.PREFS,
+        splits=splits,
+        lineage=lineage(call) | about,
+        rows=rows,
+        known=partial(_known, call),
+        labels=frozenset({"human"}),
+    )
 
 
 def _known(call: Call) -> list[Row] | None:
@@ -132,7 +139,7 @@ SIGNATURE = Signature(
     ),
     result=_result,
     check=_check,
-    version=4,
+    version=5,
     group="source",
     source="path",
     limit="limit",

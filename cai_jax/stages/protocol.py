@@ -28,7 +28,7 @@ class StepContext(CompilingContext, Protocol):
     def reply(self) -> int: ...
 
     def models(self, name: str, trained: bool = False) -> list[Any]:
-        """The models of the artefact given as parameter `name`, laid out to be read or to be `trained`.
+        """The models of the artefact, or of the artefacts, given as parameter `name`, to be read or to be `trained`.
 
         Each has a `config`. There are none for `plan` where a model's shape is not known.
 

@@ -45,7 +45,7 @@ def test_a_stage_has_its_parameters_types_and_defaults():
     judge = functions()["judge"].args
     assert [(each.arg, ast.unparse(each.annotation)) for each in judge.args][-1] == (
         "by",
-        "Written | str | Path | None",
+        "Written | str | Path | Sequence[Written | str | Path] | None",
     )
 
 

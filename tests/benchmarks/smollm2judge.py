@@ -20,7 +20,7 @@ from cai_jax.evals.intervals import interval
 from cai_jax.learn.ppo import PPO
 from cai_jax.learn.rollout import policy_logprobs
 from cai_jax.models import checkpoint
-from cai_jax.pipeline import binary_questions
+from cai_jax.pipeline import questions
 from cai_jax.pipeline.ai_feedback import Judge, orders, pair, statistics, undecided_pair
 from cai_jax.prompting.chat_format import format_of
 from cai_jax.prompting.render import encode
@@ -63,7 +63,7 @@ def of_labels(work: str, labels: Sequence[Row]) -> Iterator[Figure]:
     """What labels with both orders say of the judge that made them; the first reply is the better one."""
     found = statistics(labels)
     decided = [row for row in labels if not undecided_pair(row["judgements"])]
-    asked = binary_questions.Scored(np.array([each["logprobs"] for row in labels for each in row["judgements"]]))
+    asked = questions.Scored(np.array([each["logprobs"] for row in labels for each in row["judgements"]]))
     yield Figure(work, "share of pairs undecided", (found["undecided"],))
     yield Figure(work, "share of questions unanswered", (found["no_mass"],))
     yield Figure(work, f"mean P(A) + P(B) of {len(asked.mass)} questions", (float(asked.mass.mean()),))

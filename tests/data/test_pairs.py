@@ -133,3 +133,9 @@ def test_an_index_is_nought_or_one(tmp_path):
     path = write(tmp_path, [{"prompt": "Q", "x": "a", "y": "b", "best": 2}])
     with pytest.raises(DataError, match="does not say which of `x` and `y` is better, in 2"):
         read_prefs(path, a="x", b="y", label="best", label_means="index")
+
+
+def test_labels_as_judge_bench_has_them(tmp_path):
+    rows = [{"question": "Q", "response_A": "x", "response_B": "y", "label": each} for each in ("A>B", "B>A", "A=B")]
+    found = read_prefs(write(tmp_path, rows), prompt="question", a="response_A", b="response_B", label="label")
+    assert [row["p"] for row in found] == [1.0, 0.0, 0.5]

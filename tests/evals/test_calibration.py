@@ -1,5 +1,7 @@
 """Expected calibration error, worked by hand."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -104,7 +106,10 @@ def test_the_other_figures_by_hand():
     p, truth = np.array([0.6, 0.3, 0.8, 0.1]), np.array([1.0, 1.0, 1.0, 0.0])
     found = reliability(p, truth, list("abcd"), 2)
     assert found.brier == pytest.approx((0.4**2 + 0.7**2 + 0.2**2 + 0.1**2) / 4)
-    assert found.auroc == 1.0  # each of 0.6, 0.3, 0.8 above 0.1
+    # With their opposites 0.6, 0.3, 0.8, 0.9 are labelled 1, and 0.4, 0.7, 0.2, 0.1 are 0: 3 + 2 + 4 + 4 in order.
+    assert found.auroc == 13 / 16
+    assert found.log_loss == pytest.approx(-(math.log(0.6) + math.log(0.3) + math.log(0.8) + math.log(0.9)) / 4)
+    assert reliability(1 - p, 1 - truth, list("abcd"), 2).auroc == found.auroc  # whichever reply is named first
     assert 0.0 <= found.by_mass <= 0.15
     assert found.curve == [pytest.approx([0.65, 0.5, 2]), pytest.approx([0.85, 1.0, 2])]
 

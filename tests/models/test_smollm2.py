@@ -13,7 +13,7 @@ from cai_jax.engine.generate import Request, generate
 from cai_jax.engine.generation_config import GenerationConfig
 from cai_jax.engine.rng import row_key
 from cai_jax.models import checkpoint
-from cai_jax.pipeline import binary_questions
+from cai_jax.pipeline import questions
 from cai_jax.prompting.chat_format import format_of
 from cai_jax.prompting.paper_format import OPTIONS
 from cai_jax.prompting.render import encode
@@ -96,7 +96,7 @@ def test_its_judgements_of_hhh_are_those_of_torch(model, theirs):
     rows = sorted(read_prefs(str(file), prompt="query"), key=lambda row: len(row["a"] + row["b"]))[:20]
     asked = [chat.comparison(row["turns"], "Which is better?", (row["a"], row["b"])) for row in rows]
     ids = [encode(model.tokenizer, each)[0] for each in asked]
-    found = binary_questions.score(model, ids)
+    found = questions.score(model, ids)
     options = [theirs[1](option, add_special_tokens=False).input_ids for option in OPTIONS]
     wanted = [[_logprob(theirs[0], prompt, option) for option in options] for prompt in ids]
     np.testing.assert_allclose(found.logprobs, wanted, atol=1e-3)

@@ -97,8 +97,9 @@ def reading(monkeypatch, module, positions=400):
 def test_a_metrics_comparisons_tell_what_is_read_apart(monkeypatch):
     reading(monkeypatch, ai_feedback)
     rules = artefacts.constitution("", [{"name": "kind", "compare": "Which?", "tags": []}])
-    ctx = Context("judge", {"constitution": rules, "by": artefacts.builtin()}, settings={"slots": 1})
-    judge = ai_feedback.Judge(ctx)
+    by = artefacts.builtin()
+    ctx = Context("judge", {"constitution": rules, "by": (by,)}, settings={"slots": 1})
+    judge = ai_feedback.Judge(ctx, by=by)
     turns = labelled(1)[0]["turns"]
     pairs_ = [{"first": {"turns": turns, "reply": a}, "second": {"reply": "b"}} for a in ("a[0]", "a", "a" * 400)]
     assert judge.fits(pairs_) == [True, True, False]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cai_jax.pipeline import ai_feedback, questions
+from cai_jax.pipeline.panel import Panel
 from tests.support import artefacts
 from tests.support.contexts import Context
 
@@ -86,8 +87,8 @@ def test_options_are_normalised_and_their_mass_kept():
 )
 def test_labels_of_each_shape(labels, reason, soft, label, monkeypatch):
     monkeypatch.setattr(ai_feedback.Judge, "ask", lambda self, pairs: [answers(soft, soft)["judgements"]])
-    inputs = {"constitution": artefacts.constitution("", []), "by": artefacts.builtin()}
+    inputs = {"constitution": artefacts.constitution("", []), "by": (artefacts.builtin(),)}
     ctx = Context("judge", inputs, labels=labels, reason=reason, clamp=[0.4, 0.6])
     replies = [({"id": "a-0", "turns": [], "reply": reply, "sample": n}, n) for n, reply in enumerate(("x", "y"))]
-    (row,) = ai_feedback.Judge(ctx, load=False).label([ai_feedback.pair(*replies)])
+    (row,) = Panel(ctx, load=False).label([ai_feedback.pair(*replies)])
     assert (row["soft"], row["p"]) == pytest.approx((soft, label))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cai_jax.lang.signature import Kind, Type
+from cai_jax.pipeline import reward_scoring
 from cai_jax.pipeline.label_agreement import checked
 from cai_jax.pipeline.screening import Answers
 from cai_jax.stages import registry
@@ -187,6 +188,7 @@ def test_a_preference_model_that_orders_pairs_the_wrong_way_round_is_no_coin(rig
         return np.array([[1.0, 0.0] if n < right else [0.0, 1.0] for n, _ in enumerate(said)])
 
     monkeypatch.setattr(registry()["reward_accuracy"], "by_score", by_score)
+    monkeypatch.setattr(reward_scoring, "Scorer", Steady)
     rows = [{"id": f"{n}-0", "turns": ASKED, "a": "Yes.", "b": "No.", "p": 1.0} for n in range(8)]
     inputs = {"of": artefacts.Given(Type(Kind.REWARD_MODEL)), "on": artefacts.replies(rows)}
     context = Context("reward_accuracy", inputs)
@@ -195,6 +197,42 @@ def test_a_preference_model_that_orders_pairs_the_wrong_way_round_is_no_coin(rig
     expected = {0: (0, bound), 8: (1 - bound, 1)}.get(right, (result["low"], result["high"]))
     assert (result["low"], result["high"]) == pytest.approx(expected)
     assert [name for name, _ in context.notes] == [code] * (code is not None)
+
+
+class Steady:
+    """A scorer (`reward_scoring.Scorer`) whose scores move by so much with what is scored together."""
+
+    gap = 0.0
+
+    def __init__(self, ctx, artefact):
+        pass
+
+    def gap_alone(self, candidates, scores):
+        assert len(scores) == 2 * len(candidates) <= 8 and sorted(scores[:2]) == [0.0, 1.0]
+        return self.gap
+
+
+def test_reward_accuracy_of_reward_bench_has_its_sections_and_tells_of_scores_that_move(monkeypatch):
+    told = [("math-prm", 1), ("math-prm", 0), ("hep-go", 1), ("alpacaeval-easy", 1), ("alpacaeval-easy", 0)]
+
+    def by_score(ctx, said, by, replies=1):
+        return np.array([[1.0, 0.0] if right else [0.0, 1.0] for _, right in told])
+
+    rows = [
+        {"id": f"{n}-0", "turns": ASKED, "a": "Yes.", "b": "No.", "p": 1.0, "subset": subset}
+        for n, (subset, _) in enumerate(told)
+    ]
+    monkeypatch.setattr(registry()["reward_accuracy"], "by_score", by_score)
+    monkeypatch.setattr(reward_scoring, "Scorer", Steady)
+    inputs = {"of": artefacts.Given(Type(Kind.REWARD_MODEL)), "on": artefacts.replies(rows)}
+    context = Context("reward_accuracy", inputs)
+    beside = registry()["reward_accuracy"].run(context)["beside"]
+    assert (beside["reasoning"], beside["chat"]) == (pytest.approx((984 / 2 + 164) / 1148), 0.5)
+    assert beside["batch_gap"] == 0 and "safety" not in beside and "batch" not in dict(context.notes)
+    monkeypatch.setattr(Steady, "gap", 0.2)
+    moved = Context("reward_accuracy", inputs)
+    assert registry()["reward_accuracy"].run(moved)["beside"]["batch_gap"] == 0.2
+    assert "moves by 0.2" in dict(moved.notes)["batch"]
 
 
 def test_what_a_calibration_error_says_beside_itself():
@@ -211,8 +249,12 @@ def test_what_a_calibration_error_says_beside_itself():
     found = registry()["calibration_error"].run(context)["beside"]
     # (60 · 0.1² + 40 · 0.9² + 20 · 0.8² + 80 · 0.2²) / 200.
     assert found["brier"] == pytest.approx(0.245)
-    # Of a label of 1 and one of 0, 60 · 80 pairs are in order, and 60 · 40 and 20 · 80 are ties, of 80 · 120.
-    assert found["auroc"] == pytest.approx((4800 + 2000) / 9600)
+    # With their opposites 200 labels of 1 (0.9 60 times, 0.8 80, 0.2 20, 0.1 40) stand against 200 of 0 (0.9 40 times,
+    # 0.8 20, 0.2 80, 0.1 60): below each 160, 140, 60 and 0 of these; 40, 20, 80 and 60 are ties, which count half.
+    assert found["auroc"] == pytest.approx((60 * 180 + 80 * 150 + 20 * 100 + 40 * 30) / 40_000)
+    assert found["log_loss"] == pytest.approx(
+        -(60 * math.log(0.9) + 40 * math.log(0.1) + 20 * math.log(0.2) + 80 * math.log(0.8)) / 200
+    )
     # Half say 0.9 and are right 60 times in 100, which is far from chance; the others say 0.8 and are right 80 times in
     # 100, where chance alone is expected to make an error of sqrt(100 · 0.8 · 0.2) · sqrt(2 / pi) labels.
     chance = 4 * math.sqrt(2 / math.pi) / 200

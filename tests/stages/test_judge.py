@@ -221,7 +221,8 @@ def test_broken_few_shots_name_line_and_field(bench):
 def read_after(bench, monkeypatch):
     """`read_after(thought, max_new)`: what a judge reads before it answers, as token ids; it thought so much."""
     rules = artefacts.constitution("", [{"name": "kind", "compare": "Which?", "tags": []}])
-    inputs = {"constitution": rules, "by": artefacts.model(bench.root / "small")}
+    by = artefacts.model(bench.root / "small")
+    inputs = {"constitution": rules, "by": (by,)}
     turns = [{"role": "human", "text": "Hi"}]
     replies = [({"id": "a-0", "turns": turns, "reply": reply}, n) for n, reply in enumerate(("x", "y"))]
 
@@ -232,7 +233,7 @@ def read_after(bench, monkeypatch):
         scored = lambda model, ids, prefix: read.extend(ids) or questions.Scored(np.zeros((len(ids), 2)))  # noqa: E731
         monkeypatch.setattr(ai_feedback, "score", scored)
         ctx = Context("judge", inputs, reason=True, max_new=max_new, orders="given")
-        ai_feedback.Judge(ctx).ask([ai_feedback.pair(*replies)])
+        ai_feedback.Judge(ctx, by=by).ask([ai_feedback.pair(*replies)])
         return read[0]
 
     return made

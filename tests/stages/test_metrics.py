@@ -341,6 +341,10 @@ def test_reward_accuracy(bench):
     assert sum(n * abs(right - mean) for mean, right, n in result["curve"]) / 8 == pytest.approx(by_hand, abs=1e-6)
     assert 0 <= result["beside"]["calibration_error"] <= by_hand  # less what chance adds
     assert ("chance" in ran.notes("a")) == (result["low"] <= 0.5 <= result["high"])
+    alone = [raw_scores(ran.model("rm"), PAPER, [(row["turns"], row["a"], row["b"])]) for row in rows[:4]]
+    together = np.stack([sides[0], sides[1]], axis=1)[:4]
+    assert result["beside"]["batch_gap"] == pytest.approx(np.abs(np.stack(alone) - together).max(), abs=1e-5)
+    assert result["beside"]["batch_gap"] < 1e-4
 
 
 def test_what_it_was_trained_on_is_no_test(bench):

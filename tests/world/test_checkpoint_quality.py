@@ -95,7 +95,8 @@ def pairs(count):
 
 def compared(*, count, seeds, by="tiny", **params):
     """Labels that the oracle can check, with the oracle's own beside them: of each pair under `seeds` principles."""
-    inputs = {"replies": artefacts.replies(pairs(count)), "constitution": world.starter(), "by": artefacts.builtin(by)}
+    inputs = {"replies": artefacts.replies(pairs(count)), "constitution": world.starter()}
+    inputs["by"] = (artefacts.builtin(by),)
     runs = [run("judge", inputs, seed=seed, **params) for seed in range(seeds)]
     labels = [row for rows in runs for row in rows]
     truth = [verdicts.preference(row) for row in labels]
@@ -263,7 +264,7 @@ def test_every_wording_of_every_principle_is_understood():
     inputs = {
         "replies": artefacts.replies(rows),
         "constitution": world.starter()._replace(result=every),
-        "by": artefacts.builtin(),
+        "by": (artefacts.builtin(),),
     }
     labels = [row for seed in range(3) for row in run("judge", inputs, fewshots=0, seed=seed)]
     decided = [(row, t) for row in labels if (t := verdicts.preference(row)) != 0.5]

@@ -8,15 +8,15 @@ from typing import Any
 
 from cai_jax.lang.signature import Kind, Param, Signature, Type
 from cai_jax.pipeline.context import Context
-from cai_jax.pipeline.label_agreement import LABELS, judged_labels, judged_pairs, label_of
+from cai_jax.pipeline.label_agreement import LABELS, judged_labels, judged_pairs, label_of, note_basis
 from cai_jax.stages.metrics.common import told
 
 MOST_BINS = 100  # half a percent of confidence each: with more, a bin holds a label or none, which is no accuracy
 
 SIGNATURE = Signature(
     name="calibration_error",
-    about="Expected calibration error of labels against the oracle (arXiv 1706.04599, eq. 3): equal-width bins of the "
-    "confidence, weighted by their size, less what chance alone would add.",
+    about="Expected calibration error of labels against people's, or else the oracle's (arXiv 1706.04599, eq. 3): "
+    "equal-width bins of the confidence, weighted by their size, less what chance alone would add.",
     params=(
         LABELS,
         Param("bins", "Number of bins of confidence between one half and one.", value="int", default=10, low=1,
@@ -25,16 +25,14 @@ SIGNATURE = Signature(
     result=lambda call: Type(Kind.METRIC),
     check=judged_labels,
     group="metric",
-    version=3,
+    version=4,
     bounds=(0.0, 1.0),
     example="calibration_error(labels)",
 )  # fmt: skip
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Result: a figure (`evals.figures`); curve: (confidence, accuracy, pairs) per bin.
-
-    Its `beside` has the other values of `evals.calibration.Reliability`.
+    """Result: a figure (`evals.figures`). Its `beside` has the other values of `evals.calibration.Reliability`.
 
     It commits no rows: the error is not a mean over prompts.
     """
@@ -51,9 +49,10 @@ def run(ctx: Context) -> Mapping[str, Any]:
     truth = np.array([value for _, value in found.pairs])
     clusters = [row.get("cluster", row["id"]) for row, _ in found.pairs]
     labels = reliability(p, truth, clusters, ctx.params["bins"])
-    names = ("plain", "chance", "by_mass", "brier", "auroc")
+    note_basis(ctx, found)
+    names = ("plain", "chance", "by_mass", "brier", "log_loss", "auroc")
     beside = {name: value for name in names if (value := getattr(labels, name)) is not None}
     figure = replace(
         figure, value=labels.error, low=labels.low, high=labels.high, clusters=len(set(clusters)), beside=beside
     )
-    return {**figure.as_json(), "curve": labels.curve}
+    return replace(figure, curve=labels.curve).as_json()

@@ -1,4 +1,4 @@
-"""`label_accuracy`: how often AI labels agree with the oracle."""
+"""`label_accuracy`: how often AI labels agree with people's, or with the oracle's."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Kind, Signature, Type
 from cai_jax.pipeline.context import Context
-from cai_jax.pipeline.label_agreement import LABELS, judged_labels, judged_pairs, label_of
+from cai_jax.pipeline.label_agreement import LABELS, judged_labels, judged_pairs, label_of, note_basis
 from cai_jax.stages.metrics.common import PER, agreement, grouped, measured, with_column
 
 SIGNATURE = Signature(
     name="label_accuracy",
-    about="Share of labels on the oracle's side, of pairs that their principles distinguish; a tie counts half.",
+    about="Share of labels on the side of the people who labelled the pairs; or on the oracle's, of pairs that their "
+    "principles distinguish. A tie of the judge's counts half; one of theirs is left out.",
     params=(LABELS, PER),
     result=lambda call: Type(Kind.METRIC),
     check=with_column(judged_labels),
@@ -33,4 +34,5 @@ def run(ctx: Context) -> Mapping[str, Any]:
     better = [truth - 0.5 for _, truth in told.pairs]
     longer = [len(row["a"]) - len(row["b"]) for row, _ in told.pairs]
     beside = baselines(better, longer) if told.pairs else {}
+    note_basis(ctx, told)
     return measured(ctx, found + told.silent, left_out=told.left_out, beside=beside)

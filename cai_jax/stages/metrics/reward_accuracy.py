@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Kind, Param, Signature, Type
@@ -12,6 +12,11 @@ from cai_jax.pipeline.row_counts import expected_rows
 from cai_jax.stages.metrics.common import PER, agreement, by_score, grouped, measured, with_column
 from cai_jax.stages.protocol import StepContext
 
+if TYPE_CHECKING:
+    from cai_jax.pipeline.reward_scoring import Candidates
+
+ALONE = 4  # pairs that are scored once more, each alone
+STRAYED = 0.01  # of the scores' standard deviation: more than rounding explains
 BINS = 10  # of confidence, between one half and one
 TIE = 1e-6  # a label no further from one half has no side
 
@@ -30,32 +35,39 @@ SIGNATURE = Signature(
     result=lambda call: Type(Kind.METRIC),
     group="metric",
     bounds=(0.0, 1.0),
-    version=4,
+    version=5,
     settings=("mesh",),
     example="reward_accuracy(rm, human.test)",
 )  # fmt: skip
 
 
 def steps(ctx: StepContext) -> list:
-    """Scoring both replies of every pair."""
-    return ctx.scoring("of", 2 * expected_rows(ctx.inputs["on"].type))
+    """Scoring both replies of every pair, and a few pairs alone, each of which takes a batch."""
+    from cai_jax.pipeline.reward_scoring import BATCH
+
+    pairs = expected_rows(ctx.inputs["on"].type)
+    return ctx.scoring("of", 2 * pairs + min(ALONE, pairs) * BATCH)
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
     """Result: a figure (`evals.figures`), with baselines and the error of the model's own confidence in its `beside`.
 
     `constant`, `longest` and `length_correlation` as in `evals.baselines`, the last of scores and lengths;
-    `calibration_error`; and in the result alone curve: (confidence, accuracy, pairs) per bin.
+    `calibration_error`; `batch_gap`, the largest distance between a reply's score among others and alone; of pairs of
+    RewardBench its sections (`evals.reward_benchmarks`). Its curve is that of the model's own confidence.
     """
     import numpy as np
 
     from cai_jax.evals.baselines import baselines
     from cai_jax.evals.calibration import reliability
+    from cai_jax.evals.reward_benchmarks import reward_bench
     from cai_jax.pipeline.label_agreement import checked, label_of
+    from cai_jax.pipeline.reward_scoring import Scorer
 
     labelled = checked(grouped(ctx, ctx.inputs["on"].rows()), max(ctx.params["margin"], TIE))
     rows, by = labelled.rows, ctx.inputs["of"]
-    sides = by_score(ctx, [(row["turns"], row["a"], row["b"]) for row in rows], by, 2).T
+    candidates: list[Candidates] = [(row["turns"], row["a"], row["b"]) for row in rows]
+    sides = by_score(ctx, candidates, by, 2).T
     margins = sides[0] - sides[1]
     better = [label_of(row) - 0.5 for row in rows]
     right = np.array([agreement(*each) for each in zip(margins, better, strict=True)])
@@ -73,6 +85,11 @@ def run(ctx: Context) -> Mapping[str, Any]:
         clusters = [rows[i].get("cluster", rows[i]["id"]) for i in known]
         calibration = reliability(p, np.array(better)[known] > 0, clusters, BINS)
         beside, curve = {**shallow, "calibration_error": calibration.error}, calibration.curve
+        beside |= reward_bench([dict(rows[i]).get("subset") for i in known], right[known].tolist())
+        gap = Scorer(ctx, by).gap_alone(candidates[:ALONE], sides[:, :ALONE].T.ravel())
+        beside["batch_gap"] = gap
+        if gap > STRAYED * scores.std():
+            ctx.note("batch", f"a reply's score moves by {gap:.2g} with what it is scored together with")
     result = measured(ctx, found + labelled.silent, left_out=labelled.left_out, beside=beside)
     if result["low"] is not None and result["low"] <= 0.5:
         coin = result["high"] >= 0.5
