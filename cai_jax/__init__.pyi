@@ -126,6 +126,58 @@ def calibration_error(labels: Written | str | Path, *, bins: int = 10) -> Made:
       bins: Number of bins of confidence between one half and one.
     """
 
+def choice_accuracy(
+    of: Written | str | Path,
+    on: Written | str | Path,
+    *,
+    ask: Literal["answers", "letters"] = "answers",
+    begins: str = "",
+    normalize: Literal["none", "tokens", "bytes"] = "none",
+    orders: Literal["both", "given"] = "given",
+    overlong: Literal["skip", "error", "truncate_left"] = "skip",
+) -> Made:
+    """Share of questions on which the most probable answer is right; a tie counts half, and where answers have scores,
+    that of the most probable one counts.
+
+    Args:
+      of: The model that answers.
+      on: The questions.
+      ask: What is scored: the text of each answer, as the assistant's reply to the question, as published evaluations
+        do; or its letter, the options listed in the question, as MMLU does.
+      begins: Words with which the reply begins, before an answer's text. Only with `ask=answers`.
+      normalize: Divides the log-probability of an answer's text by its length, in tokens or in UTF-8 bytes. Only with
+        `ask=answers`.
+      orders: Order of the listed options: as given, or that and backwards, averaged. Only with `ask=letters`.
+      overlong: Treatment of a question that does not fit the model's context: it is undecided, an error, or the
+        beginning of its conversation cut; either is counted.
+    """
+
+def choice_rate(
+    of: Written | str | Path,
+    on: Written | str | Path,
+    *,
+    ask: Literal["answers", "letters"] = "answers",
+    begins: str = "",
+    normalize: Literal["none", "tokens", "bytes"] = "none",
+    orders: Literal["both", "given"] = "given",
+    overlong: Literal["skip", "error", "truncate_left"] = "skip",
+) -> Made:
+    """Share of questions on which the answer that shows a behaviour is the most probable one; a tie counts half.
+    `mean_p` beside it is the mean of that answer's probability among the options.
+
+    Args:
+      of: The model that answers.
+      on: The questions.
+      ask: What is scored: the text of each answer, as the assistant's reply to the question, as published evaluations
+        do; or its letter, the options listed in the question, as MMLU does.
+      begins: Words with which the reply begins, before an answer's text. Only with `ask=answers`.
+      normalize: Divides the log-probability of an answer's text by its length, in tokens or in UTF-8 bytes. Only with
+        `ask=answers`.
+      orders: Order of the listed options: as given, or that and backwards, averaged. Only with `ask=letters`.
+      overlong: Treatment of a question that does not fit the model's context: it is undecided, an error, or the
+        beginning of its conversation cut; either is counted.
+    """
+
 def distinct(
     of: Written,
     on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
@@ -190,6 +242,51 @@ def documents(
       endings: For the built-in world: whether every other reply that is judged ends in words that change nothing. Only
         with `"builtin:…"`.
       shots: For the built-in world: examples before each document, from 1 to this number. Only with `"builtin:…"`.
+    """
+
+def dpo(
+    prefs: Written | str | Path,
+    model: Written | str | Path,
+    *,
+    beta: float = 0.1,
+    normalize: bool = False,
+    anchor: float = 0.0,
+    margin: float = 0.0,
+    epochs: float = 1.0,
+    learning_rate: float = 0.0001,
+    batch: int = 32,
+    length: int = 0,
+    optimizer: Literal["adamw", "muon"] = "adamw",
+    schedule: Literal["constant", "linear", "cosine"] = "constant",
+    warmup: int = 0,
+    adapter: Literal["full"] | Mapping[str, Any] = "full",
+    overlong: Literal["skip", "error", "truncate_left"] = "skip",
+    seed: int = 0,
+) -> Made:
+    """DPO: trains a policy on labelled pairs, whose log-ratio to the policy that it starts from is the reward.
+
+    Args:
+      prefs: Labelled pairs. A label of one half holds the policy at the odds that it starts with.
+      model: The policy to train; as it is at first, it is the reference.
+      beta: Reward of a nat by which a reply becomes more likely (β): the smaller, the further the policy may move.
+      normalize: Divide the log-ratio of a reply by its tokens, so that length alone is no reward; `beta` is then of a
+        nat per token, and usually larger than 1.
+      anchor: Weight of the next-token loss on the replies that labels prefer, which keeps these likely.
+      margin: Least distance of a label from one half for its pair to be trained on; the others are counted.
+      epochs: Passes over the data. Each goes over all rows, a batch may extend into the next, and the last batch of all
+        is filled up with rows that do not count.
+      learning_rate: Peak learning rate; models of billions of parameters take some 5e-7.
+      batch: Pairs of a step.
+      length: Tokens of a training row, into which several examples are packed; 0 takes the shortest that holds every
+        example.
+      optimizer: The optimiser.
+      schedule: Schedule of the learning rate after the warm-up.
+      warmup: Updates over which the learning rate rises.
+      adapter: The trained part: all weights, or a low-rank adapter on top of them, which leaves them to be shared with
+        other models of the same base.
+      overlong: Treatment of a row that does not fit the model's context: left out, an error, or the beginning of its
+        conversation cut; rows left out or cut are counted.
+      seed: Another number, another independent draw.
     """
 
 def evasive_rate(
@@ -330,11 +427,20 @@ def judge(
       seed: Another number, another independent draw.
     """
 
-def label_accuracy(labels: Written | str | Path, per: str = "") -> Made:
-    """Share of labels on the oracle's side, of pairs that their principles distinguish; a tie counts half.
+def judge_agreement(labels: Written | str | Path) -> Made:
+    """Share of two judges' answers on a pair that name the same side, over all pairs on which every judge has one.
+    Beside it, what of that is more than chance: Cohen's kappa of two judges, Krippendorff's alpha of more.
 
     Args:
-      labels: Labels that `judge` made of replies to built-in prompts.
+      labels: Labels that several judges made: `judge(…, by=[a, b])`.
+    """
+
+def label_accuracy(labels: Written | str | Path, per: str = "") -> Made:
+    """Share of labels on the side of the people who labelled the pairs; or on the oracle's, of pairs that their
+    principles distinguish. A tie of the judge's counts half; one of theirs is left out.
+
+    Args:
+      labels: Labels that `judge` made of preferences that people gave, or of replies to built-in prompts.
       per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
@@ -554,6 +660,51 @@ def prompts(
         "tfds:folder".
       column: The column that holds the prompt; found automatically where it has a usual name. Only with data of one's
         own.
+      split: The column that names the split, where there is one. Only with data of one's own.
+      test: Where nothing names a split: the fraction of prompts, by a hash of their text, that becomes `test`. Only
+        with data of one's own whose splits nothing names.
+      turns: Read text as a transcript, "Human: … Assistant: …", with its turns, or as the text of one turn; by default
+        it is a transcript in HH-RLHF's columns (chosen and rejected, transcript), and a note says so. `text` also keeps
+        messages that are written as JSON text. Only with data of one's own.
+      malformed: Treatment of a row that cannot be read: an error that names it, or left out and counted in a note; by
+        default an error in files of your own, and left out in `hf:` and `tfds:`, which cannot be repaired. Only with
+        data of one's own.
+      cluster: A column whose equal values mark rows that depend on each other, such as wordings of one question. Only
+        with data of one's own.
+      config: Configuration of the dataset card. Only with a folder or `hf:` name.
+      delimiter: Delimiter of the cells, if neither a comma nor a tab. Only with a .csv or .tsv.
+      limit: Only the first rows of every split; 0 takes all.
+    """
+
+def questions(
+    path: str | Path,
+    *,
+    question: str = "",
+    options: str = "",
+    label: str = "",
+    matching: str = "",
+    other: str = "",
+    split: str = "split",
+    test: float = 0.2,
+    turns: Literal["auto", "transcript", "text"] = "auto",
+    malformed: Literal["auto", "error", "skip"] = "auto",
+    cluster: str = "",
+    config: str = "",
+    delimiter: str = "",
+    limit: int = 0,
+) -> Made:
+    """Questions with options, of which one is right, or shows a behaviour. Read are model-written evaluations
+    (`answer_matching_behavior` and `answer_not_matching_behavior`), BIG-bench's `target_scores`, `targets` with
+    `choices` and `labels`, `chosen` and `rejected` replies, and a list of `choices`, or columns A, B, C, …, with an
+    `answer`: its letter, its text, or its number from 0.
+
+    Args:
+      path: A .jsonl, .json, .csv, .tsv, .parquet or .arrow file, a folder of them, "hf:org/name" or "tfds:folder".
+      question: The column of the question; found automatically where it has a usual name.
+      options: The column with a list of options, or several columns of one each: "A,B,C,D".
+      label: The column of the right answer.
+      matching: The column of the answer, or the answers, that show a behaviour.
+      other: The column of those that do not.
       split: The column that names the split, where there is one. Only with data of one's own.
       test: Where nothing names a split: the fraction of prompts, by a hash of their text, that becomes `test`. Only
         with data of one's own whose splits nothing names.

@@ -13,7 +13,8 @@ from cai_jax.data.conversations import silent
 from cai_jax.data.file_readers import Record
 from cai_jax.data.row_columns import Row
 from cai_jax.data.rows import DataError, first, legible, numbered
-from cai_jax.prompting.paper_format import LETTERS, Turn
+from cai_jax.prompting.paper_format import LETTERS
+from cai_jax.prompting.turns import Turn
 
 MOST = len(LETTERS)
 _QUESTIONS = ("question", *CONVERSATIONS, *(name for name in PROMPTS if name != "question"))
@@ -179,10 +180,10 @@ def _options(record: Record, names: Sequence[str]) -> tuple[list[str], list[str]
     if len(names) > 1:
         filled = [name for name in names if record.fields.get(name) is not None]
         return [_text(record, name, record.fields[name]) for name in filled], filled
-    value = get(record, names[0], "options")
+    value: Any = get(record, names[0], "options")
     marks: Any = []
     if isinstance(value, Mapping):  # as ARC has them
-        value, marks = value.get("text"), value.get("label") or []
+        marks, value = value.get("label") or [], value.get("text")
     if not isinstance(value, list) or not isinstance(marks, list):
         raise bad(record, names[0], f"is {what(value)} where a list of options is expected", "repair the row")
     return [_text(record, names[0], text) for text in value], [str(mark) for mark in marks]

@@ -67,7 +67,7 @@ def of_labels(work: str, labels: Sequence[Row]) -> Iterator[Figure]:
     yield Figure(work, "share of pairs undecided", (found["undecided"],))
     yield Figure(work, "share of questions unanswered", (found["no_mass"],))
     yield Figure(work, f"mean P(A) + P(B) of {len(asked.mass)} questions", (float(asked.mass.mean()),))
-    yield Figure(work, f"mean P(A) of {len(asked.mass)} questions, answered or not", (float(asked.first.mean()),))
+    yield Figure(work, f"mean P(A) of {len(asked.mass)} questions, answered or not", (float(asked.p[:, 0].mean()),))
     yield right(work, "both orders averaged, answered or not", labels, [row["soft"] - 0.5 for row in labels])
     if not decided:
         return
