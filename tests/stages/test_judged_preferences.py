@@ -99,7 +99,8 @@ every = again + twice
 
 
 def test_a_split_is_selected_before_or_after(people):
-    text = 'every = prefs("pairs.jsonl", test=0.5)\nlabels = every |> judge(rules, by=base, fewshots=0)\n'
+    text = HUMAN.replace("test=0", "test=0.5").replace("hhh", "every")
+    text += "labels = every |> judge(rules, by=base, fewshots=0)\n"
     ran = people.run(text + "before = every.test |> judge(rules, by=base, fewshots=0)\nboth = labels.test + before\n")
     after = [row for row in ran.rows("labels") if row["split"] == "test"]
     assert 0 < len(after) < 5 and [row["id"] for row in after] == [row["id"] for row in ran.rows("before")]
