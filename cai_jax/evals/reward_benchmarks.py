@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# RewardBench (arXiv 2403.13787 §4.3 and its rewardbench/constants.py): of every section its subsets, each with the
+# RewardBench (arXiv 2403.13787 §4.3 and the counts in its own code): of every section its subsets, each with the
 # number of rows by which it counts. It counts math-prm, which has 447 rows, as 984, so that mathematics weighs as much
 # as code does; and it lists 250 for xstest-should-refuse and 154 for xstest-should-respond.
 REWARD_BENCH: Mapping[str, Mapping[str, int]] = {

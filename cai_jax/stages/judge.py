@@ -68,7 +68,14 @@ def _result(call: Call) -> Type:
     # Preferences of which nothing is known (a stage of the user's own made them) are taken for people's.
     people = replies.kind is Kind.PREFS and not (replies.labels and replies.labels <= {"ai"})
     labels = (replies.labels & {"ai"}) | {"both"} if people else frozenset({"ai"})
-    return Type(Kind.PREFS, lineage=replies.lineage, oracle=replies.oracle, rows=rows, labels=labels)
+    return Type(
+        Kind.PREFS,
+        splits=replies.splits if replies.kind is Kind.PREFS else None,
+        lineage=replies.lineage,
+        oracle=replies.oracle,
+        rows=rows,
+        labels=labels,
+    )
 
 
 _CLAMPED = Needs(

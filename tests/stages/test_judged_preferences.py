@@ -98,6 +98,15 @@ every = again + twice
     assert all("human" not in row for row in ran.rows("again"))
 
 
+def test_a_split_is_selected_before_or_after(people):
+    text = HUMAN.replace("test=0", "test=0.5").replace("hhh", "every")
+    text += "labels = every |> judge(rules, by=base, fewshots=0)\n"
+    ran = people.run(text + "before = every.test |> judge(rules, by=base, fewshots=0)\nboth = labels.test + before\n")
+    after = [row for row in ran.rows("labels") if row["split"] == "test"]
+    assert 0 < len(after) < 5 and [row["id"] for row in after] == [row["id"] for row in ran.rows("before")]
+    np.testing.assert_allclose([row["p"] for row in after], [row["p"] for row in ran.rows("before")], atol=1e-6)
+
+
 def test_a_claim_about_any_pairs_and_what_is_beside_it(people):
     claims = "expect label_accuracy(labels) < 101%\nerror = calibration_error(labels, bins=2)\n"
     ran = people.run(HUMAN + "labels = hhh |> judge(rules, by=base, fewshots=0)\n" + claims.replace("< 101%", ">= 25%"))
