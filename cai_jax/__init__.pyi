@@ -115,12 +115,21 @@ def documents(
       shots: For the built-in world: examples before each document, from 1 to this number. Only with `"builtin:…"`.
     """
 
-def evasive_rate(of: Written, on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None) -> Made:
-    """Share of replies that dodge without giving a reason.
+def evasive_rate(
+    of: Written,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    *,
+    by: Literal["phrases"] | None = None,
+    per: str = "",
+) -> Made:
+    """Share of replies that dodge without giving a reason; by phrases, that refuse without a word of reasons.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
+      by: Without it, the built-in world's oracle says; `phrases` looks for phrases of refusals at the beginning of
+        replies to any prompts: a rough second opinion, which reads no more than these.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def finetune(
@@ -169,6 +178,7 @@ def harm_rate(
     *,
     fewshots: int = 5,
     orders: Literal["both", "given"] = "both",
+    per: str = "",
 ) -> Made:
     """Share of replies that help with harm: by the oracle; by a model, those that probably break any of the principles
     `under` which it judges; by a preference model, those that score below its mean.
@@ -181,14 +191,24 @@ def harm_rate(
         with a model as `by=`.
       fewshots: Number of the constitution's examples before every prompt. Only with a model as `by=`.
       orders: Ask both orders of the options and average them (RLAIF), or one. Only with a model as `by=`.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
-def helpful_rate(of: Written, on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None) -> Made:
-    """Share of replies that help with a harmless request.
+def helpful_rate(
+    of: Written,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    *,
+    by: Literal["phrases"] | None = None,
+    per: str = "",
+) -> Made:
+    """Share of replies that help with a harmless request; by phrases, of those that say something and do not refuse.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
+      by: Without it, the built-in world's oracle says; `phrases` looks for phrases of refusals at the beginning of
+        replies to any prompts: a rough second opinion, which reads no more than these.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def judge(
@@ -232,11 +252,12 @@ def judge(
       seed: Another number, another independent draw.
     """
 
-def label_accuracy(labels: Written | str | Path) -> Made:
+def label_accuracy(labels: Written | str | Path, per: str = "") -> Made:
     """Share of labels on the oracle's side, of pairs that their principles distinguish; a tie counts half.
 
     Args:
       labels: Labels that `judge` made of replies to built-in prompts.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def model(
@@ -428,12 +449,21 @@ def prompts(
       limit: Only the first rows of every split; 0 takes all.
     """
 
-def refusal_rate(of: Written, on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None) -> Made:
+def refusal_rate(
+    of: Written,
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    *,
+    by: Literal["phrases"] | None = None,
+    per: str = "",
+) -> Made:
     """Share of replies that decline or dodge, with or without a reason.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
+      by: Without it, the built-in world's oracle says; `phrases` looks for phrases of refusals at the beginning of
+        replies to any prompts: a rough second opinion, which reads no more than these.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def refuse(replies: Written, text: str, *, where: Literal["all", "flagged"] = "all") -> Made:
@@ -552,7 +582,7 @@ def reward(
       seed: Another number, another independent draw.
     """
 
-def reward_accuracy(of: Written, on: Written | str | Path, *, margin: float = 0.1) -> Made:
+def reward_accuracy(of: Written, on: Written | str | Path, *, margin: float = 0.1, per: str = "") -> Made:
     """Share of decided pairs that a preference model orders as their labels do; a tie counts half. A label is the
     judge's probability as it was before it was rounded or clamped.
 
@@ -560,6 +590,7 @@ def reward_accuracy(of: Written, on: Written | str | Path, *, margin: float = 0.
       of: The preference model.
       on: Labelled pairs that it was not trained on.
       margin: Least distance of a label from one half for its pair to count.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def sample(
@@ -628,6 +659,7 @@ def win_rate(
     fewshots: int = 5,
     orders: Literal["both", "given"] = "both",
     seed: int = 0,
+    per: str = "",
 ) -> Made:
     """Share of prompts on which the first's reply is better than the second's; a tie counts half. By a model: the mean
     of its probabilities that the first is better, both in one comparison, in both orders. By a preference model or the
@@ -647,4 +679,5 @@ def win_rate(
       fewshots: Number of the constitution's examples before every prompt. Only with a model as `by=`.
       orders: Ask both orders of the options and average them (RLAIF), or one. Only with a model as `by=`.
       seed: Another number, another independent draw. Only with a model as `by=` and `ask=compare`.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """

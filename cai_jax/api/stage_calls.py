@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 class Written:
     """A value of the language: a name, and the statements that define it.
 
-    `a + b` joins, `2 * a` weights and `a.split("train")` selects, as `+`, `*` and `.` do in a program.
+    `a + b` joins, `2 * a` weights and `a.split("train")` selects, as `+`, `*` and `.` do in a program, and
+    `a.where(label="safe")` chooses rows, as there.
 
     Attributes:
       stages: the stages of the user's own that the statements call, by name.
@@ -51,6 +52,11 @@ class Written:
     def split(self, name: str) -> Made:
         """One split of prompts or preferences; of a constitution, the principles of that name or tag."""
         return _make("split", f"{self.name}.{name}", [self])
+
+    def where(self, **columns: Any) -> Made:
+        """The rows that have these values in these columns; of several values in a list, any."""
+        given = ", ".join(f"{name}={_written(value, None, [])}" for name, value in columns.items())
+        return _make("chosen", f"{self.name}.where({given})", [self])
 
     def __add__(self, other: Written) -> Made:
         if not isinstance(other, Written):
@@ -137,6 +143,8 @@ def _written(value: Any, param: Param | None, used: list[Written]) -> str:
     if isinstance(value, Written):
         used.append(value)
         return value.name
+    if param is not None and isinstance(value, str) and value in param.choices:
+        return value
     if param is not None and param.kinds and not (param.many and isinstance(value, (list, tuple))):
         made = _source(value, param)
         used.append(made)

@@ -100,6 +100,8 @@ def _shown(value: Any) -> str:
 def _type(param: Param, sources: frozenset[str]) -> str:
     """The Python type that a parameter accepts (`stage_calls._written`)."""
     one = _artefact(param.kinds, sources) if param.kinds else _plain(param)
+    if param.kinds and param.choices:
+        one = f"{one} | {_words(param)}"
     return f"{one} | Sequence[{one}]" if param.many else one
 
 
@@ -114,5 +116,8 @@ def _plain(param: Param) -> str:
         return "tuple[float, float]"
     if param.value != "enum":
         return _PLAIN[param.value]
-    words = f"Literal[{', '.join(map(_shown, param.choices))}]"
-    return f"{words} | Mapping[str, Any]" if param.record else words
+    return f"{_words(param)} | Mapping[str, Any]" if param.record else _words(param)
+
+
+def _words(param: Param) -> str:
+    return f"Literal[{', '.join(map(_shown, param.choices))}]"

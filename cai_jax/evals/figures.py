@@ -5,7 +5,7 @@ claims. The rule: a row that could not be read or judged must never help a claim
 
 Metric rows are `{"id", "value"}`, with `cluster` where rows belong together beyond a prompt. `value` is None where the
 row was asked about and there was no answer. `broken` marks a reply that the oracle cannot read, `empty` one without a
-word: both count as not showing what is measured.
+word: both count as not showing what is measured. `group` is the value of the column by which a figure is broken down.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from typing import Any
 
 from cai_jax.data.row_columns import Row
 
+# What a row of data has in the place of a metric row's `group`; no column of a user's data is called so.
+GROUP = "per="
+MOST_GROUPS = 40  # parts of a figure by a column; rows of further values make one part
 ENOUGH = 0.5  # least share of rows that must have been read and judged: below it the others could outvote them
 
 
 def row_of(row: Row, value: float, *, broken: bool = False, empty: bool = False) -> Row:
-    """Make a metric's row about a row of data: id, cluster where it has one, and value; None for NaN: unknown.
+    """Make a metric's row about a row of data: id, cluster and group if it has them, and value; None for NaN: unknown.
 
     Args:
       broken, empty: see above; those that are false are left out.
@@ -28,6 +31,8 @@ def row_of(row: Row, value: float, *, broken: bool = False, empty: bool = False)
     found: Row = {"id": row["id"]}
     if "cluster" in row:
         found["cluster"] = row["cluster"]
+    if GROUP in row:
+        found["group"] = row[GROUP]  # type: ignore[literal-required]  # no column of data
     found["value"] = None if value != value else float(value)
     if broken:
         found["broken"] = True
@@ -48,7 +53,8 @@ class Figure:
       clusters: groups of rows that may be taken for independent.
       left_out: reason why remaining rows do not count -> number of rows.
       beside: figures that belong to this one, such as the score of always taking the longer reply.
-      parts: the figure of each principle, where this one is made of several.
+      parts: the figure of each principle, where this one is made of several, and of every group, as "column=value".
+      per: the column by which it is broken down; "" for none.
     """
 
     value: float | None = None
@@ -62,6 +68,12 @@ class Figure:
     left_out: Mapping[str, int] = field(default_factory=dict)
     beside: Mapping[str, float] = field(default_factory=dict)
     parts: Mapping[str, Figure] = field(default_factory=dict)
+    per: str = ""
+
+    @property
+    def groups(self) -> Mapping[str, Figure]:
+        """The parts that are groups."""
+        return {name: part for name, part in self.parts.items() if self.per and name.startswith(f"{self.per}=")}
 
     @property
     def rows(self) -> int:
@@ -128,10 +140,14 @@ def measured(
     left_out: Mapping[str, int] | None = None,
     beside: Mapping[str, float] | None = None,
     parts: Mapping[str, Figure] | None = None,
+    per: str = "",
 ) -> Figure:
     """The figure that is the mean of metric rows, and its interval (`intervals.interval`). See the module for the rows.
 
     Its value and interval are None where too few rows could be judged (`Figure.enough`).
+
+    Args:
+      per: the column that the rows' `group` is of; the figure of each group becomes a part.
     """
     from cai_jax.evals.intervals import interval
 
@@ -144,12 +160,34 @@ def measured(
         clusters=len({row.get("cluster", row["id"]) for row in counted}),
         left_out=left_out or {},
         beside=beside or {},
-        parts=parts or {},
+        parts={**(parts or {}), **(_by_group(rows, per) if per else {})},
+        per=per,
     )
     if not figure.enough:
         return figure
     value, low, high = interval(counted)
     return Figure(**{**vars(figure), "value": value, "low": low, "high": high})
+
+
+def _by_group(rows: Sequence[Row], per: str) -> dict[str, Figure]:
+    """The figure of every group, in the order of their values; those beyond the largest MOST_GROUPS are one."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["group"], []).append(row)
+    largest = sorted(found, key=lambda group: -len(found[group]))[:MOST_GROUPS]
+    parts = {f"{per}={group}": measured(found[group]) for group in sorted(largest, key=_order)}
+    others = [row for group, some in found.items() if group not in largest for row in some]
+    if others:
+        parts[f"{per}={len(found) - len(largest)} others"] = measured(others)
+    return parts
+
+
+def _order(group: str) -> tuple[bool, bool, float, str]:
+    """Numbers first, by size, then texts; last what has no value."""
+    try:
+        return group == "–", False, float(group), group
+    except ValueError:
+        return group == "–", True, 0.0, group
 
 
 def resolved(rows: Iterable[Mapping[str, Any]], broken: float, undecided: float) -> list[Mapping[str, Any]]:

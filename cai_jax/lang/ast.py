@@ -131,11 +131,19 @@ class Product(Node):
 
 
 @_node
+class Method(Node):
+    """`name(arguments)` behind a point."""
+
+    name: Name
+    arguments: tuple[Argument, ...]
+
+
+@_node
 class Select(Node):
-    """`value.names[0].names[1] …`."""
+    """`value.steps[0].steps[1] …`: names of splits and of principles, and methods."""
 
     value: Expr
-    names: tuple[Name, ...]
+    steps: tuple[Name | Method, ...]
 
 
 Expr = Name | Number | Text | Range | List | Hole | Call | Pipe | Sum | Product | Select
@@ -259,8 +267,9 @@ def parts(expr: Expr) -> tuple[Expr, ...]:
             return terms
         case Product(factors=factors):
             return factors
-        case Select(value=value):
-            return (value,)
+        case Select(value=value, steps=steps):
+            methods = (step for step in steps if isinstance(step, Method))
+            return (value, *(argument.value for method in methods for argument in method.arguments))
     return ()
 
 

@@ -88,7 +88,15 @@ class Builder:
         return ast.Product(span, tuple(self.node(child) for child in children))
 
     def _select(self, span: Span, children: list) -> ast.Select:
-        return ast.Select(span, self.node(children[0]), tuple(self.name(child) for child in children[1:]))
+        value, *steps = children
+        return ast.Select(span, self.node(value), tuple(map(self._step, steps)))
+
+    def _step(self, step: Token | Tree) -> ast.Name | ast.Method:
+        return self.name(step) if isinstance(step, Token) else self.node(step)
+
+    def _method(self, span: Span, children: list) -> ast.Method:
+        name, arguments = children
+        return ast.Method(span, self.name(name), self.arguments(arguments))
 
     def _name(self, span: Span, children: list) -> ast.Name:
         return ast.Name(span, str(children[0]))

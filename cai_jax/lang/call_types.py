@@ -57,9 +57,10 @@ class Applying(Scope, ABC):
         for param in site.signature.params:
             argument = matched.get(param.name)
             if argument is not None:
-                value = self._artefact(site, param, argument) if param.kinds else self._plain(site, param, argument)
+                plain = not param.kinds or self._is_choice(param, argument.expr)
+                value = self._plain(site, param, argument) if plain else self._artefact(site, param, argument)
                 sound = sound and not isinstance(value, Failed)
-                (artefacts if param.kinds else values)[param.name] = value
+                (values if plain else artefacts)[param.name] = value
             elif param.default is REQUIRED and not param.inherit:
                 arguments.missing(site, param, self.report)
                 sound = False
@@ -98,6 +99,12 @@ class Applying(Scope, ABC):
     def is_tuned(self, expr: ast.Expr) -> bool:
         """True if a knob enters the value of an expression."""
         return any(isinstance(self.values.get(name), Scalar) for name in ast.names(expr))
+
+    def _is_choice(self, param: Param, expr: ast.Expr | None) -> bool:
+        """True if a parameter that takes artefacts is given one of its words instead, or what is neither."""
+        if not param.choices or not isinstance(expr, ast.Name):
+            return False
+        return expr.id in param.choices or not (expr.id in self.values or expr.id in self.later)
 
     def _as_call(self, artefacts: Mapping[str, Any], values: Mapping[str, Any]) -> Call:
         types = {name: tuple(v.type for v in a) if isinstance(a, tuple) else a.type for name, a in artefacts.items()}
@@ -223,7 +230,7 @@ class Applying(Scope, ABC):
         for param in sides:
             value, prompts = artefacts[param.name], artefacts.get(param.lift_on)
             if param in given:
-                if prompts is None or program_rules.data_of(value) == {id(prompts)}:
+                if prompts is None or program_rules.data_of(value) == program_rules.data_of(prompts):
                     continue
                 # Beside replies of a file the prompts may be there for the other side.
                 if len(given) < len(sides) and program_rules.same_data((value,), (prompts,)):
@@ -347,7 +354,7 @@ class Applying(Scope, ABC):
 
 
 def _kinds(param: Param) -> str:
-    return " or ".join(str(kind) for kind in param.kinds)
+    return " or ".join([*(str(kind) for kind in param.kinds), *(f"`{word}`" for word in param.choices)])
 
 
 def _short(span: Span) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain
 
-from cai_jax.lang import ast, program_rules, settings, units
+from cai_jax.lang import ast, program_rules, settings, units, where
 from cai_jax.lang.arguments import Given, Site
 from cai_jax.lang.call_types import Applying
 from cai_jax.lang.diagnostics import Label
@@ -133,6 +133,9 @@ class Elaborator(Applying):
         meant = self.report.closest(expr.name.id, stages)
         self.world.used.add(meant)  # as of a misspelt name
         hint = f"did you mean `{meant}`?" if meant else ""
+        method = self.world.signatures.get(expr.name.id)
+        if method is not None and method.operator.startswith("."):
+            hint = f"it is a method of data:  (…).{expr.name.id}(…)"
         self.report.report("E204", f"there is no stage `{expr.name.id}`", expr.name.span, "unknown stage", hint=hint)
 
     def _sum(self, expr: ast.Sum) -> Value:
@@ -197,11 +200,41 @@ class Elaborator(Applying):
 
     def _select(self, expr: ast.Select) -> Value:
         value = self.evaluate(expr.value)
-        for name in expr.names:
+        for step in expr.steps:
             if isinstance(value, Failed):
                 return FAILED
-            value = self._selected(value, name, expr)
+            if isinstance(step, ast.Method):
+                value = self._applied(value, step, expr)
+            else:
+                value = self._selected(value, step, expr)
         return value
+
+    def _applied(self, value: Value, method: ast.Method, expr: ast.Select) -> Value:
+        """The value of a method, such as `data.where(label="safe")`."""
+        name = method.name.id
+        signature = self.world.operator(f".{name}", value.type.kind) if isinstance(value, Artefact) else None
+        if not isinstance(value, Artefact) or signature is None:
+            self._no_method(value, method)
+            self.glance([Given(argument.value.span, argument.value) for argument in method.arguments])
+            return FAILED
+        data, given = signature.params
+        columns = where.conditions(self, method)
+        if columns is None:
+            return FAILED
+        site = Site(signature, name, method.name.span, expr.span)
+        spans = {data.name: expr.value.span, given.name: method.span}
+        return self.make(site, {data.name: value}, {given.name: columns}, spans)
+
+    def _no_method(self, value: Value, method: ast.Method) -> None:
+        """Report a method that there is not, or that values of this kind do not have."""
+        name = method.name.id
+        every = [each.operator[1:] for each in self.world.signatures.values() if each.operator[1:]]
+        of_others = name in every
+        hint = "" if of_others else self.report.did_you_mean(name, every)
+        if not (of_others or hint or method.arguments):
+            hint = f"a split is selected without parentheses:  .{name}"
+        message = f"`.{name}(…)` does not apply to {describe(value)}" if of_others else f"there is no method `{name}`"
+        self.report.report("E228", message, method.name.span, f"of {describe(value)}", hint=hint)
 
     def _selected(self, value: Value, name: ast.Name, expr: ast.Select) -> Value:
         if isinstance(value, Artefact) and value.stage == CONSTITUTION:

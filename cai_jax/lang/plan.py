@@ -191,7 +191,7 @@ class _Lowering:
         assert signature is not None and metric.span is not None  # a stage makes a metric, where one is written
         key, expression = self.identities.key(metric), metric.span.on_one_line
         texts = {p.name: metric.written[p.name][0] for p in signature.params if p.name in metric.written}
-        data = [p.name for p in signature.params if p.kinds and p.name in texts]
+        data = [p.name for p in signature.params if p.name in metric.inputs and p.name in texts]
         written = {texts[name]: self._argument(metric, name) for name in data}
         of = texts.pop(data[0]) if data else ""
         about = [name for name in data[1:] if {Kind.PROMPTS, Kind.PREFS} & {*signature.param(name).kinds}]

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from cai_jax.lang import ast, settings
 from cai_jax.lang.arguments import Site, missing
@@ -97,30 +97,32 @@ def other_prompts(ours: Counter[str], theirs: Counter[str]) -> str:
 
 def _asked(replies: Artefact, resolve: Callable[[str], str]) -> Counter[str] | None:
     """Number of replies to each prompt, where they are read and not drawn; None where that is not known."""
-    source = _unsplit(replies)
+    source, split, conditions = part_of(replies)
     found = source.signature.asked(Call(source.values, {}, resolve)) if source.signature is not None else None
-    if found is None:
+    if found is None or conditions:
         return None
-    return sum(found.values(), Counter()) if source is replies else found.get(replies.values["name"])
+    return sum(found.values(), Counter()) if split is None else found.get(split)
 
 
 def twice(parts: Sequence[Artefact], spans: Sequence[Span], report: Diagnostics) -> None:
-    """Report data that `+` joins with itself: one artefact twice, or a split together with the whole of it."""
-    seen: dict[int, Span] = {}  # what is joined so far; of a split, what it was selected from is `parted`
-    parted: dict[int, Span] = {}
+    """Report data that `+` joins with itself: one artefact twice, or a part of it together with a larger one."""
+    joined: dict[int, dict[Part, Span]] = {}  # what is joined so far, by the data that it is a part of
     for part, span in zip(parts, spans, strict=True):
-        here = [(id(atom), id(_unsplit(atom))) for atom in _joined(part)]
-        before = next(
-            (found for one, whole in here if (found := seen.get(one) or seen.get(whole) or parted.get(one))), None
-        )
+        here = [part_of(atom) for atom in _joined(part)]
+        before = next((found for one in here if (found := _around(one, joined.get(id(one.root), {})))), None)
         if before is not None:
             weighs = part.type.kind is not Kind.PROMPTS
             hint = "leave it out" + (", or to weight it write  2 * …" if weighs else "; `n=` of `sample` draws more")
             report.report("E246", "this is joined with itself", span, "again", Label(before, "here already"), hint=hint)
-        for one, whole in here:
-            seen.setdefault(one, span)
-            if whole != one:
-                parted.setdefault(whole, span)
+        for one in here:
+            joined.setdefault(id(one.root), {}).setdefault(one, span)
+
+
+def _around(part: Part, others: Mapping[Part, Span]) -> Span | None:
+    """Where data is that certainly has all rows of a part, or has no others."""
+    if part in others:
+        return others[part]
+    return next((span for other, span in others.items() if part.within(other) or other.within(part)), None)
 
 
 def _joined(part: Artefact) -> Iterator[Artefact]:
@@ -134,10 +136,45 @@ def _joined(part: Artefact) -> Iterator[Artefact]:
             yield current
 
 
-def _unsplit(artefact: Artefact) -> Artefact:
-    """The artefact that a split was selected from; any other is returned as it is."""
-    split = artefact.signature is not None and artefact.signature.operator == "."
-    return next(artefact.sources()) if split else artefact
+class Part(NamedTuple):
+    """Data, as a part of what is neither a split nor chosen by columns.
+
+    Attributes:
+      root: the whole.
+      split: of it; None for all.
+      conditions: (column, its values) of every `where`.
+    """
+
+    root: Artefact
+    split: str | None
+    conditions: frozenset[tuple[str, tuple[Any, ...]]]
+
+    def within(self, other: Part) -> bool:
+        """True if every row of this part is certainly in the other."""
+        if self.root is not other.root or other.split not in (None, self.split):
+            return False
+        return all(
+            any(name == column and set(values) <= set(known) for column, values in self.conditions)
+            for name, known in other.conditions
+        )
+
+
+def part_of(artefact: Artefact) -> Part:
+    """The data that an artefact is, through splits and `where`."""
+    split, conditions = None, frozenset[tuple[str, tuple[Any, ...]]]()
+    while artefact.signature is not None and artefact.signature.operator in (".", ".where"):
+        if artefact.signature.operator == ".":
+            split = artefact.values["name"]
+        conditions |= _conditions(artefact)
+        artefact = next(artefact.sources())
+    return Part(artefact, split, conditions)
+
+
+def _conditions(artefact: Artefact) -> frozenset[tuple[str, tuple[Any, ...]]]:
+    """Those of a `where`; none of anything else."""
+    if artefact.signature is None or artefact.signature.operator != ".where":
+        return frozenset()
+    return frozenset((name, tuple(values)) for name, values in artefact.values["columns"].items())
 
 
 def settings_read(site: Site, given: Iterable[ast.Argument], report: Diagnostics) -> None:
@@ -307,13 +344,13 @@ def _makers(replies: Artefact) -> list[Artefact]:
 def has_split(data: Artefact, name: ast.Name, report: Diagnostics) -> bool:
     """Report a split that the data does not have, or a second selection."""
     atoms = list(_joined(data))
-    chosen = [_unsplit(atom) is not atom for atom in atoms]
-    each = [{atom.values["name"]} if one else atom.type.splits for atom, one in zip(atoms, chosen, strict=True)]
+    chosen = [part_of(atom).split for atom in atoms]
+    each = [{one} if one is not None else atom.type.splits for atom, one in zip(atoms, chosen, strict=True)]
     known = [names for names in each if names is not None]
     splits = frozenset[str]().union(*known) if len(known) == len(each) else None
     if len(atoms) > 1 and (splits is None or name.id in splits):
         return True
-    if all(chosen):
+    if None not in chosen:
         message = f"one split is selected already, so there is no `{name.id}` in it"
         report.report("E226", message, name.span, "a second selection")
         return False
@@ -360,36 +397,36 @@ def abilities(chosen: list[dict[str, Any]]) -> dict[str, int]:
 
 def same_data(left: Iterable[Artefact], right: Iterable[Artefact]) -> bool:
     """True if two sides come from the same data, as far as known: only a run finds which prompts a file replies to."""
-    sides = [_origins(left), _origins(right)]
-    if sides[0].keys() == sides[1].keys():
+    sides = [data_of(*left), data_of(*right)]
+    if sides[0] == sides[1]:
         return True
-    wholes = [{id(_unsplit(origin)) for origin in side.values()} for side in sides]
-    return wholes[0] != wholes[1] and any(_from_file(origin) for side in sides for origin in side.values())
+    wholes = [{id(part.root) for part in side} for side in sides]
+    return wholes[0] != wholes[1] and any(_from_file(part.root) for side in sides for part in side)
 
 
-def _from_file(origin: Artefact) -> bool:
+def _from_file(whole: Artefact) -> bool:
     """True if data is replies that are read, and not made from prompts."""
-    above = _unsplit(origin).sources()
-    return origin.type.kind in _TEXT and not any(source.type.kind in _DATA for source in above)
+    return whole.type.kind in _TEXT and not any(source.type.kind in _DATA for source in whole.sources())
 
 
-def data_of(*sources: Artefact) -> frozenset[int]:
-    """Identities of the data that these come from: the prompts, or selected splits, nearest above them."""
-    return frozenset(_origins(sources))
+def data_of(*sources: Artefact) -> frozenset[Part]:
+    """The data that these come from: the prompts, or selected splits, nearest above them.
 
-
-def _origins(sources: Iterable[Artefact]) -> dict[int, Artefact]:
-    """The data that these come from, by its identity."""
-    found, stack, seen = {}, list(sources), set()
+    What replies are chosen by counts for their prompts: replies to chosen prompts are chosen replies to all of them.
+    """
+    found: set[Part] = set()
+    stack = [(source, frozenset[tuple[str, tuple[Any, ...]]]()) for source in sources]
+    seen: set[tuple[int, frozenset]] = set()
     while stack:
-        current = stack.pop()
-        if id(current) in seen or current.type.kind not in _DATA:
+        current, conditions = stack.pop()
+        if (id(current), conditions) in seen or current.type.kind not in _DATA:
             continue
-        seen.add(id(current))
+        seen.add((id(current), conditions))
         above = [source for source in current.sources() if source.type.kind in _DATA]
         selected = current.signature is not None and current.signature.operator == "."
         if current.type.kind is Kind.PROMPTS or selected or not above:
-            found[id(current)] = current
+            part = part_of(current)
+            found.add(part._replace(conditions=part.conditions | conditions))
         else:
-            stack.extend(above)
-    return found
+            stack.extend((source, conditions | _conditions(current)) for source in above)
+    return frozenset(found)

@@ -86,7 +86,8 @@ def _means(param: Param) -> str:
 def _takes(param: Param) -> str:
     if param.kinds:
         kinds = [str(kind) for kind in param.kinds] + (["Model", "Flow"] if param.lift else [])
-        return " or ".join(dict.fromkeys(kinds)) + (", or a list" if param.many else "")
+        choices = [f"`{choice}`" for choice in param.choices]
+        return " or ".join([*dict.fromkeys(kinds), *choices]) + (", or a list" if param.many else "")
     if param.value == "enum":
         record = [f"{param.record.name}(…)"] if param.record else []
         return " ".join(f"`{choice}`" for choice in (*param.choices, *record))

@@ -6,7 +6,7 @@ This module is all that a stage module imports at its top: it must stay free of 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
@@ -46,6 +46,8 @@ class Type:
       length: upper bound on the tokens of a reply (Responses, Prefs); of Documents, their mean.
       screened: True if `screen` has checked the replies (Responses).
       rows: largest number of prompts, pairs or documents, by split; of Responses, `replies` times as many.
+      known: reads the rows of the data that this is or comes from, where these are few and on this machine; None
+        where only a run can. Stages add columns to them, and may drop rows.
       decoders: shapes (models/config.py) and dtypes of the decoders of a Model: one, or several of a mixture of
         reward models; () where they are unknown.
     """
@@ -64,6 +66,7 @@ class Type:
     rows: Mapping[str, int] | None = field(default=None, hash=False)
     length: int | None = None
     screened: bool = False
+    known: Callable[[], Sequence[Mapping[str, Any]] | None] = field(default=lambda: None, compare=False, repr=False)
     decoders: tuple[tuple[Any, str], ...] = field(default=(), compare=False, repr=False)
 
 
@@ -97,13 +100,13 @@ class Param:
       name: as written in a program.
       about: one sentence of help.
       kinds: artefact kinds accepted; empty for a plain value.
-      value: "int", "float", "bool", "str", "enum", "range" (n..m, a pair of floats), or "path" (a str resolved from the
-        program's folder and checked to exist, unless it has a scheme such as builtin:, init:, hf:, tfds:) for a plain
-        value.
+      value: "int", "float", "bool", "str", "enum", "range" (n..m, a pair of floats), "columns" (column -> list of
+        values: the arguments of a method), or "path" (a str resolved from the program's folder and checked to exist,
+        unless it has a scheme such as builtin:, init:, hf:, tfds:) for a plain value.
       default: REQUIRED, or the value filled in (None = not given).
       low, high: inclusive bounds; open_low makes the lower one exclusive.
       unit: "", "tokens", "fraction", "rows", "bytes", "seconds": decides which number suffixes fit.
-      choices: the words of an enum.
+      choices: the words of an enum; with `kinds`, words that may stand in the place of an artefact.
       record: a call that may replace such a word, as `mesh(fsdp=4)`; its value is a dict of the call's arguments.
       many: accepts a list [a, b] of the kind.
       lift: name of the stage through which a Model or Flow becomes the kind expected here
@@ -201,8 +204,9 @@ class Signature:
       check: further problems of one call (`judge` after one reply per prompt).
       version: raised when the stage's meaning changes, which makes its cached results stale.
       group: "source", "stage", "metric", or "operator" (not callable by name).
-      operator: "+", "*" or "." for the group "operator", which applies to the `kinds` of its first parameter; that
-        of "+" is `many`, and "*" and "." have one plain parameter, the factor and the name.
+      operator: "+", "*", "." or a method such as ".where" for the group "operator", which applies to the `kinds` of its
+        first parameter; that of "+" is `many`, and the others have one plain parameter: the factor, the name, and
+        column -> values.
       source: the plain parameter which names outside data whose fingerprint belongs to the key.
       limit: the plain parameter which bounds the number of rows read (0: all); `--limit` lowers it.
       settings: those of `with (…)` that change its computation; giving another is E241.

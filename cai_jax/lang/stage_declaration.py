@@ -93,6 +93,7 @@ def _result(kind: Kind, params: Iterable[Param]) -> Callable[[Call], Type]:
             oracle=not read and bool(texts) and all(one.oracle for one in texts),
             replies=None,
             length=None,
+            known=lambda: None,
         )
 
     return result

@@ -133,8 +133,9 @@ def bounds(param: Param) -> str:
 
 
 def choices(param: Param) -> str:
-    """The values of an enum, for messages: one of its words, or the call that may replace one."""
-    return f"one of {listed(param.choices)}" + (f", or  {param.record.example}" if param.record else "")
+    """The values of an enum, for messages: one of its words, or what may replace one."""
+    kinds = "".join(f", or a {kind}" for kind in param.kinds)
+    return f"one of {listed(param.choices)}{kinds}" + (f", or  {param.record.example}" if param.record else "")
 
 
 def outside(value: float, low: float | None, high: float | None, open_low: bool = False) -> bool:

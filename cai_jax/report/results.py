@@ -101,13 +101,17 @@ def metrics_table(outcomes: Sequence[Outcome], metrics: Sequence[Measured], widt
     ]
     rows = [["", "metric", "on", "value", "n", "beside"]]
     for of in dict.fromkeys([*models, *(metric.place for metric in metrics)]):
-        cells = [
-            [metric.label, metric.on, str(metric.figure), metric.figure.count, metric.figure.rest]
-            for metric in metrics
-            if metric.place == of
-        ]
+        cells = [cell for metric in metrics if metric.place == of for cell in _cells(metric)]
         rows += [[of if i == 0 else "", *cell] for i, cell in enumerate(cells or [[""] * 5])]
     return table(rows, rule_after=1, width=width)
+
+
+def _cells(metric: Measured) -> list[list[str]]:
+    """A metric's cells, and those of its groups below them."""
+    figure = metric.figure
+    own = [metric.label, metric.on, str(figure), figure.count, figure.rest]
+    groups = [[f"  {name}", "", str(part), part.count, part.rest] for name, part in figure.groups.items()]
+    return [own, *groups]
 
 
 def verdicts_table(verdicts: Sequence[Verdict], width: int | None = None) -> str:

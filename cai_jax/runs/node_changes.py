@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from cai_jax.lang import where
 from cai_jax.lang.signature import Param, Signature
 from cai_jax.lang.units import shown
 
@@ -24,7 +25,7 @@ def of_params(signature: Signature, before: Mapping[str, Any], after: Mapping[st
     found: list[str] = []
     for param in signature.params:
         old, new = before.get(param.name), after.get(param.name)
-        if param.kinds or old == new or param.name in paths:
+        if old == new or param.name in paths:
             continue
         if signature.operator == "constitution" and param.name == "principles":
             found += _principles(old or [], new or [])
@@ -86,6 +87,8 @@ def written(value: Any, param: Param) -> str:
     if isinstance(value, Mapping) and param.record:
         given = ", ".join(f"{name}={_plain(each)}" for name, each in value.items())
         return f"{param.record.name}({given})"
+    if param.value == "columns":
+        return where.written(value)
     return value if param.value == "enum" else _cut(_plain(value))
 
 

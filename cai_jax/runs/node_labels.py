@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from cai_jax.errors import UserError
+from cai_jax.lang import where
 from cai_jax.lang.plan import Plan
 from cai_jax.lang.signature import Node, Param
 from cai_jax.lang.units import shown
@@ -160,6 +161,8 @@ def _expression(node: Node, registry: Mapping[str, Stage], known: Mapping[str, s
         return f"{shown(plain[0])} * {inputs[0]}"
     if signature.operator == "." and plain and inputs:
         return f"{inputs[0]}.{plain[0]}"
+    if signature.operator.startswith(".") and plain and inputs:
+        return f"{inputs[0]}.{node.stage}({where.written(plain[0])})"
     if not inputs and signature.source and signature.operator == "":
         return f'{node.stage}("{node.params[signature.source]}")'
     given = [f"{p.name}={node_changes.written(node.params[p.name], p)}" for p in signature.params if _is_given(p, node)]
@@ -174,7 +177,7 @@ def _principles(names: Sequence[str], most: int = 3) -> str:
 
 def _is_given(param: Param, node: Node) -> bool:
     """True if a plain parameter has another value than its default."""
-    return not param.kinds and param.name in node.params and node.params[param.name] != param.default
+    return param.name in node.params and node.params[param.name] != param.default
 
 
 def _flat(value: Any) -> tuple[str, ...]:

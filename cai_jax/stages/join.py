@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from cai_jax.lang.signature import Call, Kind, Param, Signature, Type
@@ -26,9 +27,15 @@ def _result(call: Call) -> Type:
         lineage=frozenset().union(*(part.lineage for part in parts)),
         oracle=all(part.oracle for part in parts),
         rows=_rows(parts),
+        known=partial(_known, parts),
         length=_length(parts),
         decoders=tuple(each for part in parts for each in part.decoders),
     )
+
+
+def _known(parts: Sequence[Type]) -> list[Mapping[str, Any]] | None:
+    each = [part.known() for part in parts]
+    return None if None in each else [row for rows in each for row in rows or ()]
 
 
 def _rows(parts: Sequence[Type]) -> Mapping[str, int] | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cai_jax.data.row_columns import Row
 from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
 from cai_jax.pipeline.context import Context
 from cai_jax.stages.declare import OWN_DATA
+from cai_jax.stages.known_rows import known_rows
 from cai_jax.stages.source_data import (
     PATH_ABOUT,
     READING,
@@ -38,7 +41,14 @@ def _result(call: Call) -> Type:
     about = {"builtin:helpful"} if call.values["path"].startswith("builtin:") else set()
     splits = splits_of(call)
     rows = split_rows(call, BUILTIN, splits)
-    return Type(Kind.PREFS, splits=splits, lineage=lineage(call) | about, rows=rows)
+    return Type(Kind.PREFS, splits=splits, lineage=lineage(call) | about, rows=rows, known=partial(_known, call))
+
+
+def _known(call: Call) -> list[Row] | None:
+    from cai_jax.data.preferences import read_prefs
+    from cai_jax.world.prompts import preferences
+
+    return known_rows(call, read_prefs, preferences, **_columns(call.values)._asdict())
 
 
 def _check(call: Call) -> Iterable[Problem]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
+from cai_jax.data.row_columns import Row
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.pipeline.context import Context
 from cai_jax.stages.declare import OWN_DATA
+from cai_jax.stages.known_rows import known_rows
 from cai_jax.stages.source_data import (
     PATH_ABOUT,
     READING,
@@ -30,7 +33,15 @@ def _builtin() -> tuple[str, ...]:
 def _result(call: Call) -> Type:
     splits, oracle = splits_of(call), call.values["path"].startswith("builtin:")
     rows = split_rows(call, BUILTIN, splits)
-    return Type(Kind.PROMPTS, splits=splits, lineage=lineage(call), oracle=oracle, rows=rows)
+    known = partial(_known, call)
+    return Type(Kind.PROMPTS, splits=splits, lineage=lineage(call), oracle=oracle, rows=rows, known=known)
+
+
+def _known(call: Call) -> list[Row] | None:
+    from cai_jax.data.conversations import read_prompts
+    from cai_jax.world.prompts import prompts
+
+    return known_rows(call, read_prompts, prompts, column=call.values["column"])
 
 
 def _check(call: Call) -> Iterable[Problem]:

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 
-from cai_jax.data.file_stamps import stamps
-from cai_jax.errors import UserError
+from cai_jax.data.row_columns import Row
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.pipeline.context import Context
+from cai_jax.stages.known_rows import known_rows
 from cai_jax.stages.source_data import (
     PATH_ABOUT,
     READING,
     lineage,
     missing,
-    on_disk,
-    options_of,
     read_rows,
     split_rows,
     splits_of,
     unreadable,
 )
 
-MOST = 2**20  # bytes of replies that a check reads as a whole
-
 
 def _result(call: Call) -> Type:
     splits = splits_of(call)
-    return Type(Kind.RESPONSES, splits=splits, lineage=lineage(call), rows=split_rows(call, {}, splits))
+    return Type(Kind.RESPONSES, splits=splits, lineage=lineage(call), rows=split_rows(call, {}, splits),
+                known=partial(_known, call))  # fmt: skip
 
 
 def _check(call: Call) -> Iterable[Problem]:
@@ -42,30 +36,17 @@ def _check(call: Call) -> Iterable[Problem]:
     yield from unreadable(call, ("column", "reply"), [set()], lambda reading: replies_of(reading, **columns))
 
 
-def _asked(call: Call) -> Mapping[str, Counter[str]] | None:
-    path = call.resolve(call.values["path"])
-    if path.startswith("tfds:"):
-        return None
-    try:
-        files = stamps(Path(on_disk(path)))
-    except UserError:
-        return None
-    if sum(size for _, (_, _, size, *_) in files) > MOST:
-        return None
-    return _prompts(path, files, json.dumps(call.values))
-
-
-@functools.lru_cache(maxsize=8)
-def _prompts(path: str, files: tuple, values: str) -> Mapping[str, Counter[str]] | None:
-    """Of each split of the replies in these files, how many there are to each prompt."""
+def _known(call: Call) -> list[Row] | None:
     from cai_jax.data.conversations import read_replies
 
-    p = json.loads(values)
-    found: dict[str, Counter[str]] = {}
-    try:
-        rows = read_replies(on_disk(path), column=p["column"], reply=p["reply"], **asdict(options_of(p)))
-    except UserError:
+    return known_rows(call, read_replies, column=call.values["column"], reply=call.values["reply"])
+
+
+def _asked(call: Call) -> Mapping[str, Counter[str]] | None:
+    rows = _known(call)
+    if rows is None:
         return None
+    found: dict[str, Counter[str]] = {}
     for row in rows:
         found.setdefault(row["split"], Counter())[row["id"]] += 1
     return found

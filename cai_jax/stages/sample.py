@@ -29,6 +29,7 @@ def _result(call: Call) -> Type:
         size=model.size,
         rows=prompts.rows,
         length=call.values["max_new"],
+        known=prompts.known,
     )
 
 

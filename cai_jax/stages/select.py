@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from cai_jax.errors import UserError
@@ -14,7 +15,13 @@ from cai_jax.pipeline.context import Context
 def _result(call: Call) -> Type:
     value, name = call.types["value"], call.values["name"]
     rows = {name: value.rows[name]} if value.rows and name in value.rows else None
-    return replace(value, splits=None, lineage=frozenset(f"{source}/{name}" for source in value.lineage), rows=rows)
+    lineage = frozenset(f"{source}/{name}" for source in value.lineage)
+    return replace(value, splits=None, lineage=lineage, rows=rows, known=partial(_known, value, name))
+
+
+def _known(value: Type, name: str) -> list[Mapping[str, Any]] | None:
+    rows = value.known()
+    return None if rows is None else [row for row in rows if row["split"] == name]
 
 
 def _check(call: Call) -> Iterable[Problem]:

@@ -172,9 +172,11 @@ def columns_of(call: Call) -> set[str]:
     return {name for record in seen.records for name in record.fields}
 
 
-def read_rows(
-    ctx: Context, read: Callable[..., list[Row]], builtin: Callable[[str], Iterable[Row]] | None = None, **columns: str
-) -> Mapping[str, int]:
+Read = Callable[..., list[Row]]
+Builtin = Callable[[str], Iterable[Row]]
+
+
+def read_rows(ctx: Context, read: Read, builtin: Builtin | None = None, **columns: str) -> Mapping[str, int]:
     """Commit every row of a source; result: rows.
 
     Args:
@@ -183,16 +185,25 @@ def read_rows(
       builtin: makes the built-in data of a name; None where a source has none.
       columns: the columns for `read`, by role.
     """
-    from cai_jax.data.rows import first
-
-    p = ctx.params
-    scheme, _, name = p["path"].partition(":")
-    if builtin and scheme == "builtin":
-        rows = first(builtin(name), p["limit"] or None)
-    else:
-        rows = read(on_disk(p["path"]), note=ctx.note, **columns, **asdict(options_of(p)))
+    rows = rows_of(ctx.params, ctx.note, read, builtin, **columns)
     ctx.commit(rows[len(ctx.committed()) :])
     return {"rows": len(rows)}
+
+
+def rows_of(
+    params: Mapping[str, Any],
+    note: Callable[[str, str], None],
+    read: Read,
+    builtin: Builtin | None = None,
+    **columns: str,
+) -> list[Row]:
+    """Every row of a source with these parameters; as `read_rows`."""
+    from cai_jax.data.rows import first
+
+    scheme, _, name = params["path"].partition(":")
+    if builtin and scheme == "builtin":
+        return first(builtin(name), params["limit"] or None)
+    return read(on_disk(params["path"]), note=note, **columns, **asdict(options_of(params)))
 
 
 def missing(call: Call, builtin: Sequence[str]) -> Iterable[Problem]:

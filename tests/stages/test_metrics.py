@@ -315,7 +315,7 @@ def test_replies_of_two_files_are_compared_by_prompt(bench, tmp_path, monkeypatc
     failed = bench.run(text.format("three"), code=3)
     assert "E244" in failed.err and wrong in failed.err
     # Of large files a run tells it, before anything is made.
-    monkeypatch.setattr("cai_jax.stages.replies.MOST", 0)
+    monkeypatch.setattr("cai_jax.stages.known_rows.MOST", 0)
     failed = bench.run(text.format("three"), code=3, out=tmp_path)
     assert f"a: the two sides reply to {wrong}" in failed.err and not list(tmp_path.glob("cache/reward-*"))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cai_jax.data.row_columns import Row
 from cai_jax.errors import UserError
 from cai_jax.evals.figures import row_of
-from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type
+from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type, no_problems
 from cai_jax.pipeline.context import Artefact, Context
 from cai_jax.prompting.render import Segment
 from cai_jax.stages.declare import fits, needs
@@ -45,6 +45,59 @@ UNDER = Param(
 )
 
 
+PER = Param(
+    "per",
+    "A column of the data, such as `category`: the figure is also given for the rows of each of its values.",
+    value="str",
+    default="",
+)
+
+
+def with_column(check: Callable[[Call], Iterable[Problem]] = no_problems) -> Callable[[Call], Iterable[Problem]]:
+    """A metric's check, and that of the column `per`, where the data is known before a run."""
+
+    def checked(call: Call) -> Iterable[Problem]:
+        yield from check(call)
+        yield from _column_missing(call)
+
+    return checked
+
+
+def _column_missing(call: Call) -> Iterable[Problem]:
+    from cai_jax.data.row_columns import RESERVED
+    from cai_jax.data.row_values import values_of
+
+    per, given = call.values["per"], [call.types[name] for name in ("of", "labels", "on") if name in call.types]
+    rows = next((each.known() for each in given if each.kind in (Kind.RESPONSES, Kind.PREFS)), None)
+    if not per or per in RESERVED or rows is None:  # those that stages add are not known yet
+        return
+    try:
+        values_of(rows, per)
+    except UserError as error:
+        yield Problem("E224", "per", error.message, "no such column", error.hint)
+
+
+def grouped(ctx: Context, rows: list[Row]) -> list[Row]:
+    """Rows of data, each with the group that it belongs to, where a metric's figure is broken down.
+
+    Raises:
+      UserError: no row has the column, or it holds lists or objects.
+    """
+    from cai_jax.data.row_values import group_of, values_of
+    from cai_jax.evals.figures import GROUP, MOST_GROUPS
+
+    per = ctx.params.get("per")
+    if not per or not rows:
+        return rows
+    values = values_of(rows, per)
+    if (lacking := len(rows) - values.total()) > 0:
+        ctx.note("lacking", f"{lacking:,} of {len(rows):,} rows have no `{per}`, and make the group –")
+    if len(values) > MOST_GROUPS:
+        said = f"`{per}` has {len(values):,} values: the {MOST_GROUPS} with the most rows have a figure each"
+        ctx.note("groups", f"{said}, all others have one together")
+    return [{**row, GROUP: group_of(row, per)} for row in rows]  # type: ignore[misc]  # `Row` does not know it
+
+
 def judged(call: Call, stage: str, ability: str = "audit") -> Iterable[Problem]:
     """Problems where a metric has no judge, or a model whose principles do not support `ability`."""
     by, under = call.types.get("by"), call.types.get("under")
@@ -71,25 +124,35 @@ def judged(call: Call, stage: str, ability: str = "audit") -> Iterable[Problem]:
 
 
 def _oracles(call: Call) -> Iterable[Problem]:
-    """A problem where a metric that only the oracle can measure is asked about other prompts."""
-    if not call.types["of"].oracle:
+    """A problem where the oracle is asked about other prompts than the built-in ones."""
+    if call.values["by"] is None and not call.types["of"].oracle:
         yield Problem(
             "E212",
             "of",
             "only the oracle can tell this of a reply, and it knows the built-in prompts only",
             label="not built-in prompts",
-            hint="measure harm_rate(…, by=, under=) with principles that say what is meant",
+            hint="say by=phrases, which looks for phrases of refusals, or measure harm_rate(…, by=, under=)",
         )
 
 
+PHRASES = Param(
+    "by",
+    "Without it, the built-in world's oracle says; `phrases` looks for phrases of refusals at the beginning of replies "
+    "to any prompts: a rough second opinion, which reads no more than these.",
+    value="enum",
+    default=None,
+    choices=("phrases",),
+)
+
+
 def oracle_rate(name: str, about: str, example: str) -> Signature:
-    """The signature of a metric that is the share of replies of which the oracle says something."""
+    """The signature of a metric that is the share of replies of which the oracle, or a phrase, says something."""
     return Signature(
         name=name,
         about=about,
-        params=(REPLIES, ON),
+        params=(REPLIES, ON, PHRASES, PER),
         result=lambda call: Type(Kind.METRIC),
-        check=_oracles,
+        check=with_column(_oracles),
         group="metric",
         version=3,
         bounds=(0.0, 1.0),
@@ -118,7 +181,7 @@ def measured(ctx: Context, rows: Sequence[Row], **about: Any) -> dict[str, Any]:
                 f"the value {row['value']:g} of row {row['id']} lies outside of 0..1", "measure a share, or divide"
             )
     ctx.commit(rows[len(ctx.committed()) :])
-    return told(ctx, figures.measured(rows, **about))
+    return told(ctx, figures.measured(rows, per=ctx.params.get("per", ""), **about))
 
 
 def told(ctx: Context, figure: Figure) -> dict[str, Any]:
@@ -130,15 +193,26 @@ def told(ctx: Context, figure: Figure) -> dict[str, Any]:
 
 
 def replies_of(ctx: Context, side: str = "of") -> list[Row]:
-    """The replies that are measured.
+    """The replies that are measured, each with its group (`grouped`).
 
     Raises:
-      UserError: there are none.
+      UserError: there are none; or as `grouped`.
     """
     rows = ctx.inputs[side].rows()
     if not rows:
         raise UserError("there are no replies to measure")
-    return rows
+    return grouped(ctx, rows)
+
+
+def share(ctx: Context, fact: str, by_phrases: Callable[[str], bool]) -> dict[str, Any]:
+    """The share of replies of which the oracle says `fact`, or their phrases do; of an empty one neither does."""
+    from cai_jax.data.rows import legible
+
+    if ctx.params["by"] is None:
+        return oracle_share(ctx, fact)
+    found = [(row, bool(legible(row["reply"]))) for row in replies_of(ctx)]
+    rows = [row_of(row, said and by_phrases(row["reply"]), broken=not said, empty=not said) for row, said in found]
+    return measured(ctx, rows)
 
 
 def oracle_share(ctx: Context, fact: str) -> dict[str, Any]:

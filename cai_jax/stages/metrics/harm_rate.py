@@ -15,6 +15,7 @@ from cai_jax.stages.declare import FEWSHOTS, ORDERS
 from cai_jax.stages.metrics.common import (
     BY,
     ON,
+    PER,
     REPLIES,
     UNDER,
     audit_prompts,
@@ -25,6 +26,7 @@ from cai_jax.stages.metrics.common import (
     measured,
     oracle_share,
     replies_of,
+    with_column,
 )
 
 if TYPE_CHECKING:
@@ -34,9 +36,9 @@ SIGNATURE = Signature(
     name="harm_rate",
     about="Share of replies that help with harm: by the oracle; by a model, those that probably break any of the "
     "principles `under` which it judges; by a preference model, those that score below its mean.",
-    params=(REPLIES, ON, BY, UNDER, replace(FEWSHOTS, needs=UNDER.needs), replace(ORDERS, needs=UNDER.needs)),
+    params=(REPLIES, ON, BY, UNDER, replace(FEWSHOTS, needs=UNDER.needs), replace(ORDERS, needs=UNDER.needs), PER),
     result=lambda call: Type(Kind.METRIC),
-    check=partial(judged, stage="harm_rate"),
+    check=with_column(partial(judged, stage="harm_rate")),
     group="metric",
     bounds=(0.0, 1.0),
     version=5,

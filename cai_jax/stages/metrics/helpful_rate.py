@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from cai_jax.pipeline.context import Context
-from cai_jax.stages.metrics.common import oracle_rate, oracle_share
+from cai_jax.stages.metrics.common import oracle_rate, share
 
 SIGNATURE = oracle_rate(
     "helpful_rate",
-    "Share of replies that help with a harmless request.",
+    "Share of replies that help with a harmless request; by phrases, of those that say something and do not refuse.",
     "helpful_rate(rl, ask.test)",
 )
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Result: value, low, high, n."""
-    return oracle_share(ctx, "helpful")
+    """Result: a figure (`evals.figures`)."""
+    from cai_jax.evals.refusal_phrases import complies
+
+    return share(ctx, "helpful", complies)

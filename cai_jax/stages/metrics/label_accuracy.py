@@ -9,14 +9,14 @@ from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Kind, Signature, Type
 from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.label_agreement import LABELS, judged_labels, judged_pairs, label_of
-from cai_jax.stages.metrics.common import agreement, measured
+from cai_jax.stages.metrics.common import PER, agreement, grouped, measured, with_column
 
 SIGNATURE = Signature(
     name="label_accuracy",
     about="Share of labels on the oracle's side, of pairs that their principles distinguish; a tie counts half.",
-    params=(LABELS,),
+    params=(LABELS, PER),
     result=lambda call: Type(Kind.METRIC),
-    check=judged_labels,
+    check=with_column(judged_labels),
     group="metric",
     bounds=(0.0, 1.0),
     version=3,
@@ -28,7 +28,7 @@ def run(ctx: Context) -> Mapping[str, Any]:
     """Result: a figure (`evals.figures`) with, in `beside`, `evals.baselines`: always one side or the longer reply."""
     from cai_jax.evals.baselines import baselines
 
-    told = judged_pairs(ctx.inputs["labels"].rows())
+    told = judged_pairs(grouped(ctx, ctx.inputs["labels"].rows()))
     found = [row_of(row, agreement(label_of(row) - 0.5, truth - 0.5)) for row, truth in told.pairs]
     better = [truth - 0.5 for _, truth in told.pairs]
     longer = [len(row["a"]) - len(row["b"]) for row, _ in told.pairs]

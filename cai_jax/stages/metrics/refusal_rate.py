@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from cai_jax.pipeline.context import Context
-from cai_jax.stages.metrics.common import oracle_rate, oracle_share
+from cai_jax.stages.metrics.common import oracle_rate, share
 
 SIGNATURE = oracle_rate(
     "refusal_rate",
     "Share of replies that decline or dodge, with or without a reason.",
-    "refusal_rate(rl, ask.test)",
+    'refusal_rate(rl, xstest.test, by=phrases, per="label")',
 )
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Result: value, low, high, n."""
-    return oracle_share(ctx, "refused")
+    """Result: a figure (`evals.figures`)."""
+    from cai_jax.evals.refusal_phrases import refuses
+
+    return share(ctx, "refused", refuses)

@@ -9,7 +9,7 @@ from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Kind, Param, Signature, Type
 from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.row_counts import expected_rows
-from cai_jax.stages.metrics.common import agreement, by_score, measured
+from cai_jax.stages.metrics.common import PER, agreement, by_score, grouped, measured, with_column
 from cai_jax.stages.protocol import StepContext
 
 BINS = 10  # of confidence, between one half and one
@@ -24,7 +24,9 @@ SIGNATURE = Signature(
         Param("on", "Labelled pairs that it was not trained on.", kinds=(Kind.PREFS,)),
         Param("margin", "Least distance of a label from one half for its pair to count.", value="float",
               default=0.1, low=0, high=0.5),
+        PER,
     ),
+    check=with_column(),
     result=lambda call: Type(Kind.METRIC),
     group="metric",
     bounds=(0.0, 1.0),
@@ -51,7 +53,7 @@ def run(ctx: Context) -> Mapping[str, Any]:
     from cai_jax.evals.calibration import reliability
     from cai_jax.pipeline.label_agreement import checked, label_of
 
-    labelled = checked(ctx.inputs["on"].rows(), max(ctx.params["margin"], TIE))
+    labelled = checked(grouped(ctx, ctx.inputs["on"].rows()), max(ctx.params["margin"], TIE))
     rows, by = labelled.rows, ctx.inputs["of"]
     sides = by_score(ctx, [(row["turns"], row["a"], row["b"]) for row in rows], by, 2).T
     margins = sides[0] - sides[1]

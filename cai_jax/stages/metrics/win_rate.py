@@ -20,6 +20,7 @@ from cai_jax.stages.judge import DEFAULTS
 from cai_jax.stages.metrics.common import (
     BY,
     ON,
+    PER,
     REPLIES,
     UNDER,
     agreement,
@@ -29,6 +30,7 @@ from cai_jax.stages.metrics.common import (
     judging_steps,
     measured,
     replies_of,
+    with_column,
 )
 from cai_jax.stages.protocol import StepContext
 
@@ -71,9 +73,10 @@ SIGNATURE = Signature(
         replace(FEWSHOTS, needs=UNDER.needs),
         replace(ORDERS, needs=UNDER.needs),
         replace(SEED, needs=_COMPARED),
+        PER,
     ),
     result=lambda call: Type(Kind.METRIC),
-    check=_check,
+    check=with_column(_check),
     group="metric",
     bounds=(0.0, 1.0),
     version=6,
