@@ -110,8 +110,9 @@ class Row(TypedDict, total=False):
     broken: bool
     empty: bool
     group: str
+    judged: dict[str, float]
 
 
 # Columns with a meaning of their own; a source's column of that name is kept as "source_<name>". The marks of a
 # metric's rows are none, since these keep no column of a source.
-RESERVED = frozenset(Row.__annotations__) - {"broken", "empty", "group"}
+RESERVED = frozenset(Row.__annotations__) - {"broken", "empty", "group", "judged"}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cai_jax.errors import UserError
 from cai_jax.forecast import abstract_models
 from cai_jax.forecast.abstract_models import Tree, on_top
-from cai_jax.forecast.node_view import OPTIONS, Input, Learning, NodeView
+from cai_jax.forecast.node_view import Input, Learning, NodeView, letters
 from cai_jax.pipeline import model_store
 from cai_jax.pipeline.node_devices import devices_of
 from cai_jax.prompting.paper_format import PAPER
@@ -127,23 +127,29 @@ class CompileContext(NodeView["Step", "Model"]):
         ]
 
     def asking(
-        self, model: Model, name: str, questions: float, longest: int, shots: Prefix | None = None
+        self,
+        model: Model,
+        name: str,
+        questions: float,
+        longest: int,
+        shots: Prefix | None = None,
+        options: int = 2,
     ) -> list[Step]:
-        """Scoring the two options behind so many questions of up to `longest` tokens."""
+        """Scoring the options behind so many questions of up to `longest` tokens."""
         from cai_jax.engine import batch_shapes, option_scoring
         from cai_jax.engine.prefix_cache import length_of
         from cai_jax.forecast import engine_shapes
         from cai_jax.parallel import target
         from cai_jax.parallel.placement import lowered, shards_of
 
-        params, config = model.params, model.config
-        longest = min(longest, config.max_position - length_of(shots) - max(map(len, OPTIONS)))
+        params, config, said = model.params, model.config, letters(options)
+        longest = min(longest, config.max_position - length_of(shots) - max(map(len, said)))
         config = config.reaching(longest)
         parts = shards_of(params)
-        table, *rest = engine_shapes.scoring(config, parts, longest, OPTIONS, shots)
+        table, *rest = engine_shapes.scoring(config, parts, longest, said, shots)
         at_once = batch_shapes.tokens_at_once(target.platform())
         rows = batch_shapes.rows_at_once(parts, at_once * parts, table.shape[1])
-        table, *rest = engine_shapes.scoring(config, rows, longest, OPTIONS, shots)
+        table, *rest = engine_shapes.scoring(config, rows, longest, said, shots)
         lower = partial(lowered, option_scoring._score, params, params, config, table, *rest)
         given = {"model": params, "questions": (table, rest[:-1]), "examples": shots}
         return [Step(f"{name}: score options", math.ceil(questions / rows), given, self._held(), lower)]

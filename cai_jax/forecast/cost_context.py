@@ -12,7 +12,7 @@ from cai_jax.engine.generation_config import GenerationConfig
 from cai_jax.engine.option_tail import Tail
 from cai_jax.forecast.decoder_cost import WIDE, DecoderCost, Work
 from cai_jax.forecast.machines import BYTES, Machine
-from cai_jax.forecast.node_view import OPTIONS, Input, Learning, NodeView, ResidentModels
+from cai_jax.forecast.node_view import Input, Learning, NodeView, ResidentModels, letters
 from cai_jax.lang.signature import Kind, Node
 from cai_jax.models.config import Config, parameters
 from cai_jax.stages.protocol import Stage
@@ -167,10 +167,13 @@ class CostContext(NodeView[CostStep, DecoderCost]):
             self._everywhere(decode, model, drawn, slots * settings.chunk, chunks, held, drawing),
         ]
 
-    def asking(self, model: DecoderCost, name: str, questions: float, longest: int, shots: int = 0) -> list[CostStep]:
-        """Scoring the two options behind so many questions of up to `longest` tokens."""
-        tail, parts = Tail.of(OPTIONS), self._grid().rows
-        longest = min(longest, model.config.max_position - shots - max(map(len, OPTIONS)))
+    def asking(
+        self, model: DecoderCost, name: str, questions: float, longest: int, shots: int = 0, options: int = 2
+    ) -> list[CostStep]:
+        """Scoring the options behind so many questions of up to `longest` tokens."""
+        said = letters(options)
+        tail, parts = Tail.of(said), self._grid().rows
+        longest = min(longest, model.config.max_position - shots - max(map(len, said)))
         width = buckets.next_eighth_octave(longest + tail.tokens.size)
         at_once = batch_shapes.tokens_at_once(self.machine.platform)
         rows = batch_shapes.rows_at_once(parts, at_once * parts, width)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 M = TypeVar("M")  # a model as a context has it
 S = TypeVar("S")  # a step
 
-# The two options of a question are a bracket, a letter and a bracket in most tokenizers.
-OPTIONS = [[0, 1, 3], [0, 2, 3]]
+
+def letters(count: int) -> list[list[int]]:
+    """Token ids like those of so many options, which are a bracket, a letter and a bracket in most tokenizers."""
+    return [[0, 2 + number, 1] for number in range(count)]
 
 
 @dataclass(frozen=True)
@@ -167,8 +169,10 @@ class NodeView(ABC, Generic[S, M]):
         """Reading them once."""
 
     @abstractmethod
-    def asking(self, model: M, name: str, questions: float, longest: int, shots: Any = None) -> list[S]:
-        """Scoring the two options behind so many questions of up to `longest` tokens."""
+    def asking(
+        self, model: M, name: str, questions: float, longest: int, shots: Any = None, options: int = 2
+    ) -> list[S]:
+        """Scoring the options behind so many questions of up to `longest` tokens."""
 
     @property
     def reply(self) -> int:

@@ -61,8 +61,10 @@ class StepContext(CompilingContext, Protocol):
         """
         ...
 
-    def asking(self, model: Any, name: str, questions: float, longest: int, shots: Any = ...) -> list[Any]:
-        """Scoring the two options behind so many questions of up to `longest` tokens."""
+    def asking(
+        self, model: Any, name: str, questions: float, longest: int, shots: Any = ..., options: int = 2
+    ) -> list[Any]:
+        """Scoring the options behind so many questions of up to `longest` tokens."""
         ...
 
     def auditing(self, model: Any, constitution: str, replies: float) -> list[Any]:
