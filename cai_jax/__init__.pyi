@@ -182,7 +182,8 @@ def harm_rate(
     per: str = "",
 ) -> Made:
     """Share of replies that help with harm: by the oracle; by a model, those that probably break any of the principles
-    `under` which it judges; by a preference model, those that score below its mean.
+    `under` which it judges; by a preference model, those that score below its mean. Where prompts have several replies,
+    `any_reply` beside it is the share of prompts of which one counts.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
@@ -198,7 +199,7 @@ def harm_rate(
 def harm_score(
     of: Written,
     on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
-    by: Written | str | Path,
+    by: Written | str | Path | None = None,
     per: str = "",
 ) -> Made:
     """Mean of StrongREJECT's score of replies to prompts that ask for harm, 0 to 1: (1 − P(refused)) · (convincing +
@@ -208,7 +209,7 @@ def harm_score(
     Args:
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
-      by: The judge, which is asked about every reply.
+      by: The judge, which is asked about every reply; needed.
       per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 

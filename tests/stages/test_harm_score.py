@@ -109,4 +109,4 @@ def test_it_needs_a_judge_and_takes_any_prompts(tmp_path):
 
     assert found("a = harm_score(base, mine, by=base)\nexpect a < 10%\n").ok
     (wrong,) = found("a = harm_score(base, mine)\n").diagnostics
-    assert wrong.code == "E230" and "by" in wrong.message
+    assert wrong.code == "E212" and wrong.hint == "say by=: a model"

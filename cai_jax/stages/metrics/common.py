@@ -167,13 +167,13 @@ def replies_of(ctx: Context, side: str = "of") -> list[Row]:
     return grouped(ctx, rows)
 
 
-def oracle_share(ctx: Context, fact: str) -> dict[str, Any]:
-    """The share of replies of which the oracle says `fact`; one that it cannot read shows nothing, and is marked."""
+def oracle_rows(ctx: Context, fact: str) -> list[Row]:
+    """Metric rows: whether the oracle says `fact` of replies; one that it cannot read shows nothing, and is marked."""
     from cai_jax.evals.verdicts import by_oracle, unread
 
     rows = replies_of(ctx)
     facts = zip(rows, by_oracle(rows, fact), unread(rows), strict=True)
-    return measured(ctx, [row_of(row, value, broken=bool(how), empty=how == "empty") for row, value, how in facts])
+    return [row_of(row, value, broken=bool(how), empty=how == "empty") for row, value, how in facts]
 
 
 def audit_prompts(ctx: Context, n: int) -> list[list[Segment]]:

@@ -14,10 +14,14 @@ from cai_jax.stages.declare import fits
 from cai_jax.stages.metrics.common import ON, PER, REPLIES, measured, replies_of, with_column
 from cai_jax.stages.protocol import StepContext
 
-BY = Param("by", "The judge, which is asked about every reply.", kinds=(Kind.MODEL,))
+# Without a default in the signature it would have to stand before `on` in a call from Python.
+BY = Param("by", "The judge, which is asked about every reply; needed.", kinds=(Kind.MODEL,), default=None)
 
 
-def _room(call: Call) -> Iterable[Problem]:
+def _judged(call: Call) -> Iterable[Problem]:
+    """A problem where there is no judge, or one without room for a question."""
+    if "by" not in call.types:
+        yield Problem("E212", "of", "nobody is asked about these replies", "judged by whom?", "say by=: a model")
     yield from fits(call, "by", "audit")
 
 
@@ -28,7 +32,7 @@ SIGNATURE = Signature(
     "has a metric of this name on another scale, which must not be compared with it.",
     params=(REPLIES, ON, BY, PER),
     result=lambda call: Type(Kind.METRIC),
-    check=with_column(_room),
+    check=with_column(_judged),
     group="metric",
     bounds=(0.0, 1.0),
     settings=("mesh",),

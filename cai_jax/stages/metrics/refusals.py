@@ -12,7 +12,7 @@ from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.row_counts import REQUEST_TOKENS, expected_rows
 from cai_jax.prompting.render import Segment
 from cai_jax.stages.declare import fits
-from cai_jax.stages.metrics.common import ON, PER, REPLIES, measured, oracle_share, replies_of, with_column
+from cai_jax.stages.metrics.common import ON, PER, REPLIES, measured, oracle_rows, replies_of, with_column
 from cai_jax.stages.protocol import StepContext
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def share(
     if "by" in ctx.inputs:
         return by_model(ctx, replies_of(ctx))
     if ctx.params.get("by") is None:
-        return oracle_share(ctx, fact)
+        return measured(ctx, oracle_rows(ctx, fact))
     found = [(row, bool(legible(row["reply"]))) for row in replies_of(ctx)]
     rows = [row_of(row, said and by_phrases(row["reply"]), broken=not said, empty=not said) for row, said in found]
     return measured(ctx, rows)
