@@ -127,9 +127,16 @@ class CompileContext(NodeView["Step", "Model"]):
         ]
 
     def asking(
-        self, model: Model, name: str, questions: float, longest: int, shots: Prefix | None = None, option: int = 0
+        self,
+        model: Model,
+        name: str,
+        questions: float,
+        longest: int,
+        shots: Prefix | None = None,
+        options: int = 2,
+        option: int = 0,
     ) -> list[Step]:
-        """Scoring two options behind so many questions of up to `longest` tokens: `option` says of how many each is."""
+        """Scoring so many options behind questions of up to `longest` tokens."""
         from cai_jax.engine import batch_shapes, option_scoring
         from cai_jax.engine.prefix_cache import length_of
         from cai_jax.forecast import engine_shapes
@@ -137,15 +144,15 @@ class CompileContext(NodeView["Step", "Model"]):
         from cai_jax.parallel.placement import lowered, shards_of
 
         params, config = model.params, model.config
-        options = options_of(min(option, config.max_position // 2))
-        longest = min(longest, config.max_position - length_of(shots) - max(map(len, options)))
+        said = options_of(options, min(option, config.max_position // 2))
+        longest = min(longest, config.max_position - length_of(shots) - max(map(len, said)))
         config = config.reaching(longest)
         parts = shards_of(params)
-        table, *rest = engine_shapes.scoring(config, parts, longest, options, shots)
+        table, *rest = engine_shapes.scoring(config, parts, longest, said, shots)
         at_once = batch_shapes.tokens_at_once(target.platform())
-        asked = batch_shapes.ASKED * sum(map(len, options)) if option else 0
+        asked = batch_shapes.ASKED * sum(map(len, said)) if option else 0
         rows = batch_shapes.rows_at_once(parts, at_once * parts, max(table.shape[1], asked))
-        table, *rest = engine_shapes.scoring(config, rows, longest, options, shots)
+        table, *rest = engine_shapes.scoring(config, rows, longest, said, shots)
         lower = partial(lowered, option_scoring._score, params, params, config, table, *rest)
         given = {"model": params, "questions": (table, rest[:-1]), "examples": shots}
         return [Step(f"{name}: score options", math.ceil(questions / rows), given, self._held(), lower)]

@@ -168,12 +168,19 @@ class CostContext(NodeView[CostStep, DecoderCost]):
         ]
 
     def asking(
-        self, model: DecoderCost, name: str, questions: float, longest: int, shots: int = 0, option: int = 0
+        self,
+        model: DecoderCost,
+        name: str,
+        questions: float,
+        longest: int,
+        shots: int = 0,
+        options: int = 2,
+        option: int = 0,
     ) -> list[CostStep]:
-        """Scoring two options behind so many questions of up to `longest` tokens: `option` says of how many each is."""
-        options = options_of(min(option, model.config.max_position // 2))
-        tail, parts = Tail.of(options), self._grid().rows
-        longest = min(longest, model.config.max_position - shots - max(map(len, options)))
+        """Scoring so many options behind questions of up to `longest` tokens."""
+        said = options_of(options, min(option, model.config.max_position // 2))
+        tail, parts = Tail.of(said), self._grid().rows
+        longest = min(longest, model.config.max_position - shots - max(map(len, said)))
         width = buckets.next_eighth_octave(longest + tail.tokens.size)
         at_once = batch_shapes.tokens_at_once(self.machine.platform)
         asked = batch_shapes.ASKED * tail.sources.size if option else 0

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 M = TypeVar("M")  # a model as a context has it
 S = TypeVar("S")  # a step
 
-# The two options of a question are a bracket, a letter and a bracket in most tokenizers.
-OPTIONS = [[0, 1, 3], [0, 2, 3]]
 
+def options_of(count: int, tokens: int) -> list[list[int]]:
+    """Token ids like those of so many options: texts of so many tokens, or where `tokens` is 0, letters.
 
-def options_of(tokens: int) -> list[list[int]]:
-    """Two options as token ids: letters, or where `tokens` is not 0, texts of so many tokens."""
-    return [[number, *[0] * (tokens - 1)] for number in (1, 2)] if tokens else OPTIONS
+    Letters are a bracket, a letter and a bracket in most tokenizers.
+    """
+    return [[2 + number, *[0] * (tokens - 1)] if tokens else [0, 2 + number, 1] for number in range(count)]
 
 
 @dataclass(frozen=True)
@@ -174,12 +174,20 @@ class NodeView(ABC, Generic[S, M]):
 
     @abstractmethod
     def asking(
-        self, model: M, name: str, questions: float, longest: int, shots: Any = None, option: int = 0
+        self,
+        model: M,
+        name: str,
+        questions: float,
+        longest: int,
+        shots: Any = None,
+        options: int = 2,
+        option: int = 0,
     ) -> list[S]:
-        """Scoring two options behind so many questions of up to `longest` tokens.
+        """Scoring options behind so many questions of up to `longest` tokens.
 
         Args:
-          option: tokens of an option; 0: it is a letter.
+          options: how many there are.
+          option: tokens of each; 0: they are letters.
         """
 
     @property

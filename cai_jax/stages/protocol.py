@@ -62,12 +62,20 @@ class StepContext(CompilingContext, Protocol):
         ...
 
     def asking(
-        self, model: Any, name: str, questions: float, longest: int, shots: Any = ..., option: int = 0
+        self,
+        model: Any,
+        name: str,
+        questions: float,
+        longest: int,
+        shots: Any = ...,
+        options: int = 2,
+        option: int = 0,
     ) -> list[Any]:
-        """Scoring two options behind so many questions of up to `longest` tokens.
+        """Scoring options behind so many questions of up to `longest` tokens.
 
         Args:
-          option: tokens of an option; 0: it is a letter.
+          options: how many there are.
+          option: tokens of each; 0: they are letters.
         """
         ...
 

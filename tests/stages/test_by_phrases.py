@@ -49,8 +49,8 @@ def test_prompts_of_ones_own_need_phrases_and_the_table_names_them(tmp_path):
     assert [problem.code for problem in wrong] == ["E212"] and "by=phrases" in wrong[0].hint
     wrong = [p for p in found("a = refusal_rate(base, mine, by=phrase)\n").diagnostics if p.code != "E207"]
     assert [problem.code for problem in wrong] == ["E239"] and "`phrases`" in wrong[0].hint
-    right = found('a = refusal_rate(base, mine, by=phrases)\nb = refusal_rate(base, red.test, by="phrases")\n')
+    right = found("a = refusal_rate(base, mine, by=phrases)\nb = refusal_rate(base, red.test, by=phrases)\n")
     assert right.ok and not right.diagnostics
     plan = lower(right, lambda path: path)
-    assert [measure.given for measure in plan.measures] == ["by=phrases", 'by="phrases"']
+    assert [measure.given for measure in plan.measures] == ["by=phrases", "by=phrases"]
     assert {node.params["by"] for node in plan.nodes if node.stage == "refusal_rate"} == {"phrases"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cai_jax.data.row_columns import Row
 from cai_jax.errors import UserError
 from cai_jax.evals.figures import row_of
-from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, Signature, Type, no_problems
+from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem, no_problems
 from cai_jax.pipeline.context import Artefact, Context
 from cai_jax.prompting.render import Segment
 from cai_jax.stages.declare import fits, needs
@@ -123,43 +123,6 @@ def judged(call: Call, stage: str, ability: str = "audit") -> Iterable[Problem]:
         yield from fits(call, "by", "comparison" if ability == "judge" else ability, "under")
 
 
-def _oracles(call: Call) -> Iterable[Problem]:
-    """A problem where the oracle is asked about other prompts than the built-in ones."""
-    if call.values["by"] is None and not call.types["of"].oracle:
-        yield Problem(
-            "E212",
-            "of",
-            "only the oracle can tell this of a reply, and it knows the built-in prompts only",
-            label="not built-in prompts",
-            hint="say by=phrases, which looks for phrases of refusals, or measure harm_rate(…, by=, under=)",
-        )
-
-
-PHRASES = Param(
-    "by",
-    "Without it, the built-in world's oracle says; `phrases` looks for phrases of refusals at the beginning of replies "
-    "to any prompts: a rough second opinion, which reads no more than these.",
-    value="enum",
-    default=None,
-    choices=("phrases",),
-)
-
-
-def oracle_rate(name: str, about: str, example: str) -> Signature:
-    """The signature of a metric that is the share of replies of which the oracle, or a phrase, says something."""
-    return Signature(
-        name=name,
-        about=about,
-        params=(REPLIES, ON, PHRASES, PER),
-        result=lambda call: Type(Kind.METRIC),
-        check=with_column(_oracles),
-        group="metric",
-        version=3,
-        bounds=(0.0, 1.0),
-        example=example,
-    )
-
-
 def _replies(ctx: StepContext) -> int:
     """Number of replies that are judged."""
     from cai_jax.pipeline.row_counts import expected_rows
@@ -208,24 +171,13 @@ def replies_of(ctx: Context, side: str = "of") -> list[Row]:
     return grouped(ctx, rows)
 
 
-def share(ctx: Context, fact: str, by_phrases: Callable[[str], bool]) -> dict[str, Any]:
-    """The share of replies of which the oracle says `fact`, or their phrases do; of an empty one neither does."""
-    from cai_jax.data.rows import legible
-
-    if ctx.params["by"] is None:
-        return oracle_share(ctx, fact)
-    found = [(row, bool(legible(row["reply"]))) for row in replies_of(ctx)]
-    rows = [row_of(row, said and by_phrases(row["reply"]), broken=not said, empty=not said) for row, said in found]
-    return measured(ctx, rows)
-
-
-def oracle_share(ctx: Context, fact: str) -> dict[str, Any]:
-    """The share of replies of which the oracle says `fact`; one that it cannot read shows nothing, and is marked."""
+def oracle_rows(ctx: Context, fact: str) -> list[Row]:
+    """Metric rows: whether the oracle says `fact` of replies; one that it cannot read shows nothing, and is marked."""
     from cai_jax.evals.verdicts import by_oracle, unread
 
     rows = replies_of(ctx)
     facts = zip(rows, by_oracle(rows, fact), unread(rows), strict=True)
-    return measured(ctx, [row_of(row, value, broken=bool(how), empty=how == "empty") for row, value, how in facts])
+    return [row_of(row, value, broken=bool(how), empty=how == "empty") for row, value, how in facts]
 
 
 def audit_prompts(ctx: Context, n: int) -> list[list[Segment]]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from cai_jax.pipeline.context import Context
-from cai_jax.stages.metrics.common import oracle_rate, share
+from cai_jax.stages.metrics.refusals import evasive_share, question_prompts, question_steps, refusal_metric, share
 
-SIGNATURE = oracle_rate(
+SIGNATURE = refusal_metric(
     "evasive_rate",
-    "Share of replies that dodge without giving a reason; by phrases, that refuse without a word of reasons.",
-    "evasive_rate(rl, red.test)",
+    "Share of replies that dodge without giving a reason; by a model, that do not help at all and do not say why; by "
+    "phrases, that refuse without a word of reasons.",
+    "evasive_rate(rl, red.test, by=base)",
 )
+rendered, steps = partial(question_prompts, explains=True), partial(question_steps, explains=True)
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Result: a figure (`evals.figures`)."""
+    """Result: a figure (`evals.figures`); by a model, its parts are the classes of `pipeline.refusal_classes`."""
     from cai_jax.evals.refusal_phrases import dodges
 
-    return share(ctx, "evasive", dodges)
+    return share(ctx, "evasive", dodges, evasive_share)

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cai_jax.data.row_columns import Row
 from cai_jax.pipeline.context import Context
-from cai_jax.stages.metrics.common import oracle_rate, share
+from cai_jax.stages.metrics.refusals import question_prompts, question_steps, refusal_metric, share, share_of
 
-SIGNATURE = oracle_rate(
+SIGNATURE = refusal_metric(
     "refusal_rate",
-    "Share of replies that decline or dodge, with or without a reason.",
-    'refusal_rate(rl, xstest.test, by=phrases, per="label")',
+    "Share of replies that decline or dodge, with or without a reason; by a model, also those that decline a part. "
+    "The share of each class is a part of the figure.",
+    'refusal_rate(rl, xstest.test, by=base, per="label")',
 )
+rendered, steps = question_prompts, question_steps
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
-    """Result: a figure (`evals.figures`)."""
+    """Result: a figure (`evals.figures`); by a model, its parts are the classes of `pipeline.refusal_classes`."""
     from cai_jax.evals.refusal_phrases import refuses
 
-    return share(ctx, "refused", refuses)
+    return share(ctx, "refused", refuses, _by_model)
+
+
+def _by_model(ctx: Context, rows: Sequence[Row]) -> dict[str, Any]:
+    from cai_jax.pipeline.refusal_classes import REFUSALS
+
+    return share_of(ctx, rows, REFUSALS)
