@@ -138,7 +138,15 @@ class Select(Node):
     names: tuple[Name, ...]
 
 
-Expr = Name | Number | Text | Range | List | Hole | Call | Pipe | Sum | Product | Select
+@_node
+class InArm(Node):
+    """`name[knob=value, …]`: what a name is bound to in another arm of the sweeps."""
+
+    name: Name
+    values: tuple[Argument, ...]
+
+
+Expr = Name | Number | Text | Range | List | Hole | Call | Pipe | Sum | Product | Select | InArm
 
 
 @_node
@@ -261,6 +269,8 @@ def parts(expr: Expr) -> tuple[Expr, ...]:
             return factors
         case Select(value=value):
             return (value,)
+        case InArm(name=name, values=values):
+            return (name, *(argument.value for argument in values))
     return ()
 
 

@@ -90,6 +90,9 @@ class Builder:
     def _select(self, span: Span, children: list) -> ast.Select:
         return ast.Select(span, self.node(children[0]), tuple(self.name(child) for child in children[1:]))
 
+    def _in_arm(self, span: Span, children: list) -> ast.InArm:
+        return ast.InArm(span, self.name(children[0]), tuple(self.node(child) for child in children[1:]))
+
     def _name(self, span: Span, children: list) -> ast.Name:
         return ast.Name(span, str(children[0]))
 

@@ -1,12 +1,17 @@
-"""Claims of `expect`: whether a run could show them to be wrong."""
+"""Claims of `expect`: what they compare, and whether a run could show them to be wrong."""
 
 from __future__ import annotations
 
 import operator
 from typing import NamedTuple
 
-from cai_jax.lang import program_rules
-from cai_jax.lang.values import Artefact
+from cai_jax.lang import ast, program_rules, units
+from cai_jax.lang.diagnostics import Diagnostics, Label
+from cai_jax.lang.evaluate import Elaborator
+from cai_jax.lang.scope import describe
+from cai_jax.lang.signature import Kind
+from cai_jax.lang.source import Span
+from cai_jax.lang.values import FAILED, Artefact, Failed, Scalar, Value
 
 # How the lower and the upper bounds of both sides decide: (always true, never true).
 _DECIDED = {
@@ -24,6 +29,92 @@ class Side(NamedTuple):
     metric: Artefact | None
     constant: float
     tuned: bool = False
+
+
+class Claim(NamedTuple):
+    """A checked `expect`; `text` is the comparison as written, on one line."""
+
+    text: str
+    left: Side
+    op: str
+    right: Side
+    level: float | None
+    why: str
+    span: Span
+
+
+def read(statement: ast.Expect, scope: Elaborator) -> Claim | None:
+    """The claim of an `expect`; None, after reporting, if it makes none."""
+    report = scope.report
+    left, right = _side(statement.left, scope), _side(statement.right, scope)
+    level = _level(statement.level, report)
+    if left is None or right is None or isinstance(level, Failed):
+        return None
+    span = statement.left.span.to(statement.right.span)
+    if left.metric is None and right.metric is None:
+        report.report("E243", "both sides of this `expect` are plain numbers", span, "nothing is measured")
+        return None
+    if not same_data(left.metric, right.metric):
+        message = "the two sides are measured on different data, so their difference means nothing"
+        other = Label(statement.right.span, "measured on other data than the left side")
+        report.report("E244", message, statement.left.span, "", other, hint="measure both on the same split")
+        return None
+    if vain := in_vain(left, statement.op, right):
+        report.report("E243", vain, span, "tells nothing", hint="claim what a run could show to be wrong")
+        return None
+    why = statement.why.value if statement.why else ""
+    return Claim(span.on_one_line, left, statement.op, right, level, why, statement.span)
+
+
+def _side(expr: ast.Expr, scope: Elaborator) -> Side | None:
+    terms, signs = ((expr,), ()) if not isinstance(expr, ast.Sum) else (expr.terms, expr.signs)
+    metric, numbers, sound = None, [], True
+    for sign, term in zip(("+", *signs), terms, strict=True):
+        value = scope.evaluate(term)
+        if isinstance(value, Failed):
+            sound = False
+        elif isinstance(value, Scalar) and value.is_number and value.dimension not in ("", "fraction"):
+            sound = False
+            message, hint = f"`{value.suffix}` does not fit what a metric measures", "write a bare number, or `%`"
+            scope.report.report("E238", message, term.span, "", hint=hint)
+        elif isinstance(value, Scalar) and value.is_number:
+            numbers.append((sign, value))
+        elif isinstance(value, Artefact) and value.type.kind is Kind.METRIC and sign == "+" and metric is None:
+            metric = value
+        else:
+            sound = False
+            _not_a_side(term, value, scope.report)
+    constant = units.added([Scalar(0.0), *(n for _, n in numbers)], [s for s, _ in numbers], expr.span, scope.report)
+    if not sound or isinstance(constant, Failed):
+        return None
+    return Side(metric, constant.number, scope.is_tuned(expr) and bool(numbers))
+
+
+def _not_a_side(term: ast.Expr, value: Value, report: Diagnostics) -> None:
+    if isinstance(value, Artefact) and value.type.kind is Kind.METRIC:
+        message, hint = (
+            "a side of `expect` is one metric, plus or minus a number",
+            "put the other metric on the other side",
+        )
+    else:
+        message, hint = (
+            f"an `expect` compares metrics and numbers, not {describe(value)}",
+            "measure it with a metric",
+        )
+    report.report("E242", message, term.span, f"is {describe(value)}", hint=hint)
+
+
+def _level(level: ast.Number | None, report: Diagnostics) -> float | None | Failed:
+    if level is None:
+        return None
+    value = units.scalar(level, report)
+    if isinstance(value, Failed):
+        return FAILED
+    if value.dimension not in ("", "fraction") or not 0.5 <= value.number < 1:
+        hint = f"write  at {level.text}%" if 50 <= level.value < 100 and not level.unit else "write  at 95%"
+        report.report("E245", "a level lies between 50% and 100%", level.span, "not a level", hint=hint)
+        return FAILED
+    return value.number
 
 
 def same_data(left: Artefact | None, right: Artefact | None) -> bool:

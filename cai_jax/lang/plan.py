@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cai_jax.lang import settings
-from cai_jax.lang.checker import Arm, Checked, Claim
-from cai_jax.lang.checker import Side as CheckedSide
+from cai_jax.lang.checker import Arm, Checked
+from cai_jax.lang.claims import Claim
+from cai_jax.lang.claims import Side as CheckedSide
 from cai_jax.lang.identity import Identities, code_of, outside
-from cai_jax.lang.knobs import label
+from cai_jax.lang.knobs import label, within
 from cai_jax.lang.signature import Kind, Node
 from cai_jax.lang.values import Artefact, Flow
 
@@ -128,7 +130,10 @@ class _Lowering:
     def plan(self) -> Plan:
         arms, nodes, hidden = self.checked.arms, [], set()
         for arm in arms:
-            self._arm(arm)
+            self._names(arm)
+        for arm in arms:
+            for claim in arm.claims:
+                self._expect(claim)
         for flow in self.flows.values():
             hidden |= {node.key for node in flow.nodes}
         owners: dict[str, list[str]] = {}
@@ -149,44 +154,59 @@ class _Lowering:
 
     # -- arms
 
-    def _arm(self, arm: Arm) -> None:
+    def _names(self, arm: Arm) -> None:
         for name, value in arm.names.items():
-            shown = f"{name}[{label(arm.values)}]" if self._differs(name) else name
+            shown = within(name, label(self._shared(self._alike(name, value))))
             if isinstance(value, Flow):
                 self.flows[shown] = self._flow(value)
                 continue
             self.names[shown] = self.identities.key(value)
             if value.type.kind is Kind.METRIC:
-                self._measure(value, name, arm)
-        for claim in arm.claims:
-            self._expect(claim, arm)
+                self._measure(value, name)
 
-    def _differs(self, name: str) -> bool:
-        values = [arm.names.get(name) for arm in self.checked.arms]
-        results = [value.result if isinstance(value, Flow) else value for value in values]
-        return any(result is not results[0] for result in results)
+    @staticmethod
+    def _alike(name: str, value: Artefact | Flow) -> Callable[[Arm], bool]:
+        """A test of whether a name means the same in another arm."""
 
-    def _expect(self, claim: Claim, arm: Arm) -> None:
-        left, right = self._side(claim.left, arm), self._side(claim.right, arm)
+        def alike(other: Arm) -> bool:
+            there = other.names.get(name)
+            if isinstance(value, Flow):
+                return isinstance(there, Flow) and there.result is value.result
+            return there is value
+
+        return alike
+
+    def _expect(self, claim: Claim) -> None:
+        left, right = self._side(claim.left), self._side(claim.right)
         line = claim.span.source.position(claim.span.start)[0]
-        made = Expect(claim.text, left, claim.op, right, claim.level, claim.why, line, self._arm_of(claim, arm))
+        made = Expect(claim.text, left, claim.op, right, claim.level, claim.why, line, self._arm_of(claim))
         if made not in self.expects:
             self.expects.append(made)
 
-    def _arm_of(self, claim: Claim, arm: Arm) -> str:
-        same = [c for other in self.checked.arms for c in other.claims if c.span == claim.span]
-        alike = all((c.left, c.right) == (claim.left, claim.right) for c in same)
-        return "" if alike else label(arm.values)
+    def _arm_of(self, claim: Claim) -> str:
+        """The swept values on which a claim depends."""
+        sides = claim.span, claim.left, claim.right
+        return label(
+            self._shared(lambda other: any((each.span, each.left, each.right) == sides for each in other.claims))
+        )
 
-    def _side(self, side: CheckedSide, arm: Arm) -> Side:
+    def _shared(self, alike: Callable[[Arm], bool]) -> dict[str, Any]:
+        """The swept values that all arms which are `alike` have in common; none if all arms are."""
+        sharing = [other for other in self.checked.arms if alike(other)]
+        if len(sharing) == len(self.checked.arms):
+            return {}
+        first = sharing[0].values
+        return {k: v for k, v in first.items() if all(other.values[k] == v for other in sharing)}
+
+    def _side(self, side: CheckedSide) -> Side:
         if side.metric is None:
             return Side(None, side.constant)
         key = self.identities.key(side.metric)
         if not any(measured == key for measured, _ in self.measures):
-            self._measure(side.metric, "", arm)
+            self._measure(side.metric, "")
         return Side(key, side.constant)
 
-    def _measure(self, metric: Artefact, name: str, arm: Arm) -> None:
+    def _measure(self, metric: Artefact, name: str) -> None:
         signature = metric.signature
         assert signature is not None and metric.span is not None  # a stage makes a metric, where one is written
         key, expression = self.identities.key(metric), metric.span.on_one_line
@@ -197,8 +217,8 @@ class _Lowering:
         about = [name for name in data[1:] if {Kind.PROMPTS, Kind.PREFS} & {*signature.param(name).kinds}]
         on = texts.pop(about[0]) if about else ""
         given = ", ".join(f"{name}={text}" for name, text in texts.items())
-        where = self._arm_of_metric(metric, name, arm)
-        made = Measure(name or expression, expression, key, of, on, given, where, written)
+        where = self._arm_of_metric(metric, name)
+        made = Measure(name or expression, expression, key, _bare(of, where), on, given, label(where), written)
         self.measures.setdefault((key, name), made)
 
     def _argument(self, metric: Artefact, name: str) -> str:
@@ -206,20 +226,11 @@ class _Lowering:
         value = metric.written[name][1]
         return self.identities.key(value if isinstance(value, Artefact) else metric.input(name))
 
-    def _arm_of_metric(self, metric: Artefact, name: str, arm: Arm) -> str:
-        """The swept values on which a metric depends: those that all arms which measure it have in common."""
-        arms = self.checked.arms
-        sharing = [
-            other for other in arms if metric is other.names.get(name) or (not name and metric in self._claimed(other))
-        ]
-        if len(sharing) == len(arms):
-            return ""
-        return label({k: v for k, v in arm.values.items() if all(other.values[k] == v for other in sharing)})
-
-    @staticmethod
-    def _claimed(arm: Arm) -> list[Artefact]:
-        """The metrics in an arm's claims."""
-        return [side.metric for claim in arm.claims for side in (claim.left, claim.right) if side.metric]
+    def _arm_of_metric(self, metric: Artefact, name: str) -> dict[str, Any]:
+        """The swept values on which a metric depends: those that all arms have in common where it is this one."""
+        if name:
+            return self._shared(lambda other: metric is other.names.get(name))
+        return self._shared(lambda other: (metric.span, id(metric)) in other.metrics)
 
     def _flow(self, flow: Flow) -> FlowPlan:
         hole, output = self.identities.key(flow.hole), self.identities.key(flow.result)
@@ -243,6 +254,12 @@ class _Lowering:
         schedule = {**run, **artefact.schedule} if artefact.meaning else {}
         inputs, data, code = self.identities.inputs(artefact), self.identities.data(artefact), code_of(artefact)
         return Node(key, artefact.stage, params, inputs, artefact.type, names, schedule, data, code=code)
+
+
+def _bare(text: str, arm: Mapping[str, Any]) -> str:
+    """The name `sl` of `sl[rounds=4]`, if the arm says as much."""
+    found = re.fullmatch(r"(\w+)\s*\[(.*)\]", text)
+    return found[1] if found and {*re.findall(r"(\w+)\s*=", found[2])} <= {*arm} else text
 
 
 def _between(flow: Flow) -> set[int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cai_jax.evals.figures import Figure, number
+from cai_jax.lang.knobs import within
 from cai_jax.lang.plan import Measure
 from cai_jax.lang.signature import Kind
 from cai_jax.report.expectations import Verdict
@@ -45,7 +46,7 @@ class Measured:
     @property
     def place(self) -> str:
         """The data measured, in a sweep with its values."""
-        return f"{self.of}[{self.arm}]" if self.arm else self.of
+        return within(self.of, self.arm)
 
     @property
     def label(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from cai_jax.errors import UserError
+from cai_jax.lang.knobs import within
 from cai_jax.lang.plan import Plan
 from cai_jax.lang.signature import Node, Param
 from cai_jax.lang.units import shown
@@ -36,7 +37,7 @@ def labels(plan: Plan, registry: Mapping[str, Stage]) -> dict[str, str]:
 def expressions(plan: Plan, registry: Mapping[str, Stage]) -> dict[str, str]:
     """Key -> the node's expression, one line of text, in which its inputs go by their first names."""
     # A metric has lifted its model to replies, and is better known as it was written.
-    found = {m.key: _in_arm(m.expression, m.arm) for m in plan.measures}
+    found = {m.key: within(m.expression, m.arm) for m in plan.measures}
     found |= {flow.hole: "_" for flow in plan.flows.values()}
     known: dict[str, str] = {}
     for node in every(plan):
@@ -74,8 +75,8 @@ def called(plan: Plan, registry: Mapping[str, Stage], nodes: Iterable[Node]) -> 
     for measure in plan.measures:
         if measure.name != measure.expression:
             short = bound(measure.name, abridged(plan.node(measure.key).stage, measure.given))
-            forms.append((_in_arm(short, measure.arm), measure.key))
-        forms += [(_in_arm(text, measure.arm), key) for text, key in measure.written.items()]
+            forms.append((within(short, measure.arm), measure.key))
+        forms += [(within(text, measure.arm), key) for text, key in measure.written.items()]
     there = {node.key for node in nodes}
     found: dict[str, list[str]] = {}
     for form, key in forms:
@@ -142,10 +143,6 @@ def _apart(name: str) -> tuple[str, frozenset[str]]:
     assert found is not None  # as every text of one line is matched
     base, arm = found.groups()
     return base, frozenset(arm.split(",")) if arm else frozenset()
-
-
-def _in_arm(text: str, arm: str) -> str:
-    return f"{text}[{arm}]" if arm else text
 
 
 def _expression(node: Node, registry: Mapping[str, Stage], known: Mapping[str, str]) -> str:

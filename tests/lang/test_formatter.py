@@ -43,7 +43,8 @@ def _expressions(inner):
     product = _many(st.one_of(atom, call, selection), "*", 1)
     total = _join(product, st.sampled_from("+-"), product)
     pipe = _join(st.one_of(product, total), "|>", _many(call, "|>", 1))
-    return st.one_of(product, total, pipe, call, selection, _join("[", _many(inner, ","), "]"))
+    in_arm = _join(NAMES, "[", _many(_join(NAMES, "=", SIGNED), ",", 1), "]")
+    return st.one_of(product, total, pipe, call, selection, in_arm, _join("[", _many(inner, ","), "]"))
 
 
 EXPRESSIONS = st.recursive(st.one_of(_join(NAMES), SIGNED), _expressions, max_leaves=8)
