@@ -5,8 +5,8 @@ from __future__ import annotations
 import operator
 from typing import NamedTuple
 
-from cai_jax.lang import ast, program_rules, units
-from cai_jax.lang.diagnostics import Diagnostics, Label
+from cai_jax.lang import ast, units
+from cai_jax.lang.diagnostics import Diagnostics
 from cai_jax.lang.evaluate import Elaborator
 from cai_jax.lang.scope import describe
 from cai_jax.lang.signature import Kind
@@ -53,11 +53,6 @@ def read(statement: ast.Expect, scope: Elaborator) -> Claim | None:
     span = statement.left.span.to(statement.right.span)
     if left.metric is None and right.metric is None:
         report.report("E243", "both sides of this `expect` are plain numbers", span, "nothing is measured")
-        return None
-    if not same_data(left.metric, right.metric):
-        message = "the two sides are measured on different data, so their difference means nothing"
-        other = Label(statement.right.span, "measured on other data than the left side")
-        report.report("E244", message, statement.left.span, "", other, hint="measure both on the same split")
         return None
     if vain := in_vain(left, statement.op, right):
         report.report("E243", vain, span, "tells nothing", hint="claim what a run could show to be wrong")
@@ -115,11 +110,6 @@ def _level(level: ast.Number | None, report: Diagnostics) -> float | None | Fail
         report.report("E245", "a level lies between 50% and 100%", level.span, "not a level", hint=hint)
         return FAILED
     return value.number
-
-
-def same_data(left: Artefact | None, right: Artefact | None) -> bool:
-    """True if two metrics are measured on the same data, as far as is known; one alone always is."""
-    return left is None or right is None or program_rules.same_data(left.sources(), right.sources())
 
 
 def in_vain(left: Side, op: str, right: Side) -> str:

@@ -28,11 +28,15 @@ _HOLDS: Mapping[str, Callable[[float, float], bool]] = {
 
 
 class Statistics(Protocol):
-    """`cai_jax.evals.intervals`: each returns (value, low, high)."""
+    """`cai_jax.evals.intervals`."""
 
     def interval(self, rows: Sequence[Row], level: float) -> Interval: ...
 
     def difference(self, rows_a: Sequence[Row], rows_b: Sequence[Row], level: float) -> Interval: ...
+
+    def unpaired(self, rows_a: Sequence[Row], rows_b: Sequence[Row], level: float) -> Interval: ...
+
+    def matched(self, rows_a: Sequence[Row], rows_b: Sequence[Row]) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,9 @@ class Verdict:
       figures: those that the two sides are based on; None for a number.
       op: as in the program.
       shares: True if the sides are shares, which are shown as percentages.
+      pairing: "paired" if the sides were compared prompt by prompt, "unpaired" if they were measured on different
+        prompts; "" where there are no two sides with rows.
+      shared: number of prompts on which both sides were measured, of two sides with rows.
     """
 
     text: str
@@ -63,13 +70,15 @@ class Verdict:
     figures: tuple[Figure | None, Figure | None] = (None, None)
     op: str = ""
     shares: bool = False
+    pairing: str = ""
+    shared: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
         return {**asdict(self), "figures": [figure and figure.as_json() for figure in self.figures]}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Claim:
     """A claim with all that decides it."""
 
@@ -81,6 +90,22 @@ class _Claim:
     @property
     def keys(self) -> list[str]:
         return [side.key for side in (self.expect.left, self.expect.right) if side.key is not None]
+
+    @functools.cached_property
+    def pairing(self) -> str:
+        """Whether the sides' rows are "paired" or "unpaired"; "" where there are no two sides with rows."""
+        sides = [self.rows(key) for key in self.keys]
+        if len(sides) < 2 or not all(sides):
+            return ""
+        return "paired" if self.statistics.matched(*(resolved(rows, 0.0, 0.0) for rows in sides)) else "unpaired"
+
+    @property
+    def shared(self) -> int | None:
+        """Number of prompts on which both sides were measured, of two sides with rows."""
+        if not self.pairing:
+            return None
+        left, right = ({row["id"] for row in self.rows(key)} for key in self.keys)
+        return len(left & right)
 
     def met(self, charitable: bool) -> tuple[bool, Interval]:
         """True if it is met, and left - right; with `charitable`, rows without an answer count for it.
@@ -100,7 +125,8 @@ class _Claim:
         shift = self.expect.left.constant - self.expect.right.constant
         if a is not None and b is not None and self.expect.level is not None:
             left, right = self._resolved(a, worst, charitable), self._resolved(b, 1.0 - worst, charitable)
-            center, low, high = self.statistics.difference(left, right, self.expect.level)
+            of_both = self.statistics.difference if self.pairing == "paired" else self.statistics.unpaired
+            center, low, high = of_both(left, right, self.expect.level)
             return center + shift, low + shift, high + shift
         of_a = (0.0, 0.0, 0.0) if a is None else self._interval(a, worst, charitable)
         of_b = (0.0, 0.0, 0.0) if b is None else self._interval(b, 1.0 - worst, charitable)
@@ -138,29 +164,17 @@ class _Claim:
             figure = self.figures(key)
             if figure.value is None:
                 return _too_few(figure)
-        return self._different_prompts() or self._no_interval()
+        return self._no_interval()
 
     def _no_interval(self) -> str:
         """The reason why a claim with a level has no interval; "" if there is none."""
         if self.expect.level is None or all(self.rows(key) for key in self.keys):
             return ""
         if len(self.keys) > 1:
-            return "one side is no mean over prompts, so that no paired difference has an interval; leave `at` out"
+            return "one side is no mean over prompts, so that the difference has no interval; leave `at` out"
         if self.expect.level == LEVEL:
             return ""
         return f"this metric is no mean over prompts: it has an interval at {LEVEL:.0%} only"
-
-    def _different_prompts(self) -> str:
-        """The reason why the two sides' rows cannot be compared prompt by prompt; "" if there is none."""
-        if len(self.keys) < 2:
-            return ""
-        left, right = ({row["id"] for row in self.rows(key)} for key in self.keys)
-        if left == right or not (left and right):
-            return ""
-        return (
-            f"the sides were measured on different prompts ({len(left)} and {len(right)}, of which "
-            f"{len(left & right)} are the same)"
-        )
 
 
 def judge(
@@ -172,9 +186,10 @@ def judge(
 ) -> Verdict:
     """The verdict on one claim.
 
-    With a level, the two-sided interval of left - right has to be wholly on the claimed side of zero: of the
-    paired difference where both sides are metrics, of the metric against a constant. Without one, the point
-    estimates decide. Either way, rows that could not be read or judged count against the claim.
+    With a level, the two-sided interval of left - right has to be wholly on the claimed side of zero: of the difference
+    where both sides are metrics, paired if they were measured on the same prompts and unpaired else; of the metric
+    against a constant. Without one, the point estimates decide. Either way, rows that could not be read or judged count
+    against the claim.
 
     Args:
       expect: the claim.
@@ -183,8 +198,9 @@ def judge(
       statistics: `cai_jax.evals.intervals`.
       shares: True if the metrics are shares (`Signature.bounds` of 0 and 1).
     """
-    verdict = functools.partial(Verdict, op=expect.op, shares=shares)
     claim = _Claim(expect, figures, rows, statistics)
+    compared = {"pairing": claim.pairing, "shared": claim.shared}
+    verdict = functools.partial(Verdict, op=expect.op, shares=shares, **compared)
     sides = (expect.left, expect.right)
     of_left, of_right = (None if side.key is None else figures(side.key) for side in sides)
     rests = (of_left, of_right)

@@ -142,6 +142,8 @@ def _sides(verdict: Verdict) -> str:
             f"{100 * low:.3g} to {100 * high:.3g} points" if verdict.shares else f"{number(low)} to {number(high)}"
         )
         said += f"; difference {between} at {100 * verdict.level:g}%"
+    if verdict.pairing == "unpaired":
+        said += f"; unpaired: {verdict.shared or 'no'} prompt{'s' * (verdict.shared != 1)} in common"
     return said
 
 

@@ -62,6 +62,12 @@ class PlusMinus:
         center = mean(a) - mean(b)
         return center, center - level / 2, center + level / 2
 
+    def unpaired(self, a, b, level):
+        center = mean(a) - mean(b)
+        return center, center - level, center + level
+
+    matched = staticmethod(intervals.matched)
+
 
 def side(key=None, constant=0.0):
     return SimpleNamespace(key=key, constant=constant)
@@ -176,11 +182,25 @@ def test_with_fewer_than_half_judged_nothing_can_be_said(level):
         assert not found.holds and found.undecided == "only 1 of 4 rows could be judged" and found.left is None
 
 
-@pytest.mark.parametrize("level", [None, 0.95])
-def test_on_different_prompts_nothing_can_be_said(level):
-    found = verdict(side("low"), "<", side("other"), level)
-    assert not found.holds and "different prompts (2 and 1, of which 0" in found.undecided
-    assert (found.left, found.right, found.difference) == (pytest.approx(0.2), 0.5, None)
+def test_on_different_prompts_the_difference_is_unpaired():
+    # 0.2 - 0.5 = -0.3: half a width of 1/2 paired, and of 1 unpaired.
+    found = verdict(side("low"), "<", side("other"), 0.5)
+    assert not found.holds and not found.undecided and (found.pairing, found.shared) == ("unpaired", 0)
+    assert found.difference == pytest.approx((-0.3, -0.8, 0.2))
+    some = verdict(side("low"), "<", side("high"), 0.5)
+    assert (some.pairing, some.shared) == ("paired", 2)
+    assert verdict(side("low"), "<", side("zero"), 0.5).shared == 2  # of the prompts a to d the first two
+    assert verdict(side("low"), "<", side("other")).holds  # the point estimates need no pairs
+    assert verdict(side("low"), "<", side(constant=0.3)).pairing == ""
+    told = verdict(side("low"), "<", side("other"), 0.5).as_json()
+    assert (told["pairing"], told["shared"]) == ("unpaired", 0)
+
+
+def test_the_same_prompts_in_other_clusters_are_no_pairs():
+    grouped = [{**row, "cluster": "all"} for row in ROWS["low"]]
+    claim = SimpleNamespace(text="", left=side("low"), op="<", right=side("g"), level=0.5, why="", arm="")
+    found = judge(claim, lambda key: figure("low"), lambda key: grouped if key == "g" else ROWS[key], PlusMinus())
+    assert (found.pairing, found.shared) == ("unpaired", 2)
 
 
 @pytest.mark.parametrize("level", [None, 0.95])
@@ -195,7 +215,7 @@ def test_a_metric_that_is_no_mean_over_prompts_is_judged_by_its_own_interval():
     assert not verdict(side("whole"), "<", side(constant=0.39), 0.95).holds
     assert verdict(side(constant=0.09), "<", side("whole"), 0.95).difference == pytest.approx((-0.11, -0.31, -0.01))
     assert "95% only" in verdict(side("whole"), "<", side(constant=0.5), 0.9).undecided
-    assert "paired" in verdict(side("whole"), "<", side("low"), 0.95).undecided
+    assert "no mean over prompts" in verdict(side("whole"), "<", side("low"), 0.95).undecided
     assert verdict(side("whole"), "<", side("high")).holds  # the point estimates need no interval
     # A tenth without an answer may raise such a mean by a tenth.
     assert verdict(side("partial"), "<", side(constant=0.51), 0.95).holds
