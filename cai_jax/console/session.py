@@ -15,7 +15,7 @@ from cai_jax.exit_codes import Interrupted, ProgramWrong
 from cai_jax.lang.plan import Expect, Plan
 from cai_jax.lang.program_rules import ALIKE
 from cai_jax.lang.signature import Node
-from cai_jax.report import results
+from cai_jax.report import holm, results
 from cai_jax.report.expectations import Verdict, judge
 from cai_jax.report.preflight import data, models, overlaps, unmatched
 from cai_jax.report.results import Measured
@@ -166,11 +166,14 @@ def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, shown: Shown) -
     for warning in found:
         executor.reporter.say(f"warning: {warning}")
     executor.run(nodes)
-    shown.verdicts = [
-        _verdict(claim, outcomes, executor.registry)
+    made = [
+        claim
         for claim in plan.expects
         if all(side.key is None or side.key in outcomes for side in (claim.left, claim.right))
     ]
+    shown.verdicts = holm.verdicts(
+        made, lambda claim, level: _verdict(claim, level, outcomes, executor.registry), plan.expects
+    )
     shown.status = "ok" if all(verdict.holds for verdict in shown.verdicts) else "expectation failed"
 
 
@@ -192,7 +195,8 @@ def summary(shown: Shown, width: int | None = None) -> str:
     parts = [results.metrics_table(shown.outcomes, shown.metrics, width)] if shown.metrics else []
     if shown.verdicts:
         about = "Intervals say how sure these prompts make us; another training seed may move a figure by more."
-        parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n{folded(about, width)}")
+        counted = results.counted(shown.verdicts)
+        parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n{folded(f'{counted} {about}', width)}")
     noted = [
         [f"{bound(note['node'], note['expression'])}:", f"[{note['code']}]", note["message"]] for note in shown.notes
     ]
@@ -206,7 +210,9 @@ def _measured(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[Measured]:
     return [results.measured(outcomes[each.key], each) for each in plan.measures if each.key in outcomes]
 
 
-def _verdict(claim: Expect, outcomes: Mapping[str, Outcome], registry: Mapping[str, Stage]) -> Verdict:
+def _verdict(
+    claim: Expect, level: float | None, outcomes: Mapping[str, Outcome], registry: Mapping[str, Stage]
+) -> Verdict:
     from cai_jax.evals import intervals
 
     keys = [side.key for side in (claim.left, claim.right) if side.key is not None]
@@ -218,6 +224,7 @@ def _verdict(claim: Expect, outcomes: Mapping[str, Outcome], registry: Mapping[s
         rows=functools.cache(lambda key: outcomes[key].artefact.rows()),
         statistics=intervals,
         shares=bounds == {(0.0, 1.0)},
+        level=level,
     )
 
 
@@ -231,4 +238,6 @@ def _write(folder: RunFolder, shown: Shown) -> None:
     """The run's manifest and metrics.jsonl."""
     told = shown.as_json()
     files.write_text(folder.path / "metrics.jsonl", files.json_lines(told["metrics"]))
-    folder.finish(shown.status, **{name: told[name] for name in ("nodes", "metrics", "expectations", "notes")})
+    folder.finish(
+        shown.status, **{name: told[name] for name in ("nodes", "metrics", "expectations", "claims", "notes")}
+    )

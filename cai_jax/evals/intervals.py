@@ -267,7 +267,7 @@ def _product(one: _Sample, other: _Sample) -> float:
     if one.names == other.names:
         return float(one.residuals @ other.residuals)
     there = dict(zip(other.names, other.residuals, strict=True))
-    return sum(float(here * there.get(name, 0.0)) for name, here in zip(one.names, one.residuals, strict=True))
+    return float(sum(here * there.get(name, 0.0) for name, here in zip(one.names, one.residuals, strict=True)))
 
 
 def _differ(differences: np.ndarray, level: float) -> bool:

@@ -208,12 +208,20 @@ class Constitution(Node):
 
 
 @_node
-class Expect(Node):
-    """`expect left op right at level why`."""
+class Comparison(Node):
+    """`left op right`."""
 
     left: Expr
     op: str
     right: Expr
+
+
+@_node
+class Expect(Node):
+    """`expect claim at level why`, or, `together`, `expect all (claim, claim, …) at level why`."""
+
+    claims: tuple[Comparison, ...]
+    together: bool
     level: Number | None
     why: Text | None
 

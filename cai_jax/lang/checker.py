@@ -248,8 +248,7 @@ class _Checker:
                 self.world.used.update(statement.used)
                 return
             case ast.Expect():
-                claim = claims.read(statement, scope)
-                arm.claims += [claim] if claim is not None else []
+                arm.claims += claims.read(statement, scope)
                 return
             case ast.Let():
                 scope.mark_used(statement.value)

@@ -32,7 +32,13 @@ class Side(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A checked `expect`; `text` is the comparison as written, on one line."""
+    """A checked claim of an `expect`.
+
+    Attributes:
+      text: the comparison as written, on one line.
+      span: of its `expect`; of one of several, its own.
+      together: the place of the `expect all` that it belongs to; None if it stands alone.
+    """
 
     text: str
     left: Side
@@ -41,24 +47,52 @@ class Claim(NamedTuple):
     level: float | None
     why: str
     span: Span
+    together: Span | None = None
 
 
-def read(statement: ast.Expect, scope: Elaborator) -> Claim | None:
-    """The claim of an `expect`; None, after reporting, if it makes none."""
-    report = scope.report
-    left, right = _side(statement.left, scope), _side(statement.right, scope)
-    level = _level(statement.level, report)
-    if left is None or right is None or isinstance(level, Failed):
-        return None
-    span = statement.left.span.to(statement.right.span)
-    if left.metric is None and right.metric is None:
-        report.report("E243", "both sides of this `expect` are plain numbers", span, "nothing is measured")
-        return None
-    if vain := in_vain(left, statement.op, right):
-        report.report("E243", vain, span, "tells nothing", hint="claim what a run could show to be wrong")
-        return None
+def read(statement: ast.Expect, scope: Elaborator) -> list[Claim]:
+    """The claims of an `expect`; of those that are none it reports why."""
+    level = _level(statement.level, scope.report)
+    found = [_compared(claim, scope) for claim in statement.claims]
+    if isinstance(level, Failed):
+        return []
+    if statement.together and level is None:
+        message, hint = "`expect all` adjusts the level of its claims, and has none", "write  expect all (…) at 95%"
+        scope.report.report("E284", message, statement.span, "at which level?", hint=hint)
+        return []
     why = statement.why.value if statement.why else ""
-    return Claim(span.on_one_line, left, statement.op, right, level, why, statement.span)
+    together = statement.span if statement.together else None
+    return [
+        Claim(
+            claim.span.on_one_line,
+            left,
+            claim.op,
+            right,
+            level,
+            why,
+            claim.span if together else statement.span,
+            together,
+        )
+        for claim, sides in zip(statement.claims, found, strict=True)
+        if sides
+        for left, right in [sides]
+    ]
+
+
+def _compared(claim: ast.Comparison, scope: Elaborator) -> tuple[Side, Side] | None:
+    """The two sides of a comparison that a run decides; None, after reporting, of any other."""
+    left, right = _side(claim.left, scope), _side(claim.right, scope)
+    if left is None or right is None:
+        return None
+    if left.metric is None and right.metric is None:
+        message = "both sides of this `expect` are plain numbers"
+        scope.report.report("E243", message, claim.span, "nothing is measured")
+        return None
+    if vain := in_vain(left, claim.op, right):
+        hint = "claim what a run could show to be wrong"
+        scope.report.report("E243", vain, claim.span, "tells nothing", hint=hint)
+        return None
+    return left, right
 
 
 def _side(expr: ast.Expr, scope: Elaborator) -> Side | None:

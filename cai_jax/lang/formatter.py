@@ -116,6 +116,7 @@ class _Layout:
         if last == "-" and before in _BEFORE_VALUE:
             return False
         called = last.isidentifier() and last not in ("run", "with", "in", "at", "expect")
+        called = called and (before, last) != ("expect", "all")
         return not (word.text in ("(", "[") and called)
 
     def _column(self, number: int, line: str) -> tuple[str, int]:

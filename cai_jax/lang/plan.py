@@ -14,6 +14,7 @@ from cai_jax.lang.claims import Side as CheckedSide
 from cai_jax.lang.identity import Identities, code_of, outside
 from cai_jax.lang.knobs import label, within
 from cai_jax.lang.signature import Kind, Node
+from cai_jax.lang.source import Span
 from cai_jax.lang.values import Artefact, Flow
 
 
@@ -29,7 +30,8 @@ class Side:
 class Expect:
     """A claim to test. `level` is that of the interval, such as 0.95, or None to compare point estimates.
 
-    `arm` is "kl=0.01" where the claim belongs to one arm of a sweep, else "".
+    `arm` is "kl=0.01" where the claim belongs to one arm of a sweep, else "". `together` is the line of the
+    `expect all` that it belongs to, 0 if it stands alone.
     """
 
     text: str
@@ -40,6 +42,7 @@ class Expect:
     why: str
     line: int
     arm: str = ""
+    together: int = 0
 
 
 @dataclass(frozen=True)
@@ -178,8 +181,8 @@ class _Lowering:
 
     def _expect(self, claim: Claim) -> None:
         left, right = self._side(claim.left), self._side(claim.right)
-        line = claim.span.source.position(claim.span.start)[0]
-        made = Expect(claim.text, left, claim.op, right, claim.level, claim.why, line, self._arm_of(claim))
+        line, together = _line(claim.span), _line(claim.together) if claim.together else 0
+        made = Expect(claim.text, left, claim.op, right, claim.level, claim.why, line, self._arm_of(claim), together)
         if made not in self.expects:
             self.expects.append(made)
 
@@ -254,6 +257,10 @@ class _Lowering:
         schedule = {**run, **artefact.schedule} if artefact.meaning else {}
         inputs, data, code = self.identities.inputs(artefact), self.identities.data(artefact), code_of(artefact)
         return Node(key, artefact.stage, params, inputs, artefact.type, names, schedule, data, code=code)
+
+
+def _line(span: Span) -> int:
+    return span.source.position(span.start)[0]
 
 
 def _bare(text: str, arm: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from cai_jax.evals.figures import Figure, resolved
@@ -18,6 +18,7 @@ from cai_jax.lang.plan import Expect, Side
 
 Row = Mapping[str, Any]
 Interval = tuple[float, float, float]
+LEAST, MOST = 1e-6, 0.5  # error rates outside are not told apart: levels begin at 50 %
 LEVEL = 0.95  # of the interval that a metric brings along (`evals.figures`)
 _HOLDS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -40,6 +41,15 @@ class Statistics(Protocol):
 
 
 @dataclass(frozen=True)
+class Together:
+    """An `expect all`: its line in the program, its number of claims, and the level that holds for all of them."""
+
+    line: int
+    claims: int
+    level: float
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The verdict on an expectation.
 
@@ -57,6 +67,8 @@ class Verdict:
       pairing: "paired" if the sides were compared prompt by prompt, "unpaired" if they were measured on different
         prompts; "" where there are no two sides with rows.
       shared: number of prompts on which both sides were measured, of two sides with rows.
+      p: the least error rate (1 - level) at which it holds (`smallest`); None without a level, or without rows.
+      together: the `expect all` that it belongs to; None if it stands alone. `level` is the adjusted one then.
     """
 
     text: str
@@ -72,6 +84,8 @@ class Verdict:
     shares: bool = False
     pairing: str = ""
     shared: int | None = None
+    p: float | None = None
+    together: Together | None = None
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
@@ -86,6 +100,7 @@ class _Claim:
     figures: Callable[[str], Figure]
     rows: Callable[[str], Sequence[Row]]
     statistics: Statistics
+    level: float | None
 
     @property
     def keys(self) -> list[str]:
@@ -119,14 +134,35 @@ class _Claim:
         bound = high if less else low  # the one that is nearest to breaking the claim
         return _HOLDS[self.expect.op](bound, 0.0), (center, low, high)
 
+    def smallest(self) -> float | None:
+        """The least error rate 1 - level, from `LEAST` to `MOST`, at which it is met; 1 if at none; None without rows.
+
+        It is to the claim what a two-sided p-value is to the test that the interval inverts, found by bisection of the
+        level; a thousandth of it is left open.
+        """
+        if not all(self.rows(key) for key in self.keys):
+            return None
+        low, high = LEAST, MOST
+        if not self._met_at(high):
+            return 1.0
+        if self._met_at(low):
+            return LEAST
+        while high / low > 1.001:
+            middle = (low * high) ** 0.5
+            low, high = (low, middle) if self._met_at(middle) else (middle, high)
+        return high
+
+    def _met_at(self, error: float) -> bool:
+        return replace(self, level=1.0 - error).met(charitable=False)[0]
+
     def _difference(self, worst: float, charitable: bool) -> Interval:
         """left - right; the constants shift it."""
         a, b = self.expect.left.key, self.expect.right.key
         shift = self.expect.left.constant - self.expect.right.constant
-        if a is not None and b is not None and self.expect.level is not None:
+        if a is not None and b is not None and self.level is not None:
             left, right = self._resolved(a, worst, charitable), self._resolved(b, 1.0 - worst, charitable)
             of_both = self.statistics.difference if self.pairing == "paired" else self.statistics.unpaired
-            center, low, high = of_both(left, right, self.expect.level)
+            center, low, high = of_both(left, right, self.level)
             return center + shift, low + shift, high + shift
         of_a = (0.0, 0.0, 0.0) if a is None else self._interval(a, worst, charitable)
         of_b = (0.0, 0.0, 0.0) if b is None else self._interval(b, 1.0 - worst, charitable)
@@ -137,7 +173,7 @@ class _Claim:
 
     def _interval(self, key: str, worst: float, charitable: bool) -> Interval:
         """A side's value and interval; without a level, its value alone."""
-        rows, level = self._resolved(key, worst, charitable), self.expect.level
+        rows, level = self._resolved(key, worst, charitable), self.level
         if not rows:
             return self._own(key, charitable)
         if level is None:
@@ -154,7 +190,7 @@ class _Claim:
         figure = self.figures(key)
         share = 0.0 if charitable else figure.undecided / max(1, figure.asked)
         value = figure.value
-        low, high = (value, value) if self.expect.level is None else (figure.low, figure.high)
+        low, high = (value, value) if self.level is None else (figure.low, figure.high)
         assert value is not None and low is not None and high is not None  # else `undecidable` says so
         return value, low - 2 * share, high + share
 
@@ -168,11 +204,11 @@ class _Claim:
 
     def _no_interval(self) -> str:
         """The reason why a claim with a level has no interval; "" if there is none."""
-        if self.expect.level is None or all(self.rows(key) for key in self.keys):
+        if self.level is None or all(self.rows(key) for key in self.keys):
             return ""
         if len(self.keys) > 1:
             return "one side is no mean over prompts, so that the difference has no interval; leave `at` out"
-        if self.expect.level == LEVEL:
+        if self.level == LEVEL:
             return ""
         return f"this metric is no mean over prompts: it has an interval at {LEVEL:.0%} only"
 
@@ -183,6 +219,7 @@ def judge(
     rows: Callable[[str], Sequence[Row]],
     statistics: Statistics,
     shares: bool = False,
+    level: float | None = None,
 ) -> Verdict:
     """The verdict on one claim.
 
@@ -197,24 +234,33 @@ def judge(
       rows: its rows (`evals.figures`); none of a metric that is not a mean over them.
       statistics: `cai_jax.evals.intervals`.
       shares: True if the metrics are shares (`Signature.bounds` of 0 and 1).
+      level: instead of the claim's own.
     """
-    claim = _Claim(expect, figures, rows, statistics)
-    compared = {"pairing": claim.pairing, "shared": claim.shared}
-    verdict = functools.partial(Verdict, op=expect.op, shares=shares, **compared)
-    sides = (expect.left, expect.right)
-    of_left, of_right = (None if side.key is None else figures(side.key) for side in sides)
-    rests = (of_left, of_right)
-    left, right = (_estimate(*each) for each in zip(sides, rests, strict=True))
-    text = f"{expect.text} [{expect.arm}]" if expect.arm else expect.text
-    undecided = claim.undecidable()
-    if undecided:
-        return verdict(text, expect.why, False, left, right, undecided=undecided, figures=rests)
-    holds, difference = claim.met(charitable=False)
-    lost = sum(figure.undecided for figure in rests if figure)
-    if not holds and lost and claim.met(charitable=True)[0]:
-        undecided = f"{lost} row{'s' * (lost > 1)} could not be judged, and it depends on them"
-    interval = None if expect.level is None else difference
-    return verdict(text, expect.why, holds, left, right, interval, expect.level, undecided, rests)
+    claim = _Claim(expect, figures, rows, statistics, expect.level if level is None else level)
+    rests = tuple(None if side.key is None else figures(side.key) for side in (expect.left, expect.right))
+    undecided, holds, difference = claim.undecidable(), False, None
+    if not undecided:
+        holds, difference = claim.met(charitable=False)
+        lost = sum(figure.undecided for figure in rests if figure)
+        if not holds and lost and claim.met(charitable=True)[0]:
+            undecided = f"{lost} row{'s' * (lost > 1)} could not be judged, and it depends on them"
+    has_level = difference is not None and claim.level is not None
+    return Verdict(
+        f"{expect.text} [{expect.arm}]" if expect.arm else expect.text,
+        expect.why,
+        holds,
+        _estimate(expect.left, rests[0]),
+        _estimate(expect.right, rests[1]),
+        difference if has_level else None,
+        claim.level,
+        undecided,
+        (rests[0], rests[1]),
+        expect.op,
+        shares,
+        claim.pairing,
+        claim.shared,
+        claim.smallest() if has_level else None,
+    )
 
 
 def _estimate(side: Side, figure: Figure | None) -> float | None:

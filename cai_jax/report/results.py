@@ -123,6 +123,23 @@ def verdicts_table(verdicts: Sequence[Verdict], width: int | None = None) -> str
     return table(lines, width=width)
 
 
+def claims(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    """Number of claims that were made, of those at a level, and of those whose level was adjusted (`holm`)."""
+    adjusted = sum(verdict.together is not None for verdict in verdicts)
+    return {
+        "made": len(verdicts),
+        "at_level": sum(verdict.level is not None for verdict in verdicts),
+        "adjusted": adjusted,
+    }
+
+
+def counted(verdicts: Sequence[Verdict]) -> str:
+    """The same as a sentence."""
+    made, at_level, adjusted = claims(verdicts).values()
+    said = f"{made} claim{'s' * (made != 1)}, {at_level} of them at a level"
+    return f"{said}, {adjusted} of these adjusted for being made together." if adjusted else f"{said}."
+
+
 _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
@@ -141,7 +158,9 @@ def _sides(verdict: Verdict) -> str:
         between = (
             f"{100 * low:.3g} to {100 * high:.3g} points" if verdict.shares else f"{number(low)} to {number(high)}"
         )
-        said += f"; difference {between} at {100 * verdict.level:g}%"
+        said += f"; difference {between} at {100 * verdict.level:.4g}%"
+        if verdict.together is not None:
+            said += f" ({100 * verdict.together.level:g}% for all {verdict.together.claims} claims)"
     if verdict.pairing == "unpaired":
         said += f"; unpaired: {verdict.shared or 'no'} prompt{'s' * (verdict.shared != 1)} in common"
     return said
@@ -188,5 +207,6 @@ def as_json(
         ],
         "metrics": [metric.as_json() for metric in metrics],
         "expectations": [verdict.as_json() for verdict in verdicts],
+        "claims": claims(verdicts),
         "notes": list(noted),
     }
