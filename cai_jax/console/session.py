@@ -169,7 +169,7 @@ def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, shown: Shown) -
     made = [
         claim
         for claim in plan.expects
-        if all(side.key is None or side.key in outcomes for side in (claim.left, claim.right))
+        if all(key in outcomes for side in (claim.left, claim.right) for key in side.keys)
     ]
     shown.verdicts = holm.verdicts(
         made, lambda claim, level: _verdict(claim, level, outcomes, executor.registry), plan.expects
@@ -194,7 +194,10 @@ def summary(shown: Shown, width: int | None = None) -> str:
     """The run's tables and notes, for people; the tables of that width (`tables.table`)."""
     parts = [results.metrics_table(shown.outcomes, shown.metrics, width)] if shown.metrics else []
     if shown.verdicts:
+        seeds = max(verdict.seeds for verdict in shown.verdicts)
         about = "Intervals say how sure these prompts make us; another training seed may move a figure by more."
+        if seeds > 1:
+            about = f"Intervals over the {seeds} seeds cover prompts and seeds; those of one seed cover prompts alone."
         counted = results.counted(shown.verdicts)
         parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n{folded(f'{counted} {about}', width)}")
     noted = [
@@ -207,7 +210,9 @@ def summary(shown: Shown, width: int | None = None) -> str:
 
 
 def _measured(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[Measured]:
-    return [results.measured(outcomes[each.key], each) for each in plan.measures if each.key in outcomes]
+    found = [results.measured(outcomes[each.key], each) for each in plan.measures if each.key in outcomes]
+    pools = [pool for pool in plan.pools if all(key in outcomes for key in pool.keys)]
+    return found + [results.pooled(outcomes, pool) for pool in pools]
 
 
 def _verdict(
@@ -215,7 +220,7 @@ def _verdict(
 ) -> Verdict:
     from cai_jax.evals import intervals
 
-    keys = [side.key for side in (claim.left, claim.right) if side.key is not None]
+    keys = [*claim.left.keys, *claim.right.keys]
     bounds = {registry[outcomes[key].node.stage].SIGNATURE.bounds for key in keys}
     return judge(
         claim,

@@ -144,7 +144,7 @@ class _Checker:
         self._names_once()
         self._constitutions()
         self._user_stages()
-        axes = knobs.axes(self.program, self.knobs, overrides, self.report)
+        axes = {**self._seeds(), **knobs.axes(self.program, self.knobs, overrides, self.report)}
         every = Arms(self.program, axes, overrides, self.report)
         choices = knobs.arms(self.program, axes, self.report)
         before = len(self.report)
@@ -155,7 +155,9 @@ class _Checker:
                 self._statement(statement, each)
         arms = [each.arm for each in begun]
         self._say_which_arm(before, arms, [each.met for each in begun])
-        if any(arm.run != arms[0].run for arm in arms):
+        if any({**arm.run, knobs.SEED: None} != {**arms[0].run, knobs.SEED: None} for arm in arms) or (
+            knobs.SEED not in axes and any(arm.run != arms[0].run for arm in arms)
+        ):
             at = next(statement.span for statement in self.program.statements if isinstance(statement, ast.Run))
             hint = "sweep an option of the stages, such as `seed=`"
             self.report.report("E261", "the settings of a run cannot be swept", at, "differ between arms", hint=hint)
@@ -215,6 +217,8 @@ class _Checker:
         self.report.met = met
         around = Elaborator(self.world, arm.run, dict(in_effect), places, swept=values, arms=every)
         arm.run = {**arm.run, **self._run(around)}
+        if knobs.SEED in every.axes:
+            arm.run[knobs.SEED] = int(values[knobs.SEED].number)
         names = [s for s in self.program.statements if hasattr(s, "name") and not isinstance(s, ast.Sweep)]
         later = {statement.name.id: statement.name.span for statement in reversed(names)}
         scope = Elaborator(
@@ -222,6 +226,39 @@ class _Checker:
         )
         every.add(values, scope)
         return _Begun(arm, scope, in_effect, later, met)
+
+    def _seeds(self) -> dict[str, list[Scalar]]:
+        """The axis of `run (seeds=…)`; {} without one, or after reporting what is wrong with it."""
+        given = [
+            s for statement in self.program.statements if isinstance(statement, ast.Run) for s in statement.settings
+        ]
+        places = {argument.name.id: argument.span for argument in given if argument.name is not None}
+        if "seeds" not in places:
+            return {}
+        in_effect: dict[str, Value] = {name: value for name, (_, value) in self.knobs.items()}
+        knob_places = {name: knob.span for name, (knob, _) in self.knobs.items()}
+        ends = self._run(Elaborator(self.world, settings.defaults(), in_effect, knob_places)).get("seeds")
+        if ends is None:
+            return {}
+        message, at, hint = "", places["seeds"], ""
+        low, high = ends
+        if (low, high) != (int(low), int(high)):
+            message, hint = "seeds are whole numbers", "write  seeds=0..4"
+        elif low == high:
+            message, hint = "one seed says nothing about others", f"write  seed={int(low)}, or seeds=0..4"
+        elif knobs.SEED in places:
+            message, at, hint = "`seed` and `seeds` are both given", places[knobs.SEED], "leave one of them out"
+        elif knobs.SEED in self.knobs:
+            message, at = "a knob is called as the seeds of the run", self.knobs[knobs.SEED][0].span
+            hint = "choose another name for the knob"
+        if message:
+            self.report.report("E285", message, at, hint=hint)
+            return {}
+        if high - low >= knobs.MAX_ARMS:
+            message = f"the seeds come to {int(high - low) + 1:,} runs; the limit is {knobs.MAX_ARMS}"
+            self.report.report("E259", message, at)
+            return {}
+        return {knobs.SEED: [Scalar(float(seed)) for seed in range(int(low), int(high) + 1)]}
 
     def _run(self, scope: Elaborator) -> dict[str, Any]:
         found = [statement for statement in self.program.statements if isinstance(statement, ast.Run)]

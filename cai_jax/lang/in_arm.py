@@ -107,6 +107,8 @@ class Arms:
         elif name.id in self._lets:
             message = f"the knob `{name.id}` is not swept, so that there is one arm only"
             hint = f"write  sweep {name.id} in […]"
+        elif name.id == knobs.SEED:
+            message, hint = "the run has one seed, so that no arms differ in it", "write  run (seeds=0..4)"
         else:
             message = f"there is no knob `{name.id}`, so that no arms differ in it"
             swept = f"what is swept is {listed([*self.axes], 'and')}" if self.axes else "`let` and `sweep` make arms"

@@ -15,6 +15,7 @@ from cai_jax.lang.diagnostics import Diagnostics, Label
 from cai_jax.lang.source import Source, Span
 from cai_jax.lang.values import FAILED, Failed, Scalar
 
+SEED = "seed"  # the axis of `run (seeds=…)`, among those of the sweeps
 MAX_ARMS = 64
 MAX_STATEMENTS = 10_000  # of all arms together: a large program that is swept would take long to check
 TRUTH = {"true": True, "false": False}
@@ -175,7 +176,7 @@ def _sweeps(program: ast.Program) -> list[ast.Sweep]:
 
 
 def arms(program: ast.Program, axes: Mapping[str, Sequence[Scalar]], report: Diagnostics) -> list[dict[str, Scalar]]:
-    """The values of the swept knobs in every arm; one arm without values if nothing is swept.
+    """The values of the axes in every arm; one arm without values if nothing is swept.
 
     Reports sweeps that come to too many arms, of which there is the first then.
     """
@@ -183,7 +184,9 @@ def arms(program: ast.Program, axes: Mapping[str, Sequence[Scalar]], report: Dia
     limit = min(MAX_ARMS, max(1, MAX_STATEMENTS // max(1, len(program.statements))))
     if runs > limit:
         shown = f"{runs:,}" if runs < 10**9 else "over a billion"
-        report.report("E259", f"the sweeps come to {shown} runs; the limit is {limit}", _sweeps(program)[-1].span)
+        what = "the sweeps and seeds come" if SEED in axes else "the sweeps come"
+        last = [s for s in program.statements if isinstance(s, ast.Run) and SEED in axes] or _sweeps(program)
+        report.report("E259", f"{what} to {shown} runs; the limit is {limit}", last[-1].span)
         return [{name: values[0] for name, values in axes.items()}]
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 

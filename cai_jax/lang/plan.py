@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cai_jax.lang import settings
@@ -12,7 +12,7 @@ from cai_jax.lang.checker import Arm, Checked
 from cai_jax.lang.claims import Claim
 from cai_jax.lang.claims import Side as CheckedSide
 from cai_jax.lang.identity import Identities, code_of, outside
-from cai_jax.lang.knobs import label, within
+from cai_jax.lang.knobs import SEED, label, within
 from cai_jax.lang.signature import Kind, Node
 from cai_jax.lang.source import Span
 from cai_jax.lang.values import Artefact, Flow
@@ -20,10 +20,19 @@ from cai_jax.lang.values import Artefact, Flow
 
 @dataclass(frozen=True)
 class Side:
-    """One side of an `expect`: the metric of node `key` plus `constant`; a pure constant where key is None."""
+    """One side of an `expect`: the metric of node `key` plus `constant`; a pure constant where key is None.
+
+    In a run of several seeds `seeds` has the node under each of them, and `key` is the first; else it is empty.
+    """
 
     key: str | None
     constant: float = 0.0
+    seeds: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The nodes of its metric: of every seed, or of all; none of a constant."""
+        return self.seeds or ((self.key,) if self.key is not None else ())
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,14 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Pool:
+    """A metric under every seed of the run: of its `Measure`s the first, with the arm that they share, and all keys."""
+
+    measure: Measure
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FlowPlan:
     """A flow, lowered: `nodes` in order, from the one that represents the prompts (`hole`) to `output`.
 
@@ -84,6 +101,7 @@ class Plan:
       nodes: in topological order, each once.
       names: name of the program -> key; "rl[kl=0.01]" where the arms of a sweep differ.
       expects, measures: in the program's order, those of every arm.
+      pools: of the measures, those of a run of several seeds together.
       flows: by name, as for names.
       knobs: knob -> value in effect.
       settings: those of `run (…)`, filled in.
@@ -96,6 +114,7 @@ class Plan:
     flows: Mapping[str, FlowPlan] = field(default_factory=dict)
     knobs: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    pools: tuple[Pool, ...] = ()
 
     def node(self, key: str) -> Node:
         """The node with this key; KeyError if there is none."""
@@ -129,6 +148,8 @@ class _Lowering:
         self.flows: dict[str, FlowPlan] = {}
         self.expects: list[Expect] = []
         self.measures: dict[tuple[str, str], Measure] = {}  # by key and bound name
+        self.pools: dict[tuple[str, str, str], Pool] = {}  # by name, expression and arm
+        self.seeds = len({arm.values.get(SEED) for arm in checked.arms})
 
     def plan(self) -> Plan:
         arms, nodes, hidden = self.checked.arms, [], set()
@@ -136,7 +157,7 @@ class _Lowering:
             self._names(arm)
         for arm in arms:
             for claim in arm.claims:
-                self._expect(claim)
+                self._expect(claim, arm)
         for flow in self.flows.values():
             hidden |= {node.key for node in flow.nodes}
         owners: dict[str, list[str]] = {}
@@ -153,6 +174,7 @@ class _Lowering:
             flows=self.flows,
             knobs={knob.name: knob.value for knob in self.checked.knobs},
             settings=arms[0].run,
+            pools=tuple(pool for pool in self.pools.values() if len(pool.keys) == self.seeds > 1),
         )
 
     # -- arms
@@ -179,19 +201,33 @@ class _Lowering:
 
         return alike
 
-    def _expect(self, claim: Claim) -> None:
-        left, right = self._side(claim.left), self._side(claim.right)
+    def _expect(self, claim: Claim, arm: Arm) -> None:
+        """Add a claim; of those that a run of several seeds makes under each, one for all, with the first."""
+        pool = self._pool(claim, arm)
+        if pool and claim is not pool[0]:
+            return
+        sides = [self._side([getattr(each, name) for each in pool or [claim]]) for name in ("left", "right")]
         line, together = _line(claim.span), _line(claim.together) if claim.together else 0
-        made = Expect(claim.text, left, claim.op, right, claim.level, claim.why, line, self._arm_of(claim), together)
+        where = self._arm_of(claim, pool)
+        made = Expect(claim.text, sides[0], claim.op, sides[1], claim.level, claim.why, line, where, together)
         if made not in self.expects:
             self.expects.append(made)
 
-    def _arm_of(self, claim: Claim) -> str:
-        """The swept values on which a claim depends."""
-        sides = claim.span, claim.left, claim.right
-        return label(
-            self._shared(lambda other: any((each.span, each.left, each.right) == sides for each in other.claims))
-        )
+    def _pool(self, claim: Claim, arm: Arm) -> list[Claim]:
+        """The claim under each seed of the run, in an arm that differs in nothing else; [] if it is not made so."""
+        found = [c for other in self._of_seeds(arm) for c in other.claims if c.span == claim.span]
+        pooled = len(found) == self.seeds > 1 and any((c.left, c.right) != (claim.left, claim.right) for c in found)
+        return found if pooled else []
+
+    def _of_seeds(self, arm: Arm) -> list[Arm]:
+        """The arms that differ from one in nothing but the seed of the run."""
+        return [other for other in self.checked.arms if _unseeded(other.values) == _unseeded(arm.values)]
+
+    def _arm_of(self, claim: Claim, pool: list[Claim]) -> str:
+        """The swept values on which a claim depends; of one for all seeds, the others."""
+        among = {(each.span, each.left, each.right) for each in pool or [claim]}
+        where = self._shared(lambda other: any((c.span, c.left, c.right) in among for c in other.claims))
+        return label(_unseeded(where) if pool else where)
 
     def _shared(self, alike: Callable[[Arm], bool]) -> dict[str, Any]:
         """The swept values that all arms which are `alike` have in common; none if all arms are."""
@@ -201,13 +237,15 @@ class _Lowering:
         first = sharing[0].values
         return {k: v for k, v in first.items() if all(other.values[k] == v for other in sharing)}
 
-    def _side(self, side: CheckedSide) -> Side:
-        if side.metric is None:
-            return Side(None, side.constant)
-        key = self.identities.key(side.metric)
-        if not any(measured == key for measured, _ in self.measures):
-            self._measure(side.metric, "")
-        return Side(key, side.constant)
+    def _side(self, sides: list[CheckedSide]) -> Side:
+        """One side of a claim, of each seed."""
+        keys = []
+        for metric in (side.metric for side in sides if side.metric is not None):
+            keys.append(self.identities.key(metric))
+            if not any(measured == keys[-1] for measured, _ in self.measures):
+                self._measure(metric, "")
+        seeds = tuple(keys) if len(set(keys)) > 1 else ()
+        return Side(keys[0] if keys else None, sides[0].constant, seeds)
 
     def _measure(self, metric: Artefact, name: str) -> None:
         signature = metric.signature
@@ -223,6 +261,10 @@ class _Lowering:
         where = self._arm_of_metric(metric, name)
         made = Measure(name or expression, expression, key, _bare(of, where), on, given, label(where), written)
         self.measures.setdefault((key, name), made)
+        if SEED in where:
+            arm = label(_unseeded(where))
+            pool = self.pools.get((made.name, expression, arm), Pool(replace(made, arm=arm, key=""), ()))
+            self.pools[made.name, expression, arm] = replace(pool, keys=(*dict.fromkeys((*pool.keys, key)),))
 
     def _argument(self, metric: Artefact, name: str) -> str:
         """The key of a metric's argument: of what is written there, or of the replies where that is a flow."""
@@ -256,7 +298,13 @@ class _Lowering:
         run = {name: value for name, value in self.checked.arms[0].run.items() if name in settings.SCHEDULE}
         schedule = {**run, **artefact.schedule} if artefact.meaning else {}
         inputs, data, code = self.identities.inputs(artefact), self.identities.data(artefact), code_of(artefact)
-        return Node(key, artefact.stage, params, inputs, artefact.type, names, schedule, data, code=code)
+        seed = artefact.meaning.get(SEED) if self.seeds > 1 else None
+        return Node(key, artefact.stage, params, inputs, artefact.type, names, schedule, data, code=code, seed=seed)
+
+
+def _unseeded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the swept knobs without the seed of the run."""
+    return {name: value for name, value in values.items() if name != SEED}
 
 
 def _line(span: Span) -> int:

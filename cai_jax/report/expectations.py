@@ -68,6 +68,7 @@ class Verdict:
         prompts; "" where there are no two sides with rows.
       shared: number of prompts on which both sides were measured, of two sides with rows.
       p: the least error rate (1 - level) at which it holds (`smallest`); None without a level, or without rows.
+      seeds: number of seeds over which it is; 1 if the run has one.
       together: the `expect all` that it belongs to; None if it stands alone. `level` is the adjusted one then.
     """
 
@@ -85,6 +86,7 @@ class Verdict:
     pairing: str = ""
     shared: int | None = None
     p: float | None = None
+    seeds: int = 1
     together: Together | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -103,23 +105,33 @@ class _Claim:
     level: float | None
 
     @property
+    def sides(self) -> list[tuple[str, ...]]:
+        """Of each side that is a metric, the node under every seed of the run."""
+        return [keys for keys in (self.expect.left.keys, self.expect.right.keys) if keys]
+
+    @property
     def keys(self) -> list[str]:
-        return [side.key for side in (self.expect.left, self.expect.right) if side.key is not None]
+        return [key for keys in self.sides for key in keys]
+
+    @property
+    def seeds(self) -> int:
+        """Number of seeds; 1 if the run has one."""
+        return max((len(keys) for keys in self.sides), default=1)
 
     @functools.cached_property
     def pairing(self) -> str:
         """Whether the sides' rows are "paired" or "unpaired"; "" where there are no two sides with rows."""
-        sides = [self.rows(key) for key in self.keys]
-        if len(sides) < 2 or not all(sides):
+        if len(self.sides) < 2 or not all(self.rows(key) for key in self.keys):
             return ""
-        return "paired" if self.statistics.matched(*(resolved(rows, 0.0, 0.0) for rows in sides)) else "unpaired"
+        left, right = (self._resolved(keys, 0.0, charitable=False) for keys in self.sides)
+        return "paired" if self.statistics.matched(left, right) else "unpaired"
 
     @property
     def shared(self) -> int | None:
         """Number of prompts on which both sides were measured, of two sides with rows."""
         if not self.pairing:
             return None
-        left, right = ({row["id"] for row in self.rows(key)} for key in self.keys)
+        left, right = ({row["id"] for key in keys for row in self.rows(key)} for keys in self.sides)
         return len(left & right)
 
     def met(self, charitable: bool) -> tuple[bool, Interval]:
@@ -156,30 +168,58 @@ class _Claim:
         return replace(self, level=1.0 - error).met(charitable=False)[0]
 
     def _difference(self, worst: float, charitable: bool) -> Interval:
-        """left - right; the constants shift it."""
-        a, b = self.expect.left.key, self.expect.right.key
+        """left - right; the constants shift it, and several seeds widen it."""
+        center, low, high = self._over_prompts(worst, charitable)
+        if self.seeds > 1:
+            values = [self._under(seed, worst, charitable) for seed in range(self.seeds)]
+            mean = sum(values) / len(values)
+            center, low, high = mean, mean, mean
+            if self.level is not None:
+                from cai_jax.evals.seeds import widened
+
+                around = self._over_prompts(worst, charitable)
+                center, low, high = widened(around, values, self.level)
         shift = self.expect.left.constant - self.expect.right.constant
-        if a is not None and b is not None and self.level is not None:
+        return center + shift, low + shift, high + shift
+
+    def _over_prompts(self, worst: float, charitable: bool) -> Interval:
+        """left - right without constants, of the rows of all seeds."""
+        a, b = self.expect.left.keys, self.expect.right.keys
+        if a and b and self.level is not None:
             left, right = self._resolved(a, worst, charitable), self._resolved(b, 1.0 - worst, charitable)
             of_both = self.statistics.difference if self.pairing == "paired" else self.statistics.unpaired
-            center, low, high = of_both(left, right, self.level)
-            return center + shift, low + shift, high + shift
-        of_a = (0.0, 0.0, 0.0) if a is None else self._interval(a, worst, charitable)
-        of_b = (0.0, 0.0, 0.0) if b is None else self._interval(b, 1.0 - worst, charitable)
-        return of_a[0] - of_b[0] + shift, of_a[1] - of_b[2] + shift, of_a[2] - of_b[1] + shift
+            return of_both(left, right, self.level)
+        of_a, of_b = self._interval(a, worst, charitable), self._interval(b, 1.0 - worst, charitable)
+        return of_a[0] - of_b[0], of_a[1] - of_b[2], of_a[2] - of_b[1]
 
-    def _resolved(self, key: str, worst: float, charitable: bool) -> list[Row]:
-        return resolved(self.rows(key), worst, 1.0 - worst if charitable else worst)
+    def _under(self, seed: int, worst: float, charitable: bool) -> float:
+        """left - right without constants, under one seed."""
+        values = []
+        for keys, at_worst in ((self.expect.left.keys, worst), (self.expect.right.keys, 1.0 - worst)):
+            key = keys[seed % len(keys)] if keys else None
+            rows = self._resolved([key], at_worst, charitable) if key else []
+            own = self.figures(key).value if key else 0.0
+            values.append(sum(row["value"] for row in rows) / len(rows) if rows else own or 0.0)
+        return values[0] - values[1]
 
-    def _interval(self, key: str, worst: float, charitable: bool) -> Interval:
-        """A side's value and interval; without a level, its value alone."""
-        rows, level = self._resolved(key, worst, charitable), self.level
+    def _resolved(self, keys: Sequence[str], worst: float, charitable: bool) -> list[Row]:
+        best = 1.0 - worst if charitable else worst
+        return [row for key in keys for row in resolved(self.rows(key), worst, best)]
+
+    def _interval(self, keys: Sequence[str], worst: float, charitable: bool) -> Interval:
+        """A side's value and interval; without a level, its value alone; 0 of a constant."""
+        if not keys:
+            return 0.0, 0.0, 0.0
+        rows = self._resolved(keys, worst, charitable)
         if not rows:
-            return self._own(key, charitable)
-        if level is None:
+            every = [self._own(key, charitable) for key in keys]
+            # Intervals over the same data: their mean is as wide as if all seeds erred alike.
+            value, low, high = (sum(each) / len(every) for each in zip(*every, strict=True))
+            return value, low, high
+        if self.level is None:
             mean = sum(row["value"] for row in rows) / len(rows)
             return mean, mean, mean
-        return self.statistics.interval(rows, level)
+        return self.statistics.interval(rows, self.level)
 
     def _own(self, key: str, charitable: bool) -> Interval:
         """The interval that a metric which is not a mean over rows has found itself.
@@ -206,7 +246,7 @@ class _Claim:
         """The reason why a claim with a level has no interval; "" if there is none."""
         if self.level is None or all(self.rows(key) for key in self.keys):
             return ""
-        if len(self.keys) > 1:
+        if len(self.sides) > 1:
             return "one side is no mean over prompts, so that the difference has no interval; leave `at` out"
         if self.level == LEVEL:
             return ""
@@ -237,7 +277,7 @@ def judge(
       level: instead of the claim's own.
     """
     claim = _Claim(expect, figures, rows, statistics, expect.level if level is None else level)
-    rests = tuple(None if side.key is None else figures(side.key) for side in (expect.left, expect.right))
+    rests = [over_seeds(side.keys, figures, rows) if side.keys else None for side in (expect.left, expect.right)]
     undecided, holds, difference = claim.undecidable(), False, None
     if not undecided:
         holds, difference = claim.met(charitable=False)
@@ -260,7 +300,17 @@ def judge(
         claim.pairing,
         claim.shared,
         claim.smallest() if has_level else None,
+        claim.seeds,
     )
+
+
+def over_seeds(keys: Sequence[str], figures: Callable[[str], Figure], rows: Callable[[str], Sequence[Row]]) -> Figure:
+    """The figure of a metric over its nodes under each seed; of one, its own."""
+    if len(keys) == 1:
+        return figures(keys[0])
+    from cai_jax.evals.seeds import pooled
+
+    return pooled([figures(key) for key in keys], [rows(key) for key in keys])
 
 
 def _estimate(side: Side, figure: Figure | None) -> float | None:

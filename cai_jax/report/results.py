@@ -8,9 +8,9 @@ from typing import Any
 
 from cai_jax.evals.figures import Figure, number
 from cai_jax.lang.knobs import within
-from cai_jax.lang.plan import Measure
+from cai_jax.lang.plan import Measure, Pool
 from cai_jax.lang.signature import Kind
-from cai_jax.report.expectations import Verdict
+from cai_jax.report.expectations import Verdict, over_seeds
 from cai_jax.report.tables import table
 from cai_jax.runs.executor import Outcome
 from cai_jax.runs.node_labels import abridged, bound
@@ -29,6 +29,7 @@ class Measured:
       arm: the values of a sweep that it belongs to, such as "kl=0.01"; "" where it belongs to all.
       key: its node.
       figure: what came of it.
+      seeds: number of seeds over which the figure is; 1 if the run has one. `key` is "" where there are more.
       notes: what its stage had to say.
     """
 
@@ -42,6 +43,7 @@ class Measured:
     key: str
     figure: Figure
     notes: Sequence[Mapping[str, str]] = ()
+    seeds: int = 1
 
     @property
     def place(self) -> str:
@@ -58,7 +60,8 @@ class Measured:
         """All of it as one flat object; `of` is what was measured, and `rows` is how many rows there were."""
         names = ("name", "expression", "metric", "of", "on", "given", "arm", "key")
         about = {name: getattr(self, name) for name in names}
-        return {**about, **self.figure.as_json(), "notes": [dict(note) for note in self.notes]}
+        notes = [dict(note) for note in self.notes]
+        return {**about, "seeds": self.seeds, **self.figure.as_json(), "notes": notes}
 
 
 def measured(outcome: Outcome, measure: Measure) -> Measured:
@@ -66,6 +69,15 @@ def measured(outcome: Outcome, measure: Measure) -> Measured:
     about = {name: getattr(measure, name) for name in ("name", "expression", "of", "on", "given", "arm", "key")}
     notes = outcome.artefact.record.get("notes", ())
     return Measured(metric=outcome.node.stage, figure=Figure.of(outcome.artefact.result), notes=notes, **about)
+
+
+def pooled(outcomes: Mapping[str, Outcome], pool: Pool) -> Measured:
+    """A metric over the seeds of the run."""
+    measure, made = pool.measure, [outcomes[key] for key in pool.keys]
+    about = {name: getattr(measure, name) for name in ("name", "expression", "of", "on", "given", "arm", "key")}
+    figures = {outcome.node.key: Figure.of(outcome.artefact.result) for outcome in made}
+    figure = over_seeds(pool.keys, figures.__getitem__, lambda key: outcomes[key].artefact.rows())
+    return Measured(metric=made[0].node.stage, figure=figure, seeds=len(made), **about)
 
 
 def notes(
@@ -103,12 +115,17 @@ def metrics_table(outcomes: Sequence[Outcome], metrics: Sequence[Measured], widt
     rows = [["", "metric", "on", "value", "n", "beside"]]
     for of in dict.fromkeys([*models, *(metric.place for metric in metrics)]):
         cells = [
-            [metric.label, metric.on, str(metric.figure), metric.figure.count, metric.figure.rest]
+            [metric.label, metric.on, str(metric.figure), _count(metric), metric.figure.rest]
             for metric in metrics
             if metric.place == of
         ]
         rows += [[of if i == 0 else "", *cell] for i, cell in enumerate(cells or [[""] * 5])]
     return table(rows, rule_after=1, width=width)
+
+
+def _count(metric: Measured) -> str:
+    """Number of rows, and of seeds where there are several."""
+    return metric.figure.count + (f", {metric.seeds} seeds" if metric.seeds > 1 else "")
 
 
 def verdicts_table(verdicts: Sequence[Verdict], width: int | None = None) -> str:
@@ -161,6 +178,8 @@ def _sides(verdict: Verdict) -> str:
         said += f"; difference {between} at {100 * verdict.level:.4g}%"
         if verdict.together is not None:
             said += f" ({100 * verdict.together.level:g}% for all {verdict.together.claims} claims)"
+    if verdict.seeds > 1:
+        said += f"; over {verdict.seeds} seeds"
     if verdict.pairing == "unpaired":
         said += f"; unpaired: {verdict.shared or 'no'} prompt{'s' * (verdict.shared != 1)} in common"
     return said

@@ -42,7 +42,9 @@ def expressions(plan: Plan, registry: Mapping[str, Stage]) -> dict[str, str]:
     known: dict[str, str] = {}
     for node in every(plan):
         if node.key not in found:
-            found[node.key] = visible(_expression(node, registry, known), LINE)
+            itself = visible(_expression(node, registry, known), LINE)
+            apart = node.seed is not None and not node.names  # of equal expressions under each seed
+            found[node.key] = within(itself, f"seed={node.seed}") if apart else itself
         # An expression holds those of its inputs: without an end to it they would double with every step.
         short = found[node.key] if len(found[node.key]) <= _LONGEST else node.key
         known[node.key] = node.names[0] if node.names else short

@@ -6,6 +6,7 @@ import pytest
 
 from cai_jax.evals import intervals
 from cai_jax.evals.figures import Figure, measured
+from cai_jax.lang.plan import Side
 from cai_jax.report import holm, results
 from cai_jax.report.expectations import LEAST, judge
 
@@ -18,7 +19,7 @@ ROWS = {"ten": zeros(10), "twenty": zeros(20), "forty": zeros(40), "whole": []}
 
 
 def claim(key, bound, together=1, level=0.95, op="<"):
-    left, right = SimpleNamespace(key=key, constant=0.0), SimpleNamespace(key=None, constant=bound)
+    left, right = Side(key), Side(None, bound)
     return SimpleNamespace(
         text=f"{key} {op} {bound}", left=left, op=op, right=right, level=level, why="", arm="", together=together
     )
