@@ -199,7 +199,7 @@ def summary(shown: Shown, width: int | None = None) -> str:
         if seeds > 1:
             about = f"Intervals over the {seeds} seeds cover prompts and seeds; those of one seed cover prompts alone."
         counted = results.counted(shown.verdicts)
-        parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n{folded(f'{counted} {about}', width)}")
+        parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n{counted}\n{folded(about, width)}")
     noted = [
         [f"{bound(note['node'], note['expression'])}:", f"[{note['code']}]", note["message"]] for note in shown.notes
     ]

@@ -177,12 +177,16 @@ def _sides(verdict: Verdict) -> str:
         )
         said += f"; difference {between} at {100 * verdict.level:.4g}%"
         if verdict.together is not None:
-            said += f" ({100 * verdict.together.level:g}% for all {verdict.together.claims} claims)"
+            said += f" ({100 * verdict.together.level:g}% for all {verdict.together.claims} claims; p {_p(verdict)})"
     if verdict.seeds > 1:
         said += f"; over {verdict.seeds} seeds"
     if verdict.pairing == "unpaired":
         said += f"; unpaired: {verdict.shared or 'no'} prompt{'s' * (verdict.shared != 1)} in common"
     return said
+
+
+def _p(verdict: Verdict) -> str:
+    return "unknown" if verdict.p is None else f"{verdict.p:.2g}"
 
 
 def _values(verdict: Verdict) -> list[str]:

@@ -99,4 +99,4 @@ def test_a_run_says_how_many_claims_were_made():
     assert results.counted(found) == "4 claims, 3 of them at a level, 2 of these adjusted for being made together."
     assert results.counted(found[2:3]) == "1 claim, 1 of them at a level."
     line = results.verdicts_table(found[1:2])
-    assert "at 97.5% (95% for all 2 claims)" in line and found[1].as_json()["together"]["claims"] == 2
+    assert "at 97.5% (95% for all 2 claims; p 0.002)" in line and found[1].as_json()["together"]["claims"] == 2
