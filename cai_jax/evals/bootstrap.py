@@ -33,7 +33,7 @@ def totals(clusters: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _totals(values: bytes, shape: tuple[int, int], draws: int) -> np.ndarray:
+def _totals(values: bytes, shape: tuple[int, ...], draws: int) -> np.ndarray:
     """See `totals`; `values` are those of `clusters`."""
     clusters = np.frombuffer(values).reshape(shape)
     count, columns = shape

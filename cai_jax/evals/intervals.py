@@ -251,7 +251,7 @@ def _recovered(
 ) -> tuple[float, float]:
     """The interval of the difference from those of its sides (see `difference`)."""
     sizes = np.linalg.norm(one.residuals) * np.linalg.norm(other.residuals)
-    correlation = _product(one, other) / sizes if sizes > 1e-12 else 0.0
+    correlation = float(_product(one, other) / sizes) if sizes > 1e-12 else 0.0
 
     def joined(a: float, b: float) -> float:
         return max(0.0, a * a - 2.0 * correlation * a * b + b * b) ** 0.5

@@ -13,12 +13,13 @@ seeds, and no interval of them covers it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from cai_jax.evals.figures import Figure, Row
+from cai_jax.evals.figures import Figure
 from cai_jax.evals.intervals import interval
 
 Interval = tuple[float, float, float]
@@ -52,7 +53,7 @@ def widened(
     )
 
 
-def pooled(figures: Sequence[Figure], rows: Sequence[Sequence[Row]]) -> Figure:
+def pooled(figures: Sequence[Figure], rows: Sequence[Sequence[Mapping[str, Any]]]) -> Figure:
     """The figure of a metric over all seeds, from that of each seed and its rows (none of one that is no mean of rows).
 
     Rows are counted over all seeds. There is no value where one of the seeds has none.
