@@ -104,7 +104,13 @@ def command(
     text = program.read_bytes()
     planned, stages, user_files = planned_by(program, text, sets, seed, limit, user_code)
     options = session.meant(planned, stages, session.Options(out, only, force))
-    about = {"seed": planned.settings["seed"], "overrides": list(sets), "limit": limit, "only": only}
+    about = {
+        "seed": planned.settings["seed"],
+        "seeds": planned.settings["seeds"],
+        "overrides": list(sets),
+        "limit": limit,
+        "only": only,
+    }
     about |= {"user_code": user_files} if user_files else {}
     folder = RunFolder.create(out, program, text, session.plan_json(planned, stages), about)
     with working() as (reporter, interrupts):

@@ -15,8 +15,8 @@ from cai_jax.exit_codes import Interrupted, ProgramWrong
 from cai_jax.lang.plan import Expect, Plan
 from cai_jax.lang.program_rules import ALIKE
 from cai_jax.lang.signature import Node
-from cai_jax.report import results
-from cai_jax.report.expectations import Verdict, judge
+from cai_jax.report import holm, results
+from cai_jax.report.expectations import Statistics, Verdict, judge
 from cai_jax.report.preflight import data, models, overlaps, unmatched
 from cai_jax.report.results import Measured
 from cai_jax.report.tables import folded, table
@@ -141,7 +141,7 @@ def run(
         raise
     finally:
         shown.outcomes = list(executor.outcomes.values())
-        shown.metrics = _measured(plan, executor.outcomes)
+        shown.metrics = _measured(plan, executor.outcomes, executor.registry)
         shown.notes = results.notes(shown.outcomes, executor.labels, expressions(plan, registry))
         _write(folder, shown)
     return shown
@@ -166,11 +166,14 @@ def _make(plan: Plan, nodes: Sequence[Node], executor: Executor, shown: Shown) -
     for warning in found:
         executor.reporter.say(f"warning: {warning}")
     executor.run(nodes)
-    shown.verdicts = [
-        _verdict(claim, outcomes, executor.registry)
+    made = [
+        claim
         for claim in plan.expects
-        if all(side.key is None or side.key in outcomes for side in (claim.left, claim.right))
+        if all(key in outcomes for side in (claim.left, claim.right) for key in side.keys)
     ]
+    shown.verdicts = holm.verdicts(
+        made, lambda claim, level: _verdict(claim, level, outcomes, executor.registry), plan.expects
+    )
     shown.status = "ok" if all(verdict.holds for verdict in shown.verdicts) else "expectation failed"
 
 
@@ -191,8 +194,12 @@ def summary(shown: Shown, width: int | None = None) -> str:
     """The run's tables and notes, for people; the tables of that width (`tables.table`)."""
     parts = [results.metrics_table(shown.outcomes, shown.metrics, width)] if shown.metrics else []
     if shown.verdicts:
+        seeds = max(verdict.seeds for verdict in shown.verdicts)
         about = "Intervals say how sure these prompts make us; another training seed may move a figure by more."
-        parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n{folded(about, width)}")
+        if seeds > 1:
+            about = f"Intervals over the {seeds} seeds cover prompts and seeds; those of one seed cover prompts alone."
+        counted = results.counted(shown.verdicts)
+        parts.append(f"{results.verdicts_table(shown.verdicts, width)}\n{counted}\n{folded(about, width)}")
     noted = [
         [f"{bound(note['node'], note['expression'])}:", f"[{note['code']}]", note["message"]] for note in shown.notes
     ]
@@ -202,22 +209,39 @@ def summary(shown: Shown, width: int | None = None) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _measured(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[Measured]:
-    return [results.measured(outcomes[each.key], each) for each in plan.measures if each.key in outcomes]
+def _measured(plan: Plan, outcomes: Mapping[str, Outcome], registry: Mapping[str, Stage]) -> list[Measured]:
+    found = [results.measured(outcomes[each.key], each) for each in plan.measures if each.key in outcomes]
+    pools = [pool for pool in plan.pools if all(key in outcomes for key in pool.keys)]
+    return found + [results.pooled(outcomes, p, _statistics(_bounds(p.keys, outcomes, registry))) for p in pools]
 
 
-def _verdict(claim: Expect, outcomes: Mapping[str, Outcome], registry: Mapping[str, Stage]) -> Verdict:
+_Bounds = set[tuple[float, float] | None]
+
+
+def _bounds(keys: Sequence[str], outcomes: Mapping[str, Outcome], registry: Mapping[str, Stage]) -> _Bounds:
+    """Of metrics, between what their values lie."""
+    return {registry[outcomes[key].node.stage].SIGNATURE.bounds for key in keys}
+
+
+def _statistics(bounds: _Bounds) -> Statistics:
+    """The intervals of shares, or of values without bounds."""
     from cai_jax.evals import intervals, unbounded_means
 
-    keys = [side.key for side in (claim.left, claim.right) if side.key is not None]
-    bounds = {registry[outcomes[key].node.stage].SIGNATURE.bounds for key in keys}
+    return intervals if bounds <= {(0.0, 1.0)} else unbounded_means
+
+
+def _verdict(
+    claim: Expect, level: float | None, outcomes: Mapping[str, Outcome], registry: Mapping[str, Stage]
+) -> Verdict:
+    bounds = _bounds([*claim.left.keys, *claim.right.keys], outcomes, registry)
     return judge(
         claim,
         figures=lambda key: Figure.of(outcomes[key].artefact.result),
         # A claim asks for them more than once, and every time they are read from disk.
         rows=functools.cache(lambda key: outcomes[key].artefact.rows()),
-        statistics=intervals if bounds <= {(0.0, 1.0)} else unbounded_means,
+        statistics=_statistics(bounds),
         shares=bounds == {(0.0, 1.0)},
+        level=level,
     )
 
 
@@ -231,4 +255,6 @@ def _write(folder: RunFolder, shown: Shown) -> None:
     """The run's manifest and metrics.jsonl."""
     told = shown.as_json()
     files.write_text(folder.path / "metrics.jsonl", files.json_lines(told["metrics"]))
-    folder.finish(shown.status, **{name: told[name] for name in ("nodes", "metrics", "expectations", "notes")})
+    folder.finish(
+        shown.status, **{name: told[name] for name in ("nodes", "metrics", "expectations", "claims", "notes")}
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 # The Monte Carlo error of a 2.5 % bound is 0.03 standard errors of the figure.
@@ -23,18 +25,27 @@ def totals(clusters: np.ndarray) -> np.ndarray:
       clusters: float64 [clusters, columns], such as the sum and the number of each cluster's values.
 
     Returns:
-      float64 [DRAWS, columns].
+      float64 [DRAWS, columns], read-only: the last few are kept, for the same rows at another level.
     """
-    count, columns = clusters.shape
+    found = _totals(np.ascontiguousarray(clusters, np.float64).tobytes(), clusters.shape, DRAWS)
+    found.flags.writeable = False
+    return found
+
+
+@lru_cache(maxsize=4)
+def _totals(values: bytes, shape: tuple[int, ...], draws: int) -> np.ndarray:
+    """See `totals`; `values` are those of `clusters`."""
+    clusters = np.frombuffer(values).reshape(shape)
+    count, columns = shape
     distinct, repeats = np.unique(clusters, axis=0, return_counts=True)
     rng = np.random.default_rng(SEED)
     if len(distinct) > MOST_DISTINCT:
         covariance = np.atleast_2d(np.cov(clusters, rowvar=False, bias=True))
-        return rng.multivariate_normal(clusters.sum(0), count * covariance, size=DRAWS, method="svd")
-    found = np.empty((DRAWS, columns))
+        return rng.multivariate_normal(clusters.sum(0), count * covariance, size=draws, method="svd")
+    found = np.empty((draws, columns))
     step = _CHUNK // len(distinct)
-    for start in range(0, DRAWS, step):
-        drawn = rng.multinomial(count, repeats / count, size=min(step, DRAWS - start))
+    for start in range(0, draws, step):
+        drawn = rng.multinomial(count, repeats / count, size=min(step, draws - start))
         found[start : start + step] = drawn @ distinct
     return found
 

@@ -1,4 +1,4 @@
-"""Confidence intervals of means and of paired differences of means, over clusters of rows.
+"""Confidence intervals of means and of differences of means, paired or not, over clusters of rows.
 
 Metric rows are `{"id": prompt id, "value": float in [0, 1]}` and, where prompts belong together, `"cluster"`: the
 metric is their mean, and the independent units are the clusters, or the prompts where there are none.
@@ -24,6 +24,7 @@ from cai_jax.evals.bootstrap import percentiles, totals
 FEW_DIFFER = 16
 Row = Mapping[str, Any]
 _NOTHING = (float("nan"),) * 3
+BOUNDS = (0.0, 1.0)  # within which values lie
 
 
 def interval(rows: Iterable[Row], level: float = 0.95) -> tuple[float, float, float]:
@@ -74,7 +75,7 @@ def difference(left: Iterable[Row], right: Iterable[Row], level: float = 0.95) -
         # Alike everywhere, or too few clusters even for a sign test: what was not seen may still be.
         missed = unseen(one.clusters, level)
         low, high = low - missed * (low + 1.0), high + missed * (1.0 - high)
-    least, most = _recovered(one, other, level)
+    least, most = _recovered(one, other, one.exact(level), other.exact(level))
     low, high = max(-1.0, min(low, least)), min(1.0, max(high, most))
     if not _differ(one.sums / one.sizes - other.sums / other.sizes, level):
         low, high = min(low, 0.0), max(high, 0.0)
@@ -83,7 +84,32 @@ def difference(left: Iterable[Row], right: Iterable[Row], level: float = 0.95) -
 
 def extremes(rows: Iterable[Row]) -> tuple[float, float]:
     """The least and the greatest value that a row without an answer could have."""
-    return 0.0, 1.0
+    return BOUNDS
+
+
+def unpaired(left: Iterable[Row], right: Iterable[Row], level: float = 0.95) -> tuple[float, float, float]:
+    """The mean of `left` less that of `right` over other prompts, and the interval of the difference.
+
+    The intervals of the two sides are joined by their variance estimates recovered (MOVER: Zou and Donner, 2008,
+    "Construction of confidence limits about effect measures"; with Wilson's intervals it is method 10 of Newcombe,
+    1998, "Interval estimation for the difference between independent proportions"). Clusters that are on both sides
+    are no independent samples: they enter as the correlation between the sides, 0 where there are none.
+
+    Returns:
+      `(value, low, high)`, `low` and `high` within [-1, 1]; all NaN if either side is without rows.
+    """
+    left, right = list(left), list(right)
+    one, other = _Sample.of(left), _Sample.of(right)
+    if not (one.prompts and other.prompts):
+        return _NOTHING
+    low, high = _recovered(one, other, interval(left, level)[1:], interval(right, level)[1:])
+    return one.mean - other.mean, max(-1.0, low), min(1.0, high)
+
+
+def matched(left: Iterable[Row], right: Iterable[Row]) -> bool:
+    """True if rows are of the same prompts in the same clusters, so that they can be compared in pairs."""
+    one, other = _Sample.of(left), _Sample.of(right)
+    return (one.prompts, one.names) == (other.prompts, other.names)
 
 
 def clopper_pearson(successes: float, trials: float, level: float = 0.95) -> tuple[float, float]:
@@ -226,19 +252,28 @@ def unseen(clusters: float, level: float) -> float:
     return 1.0 - ((1.0 - level) / 2) ** (1.0 / clusters)
 
 
-def _recovered(one: _Sample, other: _Sample, level: float) -> tuple[float, float]:
-    """The interval of the difference from the exact intervals of its sides (see `difference`)."""
-    low, high = one.exact(level)
-    other_low, other_high = other.exact(level)
+def _recovered(
+    one: _Sample, other: _Sample, of_one: tuple[float, float], of_other: tuple[float, float]
+) -> tuple[float, float]:
+    """The interval of the difference from those of its sides (see `difference`)."""
     sizes = np.linalg.norm(one.residuals) * np.linalg.norm(other.residuals)
-    correlation = float(one.residuals @ other.residuals / sizes) if sizes > 1e-12 else 0.0
+    correlation = float(_product(one, other) / sizes) if sizes > 1e-12 else 0.0
 
     def joined(a: float, b: float) -> float:
         return max(0.0, a * a - 2.0 * correlation * a * b + b * b) ** 0.5
 
+    (low, high), (other_low, other_high) = of_one, of_other
     value = one.mean - other.mean
     below, above = joined(one.mean - low, other_high - other.mean), joined(high - one.mean, other.mean - other_low)
     return value - below, value + above
+
+
+def _product(one: _Sample, other: _Sample) -> float:
+    """The sum of the products of the residuals of the clusters that are on both sides."""
+    if one.names == other.names:
+        return float(one.residuals @ other.residuals)
+    there = dict(zip(other.names, other.residuals, strict=True))
+    return float(sum(here * there.get(name, 0.0) for name, here in zip(one.names, one.residuals, strict=True)))
 
 
 def _differ(differences: np.ndarray, level: float) -> bool:

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from cai_jax.evals.bootstrap import MOST_DISTINCT, totals
-from cai_jax.evals.intervals import effective
+from cai_jax.evals.intervals import effective, matched
 
 Row = Mapping[str, Any]
 # With fewer clusters most of a bootstrap's samples are much alike, and Student's interval decides alone.
 FEW = 8
 _NOTHING = (float("nan"),) * 3
+BOUNDS = (-np.inf, np.inf)  # within which values lie
 
 
 def interval(rows: Iterable[Row], level: float = 0.95) -> tuple[float, float, float]:
@@ -56,14 +57,25 @@ def difference(left: Iterable[Row], right: Iterable[Row], level: float = 0.95) -
       ValueError: the two sides were not measured on the same prompts, or group them differently.
     """
     left, right = list(left), list(right)
-    if {row["id"] for row in left} != {row["id"] for row in right}:
-        raise ValueError("the two sides were measured on different prompts")
+    if not matched(left, right):
+        raise ValueError("the two sides were measured on different prompts, or group them differently")
+    return unpaired(left, right, level)
+
+
+def unpaired(left: Iterable[Row], right: Iterable[Row], level: float = 0.95) -> tuple[float, float, float]:
+    """The mean of `left` less that of `right` over whatever prompts, and the interval of the difference.
+
+    A cluster that is on both sides moves both means: what they have in common is part of the error. There are as many
+    degrees of freedom as on the side that has fewer.
+
+    Returns:
+      As `interval`.
+    """
     one, other = _clusters(left), _clusters(right)
-    if one.keys() != other.keys():
-        raise ValueError("the two sides group their prompts into different clusters")
-    if not one:
+    if not (one and other):
         return _NOTHING
-    (a, m), (b, n) = (_columns([each[name] for name in sorted(one)]) for each in (one, other))
+    names = sorted({*one, *other})
+    (a, m), (b, n) = (_columns([each.get(name, []) for name in names]) for each in (one, other))
     means = float(a.sum() / m.sum()), float(b.sum() / n.sum())
     spread = _spread(np.stack([a - means[0] * m, m, b - means[1] * n, n], axis=1), _ratios, level)
     value = means[0] - means[1]
@@ -109,18 +121,18 @@ def _spread(columns: np.ndarray, estimate: Estimate, level: float) -> tuple[floa
     """How far an estimate may lie below and above what it estimates; `columns` are made so that it is 0.
 
     Args:
-      columns: of every cluster, float64 [clusters, columns].
+      columns: of every cluster, float64 [clusters, columns]; the second and every other one after it are sizes.
     """
     from scipy.special import stdtrit
 
-    count = len(columns)
-    if count < 2:
+    count, sizes = len(columns), [column[column > 0] for column in columns[:, 1::2].T]
+    if min(map(len, sizes)) < 2:
         return -np.inf, np.inf
     products = np.einsum("ki,kj->kij", columns, columns)
     error = float(_error(columns.sum(0), products.sum(0), estimate, count))
     if error == 0:
         return 0.0, 0.0
-    free = max(1.0, effective(columns[:, 1]) - 1)
+    free = max(1.0, min(map(effective, sizes)) - 1)
     student = float(stdtrit(free, (1 + level) / 2)) * error
     if not FEW <= count <= MOST_DISTINCT:
         return -student, student

@@ -146,7 +146,15 @@ class Select(Node):
     steps: tuple[Name | Method, ...]
 
 
-Expr = Name | Number | Text | Range | List | Hole | Call | Pipe | Sum | Product | Select
+@_node
+class InArm(Node):
+    """`name[knob=value, …]`: what a name is bound to in another arm of the sweeps."""
+
+    name: Name
+    values: tuple[Argument, ...]
+
+
+Expr = Name | Number | Text | Range | List | Hole | Call | Pipe | Sum | Product | Select | InArm
 
 
 @_node
@@ -208,12 +216,20 @@ class Constitution(Node):
 
 
 @_node
-class Expect(Node):
-    """`expect left op right at level why`."""
+class Comparison(Node):
+    """`left op right`."""
 
     left: Expr
     op: str
     right: Expr
+
+
+@_node
+class Expect(Node):
+    """`expect claim at level why`, or, `together`, `expect all (claim, claim, …) at level why`."""
+
+    claims: tuple[Comparison, ...]
+    together: bool
     level: Number | None
     why: Text | None
 
@@ -270,6 +286,8 @@ def parts(expr: Expr) -> tuple[Expr, ...]:
         case Select(value=value, steps=steps):
             methods = (step for step in steps if isinstance(step, Method))
             return (value, *(argument.value for method in methods for argument in method.arguments))
+        case InArm(name=name, values=values):
+            return (name, *(argument.value for argument in values))
     return ()
 
 

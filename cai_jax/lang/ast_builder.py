@@ -59,8 +59,17 @@ class Builder:
         return ast.Bind(span, self.name(children[0]), self.node(children[1]))
 
     def _expect(self, span: Span, children: list) -> ast.Expect:
-        left, op, right, level, why = children
-        return ast.Expect(span, self.node(left), str(op), self.node(right), self.optional(level), self.optional(why))
+        claim, level, why = children
+        return ast.Expect(span, (self.node(claim),), False, self.optional(level), self.optional(why))
+
+    def _expect_all(self, span: Span, children: list) -> ast.Expect:
+        _, *claims, level, why = children
+        made = tuple(self.node(claim) for claim in claims)
+        return ast.Expect(span, made, True, self.optional(level), self.optional(why))
+
+    def _claim(self, span: Span, children: list) -> ast.Comparison:
+        left, op, right = children
+        return ast.Comparison(span, self.node(left), str(op), self.node(right))
 
     def _sweep(self, span: Span, children: list) -> ast.Sweep:
         return ast.Sweep(span, self.name(children[0]), self.node(children[1]))
@@ -97,6 +106,9 @@ class Builder:
     def _method(self, span: Span, children: list) -> ast.Method:
         name, arguments = children
         return ast.Method(span, self.name(name), self.arguments(arguments))
+
+    def _in_arm(self, span: Span, children: list) -> ast.InArm:
+        return ast.InArm(span, self.name(children[0]), tuple(self.node(child) for child in children[1:]))
 
     def _name(self, span: Span, children: list) -> ast.Name:
         return ast.Name(span, str(children[0]))

@@ -202,7 +202,7 @@ class Applying(Scope, ABC):
         hole = self.world.intern(Artefact(HOLE, None, {}, {}, Type(Kind.PROMPTS), None))
         result = self._with_hole(expr, hole)
         if isinstance(result, Artefact) and result is not hole:
-            return Flow(name, expr, hole, result)
+            return Flow(name, expr, hole, result, self)
         if not isinstance(result, Failed):
             self.report.report("E209", "this flow does nothing to its prompts", expr.span, hint="write  _ |> …")
         return FAILED
@@ -232,13 +232,15 @@ class Applying(Scope, ABC):
 
     def _flowed(self, flow: Flow, prompts: Artefact) -> Artefact | Failed:
         """The result of a flow on prompts, evaluated once, since flows may be built from flows many times over."""
-        key = id(flow), id(prompts)
-        if key not in self.flowed:
-            made = self._with_hole(flow.expr, prompts)
+        key, home = (id(flow), id(prompts)), flow.home
+        if key not in home.flowed:
+            before, home.depth = home.depth, self.depth
+            made = home._with_hole(flow.expr, prompts)
+            home.depth = before
             # `flow` lets no expression through whose value is a plain one or a flow, which prompts do not change.
             assert isinstance(made, Artefact | Failed)
-            self.flowed[key] = made
-        return self.flowed[key]
+            home.flowed[key] = made
+        return home.flowed[key]
 
     def _lift(self, site: Site, artefacts: dict[str, Any], spans: Mapping[str, Span]) -> dict[str, Any] | Failed:
         """Turn a model or flow into the replies that a parameter expects, on the prompts given in the same call."""
@@ -320,7 +322,10 @@ class Applying(Scope, ABC):
             schedule=schedule if draws else {},
             written=written or {},
         )
-        return self.world.intern(made)
+        known = self.world.intern(made)
+        if known.type.kind is Kind.METRIC:
+            self.metrics.add((site.span, id(known)))
+        return known
 
     def checked_settings(self, given: tuple[ast.Argument, ...], known: tuple[Param, ...], where: str) -> dict[str, Any]:
         """The checked settings of `with (…)` or `run (…)` that are given."""

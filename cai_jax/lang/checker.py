@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cai_jax.lang import assets, ast, claims, knobs, settings, units
-from cai_jax.lang.claims import Side
+from cai_jax.lang import assets, ast, claims, knobs, settings
+from cai_jax.lang.claims import Claim
 from cai_jax.lang.constitutions import Library
 from cai_jax.lang.diagnostics import Diagnostic, Diagnostics, Label
 from cai_jax.lang.evaluate import Elaborator
+from cai_jax.lang.in_arm import Arms
 from cai_jax.lang.parser import decode, parse
 from cai_jax.lang.scope import World, describe, has_scheme
 from cai_jax.lang.signature import Kind, Signature
@@ -24,18 +25,6 @@ _PRODUCTS = (Kind.MODEL, Kind.REWARD_MODEL)
 _IN_VAIN = ("E241", "E243", "E246")  # what changes nothing, says nothing, or compares a thing with itself
 
 
-class Claim(NamedTuple):
-    """A checked `expect`; `text` is the comparison as written, on one line."""
-
-    text: str
-    left: Side
-    op: str
-    right: Side
-    level: float | None
-    why: str
-    span: Span
-
-
 @dataclass(eq=False, repr=False)
 class Arm:
     """The program under one choice of its swept knobs.
@@ -43,12 +32,29 @@ class Arm:
     Attributes:
       values: the swept knobs. run: the settings of `run (…)`, filled in.
       names: what each name is bound to, where that is an artefact or a flow; claims: every sound `expect`.
+      metrics: (where it is written, its identity) of every metric.
     """
 
     values: Mapping[str, float | str | bool]
     run: Mapping[str, Any]
     names: dict[str, Artefact | Flow] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
+    metrics: set[tuple[Span, int]] = field(default_factory=set)
+
+
+class _Begun(NamedTuple):
+    """An arm that is being elaborated.
+
+    Attributes:
+      in_effect: knob -> its value in this arm; later: names that statements further below bind.
+      met: what is reported in this arm (`Diagnostics.met`).
+    """
+
+    arm: Arm
+    scope: Elaborator
+    in_effect: Mapping[str, Scalar]
+    later: dict[str, Span]
+    met: set[tuple[str, Span | None]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -138,14 +144,20 @@ class _Checker:
         self._names_once()
         self._constitutions()
         self._user_stages()
-        choices = knobs.arms(self.program, self.knobs, overrides, self.report)
-        before, arms, met = len(self.report), [], []
-        for values in choices:
-            self.report.met.clear()
-            arms.append(self._arm(values))
-            met.append(set(self.report.met))
-        self._say_which_arm(before, arms, met)
-        if any(arm.run != arms[0].run for arm in arms):
+        axes = {**self._seeds(), **knobs.axes(self.program, self.knobs, overrides, self.report)}
+        every = Arms(self.program, axes, overrides, self.report)
+        choices = knobs.arms(self.program, axes, self.report)
+        before = len(self.report)
+        begun = [self._begun(values, every) for values in choices]
+        # Statement by statement, since one may name what another arm has made of those above it.
+        for statement in self.program.statements:
+            for each in begun:
+                self._statement(statement, each)
+        arms = [each.arm for each in begun]
+        self._say_which_arm(before, arms, [each.met for each in begun])
+        if any({**arm.run, knobs.SEED: None} != {**arms[0].run, knobs.SEED: None} for arm in arms) or (
+            knobs.SEED not in axes and any(arm.run != arms[0].run for arm in arms)
+        ):
             at = next(statement.span for statement in self.program.statements if isinstance(statement, ast.Run))
             hint = "sweep an option of the stages, such as `seed=`"
             self.report.report("E261", "the settings of a run cannot be swept", at, "differ between arms", hint=hint)
@@ -196,20 +208,57 @@ class _Checker:
                 self.report.report("E201", message, name.span, "again", label, hint="choose another name")
             first.setdefault(name.id, name.span)
 
-    def _arm(self, values: Mapping[str, Scalar]) -> Arm:
+    def _begun(self, values: Mapping[str, Scalar], every: Arms) -> _Begun:
+        """An arm with the settings of its run, and no statement elaborated yet."""
         in_effect = {name: values.get(name, value) for name, (_, value) in self.knobs.items()}
         places = {name: knob.span for name, (knob, _) in self.knobs.items()}
         arm = Arm({name: value.single for name, value in values.items()}, settings.defaults())
-        arm.run = {**arm.run, **self._run(Elaborator(self.world, arm.run, dict(in_effect), places))}
-        scope = Elaborator(self.world, arm.run, places=places)
+        met: set[tuple[str, Span | None]] = set()
+        self.report.met = met
+        around = Elaborator(self.world, arm.run, dict(in_effect), places, swept=values, arms=every)
+        arm.run = {**arm.run, **self._run(around)}
+        if knobs.SEED in every.axes:
+            arm.run[knobs.SEED] = int(values[knobs.SEED].number)
         names = [s for s in self.program.statements if hasattr(s, "name") and not isinstance(s, ast.Sweep)]
         later = {statement.name.id: statement.name.span for statement in reversed(names)}
-        scope.later = later
-        for statement in self.program.statements:
-            self._statement(statement, scope, in_effect, arm)
-            if name := getattr(statement, "name", None):
-                later.pop(name.id, None)
-        return arm
+        scope = Elaborator(
+            self.world, arm.run, places=places, later=later, metrics=arm.metrics, swept=values, arms=every
+        )
+        every.add(values, scope)
+        return _Begun(arm, scope, in_effect, later, met)
+
+    def _seeds(self) -> dict[str, list[Scalar]]:
+        """The axis of `run (seeds=…)`; {} without one, or after reporting what is wrong with it."""
+        given = [
+            s for statement in self.program.statements if isinstance(statement, ast.Run) for s in statement.settings
+        ]
+        places = {argument.name.id: argument.span for argument in given if argument.name is not None}
+        if "seeds" not in places:
+            return {}
+        in_effect: dict[str, Value] = {name: value for name, (_, value) in self.knobs.items()}
+        knob_places = {name: knob.span for name, (knob, _) in self.knobs.items()}
+        ends = self._run(Elaborator(self.world, settings.defaults(), in_effect, knob_places)).get("seeds")
+        if ends is None:
+            return {}
+        message, at, hint = "", places["seeds"], ""
+        low, high = ends
+        if (low, high) != (int(low), int(high)):
+            message, hint = "seeds are whole numbers", "write  seeds=0..4"
+        elif low == high:
+            message, hint = "one seed says nothing about others", f"write  seed={int(low)}, or seeds=0..4"
+        elif knobs.SEED in places:
+            message, at, hint = "`seed` and `seeds` are both given", places[knobs.SEED], "leave one of them out"
+        elif knobs.SEED in self.knobs:
+            message, at = "a knob is called as the seeds of the run", self.knobs[knobs.SEED][0].span
+            hint = "choose another name for the knob"
+        if message:
+            self.report.report("E285", message, at, hint=hint)
+            return {}
+        if high - low >= knobs.MAX_ARMS:
+            message = f"the seeds come to {int(high - low) + 1:,} runs; the limit is {knobs.MAX_ARMS}"
+            self.report.report("E259", message, at)
+            return {}
+        return {knobs.SEED: [Scalar(float(seed)) for seed in range(int(low), int(high) + 1)]}
 
     def _run(self, scope: Elaborator) -> dict[str, Any]:
         found = [statement for statement in self.program.statements if isinstance(statement, ast.Run)]
@@ -219,9 +268,15 @@ class _Checker:
         given = [scope.checked_settings(each.settings, settings.RUN, "run") for each in found]
         return given[0] if given else {}
 
-    def _statement(
-        self, statement: ast.Statement, scope: Elaborator, in_effect: Mapping[str, Scalar], arm: Arm
-    ) -> None:
+    def _statement(self, statement: ast.Statement, begun: _Begun) -> None:
+        """Elaborate a statement in an arm."""
+        self.report.met = begun.met
+        self._bound(statement, begun)
+        if name := getattr(statement, "name", None):
+            begun.later.pop(name.id, None)
+
+    def _bound(self, statement: ast.Statement, begun: _Begun) -> None:
+        scope, arm = begun.scope, begun.arm
         value: Value = FAILED
         match statement:
             case ast.Broken():
@@ -230,11 +285,11 @@ class _Checker:
                 self.world.used.update(statement.used)
                 return
             case ast.Expect():
-                self._expect(statement, scope, arm)
+                arm.claims += claims.read(statement, scope)
                 return
             case ast.Let():
                 scope.mark_used(statement.value)
-                value = in_effect.get(statement.name.id, FAILED)
+                value = begun.in_effect.get(statement.name.id, FAILED)
             case ast.Use() | ast.Constitution():
                 value = self.constitutions[statement.span]
             case ast.UseStage():
@@ -263,75 +318,6 @@ class _Checker:
             self.report.report("E260", message, statement.value.span, "a plain value", hint=hint)
             return FAILED
         return value
-
-    # -- expectations
-
-    def _expect(self, statement: ast.Expect, scope: Elaborator, arm: Arm) -> None:
-        left, right = self._side(statement.left, scope), self._side(statement.right, scope)
-        level = self._level(statement.level)
-        if left is None or right is None or isinstance(level, Failed):
-            return
-        span = statement.left.span.to(statement.right.span)
-        if left.metric is None and right.metric is None:
-            self.report.report("E243", "both sides of this `expect` are plain numbers", span, "nothing is measured")
-            return
-        if not claims.same_data(left.metric, right.metric):
-            message = "the two sides are measured on different data, so their difference means nothing"
-            other = Label(statement.right.span, "measured on other data than the left side")
-            self.report.report("E244", message, statement.left.span, "", other, hint="measure both on the same split")
-            return
-        if vain := claims.in_vain(left, statement.op, right):
-            self.report.report("E243", vain, span, "tells nothing", hint="claim what a run could show to be wrong")
-        why = statement.why.value if statement.why else ""
-        arm.claims.append(Claim(span.on_one_line, left, statement.op, right, level, why, statement.span))
-
-    def _side(self, expr: ast.Expr, scope: Elaborator) -> Side | None:
-        terms, signs = ((expr,), ()) if not isinstance(expr, ast.Sum) else (expr.terms, expr.signs)
-        metric, numbers, sound = None, [], True
-        for sign, term in zip(("+", *signs), terms, strict=True):
-            value = scope.evaluate(term)
-            if isinstance(value, Failed):
-                sound = False
-            elif isinstance(value, Scalar) and value.is_number and value.dimension not in ("", "fraction"):
-                sound = False
-                message, hint = f"`{value.suffix}` does not fit what a metric measures", "write a bare number, or `%`"
-                self.report.report("E238", message, term.span, "", hint=hint)
-            elif isinstance(value, Scalar) and value.is_number:
-                numbers.append((sign, value))
-            elif isinstance(value, Artefact) and value.type.kind is Kind.METRIC and sign == "+" and metric is None:
-                metric = value
-            else:
-                sound = False
-                self._not_a_side(term, value)
-        constant = units.added([Scalar(0.0), *(n for _, n in numbers)], [s for s, _ in numbers], expr.span, self.report)
-        if not sound or isinstance(constant, Failed):
-            return None
-        return Side(metric, constant.number, scope.is_tuned(expr) and bool(numbers))
-
-    def _not_a_side(self, term: ast.Expr, value: Value) -> None:
-        if isinstance(value, Artefact) and value.type.kind is Kind.METRIC:
-            message, hint = (
-                "a side of `expect` is one metric, plus or minus a number",
-                "put the other metric on the other side",
-            )
-        else:
-            message, hint = (
-                f"an `expect` compares metrics and numbers, not {describe(value)}",
-                "measure it with a metric",
-            )
-        self.report.report("E242", message, term.span, f"is {describe(value)}", hint=hint)
-
-    def _level(self, level: ast.Number | None) -> float | None | Failed:
-        if level is None:
-            return None
-        value = units.scalar(level, self.report)
-        if isinstance(value, Failed):
-            return FAILED
-        if value.dimension not in ("", "fraction") or not 0.5 <= value.number < 1:
-            hint = f"write  at {level.text}%" if 50 <= level.value < 100 and not level.unit else "write  at 95%"
-            self.report.report("E245", "a level lies between 50% and 100%", level.span, "not a level", hint=hint)
-            return FAILED
-        return value.number
 
     # -- what nobody uses
 

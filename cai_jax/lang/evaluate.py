@@ -204,6 +204,11 @@ class Elaborator(Applying):
         self.report.report("E228", f"`{symbol}` does not apply to {kinds}", labels[0].span, labels[0].text, *labels[1:])
         return FAILED
 
+    def _inarm(self, expr: ast.InArm) -> Value:
+        here = self.evaluate(expr.name)
+        assert self.arms is not None  # only the settings of a run are evaluated before there are arms
+        return self.arms.value(expr, here, self.swept)
+
     def _select(self, expr: ast.Select) -> Value:
         value = self.evaluate(expr.value)
         for step in expr.steps:

@@ -116,7 +116,8 @@ class _Layout:
         if last == "-" and before in _BEFORE_VALUE:
             return False
         called = last.isidentifier() and last not in ("run", "with", "in", "at", "expect")
-        return not (word.text == "(" and called)
+        called = called and (before, last) != ("expect", "all")
+        return not (word.text in ("(", "[") and called)
 
     def _column(self, number: int, line: str) -> tuple[str, int]:
         """The group that a one-line statement is aligned with, and the column to align; ("", 0) if with none."""

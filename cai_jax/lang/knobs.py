@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
@@ -15,6 +15,7 @@ from cai_jax.lang.diagnostics import Diagnostics, Label
 from cai_jax.lang.source import Source, Span
 from cai_jax.lang.values import FAILED, Failed, Scalar
 
+SEED = "seed"  # the axis of `run (seeds=…)`, among those of the sweeps
 MAX_ARMS = 64
 MAX_STATEMENTS = 10_000  # of all arms together: a large program that is swept would take long to check
 TRUTH = {"true": True, "false": False}
@@ -145,35 +146,47 @@ def _fits(value: Scalar, let: ast.Let, span: Span | None, report: Diagnostics) -
     return True
 
 
-def arms(
+def axes(
     program: ast.Program,
     known: Mapping[str, tuple[Knob, Scalar]],
     overrides: Mapping[str, str],
     report: Diagnostics,
-) -> list[dict[str, Scalar]]:
-    """The values of the swept knobs in every arm; one arm without values if nothing is swept.
+) -> dict[str, list[Scalar]]:
+    """The values of every swept knob.
 
-    A knob that `--set` sets has that one value, swept or not.
+    A knob that `--set` sets has that one value, and is none of them.
     """
-    axes: dict[str, list[Scalar]] = {}
-    sweeps = [statement for statement in program.statements if isinstance(statement, ast.Sweep)]
+    found: dict[str, list[Scalar]] = {}
     lets = _lets(program)
-    for statement in sweeps:
+    for statement in _sweeps(program):
         name = statement.name.id
         let = lets.get(name)
         if let is None:
             hint = report.did_you_mean(name, lets) or "a knob is made by `let`"
             report.report("E252", f"there is no knob `{name}` to sweep", statement.name.span, "not a knob", hint=hint)
-        elif name in axes:
+        elif name in found:
             report.report("E252", f"`{name}` is swept twice", statement.name.span, "again")
         elif name in known and isinstance(let, ast.Let):
-            axes[name] = _values(statement, let, known[name][1], report)
-    axes = {name: values for name, values in axes.items() if name not in overrides}
+            found[name] = _values(statement, let, known[name][1], report)
+    return {name: values for name, values in found.items() if name not in overrides}
+
+
+def _sweeps(program: ast.Program) -> list[ast.Sweep]:
+    return [statement for statement in program.statements if isinstance(statement, ast.Sweep)]
+
+
+def arms(program: ast.Program, axes: Mapping[str, Sequence[Scalar]], report: Diagnostics) -> list[dict[str, Scalar]]:
+    """The values of the axes in every arm; one arm without values if nothing is swept.
+
+    Reports sweeps that come to too many arms, of which there is the first then.
+    """
     runs = prod(map(len, axes.values()))
     limit = min(MAX_ARMS, max(1, MAX_STATEMENTS // max(1, len(program.statements))))
     if runs > limit:
         shown = f"{runs:,}" if runs < 10**9 else "over a billion"
-        report.report("E259", f"the sweeps come to {shown} runs; the limit is {limit}", sweeps[-1].span)
+        what = "the sweeps and seeds come" if SEED in axes else "the sweeps come"
+        last = [s for s in program.statements if isinstance(s, ast.Run) and SEED in axes] or _sweeps(program)
+        report.report("E259", f"{what} to {shown} runs; the limit is {limit}", last[-1].span)
         return [{name: values[0] for name, values in axes.items()}]
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
@@ -195,6 +208,14 @@ def _values(statement: ast.Sweep, let: ast.Let, default: Scalar, report: Diagnos
     if not statement.values.items:
         report.report("E253", "a sweep needs at least one value", statement.values.span)
     return list(found.values()) or [default]
+
+
+def within(name: str, arm: str) -> str:
+    """A name in an arm: "sl[kl=0.01]"; of one that chooses a part of its arm, "sl[rounds=4, kl=0.01]"."""
+    if not arm:
+        return name
+    chosen = name.endswith("]") and name.partition("[")[0].strip().isidentifier()
+    return f"{name[:-1]}, {arm}]" if chosen else f"{name}[{arm}]"
 
 
 def label(values: Mapping[str, Any]) -> str:

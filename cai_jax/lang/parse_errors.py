@@ -163,6 +163,15 @@ def _late_level(place: Place, report: Diagnostics) -> bool:
     return True
 
 
+def _inner_level(place: Place, report: Diagnostics) -> bool:
+    """`expect all (a < b at 95%)`."""
+    if place.words[0].text != "expect" or place.word() != "at" or not place.depth:
+        return False
+    hint = f"write  expect all (…) at {place.word(1) or '95%'}"
+    report.report("E101", "the claims of an `expect all` have one level, behind them all", place.span(), hint=hint)
+    return True
+
+
 def _stray_comma(place: Place, report: Diagnostics) -> bool:
     if place.word() == ",":
         span = place.span()
@@ -283,6 +292,7 @@ _SLIPS: tuple[Callable[[Place, Diagnostics], bool], ...] = (
     _quote,
     _other_pipe,
     _late_level,
+    _inner_level,
     _number,
     _stray_comma,
     _operator_after_pipe,

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cai_jax.lang import settings
-from cai_jax.lang.checker import Arm, Checked, Claim
-from cai_jax.lang.checker import Side as CheckedSide
+from cai_jax.lang.checker import Arm, Checked
+from cai_jax.lang.claims import Claim
+from cai_jax.lang.claims import Side as CheckedSide
 from cai_jax.lang.identity import Identities, code_of, outside
-from cai_jax.lang.knobs import label
+from cai_jax.lang.knobs import SEED, label, within
 from cai_jax.lang.signature import Kind, Node
+from cai_jax.lang.source import Span
 from cai_jax.lang.values import Artefact, Flow
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of an `expect`: the metric of node `key` plus `constant`; a pure constant where key is None."""
+    """One side of an `expect`: the metric of node `key` plus `constant`; a pure constant where key is None.
+
+    In a run of several seeds `seeds` has the node under each of them, and `key` is the first; else it is empty.
+    """
 
     key: str | None
     constant: float = 0.0
+    seeds: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The nodes of its metric: of every seed, or of all; none of a constant."""
+        return self.seeds or ((self.key,) if self.key is not None else ())
 
 
 @dataclass(frozen=True)
 class Expect:
     """A claim to test. `level` is that of the interval, such as 0.95, or None to compare point estimates.
 
-    `arm` is "kl=0.01" where the claim belongs to one arm of a sweep, else "".
+    `arm` is "kl=0.01" where the claim belongs to one arm of a sweep, else "". `together` is the line of the
+    `expect all` that it belongs to, 0 if it stands alone.
     """
 
     text: str
@@ -38,6 +51,7 @@ class Expect:
     why: str
     line: int
     arm: str = ""
+    together: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,14 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Pool:
+    """A metric under every seed of the run: of its `Measure`s the first, with the arm that they share, and all keys."""
+
+    measure: Measure
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FlowPlan:
     """A flow, lowered: `nodes` in order, from the one that represents the prompts (`hole`) to `output`.
 
@@ -79,6 +101,7 @@ class Plan:
       nodes: in topological order, each once.
       names: name of the program -> key; "rl[kl=0.01]" where the arms of a sweep differ.
       expects, measures: in the program's order, those of every arm.
+      pools: of the measures, those of a run of several seeds together.
       flows: by name, as for names.
       knobs: knob -> value in effect.
       settings: those of `run (…)`, filled in.
@@ -91,6 +114,7 @@ class Plan:
     flows: Mapping[str, FlowPlan] = field(default_factory=dict)
     knobs: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    pools: tuple[Pool, ...] = ()
 
     def node(self, key: str) -> Node:
         """The node with this key; KeyError if there is none."""
@@ -124,11 +148,16 @@ class _Lowering:
         self.flows: dict[str, FlowPlan] = {}
         self.expects: list[Expect] = []
         self.measures: dict[tuple[str, str], Measure] = {}  # by key and bound name
+        self.pools: dict[tuple[str, str, str], Pool] = {}  # by name, expression and arm
+        self.seeds = len({arm.values.get(SEED) for arm in checked.arms})
 
     def plan(self) -> Plan:
         arms, nodes, hidden = self.checked.arms, [], set()
         for arm in arms:
-            self._arm(arm)
+            self._names(arm)
+        for arm in arms:
+            for claim in arm.claims:
+                self._expect(claim, arm)
         for flow in self.flows.values():
             hidden |= {node.key for node in flow.nodes}
         owners: dict[str, list[str]] = {}
@@ -145,48 +174,80 @@ class _Lowering:
             flows=self.flows,
             knobs={knob.name: knob.value for knob in self.checked.knobs},
             settings=arms[0].run,
+            pools=tuple(pool for pool in self.pools.values() if len(pool.keys) == self.seeds > 1),
         )
 
     # -- arms
 
-    def _arm(self, arm: Arm) -> None:
+    def _names(self, arm: Arm) -> None:
         for name, value in arm.names.items():
-            shown = f"{name}[{label(arm.values)}]" if self._differs(name) else name
+            shown = within(name, label(self._shared(self._alike(name, value))))
             if isinstance(value, Flow):
                 self.flows[shown] = self._flow(value)
                 continue
             self.names[shown] = self.identities.key(value)
             if value.type.kind is Kind.METRIC:
-                self._measure(value, name, arm)
-        for claim in arm.claims:
-            self._expect(claim, arm)
+                self._measure(value, name)
 
-    def _differs(self, name: str) -> bool:
-        values = [arm.names.get(name) for arm in self.checked.arms]
-        results = [value.result if isinstance(value, Flow) else value for value in values]
-        return any(result is not results[0] for result in results)
+    @staticmethod
+    def _alike(name: str, value: Artefact | Flow) -> Callable[[Arm], bool]:
+        """A test of whether a name means the same in another arm."""
+
+        def alike(other: Arm) -> bool:
+            there = other.names.get(name)
+            if isinstance(value, Flow):
+                return isinstance(there, Flow) and there.result is value.result
+            return there is value
+
+        return alike
 
     def _expect(self, claim: Claim, arm: Arm) -> None:
-        left, right = self._side(claim.left, arm), self._side(claim.right, arm)
-        line = claim.span.source.position(claim.span.start)[0]
-        made = Expect(claim.text, left, claim.op, right, claim.level, claim.why, line, self._arm_of(claim, arm))
+        """Add a claim; of those that a run of several seeds makes under each, one for all, with the first."""
+        pool = self._pool(claim, arm)
+        if pool and claim is not pool[0]:
+            return
+        sides = [self._side([getattr(each, name) for each in pool or [claim]]) for name in ("left", "right")]
+        line, together = _line(claim.span), _line(claim.together) if claim.together else 0
+        where = self._arm_of(claim, pool)
+        made = Expect(claim.text, sides[0], claim.op, sides[1], claim.level, claim.why, line, where, together)
         if made not in self.expects:
             self.expects.append(made)
 
-    def _arm_of(self, claim: Claim, arm: Arm) -> str:
-        same = [c for other in self.checked.arms for c in other.claims if c.span == claim.span]
-        alike = all((c.left, c.right) == (claim.left, claim.right) for c in same)
-        return "" if alike else label(arm.values)
+    def _pool(self, claim: Claim, arm: Arm) -> list[Claim]:
+        """The claim under each seed of the run, in an arm that differs in nothing else; [] if it is not made so."""
+        found = [c for other in self._of_seeds(arm) for c in other.claims if c.span == claim.span]
+        pooled = len(found) == self.seeds > 1 and any((c.left, c.right) != (claim.left, claim.right) for c in found)
+        return found if pooled else []
 
-    def _side(self, side: CheckedSide, arm: Arm) -> Side:
-        if side.metric is None:
-            return Side(None, side.constant)
-        key = self.identities.key(side.metric)
-        if not any(measured == key for measured, _ in self.measures):
-            self._measure(side.metric, "", arm)
-        return Side(key, side.constant)
+    def _of_seeds(self, arm: Arm) -> list[Arm]:
+        """The arms that differ from one in nothing but the seed of the run."""
+        return [other for other in self.checked.arms if _unseeded(other.values) == _unseeded(arm.values)]
 
-    def _measure(self, metric: Artefact, name: str, arm: Arm) -> None:
+    def _arm_of(self, claim: Claim, pool: list[Claim]) -> str:
+        """The swept values on which a claim depends; of one for all seeds, the others."""
+        among = {(each.span, each.left, each.right) for each in pool or [claim]}
+        where = self._shared(lambda other: any((c.span, c.left, c.right) in among for c in other.claims))
+        return label(_unseeded(where) if pool else where)
+
+    def _shared(self, alike: Callable[[Arm], bool]) -> dict[str, Any]:
+        """The swept values that all arms which are `alike` have in common; none if all arms are."""
+        sharing = [other for other in self.checked.arms if alike(other)]
+        if len(sharing) == len(self.checked.arms):
+            return {}
+        first = sharing[0].values
+        return {k: v for k, v in first.items() if all(other.values[k] == v for other in sharing)}
+
+    def _side(self, sides: list[CheckedSide]) -> Side:
+        """One side of a claim, of each seed."""
+        keys = []
+        for metric in (side.metric for side in sides if side.metric is not None):
+            keys.append(self.identities.key(metric))
+            if not any(measured == keys[-1] for measured, _ in self.measures):
+                self._measure(metric, "")
+        seeds = tuple(keys) if len(set(keys)) > 1 else ()
+        return Side(keys[0] if keys else None, sides[0].constant, seeds)
+
+    def _measure(self, metric: Artefact, name: str) -> None:
         signature = metric.signature
         assert signature is not None and metric.span is not None  # a stage makes a metric, where one is written
         key, expression = self.identities.key(metric), metric.span.on_one_line
@@ -199,29 +260,24 @@ class _Lowering:
         ]
         on = texts.pop(about[0]) if about else ""
         given = ", ".join(f"{name}={text}" for name, text in texts.items())
-        where = self._arm_of_metric(metric, name, arm)
-        made = Measure(name or expression, expression, key, of, on, given, where, written)
+        where = self._arm_of_metric(metric, name)
+        made = Measure(name or expression, expression, key, _bare(of, where), on, given, label(where), written)
         self.measures.setdefault((key, name), made)
+        if SEED in where:
+            arm = label(_unseeded(where))
+            pool = self.pools.get((made.name, expression, arm), Pool(replace(made, arm=arm, key=""), ()))
+            self.pools[made.name, expression, arm] = replace(pool, keys=(*dict.fromkeys((*pool.keys, key)),))
 
     def _argument(self, metric: Artefact, name: str) -> str:
         """The key of a metric's argument: of what is written there, or of the replies where that is a flow."""
         value = metric.written[name][1]
         return self.identities.key(value if isinstance(value, Artefact) else metric.input(name))
 
-    def _arm_of_metric(self, metric: Artefact, name: str, arm: Arm) -> str:
-        """The swept values on which a metric depends: those that all arms which measure it have in common."""
-        arms = self.checked.arms
-        sharing = [
-            other for other in arms if metric is other.names.get(name) or (not name and metric in self._claimed(other))
-        ]
-        if len(sharing) == len(arms):
-            return ""
-        return label({k: v for k, v in arm.values.items() if all(other.values[k] == v for other in sharing)})
-
-    @staticmethod
-    def _claimed(arm: Arm) -> list[Artefact]:
-        """The metrics in an arm's claims."""
-        return [side.metric for claim in arm.claims for side in (claim.left, claim.right) if side.metric]
+    def _arm_of_metric(self, metric: Artefact, name: str) -> dict[str, Any]:
+        """The swept values on which a metric depends: those that all arms have in common where it is this one."""
+        if name:
+            return self._shared(lambda other: metric is other.names.get(name))
+        return self._shared(lambda other: (metric.span, id(metric)) in other.metrics)
 
     def _flow(self, flow: Flow) -> FlowPlan:
         hole, output = self.identities.key(flow.hole), self.identities.key(flow.result)
@@ -244,7 +300,23 @@ class _Lowering:
         run = {name: value for name, value in self.checked.arms[0].run.items() if name in settings.SCHEDULE}
         schedule = {**run, **artefact.schedule} if artefact.meaning else {}
         inputs, data, code = self.identities.inputs(artefact), self.identities.data(artefact), code_of(artefact)
-        return Node(key, artefact.stage, params, inputs, artefact.type, names, schedule, data, code=code)
+        seed = artefact.meaning.get(SEED) if self.seeds > 1 else None
+        return Node(key, artefact.stage, params, inputs, artefact.type, names, schedule, data, code=code, seed=seed)
+
+
+def _unseeded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the swept knobs without the seed of the run."""
+    return {name: value for name, value in values.items() if name != SEED}
+
+
+def _line(span: Span) -> int:
+    return span.source.position(span.start)[0]
+
+
+def _bare(text: str, arm: Mapping[str, Any]) -> str:
+    """The name `sl` of `sl[rounds=4]`, if the arm says as much."""
+    found = re.fullmatch(r"(\w+)\s*\[(.*)\]", text)
+    return found[1] if found and {*re.findall(r"(\w+)\s*=", found[2])} <= {*arm} else text
 
 
 def _between(flow: Flow) -> set[int]:

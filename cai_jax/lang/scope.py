@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cai_jax.lang.diagnostics import Diagnostics, Label
 from cai_jax.lang.signature import Kind, Signature
 from cai_jax.lang.source import Span
 from cai_jax.lang.values import Artefact, Failed, Flow, Scalar, Value
+
+if TYPE_CHECKING:
+    from cai_jax.lang.in_arm import Arms
 
 SCHEMES = ("builtin:", "hf:", "init:", "tfds:")
 
@@ -72,6 +75,8 @@ class Scope:
     Attributes:
       hole: the value of `_`; None outside of flows.
       depth: of the expression being evaluated, through the flows that it calls.
+      metrics: (where it is written, its identity) of every metric made in this arm.
+      swept: the values of this arm's swept knobs; arms: all arms of the program.
       flowed: results of flows on prompts, by their identities.
     """
 
@@ -83,6 +88,9 @@ class Scope:
     hole: Artefact | None = None
     flowed: dict[tuple[int, int], Artefact | Failed] = field(default_factory=dict)
     depth: int = 0
+    metrics: set[tuple[Span, int]] = field(default_factory=set)
+    swept: Mapping[str, Scalar] = field(default_factory=dict)
+    arms: Arms | None = None
 
     @property
     def report(self) -> Diagnostics:

@@ -39,6 +39,14 @@ WITH = (
 RUN = (
     Param("seed", "of every random draw", value="int", default=0, low=0, high=2**32 - 1),
     Param(
+        "seeds",
+        "the program runs with each of these seeds, and claims are about the mean over them",
+        value="range",
+        default=None,
+        low=0,
+        high=2**32 - 1,
+    ),
+    Param(
         "overlap",
         "treatment of a metric of conversations of which some were trained on: an error before anything is trained, "
         "or a warning",

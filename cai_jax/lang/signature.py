@@ -278,6 +278,7 @@ class Node:
       data: of every parameter that names outside data, the fingerprints of its contents, as they are in the key.
       limited: it is made of fewer rows than the program says (`--limit`).
       code: of a stage of the user's own, the digest of its file, as it is in the key; else "".
+      seed: of its draws in a run of several seeds, as it is in the key; None: the run's.
     """
 
     key: str
@@ -290,3 +291,4 @@ class Node:
     data: Mapping[str, Any] = field(default_factory=dict)
     limited: bool = False
     code: str = ""
+    seed: int | None = None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cai_jax.lang import ast
 from cai_jax.lang.signature import Signature, Type
 from cai_jax.lang.source import Span
+
+if TYPE_CHECKING:
+    from cai_jax.lang.call_types import Applying
 
 HOLE = "hole"  # stage of the prompts that a flow still waits for
 CONSTITUTION = "constitution"  # stage of a constitution, which no module of the registry makes
@@ -91,12 +94,18 @@ class Scalar:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Flow:
-    """A pipeline waiting for prompts: its expression, and its result on prompts of which nothing is known."""
+    """A pipeline waiting for prompts.
+
+    Attributes:
+      expr: as written; home: the scope whose names it uses, that of its arm.
+      result: of the pipeline on `hole`, prompts of which nothing is known.
+    """
 
     name: str
     expr: ast.Expr
     hole: Artefact
     result: Artefact
+    home: Applying
 
 
 class Failed:

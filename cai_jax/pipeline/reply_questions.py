@@ -143,7 +143,7 @@ def _scored(model: Model, fitter: Fitting, prompts: Sequence[Sequence[Prompt]], 
     there = [number for number, each in enumerate(fits) if each is not None]
     ids = [fit.ids for each in fits if each is not None for fit in each]
     if ids:
-        found[there] = score(model, ids, letters).logprobs.reshape(len(there), -1, len(letters))
+        found[there] = score(model, ids, options=letters).logprobs.reshape(len(there), -1, len(letters))
     return found
 
 

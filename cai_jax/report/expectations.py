@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from cai_jax.evals.figures import Figure, resolved
@@ -18,6 +18,8 @@ from cai_jax.lang.plan import Expect, Side
 
 Row = Mapping[str, Any]
 Interval = tuple[float, float, float]
+Bad = tuple[float, float]  # what a row that nobody could read shows at worst, and at best
+LEAST, MOST = 1e-6, 0.5  # error rates outside are not told apart: levels begin at 50 %
 LEVEL = 0.95  # of the interval that a metric brings along (`evals.figures`)
 _HOLDS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -28,13 +30,28 @@ _HOLDS: Mapping[str, Callable[[float, float], bool]] = {
 
 
 class Statistics(Protocol):
-    """`cai_jax.evals.intervals`, or `unbounded_means`: the first two return (value, low, high)."""
+    """`cai_jax.evals.intervals`, or `unbounded_means`: intervals are (value, low, high)."""
+
+    BOUNDS: tuple[float, float]
 
     def interval(self, rows: Sequence[Row], level: float) -> Interval: ...
 
     def difference(self, rows_a: Sequence[Row], rows_b: Sequence[Row], level: float) -> Interval: ...
 
     def extremes(self, rows: Iterable[Row]) -> tuple[float, float]: ...
+
+    def unpaired(self, rows_a: Sequence[Row], rows_b: Sequence[Row], level: float) -> Interval: ...
+
+    def matched(self, rows_a: Sequence[Row], rows_b: Sequence[Row]) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Together:
+    """An `expect all`: its line in the program, its number of claims, and the level that holds for all of them."""
+
+    line: int
+    claims: int
+    level: float
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,12 @@ class Verdict:
       figures: those that the two sides are based on; None for a number.
       op: as in the program.
       shares: True if the sides are shares, which are shown as percentages.
+      pairing: "paired" if the sides were compared prompt by prompt, "unpaired" if they were measured on different
+        prompts; "" where there are no two sides with rows.
+      shared: number of prompts on which both sides were measured, of two sides with rows.
+      p: the least error rate (1 - level) at which it holds (`smallest`); None without a level, or without rows.
+      seeds: number of seeds over which it is; 1 if the run has one.
+      together: the `expect all` that it belongs to; None if it stands alone. `level` is the adjusted one then.
     """
 
     text: str
@@ -65,13 +88,18 @@ class Verdict:
     figures: tuple[Figure | None, Figure | None] = (None, None)
     op: str = ""
     shares: bool = False
+    pairing: str = ""
+    shared: int | None = None
+    p: float | None = None
+    seeds: int = 1
+    together: Together | None = None
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
         return {**asdict(self), "figures": [figure and figure.as_json() for figure in self.figures]}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Claim:
     """A claim with all that decides it."""
 
@@ -79,10 +107,37 @@ class _Claim:
     figures: Callable[[str], Figure]
     rows: Callable[[str], Sequence[Row]]
     statistics: Statistics
+    level: float | None
+
+    @property
+    def sides(self) -> list[tuple[str, ...]]:
+        """Of each side that is a metric, the node under every seed of the run."""
+        return [keys for keys in (self.expect.left.keys, self.expect.right.keys) if keys]
 
     @property
     def keys(self) -> list[str]:
-        return [side.key for side in (self.expect.left, self.expect.right) if side.key is not None]
+        return [key for keys in self.sides for key in keys]
+
+    @property
+    def seeds(self) -> int:
+        """Number of seeds; 1 if the run has one."""
+        return max((len(keys) for keys in self.sides), default=1)
+
+    @functools.cached_property
+    def pairing(self) -> str:
+        """Whether the sides' rows are "paired" or "unpaired"; "" where there are no two sides with rows."""
+        if len(self.sides) < 2 or not all(self.rows(key) for key in self.keys):
+            return ""
+        left, right = (self._resolved(keys, (0.0, 0.0), charitable=False) for keys in self.sides)
+        return "paired" if self.statistics.matched(left, right) else "unpaired"
+
+    @property
+    def shared(self) -> int | None:
+        """Number of prompts on which both sides were measured, of two sides with rows."""
+        if not self.pairing:
+            return None
+        left, right = ({row["id"] for key in keys for row in self.rows(key)} for keys in self.sides)
+        return len(left & right)
 
     def met(self, charitable: bool) -> tuple[bool, Interval]:
         """True if it is met, and left - right; with `charitable`, rows without an answer count for it.
@@ -96,31 +151,84 @@ class _Claim:
         bound = high if less else low  # the one that is nearest to breaking the claim
         return _HOLDS[self.expect.op](bound, 0.0), (center, low, high)
 
-    def _difference(self, bad: tuple[float, float], charitable: bool) -> Interval:
-        """left - right; the constants shift it. `bad` is the worst and the best value of a row of the left side."""
-        a, b = self.expect.left.key, self.expect.right.key
+    def smallest(self) -> float | None:
+        """The least error rate 1 - level, from `LEAST` to `MOST`, at which it is met; 1 if at none; None without rows.
+
+        It is to the claim what a two-sided p-value is to the test that the interval inverts, found by bisection of the
+        level; a thousandth of it is left open.
+        """
+        if not all(self.rows(key) for key in self.keys):
+            return None
+        low, high = LEAST, MOST
+        if not self._met_at(high):
+            return 1.0
+        if self._met_at(low):
+            return LEAST
+        while high / low > 1.001:
+            middle = (low * high) ** 0.5
+            low, high = (low, middle) if self._met_at(middle) else (middle, high)
+        return high
+
+    def _met_at(self, error: float) -> bool:
+        return replace(self, level=1.0 - error).met(charitable=False)[0]
+
+    def _difference(self, bad: Bad, charitable: bool) -> Interval:
+        """left - right; the constants shift it, and several seeds widen it.
+
+        Args:
+          bad: the worst and the best value of a row of the left side; of the right side it is the other way round.
+        """
+        center, low, high = self._over_prompts(bad, charitable)
+        if self.seeds > 1:
+            values = [self._under(seed, bad, charitable) for seed in range(self.seeds)]
+            mean = sum(values) / len(values)
+            center, low, high = mean, mean, mean
+            if self.level is not None:
+                from cai_jax.evals.seeds import widened
+
+                around = self._over_prompts(bad, charitable)
+                center, low, high = widened(around, values, self.level)
         shift = self.expect.left.constant - self.expect.right.constant
-        if a is not None and b is not None and self.expect.level is not None:
+        return center + shift, low + shift, high + shift
+
+    def _over_prompts(self, bad: Bad, charitable: bool) -> Interval:
+        """left - right without constants, of the rows of all seeds."""
+        a, b = self.expect.left.keys, self.expect.right.keys
+        if a and b and self.level is not None:
             left, right = self._resolved(a, bad, charitable), self._resolved(b, bad[::-1], charitable)
-            center, low, high = self.statistics.difference(left, right, self.expect.level)
-            return center + shift, low + shift, high + shift
-        of_a = (0.0, 0.0, 0.0) if a is None else self._interval(a, bad, charitable)
-        of_b = (0.0, 0.0, 0.0) if b is None else self._interval(b, bad[::-1], charitable)
-        return of_a[0] - of_b[0] + shift, of_a[1] - of_b[2] + shift, of_a[2] - of_b[1] + shift
+            of_both = self.statistics.difference if self.pairing == "paired" else self.statistics.unpaired
+            return of_both(left, right, self.level)
+        of_a, of_b = self._interval(a, bad, charitable), self._interval(b, bad[::-1], charitable)
+        return of_a[0] - of_b[0], of_a[1] - of_b[2], of_a[2] - of_b[1]
 
-    def _resolved(self, key: str, bad: tuple[float, float], charitable: bool) -> list[Row]:
+    def _under(self, seed: int, bad: Bad, charitable: bool) -> float:
+        """left - right without constants, under one seed."""
+        values = []
+        for keys, its in ((self.expect.left.keys, bad), (self.expect.right.keys, bad[::-1])):
+            key = keys[seed % len(keys)] if keys else None
+            rows = self._resolved([key], its, charitable) if key else []
+            own = self.figures(key).value if key else 0.0
+            values.append(sum(row["value"] for row in rows) / len(rows) if rows else own or 0.0)
+        return values[0] - values[1]
+
+    def _resolved(self, keys: Sequence[str], bad: Bad, charitable: bool) -> list[Row]:
         worst, best = bad
-        return resolved(self.rows(key), worst, best if charitable else worst)
+        return [row for key in keys for row in resolved(self.rows(key), worst, best if charitable else worst)]
 
-    def _interval(self, key: str, bad: tuple[float, float], charitable: bool) -> Interval:
-        """A side's value and interval; without a level, its value alone."""
-        rows, level = self._resolved(key, bad, charitable), self.expect.level
+    def _interval(self, keys: Sequence[str], bad: Bad, charitable: bool) -> Interval:
+        """A side's value and interval; without a level, its value alone; 0 of a constant."""
+        if not keys:
+            return 0.0, 0.0, 0.0
+        rows = self._resolved(keys, bad, charitable)
         if not rows:
-            return self._own(key, charitable)
-        if level is None:
+            every = [self._own(key, charitable) for key in keys]
+            # Intervals over the same data: their mean is as wide as if all seeds erred alike.
+            value, low, high = (sum(each) / len(every) for each in zip(*every, strict=True))
+            return value, low, high
+        if self.level is None:
             mean = sum(row["value"] for row in rows) / len(rows)
             return mean, mean, mean
-        return self.statistics.interval(rows, level)
+        return self.statistics.interval(rows, self.level)
 
     def _own(self, key: str, charitable: bool) -> Interval:
         """The interval that a metric which is not a mean over rows has found itself.
@@ -131,7 +239,7 @@ class _Claim:
         figure = self.figures(key)
         share = 0.0 if charitable else figure.undecided / max(1, figure.asked)
         value = figure.value
-        low, high = (value, value) if self.expect.level is None else (figure.low, figure.high)
+        low, high = (value, value) if self.level is None else (figure.low, figure.high)
         assert value is not None and low is not None and high is not None  # else `undecidable` says so
         return value, low - 2 * share, high + share
 
@@ -141,31 +249,19 @@ class _Claim:
             figure = self.figures(key)
             if figure.value is None:
                 return _too_few(figure)
-        return self._different_prompts() or self._no_interval()
+        return self._no_interval()
 
     def _no_interval(self) -> str:
         """The reason why a claim with a level has no interval; "" if there is none."""
-        if self.expect.level is not None and any(self.figures(key).low is None for key in self.keys):
+        if self.level is not None and any(self.figures(key).low is None for key in self.keys):
             return "its rows are all of one cluster, which says nothing of others"
-        if self.expect.level is None or all(self.rows(key) for key in self.keys):
+        if self.level is None or all(self.rows(key) for key in self.keys):
             return ""
-        if len(self.keys) > 1:
-            return "one side is no mean over prompts, so that no paired difference has an interval; leave `at` out"
-        if self.expect.level == LEVEL:
+        if len(self.sides) > 1:
+            return "one side is no mean over prompts, so that the difference has no interval; leave `at` out"
+        if self.level == LEVEL:
             return ""
         return f"this metric is no mean over prompts: it has an interval at {LEVEL:.0%} only"
-
-    def _different_prompts(self) -> str:
-        """The reason why the two sides' rows cannot be compared prompt by prompt; "" if there is none."""
-        if len(self.keys) < 2:
-            return ""
-        left, right = ({row["id"] for row in self.rows(key)} for key in self.keys)
-        if left == right or not (left and right):
-            return ""
-        return (
-            f"the sides were measured on different prompts ({len(left)} and {len(right)}, of which "
-            f"{len(left & right)} are the same)"
-        )
 
 
 def judge(
@@ -174,12 +270,14 @@ def judge(
     rows: Callable[[str], Sequence[Row]],
     statistics: Statistics,
     shares: bool = False,
+    level: float | None = None,
 ) -> Verdict:
     """The verdict on one claim.
 
-    With a level, the two-sided interval of left - right has to be wholly on the claimed side of zero: of the
-    paired difference where both sides are metrics, of the metric against a constant. Without one, the point
-    estimates decide. Either way, rows that could not be read or judged count against the claim.
+    With a level, the two-sided interval of left - right has to be wholly on the claimed side of zero: of the difference
+    where both sides are metrics, paired if they were measured on the same prompts and unpaired else; of the metric
+    against a constant. Without one, the point estimates decide. Either way, rows that could not be read or judged count
+    against the claim.
 
     Args:
       expect: the claim.
@@ -187,23 +285,50 @@ def judge(
       rows: its rows (`evals.figures`); none of a metric that is not a mean over them.
       statistics: `cai_jax.evals.intervals`; `cai_jax.evals.unbounded_means` where the metrics are no shares.
       shares: True if the metrics are shares (`Signature.bounds` of 0 and 1).
+      level: instead of the claim's own.
     """
-    verdict = functools.partial(Verdict, op=expect.op, shares=shares)
-    claim = _Claim(expect, figures, rows, statistics)
-    sides = (expect.left, expect.right)
-    of_left, of_right = (None if side.key is None else figures(side.key) for side in sides)
-    rests = (of_left, of_right)
-    left, right = (_estimate(*each) for each in zip(sides, rests, strict=True))
-    text = f"{expect.text} [{expect.arm}]" if expect.arm else expect.text
-    undecided = claim.undecidable()
-    if undecided:
-        return verdict(text, expect.why, False, left, right, undecided=undecided, figures=rests)
-    holds, difference = claim.met(charitable=False)
-    lost = sum(figure.undecided for figure in rests if figure)
-    if not holds and lost and claim.met(charitable=True)[0]:
-        undecided = f"{lost} row{'s' * (lost > 1)} could not be judged, and it depends on them"
-    interval = None if expect.level is None else difference
-    return verdict(text, expect.why, holds, left, right, interval, expect.level, undecided, rests)
+    claim = _Claim(expect, figures, rows, statistics, expect.level if level is None else level)
+    rests = [
+        over_seeds(side.keys, figures, rows, statistics) if side.keys else None for side in (expect.left, expect.right)
+    ]
+    undecided, holds, difference = claim.undecidable(), False, None
+    if not undecided:
+        holds, difference = claim.met(charitable=False)
+        lost = sum(figure.undecided for figure in rests if figure)
+        if not holds and lost and claim.met(charitable=True)[0]:
+            undecided = f"{lost} row{'s' * (lost > 1)} could not be judged, and it depends on them"
+    has_level = difference is not None and claim.level is not None
+    return Verdict(
+        f"{expect.text} [{expect.arm}]" if expect.arm else expect.text,
+        expect.why,
+        holds,
+        _estimate(expect.left, rests[0]),
+        _estimate(expect.right, rests[1]),
+        difference if has_level else None,
+        claim.level,
+        undecided,
+        (rests[0], rests[1]),
+        expect.op,
+        shares,
+        claim.pairing,
+        claim.shared,
+        claim.smallest() if has_level else None,
+        claim.seeds,
+    )
+
+
+def over_seeds(
+    keys: Sequence[str],
+    figures: Callable[[str], Figure],
+    rows: Callable[[str], Sequence[Row]],
+    statistics: Statistics,
+) -> Figure:
+    """The figure of a metric over its nodes under each seed; of one, its own."""
+    if len(keys) == 1:
+        return figures(keys[0])
+    from cai_jax.evals.seeds import pooled
+
+    return pooled([figures(key) for key in keys], [rows(key) for key in keys], statistics)
 
 
 def _estimate(side: Side, figure: Figure | None) -> float | None:

@@ -102,7 +102,8 @@ def prompts(
         stage = registry[node.stage]
         if hasattr(stage, "rendered"):
             inputs = {name: _given(key, artefacts) for name, key in node.inputs.items()}
-            context = SimpleNamespace(node=node, params=node.params, inputs=inputs, seed=plan.settings["seed"])
+            seed = plan.settings["seed"] if node.seed is None else node.seed
+            context = SimpleNamespace(node=node, params=node.params, inputs=inputs, seed=seed)
             if shown := stage.rendered(context, n):
                 yield called[node.key], node, shown
 

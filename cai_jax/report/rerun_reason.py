@@ -76,7 +76,8 @@ class Reasons:
             found.append(f"version {record['version']} -> {now['version']} of `{node.stage}`")
         if record.get("code", "") != node.code:
             found.append(f"the file of `{node.stage}` edited")
-        if signature.group in ("stage", "metric") and record["seed"] != self._seed:
-            found.append(f"seed of the run {record['seed']} -> {self._seed}")
+        seed = self._seed if node.seed is None else node.seed
+        if signature.group in ("stage", "metric") and record["seed"] != seed:
+            found.append(f"seed of the run {record['seed']} -> {seed}")
         found += node_changes.of_params(signature, record["params"], now["params"])
         return [*found, *node_changes.of_inputs(self._labels, record["inputs"], now["inputs"])]

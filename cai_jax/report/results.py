@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cai_jax.evals.figures import Figure, number
-from cai_jax.lang.plan import Measure
+from cai_jax.lang.knobs import within
+from cai_jax.lang.plan import Measure, Pool
 from cai_jax.lang.signature import Kind
-from cai_jax.report.expectations import Verdict
+from cai_jax.report.expectations import Statistics, Verdict, over_seeds
 from cai_jax.report.tables import table
 from cai_jax.runs.executor import Outcome
 from cai_jax.runs.node_labels import abridged, bound
@@ -28,6 +29,7 @@ class Measured:
       arm: the values of a sweep that it belongs to, such as "kl=0.01"; "" where it belongs to all.
       key: its node.
       figure: what came of it.
+      seeds: number of seeds over which the figure is; 1 if the run has one. `key` is "" where there are more.
       notes: what its stage had to say.
     """
 
@@ -41,11 +43,12 @@ class Measured:
     key: str
     figure: Figure
     notes: Sequence[Mapping[str, str]] = ()
+    seeds: int = 1
 
     @property
     def place(self) -> str:
         """The data measured, in a sweep with its values."""
-        return f"{self.of}[{self.arm}]" if self.arm else self.of
+        return within(self.of, self.arm)
 
     @property
     def label(self) -> str:
@@ -57,7 +60,8 @@ class Measured:
         """All of it as one flat object; `of` is what was measured, and `rows` is how many rows there were."""
         names = ("name", "expression", "metric", "of", "on", "given", "arm", "key")
         about = {name: getattr(self, name) for name in names}
-        return {**about, **self.figure.as_json(), "notes": [dict(note) for note in self.notes]}
+        notes = [dict(note) for note in self.notes]
+        return {**about, "seeds": self.seeds, **self.figure.as_json(), "notes": notes}
 
 
 def measured(outcome: Outcome, measure: Measure) -> Measured:
@@ -65,6 +69,15 @@ def measured(outcome: Outcome, measure: Measure) -> Measured:
     about = {name: getattr(measure, name) for name in ("name", "expression", "of", "on", "given", "arm", "key")}
     notes = outcome.artefact.record.get("notes", ())
     return Measured(metric=outcome.node.stage, figure=Figure.of(outcome.artefact.result), notes=notes, **about)
+
+
+def pooled(outcomes: Mapping[str, Outcome], pool: Pool, statistics: Statistics) -> Measured:
+    """A metric over the seeds of the run; `statistics` as of `expectations.judge`."""
+    measure, made = pool.measure, [outcomes[key] for key in pool.keys]
+    about = {name: getattr(measure, name) for name in ("name", "expression", "of", "on", "given", "arm", "key")}
+    figures = {outcome.node.key: Figure.of(outcome.artefact.result) for outcome in made}
+    figure = over_seeds(pool.keys, figures.__getitem__, lambda key: outcomes[key].artefact.rows(), statistics)
+    return Measured(metric=made[0].node.stage, figure=figure, seeds=len(made), **about)
 
 
 def notes(
@@ -109,7 +122,8 @@ def metrics_table(outcomes: Sequence[Outcome], metrics: Sequence[Measured], widt
 def _cells(metric: Measured) -> list[list[str]]:
     """A metric's cells, and those of its groups below them."""
     figure = metric.figure
-    own = [metric.label, metric.on, str(figure), figure.count, figure.rest]
+    count = figure.count + (f", {metric.seeds} seeds" if metric.seeds > 1 else "")
+    own = [metric.label, metric.on, str(figure), count, figure.rest]
     groups = [[f"  {name}", "", str(part), part.count, part.rest] for name, part in figure.groups.items()]
     return [own, *groups]
 
@@ -124,6 +138,23 @@ def verdicts_table(verdicts: Sequence[Verdict], width: int | None = None) -> str
             sides = f"cannot be decided: {verdict.undecided}{known}"
         lines.append(["holds" if verdict.holds else "FAILS", verdict.text, sides, verdict.why])
     return table(lines, width=width)
+
+
+def claims(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    """Number of claims that were made, of those at a level, and of those whose level was adjusted (`holm`)."""
+    adjusted = sum(verdict.together is not None for verdict in verdicts)
+    return {
+        "made": len(verdicts),
+        "at_level": sum(verdict.level is not None for verdict in verdicts),
+        "adjusted": adjusted,
+    }
+
+
+def counted(verdicts: Sequence[Verdict]) -> str:
+    """The same as a sentence."""
+    made, at_level, adjusted = claims(verdicts).values()
+    said = f"{made} claim{'s' * (made != 1)}, {at_level} of them at a level"
+    return f"{said}, {adjusted} of these adjusted for being made together." if adjusted else f"{said}."
 
 
 _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -144,8 +175,18 @@ def _sides(verdict: Verdict) -> str:
         between = (
             f"{100 * low:.3g} to {100 * high:.3g} points" if verdict.shares else f"{number(low)} to {number(high)}"
         )
-        said += f"; difference {between} at {100 * verdict.level:g}%"
+        said += f"; difference {between} at {100 * verdict.level:.4g}%"
+        if verdict.together is not None:
+            said += f" ({100 * verdict.together.level:g}% for all {verdict.together.claims} claims; p {_p(verdict)})"
+    if verdict.seeds > 1:
+        said += f"; over {verdict.seeds} seeds"
+    if verdict.pairing == "unpaired":
+        said += f"; unpaired: {verdict.shared or 'no'} prompt{'s' * (verdict.shared != 1)} in common"
     return said
+
+
+def _p(verdict: Verdict) -> str:
+    return "unknown" if verdict.p is None else f"{verdict.p:.2g}"
 
 
 def _values(verdict: Verdict) -> list[str]:
@@ -189,5 +230,6 @@ def as_json(
         ],
         "metrics": [metric.as_json() for metric in metrics],
         "expectations": [verdict.as_json() for verdict in verdicts],
+        "claims": claims(verdicts),
         "notes": list(noted),
     }

@@ -60,7 +60,7 @@ class Executor:
     Attributes:
       registry: stage name -> stage.
       cache: holds the nodes.
-      seed: the run's seed.
+      seed: the run's seed, where a node has none of its own.
       reporter: receives the progress.
       interrupts: holds a pending Ctrl-C.
       traces: folder for the traceback of a stage that failed.
@@ -118,7 +118,7 @@ class Executor:
         begun, position = time.monotonic(), len(self.outcomes) + 1
         total, label = max(self.total, position), self._label(node)
         self.reporter.begin(label, position, total)
-        given = (node, self.registry[node.stage], self._inputs(node), self.seed, self.interrupts, self.outside)
+        given = (node, self.registry[node.stage], self._inputs(node), self._seed(node), self.interrupts, self.outside)
         try:
             made = memory_cache.make(*given, self.reporter.progress)
         except (Interrupted, KeyboardInterrupt):
@@ -201,7 +201,7 @@ class Executor:
         multihost.run_on_leader(lambda: entry.open(node, stage.SIGNATURE.version))
         outside, inputs = self.outside, self._inputs(node)
         outside.begin()
-        context = RunContext(node, entry, inputs, self.seed, self.interrupts, outside, self.reporter.progress)
+        context = RunContext(node, entry, inputs, self._seed(node), self.interrupts, outside, self.reporter.progress)
         multihost.barrier()  # nobody writes before all have read what is there
         begun = time.time()
         try:
@@ -212,7 +212,7 @@ class Executor:
             record = meaning(node, stage.SIGNATURE.version) | {
                 "label": self.labels.get(node.key, ""),
                 "schedule": context.schedule,
-                "seed": self.seed,
+                "seed": self._seed(node),
                 "result": _finite(result or {}),
                 "rows": entry.count(),
                 "notes": context.notes,
@@ -227,6 +227,9 @@ class Executor:
             raise self._failed(node, error) from error
         finally:
             context.close()
+
+    def _seed(self, node: Node) -> int:
+        return self.seed if node.seed is None else node.seed
 
     def _label(self, node: Node) -> str:
         """A node in progress and errors: "sl (finetune)", or its expression where it has no name."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from cai_jax.errors import UserError
 from cai_jax.lang import where
+from cai_jax.lang.knobs import within
 from cai_jax.lang.plan import Plan
 from cai_jax.lang.signature import Node, Param
 from cai_jax.lang.units import shown
@@ -37,12 +38,14 @@ def labels(plan: Plan, registry: Mapping[str, Stage]) -> dict[str, str]:
 def expressions(plan: Plan, registry: Mapping[str, Stage]) -> dict[str, str]:
     """Key -> the node's expression, one line of text, in which its inputs go by their first names."""
     # A metric has lifted its model to replies, and is better known as it was written.
-    found = {m.key: _in_arm(m.expression, m.arm) for m in plan.measures}
+    found = {m.key: within(m.expression, m.arm) for m in plan.measures}
     found |= {flow.hole: "_" for flow in plan.flows.values()}
     known: dict[str, str] = {}
     for node in every(plan):
         if node.key not in found:
-            found[node.key] = visible(_expression(node, registry, known), LINE)
+            itself = visible(_expression(node, registry, known), LINE)
+            apart = node.seed is not None and not node.names  # of equal expressions under each seed
+            found[node.key] = within(itself, f"seed={node.seed}") if apart else itself
         # An expression holds those of its inputs: without an end to it they would double with every step.
         short = found[node.key] if len(found[node.key]) <= _LONGEST else node.key
         known[node.key] = node.names[0] if node.names else short
@@ -75,8 +78,8 @@ def called(plan: Plan, registry: Mapping[str, Stage], nodes: Iterable[Node]) -> 
     for measure in plan.measures:
         if measure.name != measure.expression:
             short = bound(measure.name, abridged(plan.node(measure.key).stage, measure.given))
-            forms.append((_in_arm(short, measure.arm), measure.key))
-        forms += [(_in_arm(text, measure.arm), key) for text, key in measure.written.items()]
+            forms.append((within(short, measure.arm), measure.key))
+        forms += [(within(text, measure.arm), key) for text, key in measure.written.items()]
     there = {node.key for node in nodes}
     found: dict[str, list[str]] = {}
     for form, key in forms:
@@ -143,10 +146,6 @@ def _apart(name: str) -> tuple[str, frozenset[str]]:
     assert found is not None  # as every text of one line is matched
     base, arm = found.groups()
     return base, frozenset(arm.split(",")) if arm else frozenset()
-
-
-def _in_arm(text: str, arm: str) -> str:
-    return f"{text}[{arm}]" if arm else text
 
 
 def _expression(node: Node, registry: Mapping[str, Stage], known: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from cai_jax.lang.identity import key_of
-from cai_jax.lang.plan import FlowPlan, Measure, Plan, Side
+from cai_jax.lang.plan import FlowPlan, Measure, Plan, Pool, Side
 from cai_jax.lang.signature import Call, Node, Type
 from cai_jax.stages.protocol import Stage
 
@@ -44,17 +44,22 @@ def overridden(plan: Plan, registry: Mapping[str, Stage], seed: int | None, limi
             for claim in plan.expects
         ),
         measures=tuple(_remeasured(measure, keys) for measure in plan.measures),
+        pools=tuple(
+            Pool(_remeasured(pool.measure, keys), tuple(keys[key] for key in pool.keys)) for pool in plan.pools
+        ),
         settings=plan.settings if seed is None else {**plan.settings, "seed": seed},
     )
 
 
 def _rekeyed(side: Side, keys: Mapping[str, str]) -> Side:
-    return side if side.key is None else replace(side, key=keys.get(side.key))
+    if side.key is None:
+        return side
+    return replace(side, key=keys[side.key], seeds=tuple(keys[key] for key in side.seeds))
 
 
 def _remeasured(measure: Measure, keys: Mapping[str, str]) -> Measure:
     written = {text: keys[key] for text, key in measure.written.items()}
-    return replace(measure, key=keys[measure.key], written=written)
+    return replace(measure, key=keys.get(measure.key, ""), written=written)
 
 
 def recounted(

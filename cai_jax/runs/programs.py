@@ -67,7 +67,12 @@ def planned(
 
     Raises:
       ValueError: the program has errors.
+      UserError: there is a seed for a program that runs with several.
     """
+    if seed is not None and found.arms[0].run["seeds"] is not None:
+        low, high = found.arms[0].run["seeds"]
+        message = f"--seed {seed}: the program runs with the seeds {low:g} to {high:g}"
+        raise UserError(message, f"leave it out, or write  run (seed={seed})  instead of `seeds=`")
     # Imported here, because `check` has no use for them and is to start fast.
     from cai_jax.lang.plan import lower
     from cai_jax.runs.fingerprints import Fingerprints

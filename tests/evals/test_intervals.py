@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cai_jax.evals import bootstrap
-from cai_jax.evals.intervals import difference, interval
+from cai_jax.evals.intervals import difference, interval, matched, unpaired
 
 
 def rows(values, *, ids=None):
@@ -275,6 +275,56 @@ def test_sides_that_group_their_prompts_differently_cannot_be_compared():
     grouped = [{**row, "cluster": "all"} for row in rows([1, 0])]
     with pytest.raises(ValueError, match="different clusters"):
         difference(grouped, rows([1, 0]))
+
+
+def named(prefix, events, count):
+    return rows([1] * events + [0] * (count - events), ids=[f"{prefix}{i}" for i in range(count)])
+
+
+def test_an_unpaired_difference_by_hand():
+    """MOVER: each bound is the root of the squared distances of the sides' own bounds from their values."""
+    (p, low, high), (q, least, most) = interval(named("a", 3, 10)), interval(named("b", 12, 30))
+    expected = p - q, p - q - math.hypot(p - low, most - q), p - q + math.hypot(high - p, q - least)
+    assert unpaired(named("a", 3, 10), named("b", 12, 30)) == pytest.approx(expected)
+    # None of 10 against all of 10: the exact bounds of both, 1 - 0.025^(1/10) = 0.3085 from their ends.
+    bound = 1 - 0.025**0.1
+    assert unpaired(named("a", 0, 10), named("b", 10, 10)) == pytest.approx((-1.0, -1.0, math.hypot(bound, bound) - 1))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(10, 10), (10, 30)])
+def test_unpaired_differences_are_covered_whatever_the_rates(ours, theirs):
+    """Enumerated: both numbers of events have their binomial probabilities."""
+    found = [[unpaired(named("a", k, ours), named("b", m, theirs)) for m in range(theirs + 1)] for k in range(ours + 1)]
+    low, high = np.array(found)[..., 1], np.array(found)[..., 2]
+    for p, q in itertools.product((0.001, 0.03, 0.1, 0.3, 0.5, 0.9, 0.99), repeat=2):
+        chance = np.outer(stats.binom.pmf(range(ours + 1), ours, p), stats.binom.pmf(range(theirs + 1), theirs, q))
+        assert chance[low > p - q].sum() + chance[high < p - q].sum() <= 0.05, (p, q)
+        assert max(chance[low > p - q].sum(), chance[high < p - q].sum()) <= 0.026, (p, q)
+
+
+def test_prompts_that_both_sides_have_in_common_are_no_independent_samples():
+    values, others = VALUES[:40], VALUES[40:]
+    ids = [f"shared {i}" for i in range(40)]
+    left = rows([*values, *others], ids=[*ids, *(f"left {i}" for i in range(40))])
+    alike = rows([*values, *others], ids=[*ids, *(f"right {i}" for i in range(40))])
+    against = rows([*(1 - values), *others], ids=[row["id"] for row in alike])
+    apart = rows([*values, *others], ids=[f"right {i}" for i in range(80)])
+    width = {name: np.diff(unpaired(left, side)[1:])[0] for name, side in
+             [("apart", apart), ("alike", alike), ("against", against)]}  # fmt: skip
+    # The correlation of halves that are alike is that of their squares: the sum over the shared over that over all.
+    residuals = np.array([*values, *others]) - np.mean([*values, *others])
+    correlation = (residuals[:40] ** 2).sum() / (residuals**2).sum()
+    _, low, high = interval(left)
+    p = np.mean([*values, *others])
+    below, above = p - low, high - p
+    expected = 2 * math.sqrt(below**2 + above**2 - 2 * correlation * below * above)
+    assert width["alike"] == pytest.approx(expected)
+    assert width["alike"] < width["apart"] < width["against"]
+
+
+def test_rows_are_matched_by_prompt_and_cluster():
+    assert matched(rows([1, 0]), rows([0, 0])) and not matched(rows([1, 0]), rows([1, 0], ids=["0", "2"]))
+    assert not matched([{**row, "cluster": "all"} for row in rows([1, 0])], rows([1, 0]))
 
 
 def test_intervals_hold_what_they_promise():

@@ -43,7 +43,8 @@ def _expressions(inner):
     product = _many(st.one_of(atom, call, selection), "*", 1)
     total = _join(product, st.sampled_from("+-"), product)
     pipe = _join(st.one_of(product, total), "|>", _many(call, "|>", 1))
-    return st.one_of(product, total, pipe, call, selection, _join("[", _many(inner, ","), "]"))
+    in_arm = _join(NAMES, "[", _many(_join(NAMES, "=", SIGNED), ",", 1), "]")
+    return st.one_of(product, total, pipe, call, selection, in_arm, _join("[", _many(inner, ","), "]"))
 
 
 EXPRESSIONS = st.recursive(st.one_of(_join(NAMES), SIGNED), _expressions, max_leaves=8)
@@ -60,6 +61,7 @@ STATEMENTS = st.one_of(
     _join("constitution", NAMES, "{", BODY, "}"),
     _join("expect", SIDE, st.sampled_from(["<", ">", "<=", ">="]), SIDE, st.sampled_from([[], ["at", "95%"]])),
     _join("expect", SIDE, "<", SIDE, "at", "95%", TEXT),
+    _join("expect", "all", "(", _many(_join(SIDE, ">", SIDE), ",", 1), ")", "at", "95%", TEXT),
     _join("sweep", NAMES, "in", "[", _many(SIGNED, ","), "]"),
     _join("run", "(", _many(_join(NAMES, "=", SIGNED), ","), ")"),
 )
@@ -122,6 +124,7 @@ expect a<b
 expect f(a, "b") < 5% "y"  # z
 run(seed=0)
 sweep kl in[-1,2]
+expect all(f(a [ kl =1])<1,g ( b )>2)at 95% "w"
 
 
 """
@@ -149,6 +152,7 @@ expect a < b
 expect f(a, "b") < 5%      "y"  # z
 run (seed=0)
 sweep kl in [-1, 2]
+expect all (f(a[kl=1]) < 1, g(b) > 2) at 95% "w"
 """
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from cai_jax.evals import intervals, unbounded_means
 from cai_jax.evals.figures import Figure
+from cai_jax.lang.plan import Side
 from cai_jax.report.expectations import judge
+from cai_jax.report.results import verdicts_table
 
 
 def rows(*values, **marks):
@@ -70,6 +72,12 @@ class PlusMinus:
     def extremes(self, rows):
         return 0.0, 1.0
 
+    def unpaired(self, a, b, level):
+        center = mean(a) - mean(b)
+        return center, center - level, center + level
+
+    matched = staticmethod(intervals.matched)
+
 
 class Unbounded(PlusMinus):
     """The same of values without bounds."""
@@ -77,8 +85,7 @@ class Unbounded(PlusMinus):
     extremes = staticmethod(unbounded_means.extremes)
 
 
-def side(key=None, constant=0.0):
-    return SimpleNamespace(key=key, constant=constant)
+side = Side
 
 
 def verdict(left, op, right, level=None, statistics=None):
@@ -91,12 +98,12 @@ def verdict(left, op, right, level=None, statistics=None):
     [
         (side("low"), "<", side("high"), True),
         (side("high"), "<", side("low"), False),
-        (side("low"), ">", side(constant=0.1), True),
+        (side("low"), ">", side(None, 0.1), True),
         (side("low"), "<", side("low"), False),
         (side("low"), "<=", side("low"), True),
         (side("low", 0.5), "<", side("high"), False),
         (side("low", 0.4), "<", side("high"), True),
-        (side(constant=0.3), ">=", side("low"), True),
+        (side(None, 0.3), ">=", side("low"), True),
     ],
 )
 def test_point_estimates(left, op, right, holds):
@@ -115,10 +122,10 @@ def test_point_estimates(left, op, right, holds):
         # shifted by a constant: -0.5 + 0.1 = -0.4, so 0.95 / 2 reaches beyond zero
         (side("low", 0.1), "<", side("high"), 0.95, False),
         # low = 0.2 plus or minus level / 10
-        (side("low"), "<", side(constant=0.3), 0.95, True),
-        (side("low"), "<", side(constant=0.29), 0.95, False),
-        (side(constant=0.3), ">", side("low"), 0.95, True),
-        (side(constant=0.11), "<", side("low"), 0.95, False),
+        (side("low"), "<", side(None, 0.3), 0.95, True),
+        (side("low"), "<", side(None, 0.29), 0.95, False),
+        (side(None, 0.3), ">", side("low"), 0.95, True),
+        (side(None, 0.11), "<", side("low"), 0.95, False),
     ],
 )
 def test_intervals(left, op, right, level, holds):
@@ -131,13 +138,13 @@ def test_what_a_verdict_tells():
     assert found.difference == pytest.approx((-0.5, -0.75, -0.25))
     assert (found.text, found.why, found.level) == ("claim", "because", 0.5)
     assert [each.n for each in found.figures] == [2, 2]
-    against = verdict(side(constant=0.3), ">", side("low"), 0.5)
+    against = verdict(side(None, 0.3), ">", side("low"), 0.5)
     assert against.difference == pytest.approx((0.1, 0.05, 0.15)) and against.figures[0] is None
     told = found.as_json()
     assert told["figures"][1]["n"] == 2 and told["figures"][1]["rows"] == 4 and told["holds"] is True
 
 
-@pytest.mark.parametrize("right", [side("low"), side(constant=0.8)])
+@pytest.mark.parametrize("right", [side("low"), side(None, 0.8)])
 @pytest.mark.parametrize("op", ["<", ">"])
 @pytest.mark.parametrize("key", ["nothing", "soft", "all", "low"])
 def test_a_verdict_on_any_rate_is_plain_json(key, op, right):
@@ -162,7 +169,7 @@ def test_a_verdict_on_any_rate_is_plain_json(key, op, right):
     ],
 )
 def test_what_could_not_be_read_or_judged_never_helps_a_claim(key, op, bound, holds, level):
-    found = verdict(side(key), op, side(constant=bound), level)
+    found = verdict(side(key), op, side(None, bound), level)
     if (key, bound, level) == ("broken", 0.3, None):
         assert found.holds  # without an interval 0.25 is below 0.3
     elif (key, bound, level) == ("one", 0.7, None):
@@ -195,7 +202,7 @@ def test_of_two_sides_each_counts_against_the_claim():
     ],
 )
 def test_without_bounds_a_row_without_an_answer_is_as_the_worst_of_the_others(op, bound, holds, why):
-    found = verdict(side("long"), op, side(constant=bound), statistics=Unbounded())
+    found = verdict(side("long"), op, side(None, bound), statistics=Unbounded())
     assert (found.holds, found.undecided) == (holds, why)
 
 
@@ -207,40 +214,89 @@ def test_without_bounds_the_worst_is_that_of_both_sides():
 
 
 def test_of_one_cluster_without_bounds_no_interval_is_known():
-    found = verdict(side("lone"), "<", side(constant=100.0), 0.95, Unbounded())
+    found = verdict(side("lone"), "<", side(None, 100.0), 0.95, Unbounded())
     assert not found.holds and "all of one cluster" in found.undecided
-    assert verdict(side("lone"), "<", side(constant=100.0), None, Unbounded()).holds
+    assert verdict(side("lone"), "<", side(None, 100.0), None, Unbounded()).holds
 
 
 @pytest.mark.parametrize("level", [None, 0.95])
 def test_with_fewer_than_half_judged_nothing_can_be_said(level):
     for op in "<>":
-        found = verdict(side("mute"), op, side(constant=0.5), level)
+        found = verdict(side("mute"), op, side(None, 0.5), level)
         assert not found.holds and found.undecided == "only 1 of 4 rows could be judged" and found.left is None
 
 
-@pytest.mark.parametrize("level", [None, 0.95])
-def test_on_different_prompts_nothing_can_be_said(level):
-    found = verdict(side("low"), "<", side("other"), level)
-    assert not found.holds and "different prompts (2 and 1, of which 0" in found.undecided
-    assert (found.left, found.right, found.difference) == (pytest.approx(0.2), 0.5, None)
+def test_on_different_prompts_the_difference_is_unpaired():
+    # 0.2 - 0.5 = -0.3: half a width of 1/2 paired, and of 1 unpaired.
+    found = verdict(side("low"), "<", side("other"), 0.5)
+    assert not found.holds and not found.undecided and (found.pairing, found.shared) == ("unpaired", 0)
+    assert found.difference == pytest.approx((-0.3, -0.8, 0.2))
+    some = verdict(side("low"), "<", side("high"), 0.5)
+    assert (some.pairing, some.shared) == ("paired", 2)
+    assert verdict(side("low"), "<", side("zero"), 0.5).shared == 2  # of the prompts a to d the first two
+    assert verdict(side("low"), "<", side("other")).holds  # the point estimates need no pairs
+    assert verdict(side("low"), "<", side(None, 0.3)).pairing == ""
+    told = verdict(side("low"), "<", side("other"), 0.5).as_json()
+    assert (told["pairing"], told["shared"]) == ("unpaired", 0)
+
+
+def test_the_same_prompts_in_other_clusters_are_no_pairs():
+    grouped = [{**row, "cluster": "all"} for row in ROWS["low"]]
+    claim = SimpleNamespace(text="", left=side("low"), op="<", right=side("g"), level=0.5, why="", arm="")
+    found = judge(claim, lambda key: figure("low"), lambda key: grouped if key == "g" else ROWS[key], PlusMinus())
+    assert (found.pairing, found.shared) == ("unpaired", 2)
 
 
 @pytest.mark.parametrize("level", [None, 0.95])
 def test_without_rows_nothing_can_be_said(level):
-    found = verdict(side("none"), "<", side(constant=0.5), level)
+    found = verdict(side("none"), "<", side(None, 0.5), level)
     assert not found.holds and found.undecided == "no row counts: 2 ties (100%)"
     assert (found.left, found.right) == (None, 0.5)
 
 
 def test_a_metric_that_is_no_mean_over_prompts_is_judged_by_its_own_interval():
-    assert verdict(side("whole"), "<", side(constant=0.41), 0.95).holds
-    assert not verdict(side("whole"), "<", side(constant=0.39), 0.95).holds
-    assert verdict(side(constant=0.09), "<", side("whole"), 0.95).difference == pytest.approx((-0.11, -0.31, -0.01))
-    assert "95% only" in verdict(side("whole"), "<", side(constant=0.5), 0.9).undecided
-    assert "paired" in verdict(side("whole"), "<", side("low"), 0.95).undecided
+    assert verdict(side("whole"), "<", side(None, 0.41), 0.95).holds
+    assert not verdict(side("whole"), "<", side(None, 0.39), 0.95).holds
+    assert verdict(side(None, 0.09), "<", side("whole"), 0.95).difference == pytest.approx((-0.11, -0.31, -0.01))
+    assert "95% only" in verdict(side("whole"), "<", side(None, 0.5), 0.9).undecided
+    assert "no mean over prompts" in verdict(side("whole"), "<", side("low"), 0.95).undecided
     assert verdict(side("whole"), "<", side("high")).holds  # the point estimates need no interval
     # A tenth without an answer may raise such a mean by a tenth.
-    assert verdict(side("partial"), "<", side(constant=0.51), 0.95).holds
-    assert "10 rows could not be judged" in verdict(side("partial"), "<", side(constant=0.49), 0.95).undecided
-    assert not verdict(side("partial"), "<", side(constant=0.39), 0.95).undecided
+    assert verdict(side("partial"), "<", side(None, 0.51), 0.95).holds
+    assert "10 rows could not be judged" in verdict(side("partial"), "<", side(None, 0.49), 0.95).undecided
+    assert not verdict(side("partial"), "<", side(None, 0.39), 0.95).undecided
+
+
+def test_a_claim_over_several_seeds_by_hand():
+    """At 50 % Student's t of two values is 1, so that half the difference of the seeds is their share of the width."""
+    seeds = side("low", 0.0, ("low", "high"))
+    # 0.2 and 0.7, so 0.45: over prompts 0.05 on both sides, and (0.7 - 0.2) / 2 for the seeds.
+    found = verdict(seeds, "<", side(None, 0.9), 0.5)
+    width = (0.05**2 + 0.25**2) ** 0.5
+    assert found.difference == pytest.approx((-0.45, -0.45 - width, -0.45 + width)) and found.holds
+    assert found.left == pytest.approx(0.45) and found.seeds == 2 and found.figures[0].n == 4
+    assert not verdict(seeds, "<", side(None, 0.70), 0.5).holds and verdict(seeds, "<", side(None, 0.71), 0.5).holds
+    # 0.2 - 0 and 0.7 - 0.25, so 0.325: over prompts 0.25 on both sides, and (0.45 - 0.2) / 2 for the seeds.
+    found = verdict(seeds, ">", side("nothing", 0.01, ("nothing", "soft")), 0.5)
+    width = (0.25**2 + 0.125**2) ** 0.5
+    assert found.difference == pytest.approx((0.315, 0.315 - width, 0.315 + width)) and found.pairing == "paired"
+    assert (found.left, found.right) == (pytest.approx(0.45), pytest.approx(0.135))
+    # Without a level the means decide: 0.45 against 0.125.
+    assert verdict(seeds, ">", side("nothing", 0.0, ("nothing", "soft"))).holds
+    # A side that is the same under all seeds is compared with each.
+    assert verdict(seeds, ">", side("soft"), 0.5).difference[0] == pytest.approx(0.45 - 0.25)
+    assert "over 2 seeds" in verdicts_table([found])
+
+
+def test_a_seed_that_cannot_be_judged_leaves_the_claim_undecided():
+    found = verdict(side("low", 0.0, ("low", "mute")), "<", side(None, 0.9), 0.5)
+    assert not found.holds and "1 of 4 rows could be judged" in found.undecided and found.left is None
+    # One row of four is not: at worst 1, so that the seeds are 0.25 and 0.2.
+    lost = verdict(side("silent", 0.0, ("silent", "low")), "<", side(None, 0.22))
+    assert not lost.holds and lost.undecided == "1 row could not be judged, and it depends on them"
+
+
+def test_metrics_that_are_no_mean_over_prompts_take_their_own_intervals_under_each_seed():
+    found = verdict(side("whole", 0.0, ("whole", "partial")), "<", side(None, 0.5), 0.95)
+    # Of 0.1..0.4 and, with a tenth of the rows unknown, -0.1..0.5 the mean; both seeds have 0.2.
+    assert found.difference == pytest.approx((-0.3, -0.5, -0.05)) and found.p is None

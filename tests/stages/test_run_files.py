@@ -20,6 +20,7 @@ from cai_jax import exit_codes
 from cai_jax.console.exits import BROKEN_PIPE
 from cai_jax.data.row_columns import OWN, RESERVED, Row
 from cai_jax.evals.figures import Figure
+from cai_jax.report.expectations import Verdict
 from cai_jax.report.results import Measured
 from cai_jax.runs import cache, folder
 from cai_jax.runs.cache import Cache
@@ -75,6 +76,11 @@ def test_columns_of_rows_are_those_that_stages_write(ran):
 def test_columns_of_a_runs_metrics_are_those_of_its_lines():
     line = Measured(*[""] * 8, figure=Figure()).as_json()
     assert {*table("column", after="A run's own `metrics.jsonl`")} == {*line}
+
+
+def test_fields_of_a_claim_are_those_of_its_verdict():
+    verdict = Verdict("", "", True, None, None).as_json()
+    assert {*table("field", after="A claim, in `expectations`")} == {*verdict}
 
 
 def read_here() -> set[str]:
