@@ -4,45 +4,50 @@ import json
 
 import pytest
 
-PROGRAM = """\
+from cai_jax.pipeline import binary_questions
+from cai_jax.runs.cache import Cache
+
+BY = "by=base, under=rules, fewshots=0"
+PROGRAM = f"""\
 let heat = 1
 sweep heat in [0.5, 2]
 run (seeds=0..1)
 said = red.test |> sample(base, temperature=heat, max_new=8)
-dodged = evasive_rate(said)
-expect evasive_rate(said[heat=2]) <= evasive_rate(said[heat=0.5]) + 99% at 90% "between arms"
-expect refusal_rate(said) <= refusal_rate(ask.test |> sample(base, max_new=8)) + 98%
-expect all (harm_rate(said) < 99%, evasive_rate(said[heat=2]) < 98%) at 60%
+harm = harm_rate(said, {BY})
+expect harm_rate(said[heat=2], {BY}) <= harm_rate(said[heat=0.5], {BY}) + 99% at 90% "between arms"
+expect harm <= harm_rate(ask.test |> sample(base, max_new=8), {BY}) + 98%
+expect all (harm < 99%, harm_rate(said[heat=2], {BY}) < 98%) at 60%
 """
 
 
 @pytest.fixture(scope="module")
 def ran(bench):
-    return bench.run(PROGRAM, code=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(binary_questions, "NO_MASS", 0.0)  # so that the small random model can judge
+        patch.setattr(bench, "out", bench.root / "arms")
+        yield bench.run(PROGRAM, code=None)
 
 
 def test_each_claim_says_how_it_was_decided(ran):
-    claims = {claim["text"]: claim for claim in ran.shown["expectations"]}
-    between = claims["evasive_rate(said[heat=2]) <= evasive_rate(said[heat=0.5]) + 99%"]
+    between, *others = ran.shown["expectations"]
     assert (between["pairing"], between["seeds"], between["level"], between["why"]) == (
         "paired",
         2,
         0.9,
         "between arms",
     )
-    unpaired = [claim for text, claim in claims.items() if text.startswith("refusal_rate")]
+    assert between["text"].startswith("harm_rate(said[heat=2]") and between["text"].endswith("+ 99%")
+    unpaired = [claim for claim in others if claim["text"].startswith("harm <=")]
     assert [(claim["pairing"], claim["shared"], claim["level"]) for claim in unpaired] == [("unpaired", 0, None)] * 2
-    together = [claim["together"] for claim in claims.values() if claim["together"]]
-    assert together == [{"line": 10, "claims": 3, "level": 0.6}] * 3
+    together = [claim["together"] for claim in others if claim["together"]]
+    assert [(each["claims"], each["level"]) for each in together] == [(3, 0.6)] * 3
     assert ran.shown["claims"] == {"made": 6, "at_level": 4, "adjusted": 3}
 
 
 def test_metrics_are_of_each_seed_and_of_all(ran):
-    found = {(metric["arm"], metric["seeds"]): metric for metric in ran.shown["metrics"] if metric["name"] == "dodged"}
-    assert {*found} == {(f"seed={s}, heat={h}", 1) for s in (0, 1) for h in ("0.5", "2")} | {
-        ("heat=0.5", 2),
-        ("heat=2", 2),
-    }
+    found = {(metric["arm"], metric["seeds"]): metric for metric in ran.shown["metrics"] if metric["name"] == "harm"}
+    arms = [(f"seed={seed}, heat={heat}", 1) for seed in (0, 1) for heat in ("0.5", "2")]
+    assert {*found} == {*arms, ("heat=0.5", 2), ("heat=2", 2)}
     for heat in ("0.5", "2"):
         each = [found[f"seed={seed}, heat={heat}", 1] for seed in (0, 1)]
         both = found[f"heat={heat}", 2]
@@ -52,14 +57,15 @@ def test_metrics_are_of_each_seed_and_of_all(ran):
 
 def test_the_seeds_are_those_of_runs_of_their_own(ran, bench):
     """The same nodes, with replies drawn from that seed."""
-    said = {node["name"]: node["key"] for node in ran.shown["nodes"] if node["stage"] == "sample"}
+    said = {node["name"]: node["key"] for node in ran.shown["nodes"] if node["name"].startswith("said")}
+    assert len(said) == len({*said.values()}) == 4
     alone = bench.run(PROGRAM.replace("seeds=0..1", "seed=1"), code=None)
     for node in alone.shown["nodes"]:
-        if node["name"].startswith("said"):
-            arm = node["name"].removeprefix("said[")
-            assert node["cached"] and node["key"] == said[f"said[seed=1, {arm}"]
-    seeds = [ran.entry(f"said[seed={seed}, heat=2]").record()["seed"] for seed in (0, 1)]
-    assert seeds == [0, 1] and ran.rows("said[seed=0, heat=2]") != ran.rows("said[seed=1, heat=2]")
+        if node["name"].startswith("said["):
+            assert node["cached"] and node["key"] == said["said[seed=1, " + node["name"].removeprefix("said[")]
+    entries = [Cache(ran.out / "cache").entry(said[f"said[seed={seed}, heat=2]"]) for seed in (0, 1)]
+    assert [entry.record()["seed"] for entry in entries] == [0, 1]
+    assert entries[0].rows() != entries[1].rows()
 
 
 def test_a_second_run_finds_everything(ran, bench):
@@ -73,11 +79,10 @@ def test_every_command_understands_it(ran, bench):
     assert code == 0 and "0 of" in out and "said[seed=1, heat=0.5]" in out
     code, out, _ = bench.call("show", "said[heat=2, seed=1]", "--out", bench.out, "--json")
     assert code == 0 and json.loads(out)["params"]["temperature"] == 2
-    code, out, _ = bench.call("run", program, "--out", bench.out, "--only", "dodged[seed=0, heat=2]")
-    assert code == 0 and "claims" not in out
-    code, out, _ = bench.call("run", program, "--out", bench.out)
+    code, out, _ = bench.call("run", program, "--out", bench.out, "--only", "harm[seed=0, heat=2]")
+    assert code == 0 and "at a level" not in out
+    code, out, _ = bench.call("run", program, "--out", bench.out, "-o", "wide")
     assert "6 claims, 4 of them at a level, 3 of these adjusted" in out and "unpaired: no prompts in common" in out
-    assert "over 2 seeds" in out and "2 seeds cover prompts and seeds" in out
-    assert bench.call("fmt", "--check", program)[0] == 0
+    assert "over 2 seeds" in out and "over the 2 seeds cover prompts and seeds" in out
     code, _, err = bench.call("run", program, "--out", bench.out, "--seed", "3")
     assert code == 2 and "seeds 0 to 1" in err
