@@ -63,7 +63,7 @@ class Figure:
     left_out: Mapping[str, int] = field(default_factory=dict)
     beside: Mapping[str, float] = field(default_factory=dict)
     parts: Mapping[str, Figure] = field(default_factory=dict)
-    curve: Sequence[Sequence[float]] = ()
+    curve: Sequence[Sequence[float]] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
