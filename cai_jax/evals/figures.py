@@ -71,7 +71,7 @@ class Figure:
     beside: Mapping[str, float] = field(default_factory=dict)
     parts: Mapping[str, Figure] = field(default_factory=dict)
     per: str = ""
-    curve: Sequence[Sequence[float]] = ()
+    curve: Sequence[Sequence[float]] = field(default_factory=list)
 
     @property
     def groups(self) -> Mapping[str, Figure]:
