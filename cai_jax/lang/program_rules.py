@@ -130,16 +130,20 @@ def twice(parts: Sequence[Artefact], spans: Sequence[Span], report: Diagnostics)
 
 def _around(part: Part, others: Mapping[Part, Span]) -> Span | None:
     """Where data is that certainly has all rows of a part, or has no others."""
-    if part in others:
-        return others[part]
+    same = others.get(part) or others.get(Part(part.root, None, frozenset()))
+    if same is not None or not (part.split is None or part.conditions or any(other.conditions for other in others)):
+        return same
     return next((span for other, span in others.items() if part.within(other) or other.within(part)), None)
 
 
 def _joined(part: Artefact) -> Iterator[Artefact]:
-    """The artefacts joined in one: itself, or the parts of a join, and their parts."""
-    stack = [part]
+    """The artefacts joined in one, each once: itself, or the parts of a join, and their parts."""
+    stack, seen = [part], set[int]()  # joins of joins of the same would be walked twice as long with every step
     while stack:
         current = stack.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
         if current.signature is not None and current.signature.operator == "+":
             stack.extend(current.sources())
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from cai_jax.lang.signature import Call, Kind, Param, Signature, Type
 from cai_jax.pipeline.context import Artefact, Context
 from cai_jax.pipeline.row_counts import expected_rows
 
+MOST = 100_000  # rows that a check looks at
 _DATA = (Kind.RESPONSES, Kind.DIALOGS)
 
 
@@ -32,7 +34,7 @@ def _result(call: Call) -> Type:
         lineage=frozenset().union(*(part.lineage for part in parts)),
         oracle=all(part.oracle for part in parts),
         rows=_most(parts) if replies else _rows(parts),
-        known=partial(_known, parts),
+        known=functools.cache(partial(_known, parts)),  # else joins of joins would ask twice as often with every step
         labels=frozenset().union(*(part.labels for part in parts)),
         length=_length(parts),
         decoders=tuple(each for part in parts for each in part.decoders),
@@ -40,8 +42,16 @@ def _result(call: Call) -> Type:
 
 
 def _known(parts: Sequence[Type]) -> list[Mapping[str, Any]] | None:
-    each = [part.known() for part in parts]
-    return None if None in each else [row for rows in each for row in rows or ()]
+    found: list[Mapping[str, Any]] = []
+    for part in parts:
+        try:
+            rows = part.known()
+        except RecursionError:  # of many hundred joins inside of each other
+            return None
+        if rows is None or len(found) + len(rows) > MOST:
+            return None
+        found += rows
+    return found
 
 
 def _most(parts: Sequence[Type]) -> Mapping[str, int] | None:

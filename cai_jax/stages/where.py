@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 def _result(call: Call) -> Type:
     value = call.types["value"]
-    return replace(value, known=partial(_known, value, call.values["columns"]))
+    # Remembered, so that a chain of choices is no chain of calls.
+    return replace(value, known=functools.cache(partial(_known, value, call.values["columns"])))
 
 
 def _known(value: Type, columns: Mapping[str, list]) -> list[Any] | None:

@@ -112,6 +112,10 @@ SHAPES = {
     + "f0 = _ |> sample(base)\n"
     + "".join(f"f{i + 1} = f{i}(_) + f{i}(2 * _)\n" for i in range(60))
     + "m = f60(red.train) |> finetune(base)\n",
+    "choices of choices": HEAD + "x = red" + '.where(category="theft")' * 1500 + " |> sample(base)",
+    "a choice of a chain of joins": HEAD
+    + "".join(f"r{i + 1} = r{i} + sample(red, base, seed={i})\n" for i in range(600))
+    + 'x = r600.where(category="theft") |> finetune(base)\n',
     "flows of flows": HEAD
     + "f0 = _ |> sample(base)\n"
     + "".join(f"f{i + 1} = _ |> f{i}()\n" for i in range(750))
@@ -147,7 +151,13 @@ SHAPES = {
 }
 
 
-GOOD = ("good statements", "a chain of joins", "a chain of models", "screens behind a chain")
+GOOD = (
+    "good statements",
+    "a chain of joins",
+    "a choice of a chain of joins",
+    "a chain of models",
+    "screens behind a chain",
+)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

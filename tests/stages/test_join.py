@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from cai_jax.lang.signature import Kind, Type
 from cai_jax.pipeline.ppo_loop import Loop
 from cai_jax.stages import registry
@@ -64,6 +66,7 @@ rm = labels |> reward(base, batch=8)
         assert (row["a"], row["b"]) == (first, second)
 
 
+@pytest.mark.slow
 def test_ppo_draws_weighted_prompts_more_often(bench, monkeypatch):
     drawn, draw = [], Loop._draw
 
