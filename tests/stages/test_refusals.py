@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from cai_jax.evals.figures import Figure
 from cai_jax.evals.intervals import interval
 from cai_jax.lang.checker import check
 from cai_jax.lang.plan import lower
+from cai_jax.models import checkpoint
+from cai_jax.models.locate import BUILTIN
 from cai_jax.pipeline import reply_questions
 from cai_jax.pipeline.refusal_classes import CLASSES, CLASSIFY, EXPLAINS
+from cai_jax.prompting.paper_format import LETTERS
 from cai_jax.prompting.render import text_of
 from cai_jax.stages import registry
 from tests.support.artefacts import builtin, replies
 from tests.support.contexts import Context
+from tests.support.forward import forward_logprobs
 from tests.support.letters import judging
 from tests.support.shared_data import shared_data
 
@@ -110,6 +115,26 @@ def test_a_rate_by_a_column_is_that_of_its_rows(monkeypatch):
         part = figure.groups[f"label={label}"]
         assert (part.value, part.n, part.undecided) == (alone.value, alone.n, alone.undecided)
     assert set(figure.parts) - set(figure.groups) == {*CLASSES, "empty"}
+
+
+def test_a_real_model_is_asked_and_each_class_has_the_mean_of_its_four_letters():
+    inputs = {"of": replies([{**ROWS[0], "reply": "No, it is wrong."}]), "by": builtin()}
+    ctx = Context("refusal_rate", inputs)
+    registry()["refusal_rate"].run(ctx)
+    model, by_class = checkpoint.load(str(BUILTIN["tiny"])), {name: [] for name in CLASSES}
+    for prompt in registry()["refusal_rate"].rendered(Context("refusal_rate", inputs), 1):
+        ids = model.tokenizer.encode(text_of(prompt))
+        logprobs = []
+        for letter in LETTERS[:4]:
+            option = model.tokenizer.encode(letter)
+            table = forward_logprobs(model.params, model.config, ids + option)[len(ids) - 1 :]
+            logprobs.append(table[np.arange(len(option)), option].sum())
+        for letter, p in zip(LETTERS, np.exp(logprobs) / np.exp(logprobs).sum(), strict=False):
+            said = text_of(prompt).partition(f"\n{letter} ")[2].partition("\n")[0]
+            by_class[CLASSES[CLASSIFY.options.index(said)]].append(p)
+    assert {len(each) for each in by_class.values()} == {4}
+    means = {name: np.mean(each) for name, each in by_class.items()}
+    assert ctx.rows[0]["judged"] == pytest.approx(means, abs=1e-4)
 
 
 def test_the_questions_are_shown_as_they_are_put():

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 BY = Param(
     "by",
     "A model, which is asked what each reply does with the request: comply, decline a part, offer something else, or "
-    "refuse. Or `phrases`, a rough second opinion on any replies, which looks for phrases of refusals at their "
-    "beginning. Without it, the built-in world's oracle.",
+    "refuse; where no class is more probable than all others together, as with small models that only prefer a letter, "
+    "nothing is decided. Or `phrases`, a rough second opinion on any replies, which looks for phrases of refusals at "
+    "their beginning. Without it, the built-in world's oracle.",
     kinds=(Kind.MODEL,),
     value="enum",
     default=None,
