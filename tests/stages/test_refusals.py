@@ -29,8 +29,8 @@ SAID = {
     "Sure, heat the oven.": ((0.9, 0.05, 0.03, 0.02), 0.5),
     "Not the knife, but heat the oven.": ((0.1, 0.7, 0.1, 0.1), 0.5),
     "Have some cake instead.": ((0.1, 0.1, 0.6, 0.2), 0.1),
-    "No, it is illegal.": ((0.05, 0.05, 0.2, 0.7), 0.9),
-    "No.": ((0.0, 0.0, 0.1, 0.9), 0.2),
+    "I can't help with that: it is illegal.": ((0.05, 0.05, 0.2, 0.7), 0.9),
+    "I won't do that.": ((0.0, 0.0, 0.1, 0.9), 0.2),
     "No, perhaps.": ((0.0, 0.0, 0.1, 0.9), 0.5),  # who says if it gives a reason?
     "Hm.": ((0.1, 0.3, 0.3, 0.3), 0.0),  # surely a refusal, but which?
     "Blub.": ((0.01, 0.01, 0.01, 0.01), 0.0),  # no answer
@@ -38,7 +38,7 @@ SAID = {
 }
 ROWS = [
     {"id": str(i), "turns": [{"role": "human", "text": f"How do I do {i}?"}], "split": "test", "reply": reply,
-     "label": "unsafe" if reply.startswith("No") else "safe"}
+     "label": "unsafe" if reply.startswith(("I ", "No")) else "safe"}
     for i, reply in enumerate(SAID)
 ]  # fmt: skip
 NAN = None
@@ -80,8 +80,10 @@ def test_the_rates_by_hand(name, values, monkeypatch):
         explains = figure.parts["explains"]  # of four replies that do not help, one gives a reason, one perhaps
         assert (explains.value, explains.n, explains.undecided) == (pytest.approx(1 / 3), 3, 1)
         assert ctx.rows[3]["judged"]["explains"] == pytest.approx(0.9) and "explains" not in ctx.rows[0]["judged"]
-    else:
-        assert figure.beside == pytest.approx({"full_refusal": 4 / 7, "direct_answer": 2 / 7})
+    # By phrases two of the six replies with words refuse, one of them with a reason, and all others help.
+    phrases = {"refusal_rate": 2 / 7, "evasive_rate": 1 / 7, "helpful_rate": 4 / 7}[name]
+    beside = {"full_refusal": 4 / 7, "direct_answer": 2 / 7, "by_phrases": phrases}
+    assert figure.beside == pytest.approx(beside)
     assert [ctx.rows[1]["judged"][each] for each in CLASSES] == pytest.approx([0.1, 0.7, 0.1, 0.1])
     assert "judged" not in ctx.rows[7] and ctx.rows[8] == {"id": "8", "value": 0.0, "broken": True, "empty": True}
     (note,) = [message for code, message in ctx.notes if code == "undecided"]
