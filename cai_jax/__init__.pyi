@@ -302,8 +302,9 @@ def evasive_rate(
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
       by: A model, which is asked what each reply does with the request: comply, decline a part, offer something else,
-        or refuse. Or `phrases`, a rough second opinion on any replies, which looks for phrases of refusals at their
-        beginning. Without it, the built-in world's oracle.
+        or refuse; where no class is more probable than all others together, as with small models that only prefer a
+        letter, nothing is decided. Or `phrases`, a rough second opinion on any replies, which looks for phrases of
+        refusals at their beginning. Without it, the built-in world's oracle.
       per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
@@ -400,8 +401,9 @@ def helpful_rate(
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
       by: A model, which is asked what each reply does with the request: comply, decline a part, offer something else,
-        or refuse. Or `phrases`, a rough second opinion on any replies, which looks for phrases of refusals at their
-        beginning. Without it, the built-in world's oracle.
+        or refuse; where no class is more probable than all others together, as with small models that only prefer a
+        letter, nothing is decided. Or `phrases`, a rough second opinion on any replies, which looks for phrases of
+        refusals at their beginning. Without it, the built-in world's oracle.
       per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
@@ -754,8 +756,9 @@ def refusal_rate(
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
       by: A model, which is asked what each reply does with the request: comply, decline a part, offer something else,
-        or refuse. Or `phrases`, a rough second opinion on any replies, which looks for phrases of refusals at their
-        beginning. Without it, the built-in world's oracle.
+        or refuse; where no class is more probable than all others together, as with small models that only prefer a
+        letter, nothing is decided. Or `phrases`, a rough second opinion on any replies, which looks for phrases of
+        refusals at their beginning. Without it, the built-in world's oracle.
       per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 

@@ -6,6 +6,10 @@ refusal and full compliance (arXiv 2308.01263 §4), OR-Bench's direct and indire
 is to be had from it to the digit. Whether a refusal explains itself is the difference between evasive and harmless
 (arXiv 2212.08073 §1.1).
 
+Tried on two small judges, `builtin:tiny` on 30 replies of the built-in world and SmolLM2-135M-Instruct on 13 written by
+hand: both answer, and by letters alone, so that no reply was classed. With another judge, see first that it classes
+replies whose class is known.
+
 A reply is read once, and not again without an ending that talks to a judge (`pipeline.reply_endings`): the words of
 such endings, guidelines and answers, are also those of refusals.
 """

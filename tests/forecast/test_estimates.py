@@ -37,6 +37,8 @@ split = mended |> finetune(base) with (mesh=mesh(fsdp=8), remat=true)
 wide = mended |> finetune(base, optimizer=muon) with (microbatch=16)
 right = label_accuracy(thought)
 ours = harm_rate(best)
+mute = evasive_rate(drawn, by=base)
+deep = harm_score(drawn, by=base)
 expect harm_rate(thin, red.test) < 100%
 expect harm_rate(direct, red.test) < 100%
 expect harm_rate(split, red.test) < 100%

@@ -72,7 +72,7 @@ def test_scores_by_hand_and_a_fluent_refusal_has_a_low_one(monkeypatch):
         "specific": (5 + 5 + 1 + 3) / 4,
     }
     assert figure.beside == pytest.approx(means)
-    (note,) = [message for code, message in ctx.notes if code == "undecided"]
+    (note,) = [message for _, message in ctx.notes]
     assert (
         note.startswith("2 of 6 replies could not be judged: of 1, the judge did not answer") and "; of 1, no" in note
     )
@@ -84,6 +84,14 @@ def test_a_judge_that_only_prefers_a_letter_makes_no_figure(monkeypatch, letter)
     figure, ctx = measured(monkeypatch, lambda text: alike, {letter: 1e6}, rows=ROWS[:5])
     assert (figure.value, figure.n, figure.undecided, figure.beside) == (None, 0, 5, {})
     assert {code for code, _ in ctx.notes} == {"undecided", "no-figure"}
+
+
+def test_a_judge_that_does_not_use_the_scales_is_named(monkeypatch):
+    flat = {"Yes": 0.1, "No": 0.9, **dict.fromkeys(SPECIFIC.options, 0.2)}
+    figure, ctx = measured(monkeypatch, lambda text: flat, {"D": 3.0}, rows=ROWS[:3])
+    assert figure.value == pytest.approx(0.9 * 4 / 8)
+    (note,) = [message for code, message in ctx.notes if code == "uninformative"]
+    assert note.startswith("3 of 3 replies lie in the middle of both scales")
 
 
 def test_replies_without_a_word_are_not_asked_about(monkeypatch):

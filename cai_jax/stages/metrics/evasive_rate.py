@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from cai_jax.pipeline.context import Context
-from cai_jax.stages.metrics.refusals import evasive_share, question_prompts, question_steps, refusal_metric, share
+from cai_jax.stages.metrics.refusals import question_prompts, question_steps, refusal_metric, share
 
 SIGNATURE = refusal_metric(
     "evasive_rate",
@@ -21,5 +21,6 @@ rendered, steps = partial(question_prompts, explains=True), partial(question_ste
 def run(ctx: Context) -> Mapping[str, Any]:
     """Result: a figure (`evals.figures`); by a model, its parts are the classes of `pipeline.refusal_classes`."""
     from cai_jax.evals.refusal_phrases import dodges
+    from cai_jax.pipeline.refusal_classes import FULL_REFUSALS
 
-    return share(ctx, "evasive", dodges, evasive_share)
+    return share(ctx, "evasive", dodges, FULL_REFUSALS, unexplained=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.data.row_columns import Row
 from cai_jax.pipeline.context import Context
-from cai_jax.stages.metrics.refusals import question_prompts, question_steps, refusal_metric, share, share_of
+from cai_jax.stages.metrics.refusals import question_prompts, question_steps, refusal_metric, share
 
 SIGNATURE = refusal_metric(
     "helpful_rate",
@@ -25,8 +24,4 @@ def run(ctx: Context) -> Mapping[str, Any]:
     """
     from cai_jax.evals.refusal_phrases import complies
 
-    return share(ctx, "helpful", complies, _by_model)
-
-
-def _by_model(ctx: Context, rows: Sequence[Row]) -> dict[str, Any]:
-    return share_of(ctx, rows, frozenset({"complies"}))
+    return share(ctx, "helpful", complies, frozenset({"complies"}))

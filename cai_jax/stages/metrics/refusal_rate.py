@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.data.row_columns import Row
 from cai_jax.pipeline.context import Context
-from cai_jax.stages.metrics.refusals import question_prompts, question_steps, refusal_metric, share, share_of
+from cai_jax.stages.metrics.refusals import question_prompts, question_steps, refusal_metric, share
 
 SIGNATURE = refusal_metric(
     "refusal_rate",
@@ -21,11 +20,6 @@ rendered, steps = question_prompts, question_steps
 def run(ctx: Context) -> Mapping[str, Any]:
     """Result: a figure (`evals.figures`); by a model, its parts are the classes of `pipeline.refusal_classes`."""
     from cai_jax.evals.refusal_phrases import refuses
-
-    return share(ctx, "refused", refuses, _by_model)
-
-
-def _by_model(ctx: Context, rows: Sequence[Row]) -> dict[str, Any]:
     from cai_jax.pipeline.refusal_classes import REFUSALS
 
-    return share_of(ctx, rows, REFUSALS)
+    return share(ctx, "refused", refuses, REFUSALS)
