@@ -59,7 +59,7 @@ class Comparisons:
 
     def where(self, chosen: np.ndarray) -> Comparisons:
         """Those of a mask, bool [N]."""
-        rows = np.flatnonzero(chosen)
+        rows = np.flatnonzero(chosen).tolist()
         return Comparisons(
             self.first[rows],
             self.second[rows],
@@ -173,7 +173,7 @@ def _with_ties(known: Comparisons, above: np.ndarray) -> Comparisons:
 
 def _fit(comparisons: Comparisons, players: int) -> Fit:
     if not len(comparisons.wins):
-        return Fit(np.zeros(players), np.eye(players), np.zeros((1, players, players)), 0, 1.0)
+        return Fit(np.zeros(players), np.eye(players), np.zeros((1, players, players)), 1.0, 0, 1.0, 0)
     return fit(_design(comparisons, players), comparisons.wins, (comparisons.ids, comparisons.clusters))
 
 

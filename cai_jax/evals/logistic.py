@@ -26,28 +26,40 @@ class Fit:
     Attributes:
       theta: coefficients, float64 [K].
       inverse: H⁻¹, of the Hessian of the loss, float64 [K, K].
-      covariances: of theta, by every grouping of the rows, float64 [groupings, K, K].
+      covariances: of theta, with every row by itself and by every grouping of the rows, float64 [1 + groupings, K, K].
+      dispersion: variance of the outcomes over p (1 - p): 1 where they are 0 or 1, less where they are probabilities.
       rows: N.
       clusters: effective number of groups of the coarsest grouping (`intervals.effective`).
+      rank: number of directions of theta that the rows bear on.
     """
 
     theta: np.ndarray
     inverse: np.ndarray
     covariances: np.ndarray
+    dispersion: float
     rows: int
     clusters: float
+    rank: int
 
     def variance(self, contrast: np.ndarray) -> float:
-        """Variance of contrast'θ: the largest by any grouping, since that by few groups may be too small by chance."""
-        return float(max(contrast @ each @ contrast for each in self.covariances))
+        """Variance of contrast'θ.
+
+        The largest by any grouping, since that by few groups may be too small by chance; and at least that of the model
+        times the design effect of the groups, since the sandwich shrinks with the residuals where outcomes can nearly
+        be told from the design.
+        """
+        alone, *grouped = (float(contrast @ each @ contrast) for each in self.covariances)
+        effect = max(1.0, *(each / alone for each in grouped)) if alone > 0 else 1.0
+        return max(alone, *grouped, effect * self.dispersion * float(contrast @ self.inverse @ contrast))
 
 
 def fit(design: np.ndarray, outcomes: np.ndarray, groupings: Sequence[Sequence[str]]) -> Fit:
     """Fit P(outcome) = σ(x'θ) by Newton's method.
 
-    The loss is Σ -(y log p + (1 - y) log(1 - p)) + RIDGE/2 |θ|². The covariance is the sandwich H⁻¹ G H⁻¹ with
-    H = Σ p (1 - p) x x' + RIDGE I and G = C / (C - 1) Σ_c s_c s_c', s_c the sum of (y - p) x over the rows of one group
-    (Liang and Zeger, 1986).
+    The loss is Σ -(y log p + (1 - y) log(1 - p)) + RIDGE/2 |θ|². The covariance is the sandwich H⁻¹ G H⁻¹ (Liang and
+    Zeger, 1986) with H = Σ p (1 - p) x x' + RIDGE I and G = Σ_c s_c r_c', s_c the sum of (y - p) x over the rows of one
+    group, and r_c = (I - A_c H⁻¹)⁻¹ s_c with A_c that group's part of H, which makes up for what a group's own outcomes
+    pull the fit towards themselves (Mancl and DeRouen, 2001, who correct both factors; one makes G nearly unbiased).
 
     Args:
       design: x of every row, float [N, K]; outcomes: y in 0..1, float [N].
@@ -56,15 +68,13 @@ def fit(design: np.ndarray, outcomes: np.ndarray, groupings: Sequence[Sequence[s
     theta = _newton(design, outcomes)
     p = _sigmoid(design @ theta)
     inverse = np.linalg.inv(_hessian(design, p))
-    scores = (outcomes - p)[:, None] * design
-    covariances = []
-    for names in groupings:
-        _, member = np.unique(np.asarray(names), return_inverse=True)
-        summed = np.zeros((member.max() + 1, design.shape[1]))
-        np.add.at(summed, member, scores)
-        correction = len(summed) / max(1, len(summed) - 1)
-        covariances.append(inverse @ (correction * summed.T @ summed) @ inverse)
-    return Fit(theta, inverse, np.array(covariances), len(design), effective(np.bincount(member).astype(float)))
+    weights, alone = p * (1.0 - p), [str(row) for row in range(len(p))]
+    covariances = [_sandwich(design, outcomes - p, weights, inverse, names) for names in (alone, *groupings)]
+    # The variance of a 0 or 1 drawn with probability y, y (1 - y), is what an outcome y does not have.
+    dispersion = max(0.0, 1.0 - float((outcomes * (1.0 - outcomes)).sum() / weights.sum()))
+    _, sizes = np.unique(np.asarray(groupings[-1]), return_counts=True)
+    rank = int(np.linalg.matrix_rank(design))
+    return Fit(theta, inverse, np.array(covariances), dispersion, len(design), effective(sizes.astype(float)), rank)
 
 
 def probability(found: Fit, contrast: np.ndarray, seen: np.ndarray, level: float) -> tuple[float, float, float]:
@@ -77,17 +87,8 @@ def probability(found: Fit, contrast: np.ndarray, seen: np.ndarray, level: float
       found: its outcomes must not be separable along the contrast.
       seen: outcomes that bear on the contrast, 1 in its favour: where none is near 0 or 1, such may still come.
     """
-    from scipy.special import stdtrit
-
-    p, rows = float(_sigmoid(np.asarray(contrast @ found.theta))), found.rows
-    trials = 1.0
-    if found.clusters - 1 > 1e-9:
-        known = stdtrit([rows - 1, found.clusters - 1], (1.0 + level) / 2)
-        # The covariance's correction for a small sample is left out where rows are independent: Clopper and Pearson's
-        # interval is exact there.
-        variance = found.variance(contrast) * (rows - 1) / rows
-        informed = 1.0 / (p * (1.0 - p) * variance) if variance > 1e-12 else float("inf")
-        trials = max(1.0, informed * float(known[0] / known[1]) ** 2)
+    p = float(_sigmoid(np.asarray(contrast @ found.theta)))
+    trials = _trials(found, contrast, p * (1.0 - p), level)
     low, high = clopper_pearson(p * trials, trials, level) if np.isfinite(trials) else (p, p)
     missed = unseen(found.clusters, level)
     low = min(low, p - missed * float(seen.min())) if len(seen) else low
@@ -95,11 +96,53 @@ def probability(found: Fit, contrast: np.ndarray, seen: np.ndarray, level: float
     return p, max(0.0, low), min(1.0, high)
 
 
+def by_logit(found: Fit, contrast: np.ndarray, level: float) -> tuple[float, float]:
+    """The two-sided interval of σ(contrast'θ) that is symmetric in contrast'θ, by Student's t."""
+    from scipy.special import stdtrit
+
+    freedom = found.clusters - found.rank
+    if freedom <= 0:
+        return 0.0, 1.0
+    reach = float(stdtrit(freedom, (1.0 + level) / 2)) * found.variance(contrast) ** 0.5
+    low, high = _sigmoid(contrast @ found.theta + np.array([-reach, reach])).tolist()
+    return low, high
+
+
 def logit(p: float) -> float:
     """log(p / (1 - p)); infinite at 0 and 1."""
     if p <= 0.0 or p >= 1.0:
         return float("inf") if p >= 1.0 else float("-inf")
     return math.log(p) - math.log1p(-p)
+
+
+def _trials(found: Fit, contrast: np.ndarray, binomial: float, level: float) -> float:
+    """Number of independent trials that would be as informative about σ(contrast'θ), whose p (1 - p) is `binomial`."""
+    from scipy.special import stdtrit
+
+    if found.clusters <= found.rank or not binomial:
+        return 1.0
+    known = stdtrit([found.rows - 1, found.clusters - found.rank], (1.0 + level) / 2)
+    # The covariance's correction for a small sample is left out where rows are independent: Clopper and Pearson's
+    # interval is exact there.
+    variance = found.variance(contrast) * (found.rows - 1) / found.rows
+    if variance < 1e-12:
+        return float("inf")
+    return max(1.0, float(known[0] / known[1]) ** 2 / (binomial * variance))
+
+
+def _sandwich(
+    design: np.ndarray, residuals: np.ndarray, weights: np.ndarray, inverse: np.ndarray, names: Sequence[str]
+) -> np.ndarray:
+    """The covariance of theta by one grouping (see `fit`), float64 [K, K]."""
+    _, member = np.unique(np.asarray(names), return_inverse=True)
+    groups, size = member.max() + 1, design.shape[1]
+    scores = np.zeros((groups, size))
+    np.add.at(scores, member, residuals[:, None] * design)
+    parts = np.zeros((groups, size, size))
+    np.add.at(parts, member, weights[:, None, None] * design[:, :, None] * design[:, None, :])
+    corrected = np.linalg.solve(np.eye(size) - parts @ inverse, scores[:, :, None])[:, :, 0]
+    meat = scores.T @ corrected
+    return inverse @ (meat + meat.T) @ inverse / 2
 
 
 def _newton(design: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
