@@ -115,6 +115,37 @@ def documents(
       shots: For the built-in world: examples before each document, from 1 to this number. Only with `"builtin:…"`.
     """
 
+def elo(
+    of: Written | Sequence[Written],
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    by: Written | str | Path | None = None,
+    under: Written | None = None,
+    *,
+    ask: Literal["compare", "audit"] = "compare",
+    principles: int = 1,
+    fewshots: int = 5,
+    orders: Literal["both", "given"] = "both",
+    seed: int = 0,
+) -> Made:
+    """Elo of the last player over the first, by Bradley and Terry's model of all comparisons of two players' replies to
+    the same prompts: 400 points are odds of ten to one (arXiv 2204.05862 §3). Each player's own is given too, the
+    first's being 0. Intervals rest on clusters of prompts.
+
+    Args:
+      of: The players, two or more: replies, or models or flows that reply to the prompts.
+      on: The prompts to reply to, where a model or flow is measured.
+      by: The judge: a model asked under a constitution, or a preference model; without it, the built-in world's oracle.
+      under: The principles that a judging model is asked about, each of which counts: for harm, those about harm. Only
+        with a model as `by=`.
+      ask: The question to a judging model: to compare both replies under the `compare` of principles, or which breaks
+        fewer, by an `audit` of each. Only with a model as `by=`.
+      principles: Principles drawn for each comparison, whose answers are averaged; 0 takes all. Only with a model as
+        `by=` and `ask=compare`.
+      fewshots: Number of the constitution's examples before every prompt. Only with a model as `by=`.
+      orders: Ask both orders of the options and average them (RLAIF), or one. Only with a model as `by=`.
+      seed: Another number, another independent draw. Only with a model as `by=` and `ask=compare`.
+    """
+
 def evasive_rate(of: Written, on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None) -> Made:
     """Share of replies that dodge without giving a reason.
 
@@ -628,6 +659,7 @@ def win_rate(
     fewshots: int = 5,
     orders: Literal["both", "given"] = "both",
     seed: int = 0,
+    length_controlled: bool = False,
 ) -> Made:
     """Share of prompts on which the first's reply is better than the second's; a tie counts half. By a model: the mean
     of its probabilities that the first is better, both in one comparison, in both orders. By a preference model or the
@@ -647,4 +679,6 @@ def win_rate(
       fewshots: Number of the constitution's examples before every prompt. Only with a model as `by=`.
       orders: Ask both orders of the options and average them (RLAIF), or one. Only with a model as `by=`.
       seed: Another number, another independent draw. Only with a model as `by=` and `ask=compare`.
+      length_controlled: Predict the win rate at equal length, by a logistic regression on the difference in characters
+        (arXiv 2404.04475 §3), rather than take the mean; the plain one is given beside it.
     """

@@ -11,6 +11,7 @@ from cai_jax.lang.checker import Arm, Checked, Claim
 from cai_jax.lang.checker import Side as CheckedSide
 from cai_jax.lang.identity import Identities, code_of, outside
 from cai_jax.lang.knobs import label
+from cai_jax.lang.program_rules import item
 from cai_jax.lang.signature import Kind, Node
 from cai_jax.lang.values import Artefact, Flow
 
@@ -46,7 +47,7 @@ class Measure:
 
     `of` is what is measured, `on` on what; `given` are all others, such as "by=judge, under=harmless". `arm` is
     "kl=0.01" where it belongs to some arms of a sweep only, else "". `written` has the key of every argument that is
-    an artefact, by its text.
+    an artefact, by its text. `items` are the texts of what is measured, where that is a list.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Measure:
     given: str = ""
     arm: str = ""
     written: Mapping[str, str] = field(default_factory=dict)
+    items: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -192,19 +194,34 @@ class _Lowering:
         key, expression = self.identities.key(metric), metric.span.on_one_line
         texts = {p.name: metric.written[p.name][0] for p in signature.params if p.name in metric.written}
         data = [p.name for p in signature.params if p.kinds and p.name in texts]
-        written = {texts[name]: self._argument(metric, name) for name in data}
+        items = {name: self._items(metric, name) for name in data}
+        written = {
+            metric.written[key][0]: self._argument(metric, key) for name in data for key in items[name] or [name]
+        }
         of = texts.pop(data[0]) if data else ""
+        listed = tuple(metric.written[key][0] for key in items[data[0]]) if data else ()
         about = [name for name in data[1:] if {Kind.PROMPTS, Kind.PREFS} & {*signature.param(name).kinds}]
         on = texts.pop(about[0]) if about else ""
         given = ", ".join(f"{name}={text}" for name, text in texts.items())
         where = self._arm_of_metric(metric, name, arm)
-        made = Measure(name or expression, expression, key, of, on, given, where, written)
+        made = Measure(name or expression, expression, key, of, on, given, where, written, listed)
         self.measures.setdefault((key, name), made)
 
-    def _argument(self, metric: Artefact, name: str) -> str:
+    @staticmethod
+    def _items(metric: Artefact, name: str) -> list[str]:
+        """The keys of the items of a list that is given as parameter `name` (`program_rules.item`)."""
+        given = metric.inputs[name]
+        keys = [item(name, i) for i in range(len(given))] if isinstance(given, tuple) else []
+        return [key for key in keys if key in metric.written]
+
+    def _argument(self, metric: Artefact, key: str) -> str:
         """The key of a metric's argument: of what is written there, or of the replies where that is a flow."""
-        value = metric.written[name][1]
-        return self.identities.key(value if isinstance(value, Artefact) else metric.input(name))
+        value = metric.written[key][1]
+        if isinstance(value, Artefact):
+            return self.identities.key(value)
+        name, _, index = key.partition(".")
+        made = metric.inputs[name]
+        return self.identities.key(made[int(index or 0)] if isinstance(made, tuple) else made)
 
     def _arm_of_metric(self, metric: Artefact, name: str, arm: Arm) -> str:
         """The swept values on which a metric depends: those that all arms which measure it have in common."""

@@ -8,12 +8,14 @@ claim from being met, it is undecided.
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from cai_jax.evals.figures import Figure, resolved
+from cai_jax.evals.sample_size import rows_needed
 from cai_jax.lang.plan import Expect, Side
 
 Row = Mapping[str, Any]
@@ -50,6 +52,8 @@ class Verdict:
       figures: those that the two sides are based on; None for a number.
       op: as in the program.
       shares: True if the sides are shares, which are shown as percentages.
+      needed: where the interval contains zero, so that the claim is neither shown nor refuted, the number of rows that
+        would decide it if the estimate stays (`evals.sample_size`); None where it is decided, or there is no telling.
     """
 
     text: str
@@ -63,10 +67,13 @@ class Verdict:
     figures: tuple[Figure | None, Figure | None] = (None, None)
     op: str = ""
     shares: bool = False
+    needed: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON values."""
-        return {**asdict(self), "figures": [figure and figure.as_json() for figure in self.figures]}
+        """All of it as JSON values; null for a bound that there is none of."""
+        bounds = self.difference and [each if math.isfinite(each) else None for each in self.difference]
+        figures = [figure and figure.as_json() for figure in self.figures]
+        return {**asdict(self), "difference": bounds, "figures": figures}
 
 
 @dataclass(frozen=True)
@@ -120,17 +127,8 @@ class _Claim:
         return self.statistics.interval(rows, level)
 
     def _own(self, key: str, charitable: bool) -> Interval:
-        """The interval that a metric which is not a mean over rows has found itself.
-
-        A share u of rows without an answer moves a weighted mean of errors in 0..1 by u upwards at most, and by 2 u
-        downwards.
-        """
-        figure = self.figures(key)
-        share = 0.0 if charitable else figure.undecided / max(1, figure.asked)
-        value = figure.value
-        low, high = (value, value) if self.expect.level is None else (figure.low, figure.high)
-        assert value is not None and low is not None and high is not None  # else `undecidable` says so
-        return value, low - 2 * share, high + share
+        """The interval that a metric which is not a mean over rows has found itself."""
+        return self.figures(key).bounds(self.expect.level is not None, charitable)
 
     def undecidable(self) -> str:
         """The reason why the claim is undecided, whatever the rows show; "" if there is none."""
@@ -197,8 +195,10 @@ def judge(
     lost = sum(figure.undecided for figure in rests if figure)
     if not holds and lost and claim.met(charitable=True)[0]:
         undecided = f"{lost} row{'s' * (lost > 1)} could not be judged, and it depends on them"
-    interval = None if expect.level is None else difference
-    return verdict(text, expect.why, holds, left, right, interval, expect.level, undecided, rests)
+    if expect.level is None:
+        return verdict(text, expect.why, holds, left, right, undecided=undecided, figures=rests)
+    needed = None if undecided else rows_needed(difference, min(figure.asked for figure in rests if figure))
+    return verdict(text, expect.why, holds, left, right, difference, expect.level, undecided, rests, needed=needed)
 
 
 def _estimate(side: Side, figure: Figure | None) -> float | None:
@@ -209,6 +209,8 @@ def _estimate(side: Side, figure: Figure | None) -> float | None:
 
 
 def _too_few(figure: Figure) -> str:
+    if figure.enough:
+        return "what could be judged allows no figure: see the notes"
     if figure.asked:
         return f"only {figure.known} of {figure.asked} rows could be judged"
     return f"no row counts: {figure.rest}" if figure.rows else "there were no rows to measure"

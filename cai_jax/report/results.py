@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cai_jax.evals.figures import Figure, number
@@ -29,6 +29,7 @@ class Measured:
       key: its node.
       figure: what came of it.
       notes: what its stage had to say.
+      items: of a list that is measured, the items as written, each of which has a part of the figure.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Measured:
     key: str
     figure: Figure
     notes: Sequence[Mapping[str, str]] = ()
+    items: Sequence[str] = ()
 
     @property
     def place(self) -> str:
@@ -57,14 +59,18 @@ class Measured:
         """All of it as one flat object; `of` is what was measured, and `rows` is how many rows there were."""
         names = ("name", "expression", "metric", "of", "on", "given", "arm", "key")
         about = {name: getattr(self, name) for name in names}
-        return {**about, **self.figure.as_json(), "notes": [dict(note) for note in self.notes]}
+        rest = {"items": list(self.items), "notes": [dict(note) for note in self.notes]}
+        return {**about, **self.figure.as_json(), **rest}
 
 
 def measured(outcome: Outcome, measure: Measure) -> Measured:
-    """A metric node's result."""
+    """A metric node's result; the parts of one that measures a list go by its items, as the program writes them."""
     about = {name: getattr(measure, name) for name in ("name", "expression", "of", "on", "given", "arm", "key")}
     notes = outcome.artefact.record.get("notes", ())
-    return Measured(metric=outcome.node.stage, figure=Figure.of(outcome.artefact.result), notes=notes, **about)
+    figure = Figure.of(outcome.artefact.result)
+    named = {str(1 + i): item for i, item in enumerate(measure.items)}
+    figure = replace(figure, parts={named.get(name, name): part for name, part in figure.parts.items()})
+    return Measured(metric=outcome.node.stage, figure=figure, notes=notes, items=measure.items, **about)
 
 
 def notes(
@@ -101,13 +107,17 @@ def metrics_table(outcomes: Sequence[Outcome], metrics: Sequence[Measured], widt
     ]
     rows = [["", "metric", "on", "value", "n", "beside"]]
     for of in dict.fromkeys([*models, *(metric.place for metric in metrics)]):
-        cells = [
-            [metric.label, metric.on, str(metric.figure), metric.figure.count, metric.figure.rest]
-            for metric in metrics
-            if metric.place == of
-        ]
+        cells = [cell for metric in metrics if metric.place == of for cell in _cells(metric)]
         rows += [[of if i == 0 else "", *cell] for i, cell in enumerate(cells or [[""] * 5])]
     return table(rows, rule_after=1, width=width)
+
+
+def _cells(metric: Measured) -> list[list[str]]:
+    """A metric's cells, and those of the items of a list below them."""
+    figure = metric.figure
+    own = [metric.label, metric.on, str(figure), figure.count, figure.rest]
+    parts = [(item, figure.parts[item]) for item in metric.items if item in figure.parts]
+    return [own, *([f"  {name}", "", str(part), part.count, part.rest] for name, part in parts)]
 
 
 def verdicts_table(verdicts: Sequence[Verdict], width: int | None = None) -> str:
@@ -141,6 +151,8 @@ def _sides(verdict: Verdict) -> str:
             f"{100 * low:.3g} to {100 * high:.3g} points" if verdict.shares else f"{number(low)} to {number(high)}"
         )
         said += f"; difference {between} at {100 * verdict.level:g}%"
+    if verdict.needed is not None:
+        said += f"; about {verdict.needed:,} rows like these would decide it"
     return said
 
 

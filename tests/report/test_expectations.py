@@ -201,3 +201,25 @@ def test_a_metric_that_is_no_mean_over_prompts_is_judged_by_its_own_interval():
     assert verdict(side("partial"), "<", side(constant=0.51), 0.95).holds
     assert "10 rows could not be judged" in verdict(side("partial"), "<", side(constant=0.49), 0.95).undecided
     assert not verdict(side("partial"), "<", side(constant=0.39), 0.95).undecided
+
+
+def test_a_claim_that_too_few_rows_leave_open_says_how_many_would_decide_it():
+    """0.2 ± 0.095 against 0.15: (0.095 / 0.05)² of 2 rows; nothing is missing where the interval is on one side."""
+    found = verdict(side("low"), ">", side(constant=0.15), level=0.95)
+    assert not found.holds and found.needed == 8 and found.as_json()["needed"] == 8
+    assert verdict(side("low"), ">", side(constant=0.1), level=0.95).needed is None
+    assert verdict(side("low"), ">", side(constant=0.5), level=0.95).needed is None
+    assert verdict(side("low"), ">", side(constant=0.15)).needed is None
+
+
+def test_a_bound_that_there_is_none_of_decides_nothing():
+    figures = {"up": Figure(200.0, 50.0, None, n=30), "open": Figure(200.0, None, None, n=30)}
+
+    def of(left, op, constant):
+        claim = SimpleNamespace(
+            text="claim", left=side(left), op=op, right=side(constant=constant), level=0.95, why="", arm=""
+        )
+        return judge(claim, figures.__getitem__, lambda key: [], PlusMinus())
+
+    assert of("up", ">", 20).holds and not of("up", "<", 1e6).holds and not of("open", ">", 0).holds
+    assert json.loads(json.dumps(of("up", ">", 20).as_json(), allow_nan=False))["difference"] == [180.0, 30.0, None]
