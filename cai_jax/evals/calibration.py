@@ -134,20 +134,23 @@ class _Binned:
         The bootstrap's spread about its mean, since every draw's error has noise of its own: below the estimate, and
         above what the formula found, of which nothing is taken off lest noise pass for its absence. Redrawn labels
         show the spread of errors that are too rare to have happened yet; and the exact intervals of the bins'
-        accuracies that of errors that have happened a few times.
+        accuracies that of errors that have happened a few times. What the formula found exceeds the error by no more
+        than noise alone adds up to, Σ |R_b| ≤ Σ |E R_b| + Σ |R_b - E R_b|, so that the lower bound is no higher than
+        that less what calibrated labels exceed in so few cases; it is 0 where these would hardly differ.
         """
         drawn = totals(self.clusters)
         errors = np.abs(drawn[:, 1:]).sum(1) / drawn[:, 0]
         below, above = (bound - float(errors.mean()) for bound in percentiles(errors, level))
         tail = (1.0 - level) / 2
-        above = max(above, float(np.quantile(self.redrawn, 1.0 - tail) - self.redrawn.mean()))
+        noise = float(np.quantile(self.redrawn, 1.0 - tail))
+        above = max(above, noise - float(self.redrawn.mean()))
         nearer, farther = self._reach(level)
-        low, high = min(self.error + below, self.plain - nearer), self.plain + max(above, farther)
+        low = min(self.error + below, self.plain - nearer, self.plain - noise)
+        high = self.plain + max(above, farther)
         clusters = effective(self.clusters[:, 0])
         if 0.5**clusters > tail:  # too few clusters for any bootstrap
             high += unseen(clusters, level) * (1.0 - high)
-        by_chance = float(np.mean(self.redrawn >= self.plain - 1e-12))
-        return max(0.0, low) if by_chance < tail else 0.0, min(1.0, high)
+        return max(0.0, low), min(1.0, high)
 
     def _reach(self, level: float) -> tuple[float, float]:
         """Distance of the error's bounds below and above the formula's value.

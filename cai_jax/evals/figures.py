@@ -54,9 +54,14 @@ class Figure:
       clusters: groups of rows that may be taken for independent.
       left_out: reason why remaining rows do not count -> number of rows.
       beside: figures that belong to this one, such as the score of always taking the longer reply.
-      parts: the figure of each principle, where this one is made of several, and of every group, as "column=value".
+      parts: the figure of each principle, where this one is made of several; of every group, as "column=value"; of each
+        player of an Elo.
       per: the column by which it is broken down; "" for none.
       curve: of probabilities, mean confidence, accuracy and number of rows of every filled bin of confidence.
+      extremes: (value, low, high) if every undecided row is counted against what is measured, and for it; None where
+        there is none, or where the figure is a mean over rows, of which claims find that themselves.
+
+    Where there is a value and one of `low` and `high` is None, it is unbounded on that side.
     """
 
     value: float | None = None
@@ -72,6 +77,7 @@ class Figure:
     parts: Mapping[str, Figure] = field(default_factory=dict)
     per: str = ""
     curve: Sequence[Sequence[float]] = field(default_factory=list)
+    extremes: Sequence[Sequence[float | None]] | None = None
 
     @property
     def groups(self) -> Mapping[str, Figure]:
@@ -112,9 +118,31 @@ class Figure:
     def __str__(self) -> str:
         if self.value is None:
             return "–"
-        if self.low is None or self.high is None:
+        if self.low is None and self.high is None:
             return number(self.value)
-        return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
+        _, low, high = self.bounds(interval=True, charitable=True)
+        return f"{number(self.value)} [{number(low)}, {number(high)}]"
+
+    def bounds(self, interval: bool, charitable: bool) -> tuple[float, float, float]:
+        """Value, low and high of a figure that is no mean over rows, as claims take it; infinite where unbounded.
+
+        Unless `charitable`, undecided rows widen it to either side as far as they may: to `extremes`; without these, a
+        share u of them moves a weighted mean of errors in 0..1 by u upwards at most, and by 2 u downwards.
+
+        Args:
+          interval: True for the figure's interval, False for its value alone.
+        """
+        assert self.value is not None  # else there is nothing to claim
+        place = 1 if interval else 0
+        own = (self.value, self.low, self.high)
+        against, favoured = (own, own) if charitable or self.extremes is None else self.extremes
+        low, high = against[place], favoured[2 * place]
+        share = 0.0 if charitable or self.extremes is not None else self.undecided / max(1, self.asked)
+        return (
+            self.value,
+            float("-inf") if low is None else low - 2 * share,
+            float("inf") if high is None else high + share,
+        )
 
     @property
     def count(self) -> str:
@@ -210,6 +238,8 @@ def _value(row: Mapping[str, Any], broken: float, undecided: float) -> float:
 
 def number(value: float) -> str:
     """Four significant digits at most, without a needless exponent."""
+    if abs(value) == float("inf"):
+        return "∞" if value > 0 else "-∞"
     return f"{value:.4g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.2e}"
 
 

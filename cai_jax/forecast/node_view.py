@@ -195,7 +195,8 @@ class NodeView(ABC, Generic[S, M]):
         """Tokens of the longest reply that is acted on."""
         for name in ("replies", "data", "of", "prefs"):
             if name in self.inputs:
-                return self.inputs[name].type.length or 128
+                given = self.inputs[name]
+                return max(each.type.length or 128 for each in (given if isinstance(given, tuple) else (given,)))
         return 128
 
     def shot_tokens(self, config: Config, constitution: str = "constitution") -> int:

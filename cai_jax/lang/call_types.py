@@ -68,8 +68,8 @@ class Applying(Scope, ABC):
                 values[param.name] = param.default
         if not sound:
             return FAILED
-        spans = {name: argument.span for name, argument in matched.items()}
-        written = {name: (argument.span.on_one_line, artefacts.get(name)) for name, argument in matched.items()}
+        spans = _spans(matched)
+        written = {key: (span.on_one_line, _given(key, artefacts)) for key, span in spans.items()}
         lifted = self._lift(site, artefacts, spans)
         if isinstance(lifted, Failed):
             return FAILED
@@ -244,35 +244,47 @@ class Applying(Scope, ABC):
 
     def _lift(self, site: Site, artefacts: dict[str, Any], spans: Mapping[str, Span]) -> dict[str, Any] | Failed:
         """Turn a model or flow into the replies that a parameter expects, on the prompts given in the same call."""
-        lifted, sides = dict(artefacts), [p for p in site.signature.params if p.lift and p.name in artefacts]
-        given = [p for p in sides if isinstance(artefacts[p.name], Artefact) and artefacts[p.name].type.kind in p.kinds]
-        for param in sides:
-            value, prompts = artefacts[param.name], artefacts.get(param.lift_on)
-            if param in given:
-                if prompts is None or program_rules.data_of(value) == program_rules.data_of(prompts):
-                    continue
+        params = {p.name: p for p in site.signature.params if p.lift and p.name in artefacts}
+        sides = program_rules.sides(site.signature, artefacts)
+        given = [key for key, (name, value) in sides.items() if _is_one(value, params[name])]
+        lifted: dict[str, Any] = {}
+        for key, (name, value) in sides.items():
+            param, span = params[name], spans.get(key, spans.get(name, site.at))
+            prompts = artefacts.get(param.lift_on)
+            if key in given:
                 # Beside replies of a file the prompts may be there for the other side.
-                if len(given) < len(sides) and program_rules.same_data((value,), (prompts,)):
-                    continue
-                label = Label(spans[param.lift_on], "not to these prompts")
-                message = f"`{site.name}` is given replies, and other prompts than those they reply to"
-                hint = f"leave `{param.lift_on}` out: replies know their prompts"
-                self.report.report("E244", message, spans[param.name], "replies", label, hint=hint)
-                return FAILED
+                if not (
+                    prompts is None
+                    or program_rules.data_of(value) == program_rules.data_of(prompts)
+                    or (len(given) < len(sides) and program_rules.same_data((value,), (prompts,)))
+                ):
+                    label = Label(spans[param.lift_on], "not to these prompts")
+                    message = f"`{site.name}` is given replies, and other prompts than those they reply to"
+                    hint = f"leave `{param.lift_on}` out: replies know their prompts"
+                    self.report.report("E244", message, span, "replies", label, hint=hint)
+                    return FAILED
+                lifted[key] = value
+                continue
             if prompts is None:
                 message = f"`{site.name}` of {describe(value)} needs prompts to reply to"
-                hint = f"write  {site.name}({_short(spans[param.name])}, prompts)"
+                hint = f"write  {site.name}({_short(spans[name])}, prompts)"
                 self.report.report("E249", message, site.at, f"no `{param.lift_on}`", hint=hint)
                 return FAILED
             made = self._replies(site, param, value, prompts, spans)
             if isinstance(made, Failed):
                 return FAILED
             if made.type.kind not in param.kinds:
-                message = f"`{param.name}` of `{site.name}` takes {_kinds(param)}, and this makes {made.type.kind}"
-                self.report.report("E208", message, spans[param.name], f"makes {made.type.kind}")
+                message = f"`{name}` of `{site.name}` takes {_kinds(param)}, and this makes {made.type.kind}"
+                self.report.report("E208", message, span, f"makes {made.type.kind}")
                 return FAILED
-            lifted[param.name] = made
-        return lifted if program_rules.same_prompts(site, lifted, spans, self.world.resolve, self.report) else FAILED
+            lifted[key] = made
+        if not program_rules.same_prompts(site, lifted, spans, self.world.resolve, self.report):
+            return FAILED
+        together = {
+            name: tuple(lifted[key] for key in sides if sides[key][0] == name) if param.many else lifted[name]
+            for name, param in params.items()
+        }
+        return {**artefacts, **together}
 
     def _replies(
         self, site: Site, param: Param, value: Artefact | Flow, prompts: Artefact, spans: Mapping[str, Span]
@@ -366,6 +378,27 @@ class Applying(Scope, ABC):
             return self.plain_arguments(inner, given)
         self.glance(given)
         return FAILED
+
+
+def _spans(matched: Mapping[str, Given]) -> dict[str, Span]:
+    """Place of every argument, and of every item of a list, by `program_rules.item`."""
+    spans = {name: argument.span for name, argument in matched.items()}
+    for name, argument in matched.items():
+        if isinstance(argument.expr, ast.List):
+            spans |= {program_rules.item(name, i): each.span for i, each in enumerate(argument.expr.items)}
+    return spans
+
+
+def _given(key: str, artefacts: Mapping[str, Any]) -> Any:
+    """What is given for a key of `_spans`, if it is an artefact or a flow."""
+    name, _, index = key.partition(".")
+    value = artefacts.get(name)
+    return value[int(index)] if index and isinstance(value, tuple) else value
+
+
+def _is_one(value: Artefact | Flow, param: Param) -> bool:
+    """True if a value is of a kind that a parameter takes as it is."""
+    return isinstance(value, Artefact) and value.type.kind in param.kinds
 
 
 def _kinds(param: Param) -> str:

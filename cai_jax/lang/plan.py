@@ -13,6 +13,7 @@ from cai_jax.lang.claims import Claim
 from cai_jax.lang.claims import Side as CheckedSide
 from cai_jax.lang.identity import Identities, code_of, outside
 from cai_jax.lang.knobs import SEED, label, within
+from cai_jax.lang.program_rules import item
 from cai_jax.lang.signature import Kind, Node
 from cai_jax.lang.source import Span
 from cai_jax.lang.values import Artefact, Flow
@@ -60,7 +61,7 @@ class Measure:
 
     `of` is what is measured, `on` on what; `given` are all others, such as "by=judge, under=harmless". `arm` is
     "kl=0.01" where it belongs to some arms of a sweep only, else "". `written` has the key of every argument that is
-    an artefact, by its text.
+    an artefact, by its text. `items` are the texts of what is measured, where that is a list.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Measure:
     given: str = ""
     arm: str = ""
     written: Mapping[str, str] = field(default_factory=dict)
+    items: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -253,25 +255,40 @@ class _Lowering:
         key, expression = self.identities.key(metric), metric.span.on_one_line
         texts = {p.name: metric.written[p.name][0] for p in signature.params if p.name in metric.written}
         data = [p.name for p in signature.params if p.name in metric.inputs and p.name in texts]
-        written = {texts[name]: self._argument(metric, name) for name in data}
+        items = {name: self._items(metric, name) for name in data}
+        written = {
+            metric.written[key][0]: self._argument(metric, key) for name in data for key in items[name] or [name]
+        }
         of = texts.pop(data[0]) if data else ""
+        listed = tuple(metric.written[key][0] for key in items[data[0]]) if data else ()
         about = [
             name for name in data[1:] if {Kind.PROMPTS, Kind.PREFS, Kind.QUESTIONS} & {*signature.param(name).kinds}
         ]
         on = texts.pop(about[0]) if about else ""
         given = ", ".join(f"{name}={text}" for name, text in texts.items())
         where = self._arm_of_metric(metric, name)
-        made = Measure(name or expression, expression, key, _bare(of, where), on, given, label(where), written)
+        made = Measure(name or expression, expression, key, _bare(of, where), on, given, label(where), written, listed)
         self.measures.setdefault((key, name), made)
         if SEED in where:
             arm = label(_unseeded(where))
             pool = self.pools.get((made.name, expression, arm), Pool(replace(made, arm=arm, key=""), ()))
             self.pools[made.name, expression, arm] = replace(pool, keys=(*dict.fromkeys((*pool.keys, key)),))
 
-    def _argument(self, metric: Artefact, name: str) -> str:
+    @staticmethod
+    def _items(metric: Artefact, name: str) -> list[str]:
+        """The keys of the items of a list that is given as parameter `name` (`program_rules.item`)."""
+        given = metric.inputs[name]
+        keys = [item(name, i) for i in range(len(given))] if isinstance(given, tuple) else []
+        return [key for key in keys if key in metric.written]
+
+    def _argument(self, metric: Artefact, key: str) -> str:
         """The key of a metric's argument: of what is written there, or of the replies where that is a flow."""
-        value = metric.written[name][1]
-        return self.identities.key(value if isinstance(value, Artefact) else metric.input(name))
+        value = metric.written[key][1]
+        if isinstance(value, Artefact):
+            return self.identities.key(value)
+        name, _, index = key.partition(".")
+        made = metric.inputs[name]
+        return self.identities.key(made[int(index or 0)] if isinstance(made, tuple) else made)
 
     def _arm_of_metric(self, metric: Artefact, name: str) -> dict[str, Any]:
         """The swept values on which a metric depends: those that all arms have in common where it is this one."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from cai_jax.lang import ast, settings
 from cai_jax.lang.arguments import Site, missing
 from cai_jax.lang.diagnostics import Diagnostics, Label, listed
-from cai_jax.lang.signature import REQUIRED, Call, Kind
+from cai_jax.lang.signature import REQUIRED, Call, Kind, Signature
 from cai_jax.lang.source import Span
 from cai_jax.lang.values import Artefact
 
@@ -71,26 +71,53 @@ def unlike(site: Site, given: Mapping[str, Any], spans: Mapping[str, Span], repo
             report.report("E246", message, spans[param.name], "the same", label, hint="give two that differ")
 
 
+def item(name: str, index: int) -> str:
+    """The key of one item of a list that is given as parameter `name`."""
+    return f"{name}.{index}"
+
+
+def sides(signature: Signature, given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    """What a call compares: name of the argument, or `item` of a list -> its parameter and its value."""
+    found: dict[str, tuple[str, Any]] = {}
+    for name in (param.name for param in signature.params if param.lift and param.name in given):
+        value = given[name]
+        if isinstance(value, tuple):
+            found |= {item(name, i): (name, each) for i, each in enumerate(value)}
+        else:
+            found[name] = name, value
+    return found
+
+
 def same_prompts(
     site: Site,
-    given: Mapping[str, Any],
+    given: Mapping[str, Artefact],
     spans: Mapping[str, Span],
     resolve: Callable[[str], str],
     report: Diagnostics,
 ) -> bool:
-    """Report replies to different prompts in one comparison; False if there are any."""
-    sides = [p.name for p in site.signature.params if p.lift and isinstance(given.get(p.name), Artefact)]
-    for name in sides[1:]:
-        message = ""
-        if not same_data((given[name],), (given[sides[0]],)):
+    """Report replies to different prompts in one comparison, or the same ones twice in a list; False if there are any.
+
+    Args:
+      given: the replies, by the keys of `sides`.
+    """
+    keys = list(given)
+    for number, key in enumerate(keys[1:], start=1):
+        span, message = spans.get(key, site.at), ""
+        before = next((each for each in keys[:number] if given[each] is given[key]), None)
+        if before is not None and "." in key:
+            label = Label(spans.get(before, site.at), "here already")
+            message = f"`{site.name}` compares this with itself"
+            report.report("E246", message, span, "again", label, hint="give each once")
+            return False
+        if not same_data((given[key],), (given[keys[0]],)):
             message = f"`{site.name}` compares replies to the same prompts, and these reply to different ones"
         else:
-            first, other = (_asked(given[side], resolve) for side in (sides[0], name))
+            first, other = (_asked(given[each], resolve) for each in (keys[0], key))
             if first is not None and other is not None:
                 message = other_prompts(first, other)
         if message:
-            label = Label(spans[sides[0]], "replies to other prompts")
-            report.report("E244", message, spans[name], "", label, hint=ALIKE)
+            label = Label(spans.get(keys[0], site.at), "replies to other prompts")
+            report.report("E244", message, span, "", label, hint=ALIKE)
             return False
     return True
 

@@ -21,9 +21,8 @@ def warn(site: Site, artefacts: Mapping[str, Any], spans: Mapping[str, Span], re
     if site.signature.group != "metric" or by is None:
         return
     judges = {id(_taught(part)): part for part in _parts(by)}
-    for name, measured in artefacts.items():
-        if name == "by" or not isinstance(measured, Artefact):
-            continue
+    every = {name: value if isinstance(value, tuple) else (value,) for name, value in artefacts.items() if name != "by"}
+    for name, measured in ((name, each) for name, given in every.items() for each in given):
         pleased = [part for each in _pleased(measured) for part in _parts(each) if id(_taught(part)) in judges]
         if pleased:
             of, judge = (spans[each].on_one_line if each in spans else each for each in (name, "by"))

@@ -8,12 +8,14 @@ claim from being met, it is undecided.
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from cai_jax.evals.figures import Figure, resolved
+from cai_jax.evals.sample_size import rows_needed
 from cai_jax.lang.plan import Expect, Side
 
 Row = Mapping[str, Any]
@@ -75,6 +77,8 @@ class Verdict:
       p: the least error rate (1 - level) at which it holds (`smallest`); None without a level, or without rows.
       seeds: number of seeds over which it is; 1 if the run has one.
       together: the `expect all` that it belongs to; None if it stands alone. `level` is the adjusted one then.
+      needed: where the interval contains zero, so that the claim is neither shown nor refuted, the number of rows that
+        would decide it if the estimate stays (`evals.sample_size`); None where it is decided, or there is no telling.
     """
 
     text: str
@@ -93,10 +97,13 @@ class Verdict:
     p: float | None = None
     seeds: int = 1
     together: Together | None = None
+    needed: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON values."""
-        return {**asdict(self), "figures": [figure and figure.as_json() for figure in self.figures]}
+        """All of it as JSON values; null for a bound that there is none of."""
+        bounds = self.difference and [each if math.isfinite(each) else None for each in self.difference]
+        figures = [figure and figure.as_json() for figure in self.figures]
+        return {**asdict(self), "difference": bounds, "figures": figures}
 
 
 @dataclass(eq=False)
@@ -231,17 +238,8 @@ class _Claim:
         return self.statistics.interval(rows, self.level)
 
     def _own(self, key: str, charitable: bool) -> Interval:
-        """The interval that a metric which is not a mean over rows has found itself.
-
-        A share u of rows without an answer moves a weighted mean of errors in 0..1 by u upwards at most, and by 2 u
-        downwards.
-        """
-        figure = self.figures(key)
-        share = 0.0 if charitable else figure.undecided / max(1, figure.asked)
-        value = figure.value
-        low, high = (value, value) if self.level is None else (figure.low, figure.high)
-        assert value is not None and low is not None and high is not None  # else `undecidable` says so
-        return value, low - 2 * share, high + share
+        """The interval that a metric which is not a mean over rows has found itself."""
+        return self.figures(key).bounds(self.level is not None, charitable)
 
     def undecidable(self) -> str:
         """The reason why the claim is undecided, whatever the rows show; "" if there is none."""
@@ -297,14 +295,17 @@ def judge(
         lost = sum(figure.undecided for figure in rests if figure)
         if not holds and lost and claim.met(charitable=True)[0]:
             undecided = f"{lost} row{'s' * (lost > 1)} could not be judged, and it depends on them"
-    has_level = difference is not None and claim.level is not None
+    at_level = None if claim.level is None else difference
+    needed = None
+    if at_level is not None and not undecided:
+        needed = rows_needed(at_level, min(figure.asked for figure in rests if figure))
     return Verdict(
         f"{expect.text} [{expect.arm}]" if expect.arm else expect.text,
         expect.why,
         holds,
         _estimate(expect.left, rests[0]),
         _estimate(expect.right, rests[1]),
-        difference if has_level else None,
+        at_level,
         claim.level,
         undecided,
         (rests[0], rests[1]),
@@ -312,8 +313,9 @@ def judge(
         shares,
         claim.pairing,
         claim.shared,
-        claim.smallest() if has_level else None,
+        claim.smallest() if at_level is not None else None,
         claim.seeds,
+        needed=needed,
     )
 
 
@@ -339,6 +341,8 @@ def _estimate(side: Side, figure: Figure | None) -> float | None:
 
 
 def _too_few(figure: Figure) -> str:
+    if figure.enough:
+        return "what could be judged allows no figure: see the notes"
     if figure.asked:
         return f"only {figure.known} of {figure.asked} rows could be judged"
     return f"no row counts: {figure.rest}" if figure.rows else "there were no rows to measure"

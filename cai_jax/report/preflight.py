@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cai_jax.data.rows import asked_hash
-from cai_jax.lang.program_rules import other_prompts
+from cai_jax.lang.program_rules import other_prompts, sides
 from cai_jax.lang.signature import Kind, Node
 from cai_jax.runs.executor import input_keys
 from cai_jax.stages.protocol import Stage
@@ -46,10 +46,10 @@ def unmatched(
     """
     readable, found = {node.key for node in read}, []
     for node in (node for node in nodes if node.type.kind is Kind.METRIC):
-        sides = [node.inputs.get(param.name) for param in registry[node.stage].SIGNATURE.params if param.lift]
-        keys = [key for key in sides if isinstance(key, str) and key in readable]
-        if len(sides) == len(keys) == 2:
-            wrong = other_prompts(*(Counter(row["id"] for row in rows(key)) for key in keys))
+        given = [key for _, key in sides(registry[node.stage].SIGNATURE, node.inputs).values()]
+        keys = [key for key in given if key in readable]
+        for key in keys[1:]:
+            wrong = other_prompts(*(Counter(row["id"] for row in rows(each)) for each in (keys[0], key)))
             found += [f"{labels[node.key]}: {wrong}"] if wrong else []
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cai_jax.evals.figures import Figure, number
@@ -31,6 +31,7 @@ class Measured:
       figure: what came of it.
       seeds: number of seeds over which the figure is; 1 if the run has one. `key` is "" where there are more.
       notes: what its stage had to say.
+      items: of a list that is measured, the items as written, each of which has a part of the figure.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Measured:
     figure: Figure
     notes: Sequence[Mapping[str, str]] = ()
     seeds: int = 1
+    items: Sequence[str] = ()
 
     @property
     def place(self) -> str:
@@ -60,15 +62,18 @@ class Measured:
         """All of it as one flat object; `of` is what was measured, and `rows` is how many rows there were."""
         names = ("name", "expression", "metric", "of", "on", "given", "arm", "key")
         about = {name: getattr(self, name) for name in names}
-        notes = [dict(note) for note in self.notes]
-        return {**about, "seeds": self.seeds, **self.figure.as_json(), "notes": notes}
+        rest = {"items": list(self.items), "notes": [dict(note) for note in self.notes]}
+        return {**about, "seeds": self.seeds, **self.figure.as_json(), **rest}
 
 
 def measured(outcome: Outcome, measure: Measure) -> Measured:
-    """A metric node's result."""
+    """A metric node's result; the parts of one that measures a list go by its items, as the program writes them."""
     about = {name: getattr(measure, name) for name in ("name", "expression", "of", "on", "given", "arm", "key")}
     notes = outcome.artefact.record.get("notes", ())
-    return Measured(metric=outcome.node.stage, figure=Figure.of(outcome.artefact.result), notes=notes, **about)
+    figure = Figure.of(outcome.artefact.result)
+    named = {str(1 + i): item for i, item in enumerate(measure.items)}
+    figure = replace(figure, parts={named.get(name, name): part for name, part in figure.parts.items()})
+    return Measured(metric=outcome.node.stage, figure=figure, notes=notes, items=measure.items, **about)
 
 
 def pooled(outcomes: Mapping[str, Outcome], pool: Pool, statistics: Statistics) -> Measured:
@@ -120,12 +125,12 @@ def metrics_table(outcomes: Sequence[Outcome], metrics: Sequence[Measured], widt
 
 
 def _cells(metric: Measured) -> list[list[str]]:
-    """A metric's cells, and those of its groups below them."""
+    """A metric's cells, and those of its groups, or of the items of a list, below them."""
     figure = metric.figure
     count = figure.count + (f", {metric.seeds} seeds" if metric.seeds > 1 else "")
     own = [metric.label, metric.on, str(figure), count, figure.rest]
-    groups = [[f"  {name}", "", str(part), part.count, part.rest] for name, part in figure.groups.items()]
-    return [own, *groups]
+    parts = {**figure.groups, **{item: figure.parts[item] for item in metric.items if item in figure.parts}}
+    return [own, *([f"  {name}", "", str(part), part.count, part.rest] for name, part in parts.items())]
 
 
 def verdicts_table(verdicts: Sequence[Verdict], width: int | None = None) -> str:
@@ -178,6 +183,8 @@ def _sides(verdict: Verdict) -> str:
         said += f"; difference {between} at {100 * verdict.level:.4g}%"
         if verdict.together is not None:
             said += f" ({100 * verdict.together.level:g}% for all {verdict.together.claims} claims; p {_p(verdict)})"
+    if verdict.needed is not None:
+        said += f"; about {verdict.needed:,} rows like these would decide it"
     if verdict.seeds > 1:
         said += f"; over {verdict.seeds} seeds"
     if verdict.pairing == "unpaired":

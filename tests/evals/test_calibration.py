@@ -124,3 +124,15 @@ def test_the_area_under_the_curve_is_that_of_the_rank_sum_test():
 
 def test_a_tie_counts_half():
     assert expected_error(np.array([0.5, 0.5]), np.array([0.5, 0.5]), bins=10)[0] == 0.0
+
+
+def test_the_lower_bound_leaves_all_that_chance_may_have_added():
+    """Labels in clusters of five, all alike: chance adds as much as it does to a fifth of as many labels alone."""
+    rng = np.random.default_rng(11)
+    confidence = np.repeat(rng.choice([0.55, 0.65, 0.75, 0.85, 0.95], 20), 5)
+    right = np.repeat(rng.random(20), 5) < confidence - 0.3
+    found = reliability(confidence, right.astype(float), [str(i // 5) for i in range(100)], 10)
+    alone, bins = confidence[::5], np.unique(confidence[::5])
+    calibrated = (rng.random((4_000, 20)) < alone) - alone
+    added = sum(np.abs(calibrated[:, alone == each].sum(axis=1)) for each in bins) / 20
+    assert 0 < found.low <= found.plain - np.quantile(added, 0.975) + 0.02

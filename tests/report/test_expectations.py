@@ -300,3 +300,25 @@ def test_metrics_that_are_no_mean_over_prompts_take_their_own_intervals_under_ea
     found = verdict(side("whole", 0.0, ("whole", "partial")), "<", side(None, 0.5), 0.95)
     # Of 0.1..0.4 and, with a tenth of the rows unknown, -0.1..0.5 the mean; both seeds have 0.2.
     assert found.difference == pytest.approx((-0.3, -0.5, -0.05)) and found.p is None
+
+
+def test_a_claim_that_too_few_rows_leave_open_says_how_many_would_decide_it():
+    """0.2 ± 0.095 against 0.15: (0.095 / 0.05)² of 2 rows; nothing is missing where the interval is on one side."""
+    found = verdict(side("low"), ">", side(None, 0.15), level=0.95)
+    assert not found.holds and found.needed == 8 and found.as_json()["needed"] == 8
+    assert verdict(side("low"), ">", side(None, 0.1), level=0.95).needed is None
+    assert verdict(side("low"), ">", side(None, 0.5), level=0.95).needed is None
+    assert verdict(side("low"), ">", side(None, 0.15)).needed is None
+
+
+def test_a_bound_that_there_is_none_of_decides_nothing():
+    figures = {"up": Figure(200.0, 50.0, None, n=30), "open": Figure(200.0, None, None, n=30)}
+
+    def of(left, op, constant):
+        claim = SimpleNamespace(
+            text="claim", left=side(left), op=op, right=side(None, constant), level=0.95, why="", arm=""
+        )
+        return judge(claim, figures.__getitem__, lambda key: [], PlusMinus())
+
+    assert of("up", ">", 20).holds and not of("up", "<", 1e6).holds and not of("open", ">", 0).holds
+    assert json.loads(json.dumps(of("up", ">", 20).as_json(), allow_nan=False))["difference"] == [180.0, 30.0, None]

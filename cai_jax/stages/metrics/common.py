@@ -188,14 +188,19 @@ def audit_prompts(ctx: Context, n: int) -> list[list[Segment]]:
     return [prompt for row in ctx.inputs["of"].rows()[:n] for prompt in screener.asked(row)]
 
 
-def judging_steps(ctx: StepContext) -> list:
-    """The steps of a metric that a model judges under a constitution, or a preference model."""
+def judging_steps(ctx: StepContext, replies: float | None = None) -> list:
+    """The steps of a metric that a model judges under a constitution, or a preference model.
+
+    Args:
+      replies: number of those that are judged; by default as many as there are.
+    """
     by = ctx.inputs.get("by")
     if by is None:
         return []
+    count = _replies(ctx) if replies is None else replies
     if by.type.kind is Kind.REWARD_MODEL:
-        return ctx.scoring("by", _replies(ctx))
-    return [step for model in ctx.models("by") for step in ctx.auditing(model, "under", _replies(ctx))]
+        return ctx.scoring("by", count)
+    return [step for model in ctx.models("by") for step in ctx.auditing(model, "under", count)]
 
 
 def _screener(ctx: Context, model: Model | None) -> Screener:
