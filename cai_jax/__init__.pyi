@@ -289,6 +289,37 @@ def dpo(
       seed: Another number, another independent draw.
     """
 
+def elo(
+    of: Written | Sequence[Written],
+    on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
+    by: Written | str | Path | None = None,
+    under: Written | None = None,
+    *,
+    ask: Literal["compare", "audit"] = "compare",
+    principles: int = 1,
+    fewshots: int = 5,
+    orders: Literal["both", "given"] = "both",
+    seed: int = 0,
+) -> Made:
+    """Elo of the last player over the first, by Bradley and Terry's model of all comparisons of two players' replies to
+    the same prompts: 400 points are odds of ten to one (arXiv 2204.05862 §3). Each player's own is given too, the
+    first's being 0. Intervals rest on clusters of prompts.
+
+    Args:
+      of: The players, two or more: replies, or models or flows that reply to the prompts.
+      on: The prompts to reply to, where a model or flow is measured.
+      by: The judge: a model asked under a constitution, or a preference model; without it, the built-in world's oracle.
+      under: The principles that a judging model is asked about, each of which counts: for harm, those about harm. Only
+        with a model as `by=`.
+      ask: The question to a judging model: to compare both replies under the `compare` of principles, or which breaks
+        fewer, by an `audit` of each. Only with a model as `by=`.
+      principles: Principles drawn for each comparison, whose answers are averaged; 0 takes all. Only with a model as
+        `by=` and `ask=compare`.
+      fewshots: Number of the constitution's examples before every prompt. Only with a model as `by=`.
+      orders: Ask both orders of the options and average them (RLAIF), or one. Only with a model as `by=`.
+      seed: Another number, another independent draw. Only with a model as `by=` and `ask=compare`.
+    """
+
 def evasive_rate(
     of: Written,
     on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
@@ -955,6 +986,7 @@ def win_rate(
     fewshots: int = 5,
     orders: Literal["both", "given"] = "both",
     seed: int = 0,
+    length_controlled: bool = False,
     per: str = "",
 ) -> Made:
     """Share of prompts on which the first's reply is better than the second's; a tie counts half. By a model: the mean
@@ -975,5 +1007,8 @@ def win_rate(
       fewshots: Number of the constitution's examples before every prompt. Only with a model as `by=`.
       orders: Ask both orders of the options and average them (RLAIF), or one. Only with a model as `by=`.
       seed: Another number, another independent draw. Only with a model as `by=` and `ask=compare`.
-      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
+      length_controlled: Predict the win rate at equal length, by a logistic regression on the difference in characters
+        (arXiv 2404.04475 §3), rather than take the mean; the plain one is given beside it.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values. Only
+        with `length_controlled=false`.
     """
