@@ -25,7 +25,7 @@ from tests.benchmarks.figures import Figure
 SIZES = (10, 30, 100, 400)
 EVENTS = (0.1, 1, 3, 10)  # expected number of events; and of what is left of a rate of one
 COVERED, WRONG = 0.93, 0.035  # half of what 93 % misses
-AGAIN = 5
+AGAIN = 10
 MANY, FEW = 1_000, 200  # simulations of cases that take about a millisecond, and of those that take a hundred
 
 
