@@ -251,7 +251,7 @@ class _Claim:
 
     def _no_interval(self) -> str:
         """The reason why a claim with a level has no interval; "" if there is none."""
-        if self.level is not None and any(self.figures(key).low is None for key in self.keys):
+        if self.level is not None and any((f.low, f.high) == (None, None) for f in map(self.figures, self.keys)):
             return "its rows are all of one cluster, which says nothing of others"
         if self.level is None or all(self.rows(key) for key in self.keys):
             return ""

@@ -322,3 +322,18 @@ def test_a_bound_that_there_is_none_of_decides_nothing():
 
     assert of("up", ">", 20).holds and not of("up", "<", 1e6).holds and not of("open", ">", 0).holds
     assert json.loads(json.dumps(of("up", ">", 20).as_json(), allow_nan=False))["difference"] == [180.0, 30.0, None]
+
+
+def test_rows_that_nobody_could_judge_widen_a_figure_that_is_no_mean_as_far_as_they_may():
+    """Counted against it the lower bound is -10, so that what was judged alone, 50, is not enough."""
+    figure = Figure(200.0, 50.0, 400.0, n=25, undecided=5, extremes=((150.0, -10.0, 350.0), (260.0, 90.0, None)))
+
+    def of(op, constant, level=0.95):
+        claim = SimpleNamespace(
+            text="claim", left=side("key"), op=op, right=side(constant=constant), level=level, why="", arm=""
+        )
+        return judge(claim, lambda key: figure, lambda key: [], PlusMinus())
+
+    assert not of(">", 0).holds and "5 rows could not be judged" in of(">", 0).undecided
+    assert of(">", -20).holds and not of("<", 450).holds and "5 rows" in of("<", 450).undecided
+    assert of(">", 140, level=None).holds and not of(">", 160, level=None).holds

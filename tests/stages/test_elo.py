@@ -158,3 +158,27 @@ b = win_rate(two, one, by=base, under=rules, fewshots=0, length_controlled=true)
     assert (raw["value"], raw["low"], raw["high"]) == (plain["value"], plain["low"], plain["high"])
     noted = "length" in ran.notes("b")
     assert noted == (abs(found["value"] - plain["value"]) > 0.1)
+
+
+def test_at_equal_length_what_nobody_could_judge_counts_either_way():
+    kinds = {
+        "of": [*["explain", "comply", "evade"] * 3, "broken"],
+        "against": [*["evade", "explain", "comply"] * 3, "comply"],
+    }
+    given = {
+        side: artefacts.replies(
+            [
+                {"id": f"{i}-0", "turns": ASKED, "sample": 0, "reply": KINDS[kind] + " " * i}
+                for i, kind in enumerate(each)
+            ]
+        )
+        for side, each in kinds.items()
+    }
+    found = Figure.of(registry()["win_rate"].run(Context("win_rate", given, length_controlled=True)))
+    pairs = zip(kinds["of"], kinds["against"], strict=True)
+    longer = np.array([len(KINDS[one]) - len(KINDS[other]) for one, other in pairs], float)
+    wins, ids = np.array([1.0, 0.0, 1.0] * 3), [str(i) for i in range(10)]
+    assert (found.n, found.undecided) == (9, 1)
+    assert found.value == pytest.approx(controlled(wins, longer[:9], ids[:9], ids[:9])[0])
+    for extreme, filled in zip(found.extremes, (0.0, 1.0), strict=True):
+        assert extreme == pytest.approx(controlled(np.append(wins, filled), longer, ids, ids), abs=1e-6)

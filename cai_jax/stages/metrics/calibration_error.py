@@ -25,7 +25,7 @@ SIGNATURE = Signature(
     result=lambda call: Type(Kind.METRIC),
     check=judged_labels,
     group="metric",
-    version=4,
+    version=5,
     bounds=(0.0, 1.0),
     example="calibration_error(labels)",
 )  # fmt: skip
