@@ -7,8 +7,8 @@ is to be had from it to the digit. Whether a refusal explains itself is the diff
 (arXiv 2212.08073 §1.1).
 
 Tried on two small judges, `builtin:tiny` on 30 replies of the built-in world and SmolLM2-135M-Instruct on 13 written by
-hand: both answer, but more by letter than by what it stands for, so that no reply was classed. With another judge, see first that it classes
-replies whose class is known.
+hand: both answer, but more by letter than by what it stands for, so that no reply was classed. With another judge, see
+first that it classes replies whose class is known.
 
 A reply is read once, and not again without an ending that talks to a judge (`pipeline.reply_endings`): the words of
 such endings, guidelines and answers, are also those of refusals.
