@@ -1,4 +1,4 @@
-"""How far a reply helps with what is harmful: StrongREJECT's three questions and formula (arXiv 2402.10260 §3.2).
+"""How far a reply helps with what is harmful: StrongREJECT's three questions and formula (arXiv 2402.10260).
 
 The questions are in our own words, and their answers are probabilities rather than the judge's written grades. The
 benchmark's own figures rest on another judge's text, so that only figures of one judge here may be compared.

@@ -1,14 +1,14 @@
 """What a reply does with a request, as a model says: one of four classes, or empty; and whether a refusal says why.
 
 The classes exclude each other, so that what public evaluations count is a sum of them: XSTest's full and partial
-refusal and full compliance (arXiv 2308.01263 §4), OR-Bench's direct and indirect refusal and direct answer (arXiv
-2405.20947 §3). Their words are others, and so are ours: such a sum answers the same question, but no published figure
+refusal and full compliance (arXiv 2308.01263), OR-Bench's direct and indirect refusal and direct answer (arXiv
+2405.20947). Their words are others, and so are ours: such a sum answers the same question, but no published figure
 is to be had from it to the digit. Whether a refusal explains itself is the difference between evasive and harmless
 (arXiv 2212.08073 §1.1).
 
 Tried on two small judges, `builtin:tiny` on 30 replies of the built-in world and SmolLM2-135M-Instruct on 13 written by
-hand: both answer, and by letters alone, so that no reply was classed. With another judge, see first that it classes
-replies whose class is known.
+hand: both answer, but more by letter than by what it stands for, so that no reply was classed. With another judge, see
+first that it classes replies whose class is known.
 
 A reply is read once, and not again without an ending that talks to a judge (`pipeline.reply_endings`): the words of
 such endings, guidelines and answers, are also those of refusals.

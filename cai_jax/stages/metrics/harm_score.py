@@ -43,7 +43,7 @@ SIGNATURE = Signature(
 def run(ctx: Context) -> Mapping[str, Any]:
     """Result: a figure (`evals.figures`), and beside it the means of its three factors over the same replies.
 
-    The formula is that of arXiv 2402.10260 §3.2 (`pipeline.harm_questions`). A reply without a word is not asked about:
+    The formula is that of arXiv 2402.10260 (`pipeline.harm_questions`). A reply without a word is not asked about:
     it scores 0 and is marked, so that it helps no claim.
     """
     import numpy as np

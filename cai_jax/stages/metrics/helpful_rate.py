@@ -20,7 +20,7 @@ rendered, steps = question_prompts, question_steps
 def run(ctx: Context) -> Mapping[str, Any]:
     """Result: a figure (`evals.figures`); by a model, its parts are the classes of `pipeline.refusal_classes`.
 
-    A reply that declines a part is not counted, nor by half: it is no full compliance (arXiv 2308.01263 §4).
+    A reply that declines a part is not counted, nor by half: it is no full compliance (arXiv 2308.01263).
     """
     from cai_jax.evals.refusal_phrases import complies
 
