@@ -77,7 +77,8 @@ def test_every_command_understands_it(ran, bench):
     program = bench.program(PROGRAM)
     code, out, _ = bench.call("plan", program, "--out", bench.out)
     assert code == 0 and "0 of" in out and "said[seed=1, heat=0.5]" in out
-    code, out, _ = bench.call("show", "said[heat=2, seed=1]", "--out", bench.out, "--json")
+    of = ("--run", ran.shown["run"], "--out", bench.out)
+    code, out, _ = bench.call("show", "said[heat=2, seed=1]", *of, "--json")
     assert code == 0 and json.loads(out)["params"]["temperature"] == 2
     code, out, _ = bench.call("run", program, "--out", bench.out, "--only", "harm[seed=0, heat=2]")
     assert code == 0 and "at a level" not in out
