@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.lang.signature import Call, Kind, Param, Problem, Signature, Type
 from cai_jax.pipeline.context import Context
+from cai_jax.stages.known_rows import known_rows
 from cai_jax.stages.source_data import (
     PATH_ABOUT,
     READING,
@@ -20,13 +22,21 @@ from cai_jax.stages.source_data import (
 
 if TYPE_CHECKING:
     from cai_jax.data.multiple_choice import Columns
+    from cai_jax.data.row_columns import Row
 
 _COLUMNS = ("question", "options", "label", "matching", "other")
 
 
 def _result(call: Call) -> Type:
     splits = splits_of(call)
-    return Type(Kind.QUESTIONS, splits=splits, lineage=lineage(call), rows=split_rows(call, {}, splits))
+    rows, known = split_rows(call, {}, splits), partial(_known, call)
+    return Type(Kind.QUESTIONS, splits=splits, lineage=lineage(call), rows=rows, known=known)
+
+
+def _known(call: Call) -> list[Row] | None:
+    from cai_jax.data.multiple_choice import read_questions
+
+    return known_rows(call, read_questions, **_columns(call.values)._asdict())
 
 
 def _check(call: Call) -> Iterable[Problem]:

@@ -49,7 +49,7 @@ def _check(call: Call) -> Iterable[Problem]:
         yield Problem("E224", "columns", error.message, "chooses nothing", error.hint)
 
 
-_KINDS = (Kind.PROMPTS, Kind.RESPONSES, Kind.DIALOGS, Kind.PREFS, Kind.DOCUMENTS)
+_KINDS = (Kind.PROMPTS, Kind.RESPONSES, Kind.DIALOGS, Kind.PREFS, Kind.QUESTIONS, Kind.DOCUMENTS)
 SIGNATURE = Signature(
     name="where",
     about="The rows of data that have these values in these columns; of several values, any.",

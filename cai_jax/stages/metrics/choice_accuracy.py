@@ -9,6 +9,7 @@ from cai_jax.lang.signature import Kind, Signature, Type
 from cai_jax.pipeline.context import Context
 from cai_jax.stages.metrics import choices
 from cai_jax.stages.metrics.choices import rendered, steps
+from cai_jax.stages.metrics.common import with_column
 
 __all__ = ["SIGNATURE", "rendered", "run", "steps"]
 
@@ -18,7 +19,7 @@ SIGNATURE = Signature(
     "scores, that of the most probable one counts.",
     params=choices.ASKED,
     result=lambda call: Type(Kind.METRIC),
-    check=choices.check,
+    check=with_column(choices.check),
     group="metric",
     bounds=(0.0, 1.0),
     settings=("mesh",),

@@ -14,7 +14,7 @@ from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.row_counts import REQUEST_TOKENS, expected_rows
 from cai_jax.prompting.render import Segment
 from cai_jax.stages.declare import ORDERS, OVERLONG, fits, says
-from cai_jax.stages.metrics.common import measured
+from cai_jax.stages.metrics.common import PER, grouped, measured
 from cai_jax.stages.protocol import StepContext
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ ASKED = (
     replace(ORDERS, about="Order of the listed options: as given, or that and backwards, averaged.", default="given",
             needs=says("ask", "letters")),
     _OVERLONG,
+    PER,
 )  # fmt: skip
 
 
@@ -89,7 +90,7 @@ def measured_choices(ctx: Context, column: Credit, instead: str) -> dict[str, An
 
     from cai_jax.pipeline.questions import undecided
 
-    rows = questions_with(ctx, column, instead)
+    rows = grouped(ctx, questions_with(ctx, column, instead))
     credit = [row[column] for row in rows]
     answers = asker(ctx).answers(ctx, rows)
     if ctx.params["ask"] == "letters":

@@ -68,7 +68,7 @@ def _column_missing(call: Call) -> Iterable[Problem]:
     from cai_jax.data.row_values import values_of
 
     per, given = call.values["per"], [call.types[name] for name in ("of", "labels", "on") if name in call.types]
-    rows = next((each.known() for each in given if each.kind in (Kind.RESPONSES, Kind.PREFS)), None)
+    rows = next((each.known() for each in given if each.kind in (Kind.RESPONSES, Kind.PREFS, Kind.QUESTIONS)), None)
     if not per or per in RESERVED or rows is None:  # those that stages add are not known yet
         return
     try:
