@@ -183,7 +183,8 @@ def _options(record: Record, names: Sequence[str]) -> tuple[list[str], list[str]
     value: Any = get(record, names[0], "options")
     marks: Any = []
     if isinstance(value, Mapping):  # as ARC has them
-        marks, value = value.get("label") or [], value.get("text")
+        marks = value.get("label") or []
+        value = value.get("text")
     if not isinstance(value, list) or not isinstance(marks, list):
         raise bad(record, names[0], f"is {what(value)} where a list of options is expected", "repair the row")
     return [_text(record, names[0], text) for text in value], [str(mark) for mark in marks]

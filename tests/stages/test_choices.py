@@ -12,6 +12,7 @@ import transformers
 
 from cai_jax.data.multiple_choice import read_questions
 from cai_jax.errors import UserError
+from cai_jax.lang.checker import check
 from cai_jax.pipeline import multiple_choice, questions
 from cai_jax.pipeline.multiple_choice import Answers
 from cai_jax.stages import registry
@@ -218,3 +219,29 @@ def test_published_questions_are_scored_as_by_transformers(asked, name):
         np.testing.assert_allclose(told["logprobs"], scores, atol=1e-3)
         right.append(row["matching" if metric == "choice_rate" else "answer"][int(np.argmax(scores))])
     assert len(rows) >= 2 and figure["value"] == pytest.approx(np.mean(right))
+
+
+def test_a_rate_is_broken_down_by_a_column_of_the_questions(asked, tmp_path):
+    rows = file(
+        tmp_path, [{**each, "about": about} for each, about in zip(BEHAVIOUR, ("good", "bad", "good"), strict=True)]
+    )
+    figure, ctx = measured(asked[0], rows, "choice_rate", per="about")
+    values = dict(zip((row["id"] for row in rows), (row["value"] for row in ctx.rows), strict=True))
+    good = [values[row["id"]] for row in rows if row["about"] == "good"]
+    assert set(figure["parts"]) == {"about=good", "about=bad"}
+    assert (figure["parts"]["about=good"]["value"], figure["parts"]["about=good"]["n"]) == (np.mean(good), 2)
+
+
+def test_questions_are_chosen_by_a_column_and_a_wrong_one_is_told_at_check(tmp_path):
+    write(tmp_path, [{**each, "about": about} for each, about in zip(BEHAVIOUR, ("good", "bad", "good"), strict=True)])
+    (source,) = tmp_path.iterdir()
+
+    def found(text):
+        program = f'q = questions("{source}")\nr = choice_rate(model("builtin:tiny"), {text})\nexpect r > 1%'
+        return [(each.code, each.message) for each in check(program, tmp_path / "p.cai", registry()).diagnostics]
+
+    assert found('q.where(about="good"), per="about"') == []
+    ((code, message),) = found('q.where(about="goo")')
+    assert code == "E224" and "goo" in message
+    ((code, message),) = found('q, per="abuot"')
+    assert code == "E224" and "abuot" in message
