@@ -80,7 +80,7 @@ def pooled(
     if len(known) < len(figures):
         return counted
     # Intervals over the same prompts: their mean is as wide as if all erred alike.
-    around = statistics.interval(together) if together else (*np.mean(known, axis=0),)
+    around = statistics.interval(together, 0.95) if together else (*np.mean(known, axis=0),)
     bounds = statistics.BOUNDS if together else (-np.inf, np.inf)
     value, low, high = widened(around, [each[0] for each in known], 0.95, bounds)
     return replace(counted, value=value, low=low, high=high)

@@ -330,7 +330,7 @@ def test_rows_that_nobody_could_judge_widen_a_figure_that_is_no_mean_as_far_as_t
 
     def of(op, constant, level=0.95):
         claim = SimpleNamespace(
-            text="claim", left=side("key"), op=op, right=side(constant=constant), level=level, why="", arm=""
+            text="claim", left=side("key"), op=op, right=side(None, constant), level=level, why="", arm=""
         )
         return judge(claim, lambda key: figure, lambda key: [], PlusMinus())
 
