@@ -74,18 +74,19 @@ def test_json_is_one_object_of_the_documented_shape(program, call):
     code, out, _ = call("run", program, "--json")
     found = json.loads(out)
     assert code == 0
-    assert list(found) == ["run", "status", "nodes", "metrics", "expectations", "notes"]
+    assert list(found) == ["run", "status", "nodes", "metrics", "expectations", "claims", "notes"]
     assert set(found["nodes"][0]) == {"name", "stage", "key", "cached", "seconds"}
     figure = set("value low high n rows undecided broken empty clusters left_out beside parts".split())
-    about = set("name expression metric of on given arm key notes".split())
+    about = set("name expression metric of on given arm key seeds notes".split())
     assert set(found["metrics"][0]) == about | figure
     claim = set("text why holds left right difference level undecided figures op shares".split())
+    claim |= set("pairing shared p seeds together".split())
     assert set(found["expectations"][0]) == claim and set(found["expectations"][0]["figures"][0]) == figure
     assert set(found["notes"][0]) == {"node", "expression", "key", "code", "message"}
     latest = Path("runs", Path("runs/latest").read_text().strip())
     manifest = json.loads((latest / "manifest.json").read_text())
-    assert {name: manifest[name] for name in ("metrics", "expectations", "notes")} == {
-        name: found[name] for name in ("metrics", "expectations", "notes")
+    assert {name: manifest[name] for name in ("metrics", "expectations", "claims", "notes")} == {
+        name: found[name] for name in ("metrics", "expectations", "claims", "notes")
     }
     assert (found["metrics"][0]["of"], found["metrics"][0]["on"]) == ("model", "red")
 
