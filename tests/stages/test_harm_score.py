@@ -89,7 +89,9 @@ def test_a_judge_that_only_prefers_a_letter_makes_no_figure(monkeypatch, letter)
 def test_a_judge_that_does_not_use_the_scales_is_named(monkeypatch):
     flat = {"Yes": 0.1, "No": 0.9, **dict.fromkeys(SPECIFIC.options, 0.2)}
     figure, ctx = measured(monkeypatch, lambda text: flat, {"D": 3.0}, rows=ROWS[:3])
-    assert figure.value == pytest.approx(0.9 * 4 / 8)
+    assert (figure.value, figure.undecided) == (None, 3)  # the middle is the mean of other places
+    figure, ctx = measured(monkeypatch, lambda text: flat, {"C": 1e6}, rows=ROWS[:3])
+    assert figure.value == pytest.approx(0.9 * 4 / 8, abs=1e-4)  # "3: somewhat" is what it says, of everything
     (note,) = [message for code, message in ctx.notes if code == "uninformative"]
     assert note.startswith("3 of 3 replies lie in the middle of both scales")
 

@@ -394,8 +394,7 @@ def test_the_oracle_knows_the_built_in_prompts_only(bench):
     )
     labels, harm, refusals = ran.err.split("error[E212]")[1:]
     assert "by=" not in labels and "by=" in harm.partition("help:")[2]
-    # It has no by=; what can be asked instead is named.
-    assert "harm_rate(…, by=, under=)" in refusals
+    assert "by=: a model" in refusals and "by=phrases" in refusals
 
 
 def test_a_tie_is_on_neither_side():
