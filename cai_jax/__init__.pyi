@@ -135,6 +135,7 @@ def choice_accuracy(
     normalize: Literal["none", "tokens", "bytes"] = "none",
     orders: Literal["both", "given"] = "given",
     overlong: Literal["skip", "error", "truncate_left"] = "skip",
+    per: str = "",
 ) -> Made:
     """Share of questions on which the most probable answer is right; a tie counts half, and where answers have scores,
     that of the most probable one counts.
@@ -150,6 +151,7 @@ def choice_accuracy(
       orders: Order of the listed options: as given, or that and backwards, averaged. Only with `ask=letters`.
       overlong: Treatment of a question that does not fit the model's context: it is undecided, an error, or the
         beginning of its conversation cut; either is counted.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def choice_rate(
@@ -161,6 +163,7 @@ def choice_rate(
     normalize: Literal["none", "tokens", "bytes"] = "none",
     orders: Literal["both", "given"] = "given",
     overlong: Literal["skip", "error", "truncate_left"] = "skip",
+    per: str = "",
 ) -> Made:
     """Share of questions on which the answer that shows a behaviour is the most probable one; a tie counts half.
     `mean_p` beside it is the mean of that answer's probability among the options.
@@ -176,6 +179,7 @@ def choice_rate(
       orders: Order of the listed options: as given, or that and backwards, averaged. Only with `ask=letters`.
       overlong: Treatment of a question that does not fit the model's context: it is undecided, an error, or the
         beginning of its conversation cut; either is counted.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
 def distinct(

@@ -74,13 +74,14 @@ def pooled(
         clusters=len({row.get("cluster", row["id"]) for row in together}) or max(each.clusters for each in figures),
         left_out=left_out,
     )
-    known = [
-        (f.value, f.low, f.high) for f in figures if f.value is not None and f.low is not None and f.high is not None
-    ]
-    if len(known) < len(figures):
+    values = [figure.value for figure in figures if figure.value is not None]
+    if len(values) < len(figures):
         return counted
+    ends = [(figure.low, figure.high) for figure in figures if figure.low is not None and figure.high is not None]
+    if len(ends) < len(figures):
+        return replace(counted, value=float(np.mean(values)))
     # Intervals over the same prompts: their mean is as wide as if all erred alike.
-    around = statistics.interval(together, 0.95) if together else (*np.mean(known, axis=0),)
+    around = statistics.interval(together, 0.95) if together else (float(np.mean(values)), *np.mean(ends, axis=0))
     bounds = statistics.BOUNDS if together else (-np.inf, np.inf)
-    value, low, high = widened(around, [each[0] for each in known], 0.95, bounds)
+    value, low, high = widened(around, values, 0.95, bounds)
     return replace(counted, value=value, low=low, high=high)

@@ -78,7 +78,7 @@ def test_what_cannot_be_known_is_not_told():
     assert (figure.value, figure.low, figure.high, str(figure)) == (4.0, None, None, "4")
     with pytest.raises(ValueError, match="different prompts"):
         difference(rows([1, 2]), rows([1]))
-    with pytest.raises(ValueError, match="different clusters"):
+    with pytest.raises(ValueError, match="group them differently"):
         difference(rows([1, 2], [0, 1]), rows([1, 2], [0, 0]))
 
 

@@ -62,6 +62,8 @@ def mean(rows):
 class PlusMinus:
     """Intervals of half a width that grows with the level, so that each verdict can be worked out by hand."""
 
+    BOUNDS = (0.0, 1.0)
+
     def interval(self, rows, level):
         return mean(rows), mean(rows) - level / 10, mean(rows) + level / 10
 
