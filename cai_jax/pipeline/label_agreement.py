@@ -1,20 +1,15 @@
-"""AI labels compared with people's, with the oracle's, and with one another's."""
+"""AI labels compared with people's and with the oracle's."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from cai_jax.data.row_columns import Row
 from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Call, Kind, Param, Problem
 from cai_jax.pipeline.context import Context
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from cai_jax.evals.agreement import Agreement
 
 # From this share of pairs on whose better reply stands in one place, a judge that favours the place does well by that.
 ONE_SIDED = 0.75
@@ -149,21 +144,3 @@ def note_basis(ctx: Context, found: Pairs) -> None:
         place = "first" if ahead > count / 2 else "second"
         said = f"the better reply stands {place} in {max(ahead, count - ahead):.0f} of {count} pairs"
         ctx.note("one-sided", f"{said}, and was asked about in this place alone: ask in both orders (orders=both)")
-
-
-def sides_of(rows: Sequence[Row]) -> np.ndarray:
-    """The side that each of several judges takes in each pair, float64 [N, J].
-
-    1 where the first reply is better, 0 where the second is; NaN for a label of one half, or without an answer.
-    """
-    import numpy as np
-
-    soft = np.array([[each["soft"] for each in row["judges"]] for row in rows], float)
-    return np.where(np.isnan(soft) | (soft == 0.5), np.nan, (soft > 0.5).astype(float))
-
-
-def agreement_of(rows: Sequence[Row]) -> Agreement:
-    """How far several judges agree on which reply is better, beyond chance."""
-    from cai_jax.evals.agreement import agreement
-
-    return agreement(sides_of(rows), [row.get("cluster", row["id"]) for row in rows])

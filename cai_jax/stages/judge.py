@@ -191,7 +191,7 @@ def run(ctx: Context) -> Mapping[str, Any]:
 def _of_several(ctx: Context, panel: Panel, rows: Sequence[Row]) -> dict[str, Any]:
     """What every judge's own labels look like, and how far the judges agree, with notes on both."""
     from cai_jax.pipeline.ai_feedback import diagnoses
-    from cai_jax.pipeline.label_agreement import agreement_of
+    from cai_jax.pipeline.judges_agreement import agreement_of
 
     judges = panel.of_each(rows)
     for number, (judge, of) in enumerate(zip(panel.judges, judges, strict=True), 1):

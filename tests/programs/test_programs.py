@@ -97,7 +97,7 @@ def test_the_papers_program_has_the_papers_options():
     assert called[node["revised"].inputs["by"]] == "helpful" and node["revised"].params["keep"] == "all"
     assert node["revised"].params["rounds"] == 4 and node["chat"].params["n"] == 2
     assert {made[part].params["temperature"] for part in (node["chat"].key, node["revised"].inputs["replies"])} == {1.0}
-    judges = {name: called[node[name].inputs["by"]] for name in ("labels", "cot_labels")}
+    judges = {name: called[node[name].inputs["by"][0]] for name in ("labels", "cot_labels")}
     assert judges == {"labels": "pretrained", "cot_labels": "helpful"}
     told = {name: [node[name].params[each] for each in ("orders", "principles", "reason")] for name in judges}
     assert told == {"labels": ["given", 1, False], "cot_labels": ["given", 1, True]}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cai_jax.pipeline import binary_questions
+from cai_jax.pipeline import questions
 from cai_jax.runs.cache import Cache
 
 BY = "by=base, under=rules, fewshots=0"
@@ -23,7 +23,7 @@ expect all (harm < 99%, harm_rate(said[heat=2], {BY}) < 98%) at 60%
 @pytest.fixture(scope="module")
 def ran(bench):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(binary_questions, "NO_MASS", 0.0)  # so that the small random model can judge
+        patch.setattr(questions, "NO_MASS", 0.0)  # so that the small random model can judge
         patch.setattr(bench, "out", bench.root / "arms")
         yield bench.run(PROGRAM, code=None)
 

@@ -11,6 +11,7 @@ from cai_jax.pipeline import reward_scoring
 from cai_jax.pipeline.label_agreement import checked
 from cai_jax.pipeline.screening import Answers
 from cai_jax.stages import registry
+from cai_jax.stages.metrics import comparisons
 from cai_jax.stages.metrics.common import Audit
 from cai_jax.world import replies
 from tests.support import artefacts
@@ -160,8 +161,8 @@ def test_scores_that_are_no_numbers_are_no_figure(monkeypatch):
     def by_score(ctx, said, by, replies=1):
         return np.array([[scores[reply] for reply in texts] for _, *texts in said])
 
-    for stage in ("harm_rate", "win_rate"):
-        monkeypatch.setattr(registry()[stage], "by_score", by_score)
+    for module in (registry()["harm_rate"], comparisons):
+        monkeypatch.setattr(module, "by_score", by_score)
     rm = artefacts.Given(Type(Kind.REWARD_MODEL))
 
     def measured(stage, **sides):

@@ -186,7 +186,7 @@ def test_a_choice_is_in_the_key_by_its_meaning_alone(checked):
     ],
 )
 def test_two_sides_are_on_the_same_data_however_that_was_chosen(checked, left, right, alike):
-    text = f"{H}expect harm_rate({left}, by=base, under=h) < harm_rate({right}, by=base, under=h) at 95%"
+    text = f"{H}wins = win_rate({left}, {right}, by=base, under=h, ask=audit)"
     assert codes(checked(text)) == (set() if alike else {"E244"})
 
 

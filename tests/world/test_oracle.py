@@ -81,6 +81,7 @@ def test_every_act_and_kind():
 METRICS = {
     "evals.verdicts",
     "stages.metrics.common",
+    "stages.metrics.comparisons",
     "pipeline.label_agreement",
 }
 

@@ -43,7 +43,7 @@ def run(ctx: Context) -> Mapping[str, Any]:
     import numpy as np
 
     from cai_jax.evals.agreement import KAPPA, differing, tallies
-    from cai_jax.pipeline.label_agreement import agreement_of, sides_of
+    from cai_jax.pipeline.judges_agreement import agreement_of, sides_of
 
     every = ctx.inputs["labels"].rows()
     rows = [row for row in every if "judges" in row]
