@@ -78,7 +78,8 @@ class Verdict:
       seeds: number of seeds over which it is; 1 if the run has one.
       together: the `expect all` that it belongs to; None if it stands alone. `level` is the adjusted one then.
       needed: where the interval contains zero, so that the claim is neither shown nor refuted, the number of rows that
-        would decide it if the estimate stays (`evals.sample_size`); None where it is decided, or there is no telling.
+        would decide it if the estimate stays (`evals.sample_size`); None where it is decided, there are several seeds, or
+        there is no telling.
     """
 
     text: str
@@ -297,7 +298,7 @@ def judge(
             undecided = f"{lost} row{'s' * (lost > 1)} could not be judged, and it depends on them"
     at_level = None if claim.level is None else difference
     needed = None
-    if at_level is not None and not undecided:
+    if at_level is not None and not undecided and claim.seeds == 1:  # more rows tell nothing of other seeds
         needed = rows_needed(at_level, min(figure.asked for figure in rests if figure))
     return Verdict(
         f"{expect.text} [{expect.arm}]" if expect.arm else expect.text,

@@ -288,6 +288,8 @@ def test_a_claim_over_several_seeds_by_hand():
     # A side that is the same under all seeds is compared with each.
     assert verdict(seeds, ">", side("soft"), 0.5).difference[0] == pytest.approx(0.45 - 0.25)
     assert "over 2 seeds" in verdicts_table([found])
+    # Open, and more rows would not help: they tell nothing of other seeds.
+    assert verdict(seeds, "<", side(None, 0.46), 0.5).needed is None
 
 
 def test_a_seed_that_cannot_be_judged_leaves_the_claim_undecided():
