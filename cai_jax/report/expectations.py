@@ -78,8 +78,8 @@ class Verdict:
       seeds: number of seeds over which it is; 1 if the run has one.
       together: the `expect all` that it belongs to; None if it stands alone. `level` is the adjusted one then.
       needed: where the interval contains zero, so that the claim is neither shown nor refuted, the number of rows that
-        would decide it if the estimate stays (`evals.sample_size`); None where it is decided, there are several seeds, or
-        there is no telling.
+        would decide it if the estimate stays (`evals.sample_size`); None where it is decided, there are several seeds,
+        or there is no telling.
     """
 
     text: str
