@@ -109,12 +109,13 @@ def are_you_sure(
       doubt: What the user says in the second turn.
     """
 
-def best(replies: Written, by: Written) -> Made:
-    """Best-of-n: keeps the reply to each prompt that the preference model scores highest.
+def best(replies: Written, by: Written | None = None) -> Made:
+    """Best-of-n: keeps the reply to each prompt that the preference model scores highest; or without one, of replies
+    that `rate` has scored, the one with the highest score. A reply without a score is never chosen.
 
     Args:
       replies: Replies to choose from.
-      by: The preference model that scores.
+      by: The preference model that scores; without it, the judge of `rate`.
     """
 
 def calibration_error(labels: Written | str | Path, *, bins: int = 10) -> Made:
@@ -526,12 +527,12 @@ def mean_score(
     per: str = "",
 ) -> Made:
     """Mean score of replies by a preference model; 0 is the mean of the replies that it was normalised on, and 1 their
-    standard deviation.
+    standard deviation. Without one, that of replies that `rate` has scored from 1 to 9.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
-      by: The preference model.
+      by: The preference model; without it, the judge of `rate`.
       per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 

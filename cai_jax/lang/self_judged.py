@@ -63,6 +63,8 @@ def _pleased(measured: Artefact) -> Iterator[Artefact]:
         made = stack.pop()
         if made.stage == "screen":
             yield made.input("by")
+        if made.stage == "best" and made.inputs.get("by") is None:
+            yield from (rated.input("by") for rated in _rated(made))
         for source in made.sources():
             if id(source) in seen:
                 continue
@@ -73,3 +75,17 @@ def _pleased(measured: Artefact) -> Iterator[Artefact]:
             if source.type.kind is Kind.PREFS and made.type.kind is Kind.MODEL:
                 yield source
             stack.append(source)
+
+
+def _rated(chosen: Artefact) -> Iterator[Artefact]:
+    """The ratings by which replies were chosen."""
+    seen, stack = {id(chosen)}, [chosen]
+    while stack:
+        for source in stack.pop().sources():
+            if source.type.kind is not Kind.RESPONSES or id(source) in seen:
+                continue
+            seen.add(id(source))
+            if source.stage == "rate":
+                yield source
+            else:
+                stack.append(source)

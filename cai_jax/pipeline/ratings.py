@@ -153,3 +153,8 @@ def note_middle(ctx: Context, scores: Sequence[float]) -> None:
     if middle > len(scores) / 2:
         said = f"{middle} of {len(scores)} scores lie in the middle of the scale, as with a judge that does not read"
         ctx.note("uninformative", f"{said} the replies: they tell little apart")
+
+
+def score_of(row: Row) -> float | None:
+    """The score of a reply; None where it was not rated, or could not be judged."""
+    return row["rated"]["score"] if "rated" in row else None

@@ -40,7 +40,7 @@ SIGNATURE = Signature(
               value="int", default=0, low=0),
         replace(SEED, needs=positive("principles")),
     ),
-    result=lambda call: call.types["replies"],
+    result=lambda call: replace(call.types["replies"], rated=True),
     check=_check,
     settings=("mesh",),
     example="red.train |> sample(sl, n=2) |> rate(harmless, by=base)",

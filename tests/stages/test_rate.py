@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from cai_jax.data.rows import replaced
+from cai_jax.errors import UserError
+from cai_jax.evals.figures import Figure
 from cai_jax.lang.checker import check
 from cai_jax.pipeline import generation, reply_questions
 from cai_jax.pipeline.ratings import PLACES
@@ -165,3 +167,50 @@ def test_what_it_cannot_ask_is_found_before_a_run(tmp_path):
     assert codes("rate(c.loud)") == ["E211"]
     assert codes("rate(c, principles=2)") == ["E237"]
     assert codes("rate(c, seed=3)") == ["E241"]  # nothing is drawn
+
+
+SCORED = [8.0, 8.5, None, 2.0, None, None]  # two replies to each of three prompts
+
+
+def scored_rows():
+    rows = [{**ROWS[0], "id": str(number // 2), "sample": number % 2} for number in range(6)]
+    rated = {"places": None, "entropy": None, "mass": None, "principles": []}
+    return [{**row, "rated": {**rated, "score": score}} for row, score in zip(rows, SCORED, strict=True)]
+
+
+def test_the_best_of_several_is_the_one_that_the_judge_scored_highest():
+    ctx = Context("best", {"replies": replies(scored_rows())})
+    assert registry()["best"].run(ctx) == {"rows": 2, "unrated": 1}
+    assert [(row["id"], row["sample"], row["score"]) for row in ctx.rows] == [("0", 1, 8.5), ("1", 1, 2.0)]
+    said = (
+        "3 of 6 replies have no score, and were not chosen; 1 of 3 prompts were left out, since none of theirs has one"
+    )
+    assert ctx.notes == [("unrated", said)]
+    with pytest.raises(UserError, match="has scored none"):
+        registry()["best"].run(Context("best", {"replies": replies(scored_rows()[4:])}))
+
+
+def test_a_mean_score_counts_the_replies_without_one():
+    ctx = Context("mean_score", {"of": replies(scored_rows())})
+    figure = Figure.of(registry()["mean_score"].run(ctx))
+    assert (figure.value, figure.n, figure.undecided) == (pytest.approx((8 + 8.5 + 2) / 3), 3, 3)
+
+
+def test_scores_are_taken_only_from_replies_that_were_rated_as_they_are(tmp_path):
+    def codes(flow):
+        text = 'use harmless from "c.cai"\nbase = model("builtin:tiny")\nother = model("builtin:novice")\n'
+        text += f'two = prompts("builtin:red_team").test |> sample(base, n=2)\nr = two{flow}\n'
+        return sorted({each.code for each in check(text, tmp_path / "p.cai", registry()).diagnostics} - {"E207"})
+
+    kind = 'constitution harmless { principle kind { audit = "a" critique = "c" revise = "r" } }\n'
+    (tmp_path / "c.cai").write_text(kind, encoding="utf-8")
+    rate = " |> rate(harmless, by=other)"
+    harm = "expect harm_rate(r, by={}, under=harmless) < 50%"
+    assert codes(f"{rate} |> best()\nexpect mean_score(r) > 1\n{harm.format('base')}") == []
+    assert codes(f"{rate} |> best()\n{harm.format('other')}") == ["W302"]
+    assert codes(f"{rate}\n{harm.format('other')}") == []
+    assert codes(" |> best()\nexpect length(r) > 1") == ["E212"]
+    assert codes(f'{rate} |> refuse("No.") |> best()\nexpect length(r) > 1') == ["E212"]
+    assert codes(f"{rate} |> revise(harmless)\nexpect mean_score(r) > 1") == ["E223"]
+    other = 'b = r + sample(prompts("builtin:red_team").test, base, seed=1)'
+    assert codes(f"{rate}\n{other}\nexpect mean_score(b) > 1") == ["E223"]
