@@ -206,7 +206,12 @@ def test_scores_are_taken_only_from_replies_that_were_rated_as_they_are(tmp_path
     (tmp_path / "c.cai").write_text(kind, encoding="utf-8")
     rate = " |> rate(harmless, by=other)"
     harm = "expect harm_rate(r, by={}, under=harmless) < 50%"
-    assert codes(f"{rate} |> best()\nexpect mean_score(r) > 1\n{harm.format('base')}") == []
+    assert codes(f"{rate} |> best()\nexpect length(r) > 1\n{harm.format('base')}") == []
+    assert codes(f"{rate}\nexpect mean_score(r) > 1") == []
+    assert codes(f"{rate} |> best()\nexpect mean_score(r) > 1") == ["W302"]
+    pupil = "\npupil = r |> finetune(base)\nexpect mean_score(prompts('builtin:helpful').test |> sample(pupil)"
+    assert codes(f"{rate} |> best(){pupil} |> rate(harmless, by=other)) > 1".replace("'", '"')) == ["W302"]
+    assert codes(f"{rate} |> best(){pupil} |> rate(harmless, by=base)) > 1".replace("'", '"')) == []
     assert codes(f"{rate} |> best()\n{harm.format('other')}") == ["W302"]
     assert codes(f"{rate}\n{harm.format('other')}") == []
     assert codes(" |> best()\nexpect length(r) > 1") == ["E212"]
