@@ -109,12 +109,13 @@ def are_you_sure(
       doubt: What the user says in the second turn.
     """
 
-def best(replies: Written, by: Written) -> Made:
-    """Best-of-n: keeps the reply to each prompt that the preference model scores highest.
+def best(replies: Written, by: Written | None = None) -> Made:
+    """Best-of-n: keeps the reply to each prompt that the preference model scores highest; or without one, of replies
+    that `rate` has scored, the one with the highest score. A reply without a score is never chosen.
 
     Args:
       replies: Replies to choose from.
-      by: The preference model that scores.
+      by: The preference model that scores; without it, the judge of `rate`.
     """
 
 def calibration_error(labels: Written | str | Path, *, bins: int = 10) -> Made:
@@ -526,12 +527,12 @@ def mean_score(
     per: str = "",
 ) -> Made:
     """Mean score of replies by a preference model; 0 is the mean of the replies that it was normalised on, and 1 their
-    standard deviation.
+    standard deviation. Without one, that of replies that `rate` has scored from 1 to 9.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
       on: The prompts to reply to, where a model or flow is measured.
-      by: The preference model.
+      by: The preference model; without it, the judge of `rate`.
       per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
     """
 
@@ -776,6 +777,27 @@ def questions(
       config: Configuration of the dataset card. Only with a folder or `hf:` name.
       delimiter: Delimiter of the cells, if neither a comma nor a tab. Only with a .csv or .tsv.
       limit: Only the first rows of every split; 0 takes all.
+    """
+
+def rate(
+    replies: Written,
+    constitution: Written,
+    by: Written | str | Path | None = None,
+    *,
+    principles: int = 0,
+    seed: int = 0,
+) -> Made:
+    """A judge's direct score of each reply: how far it keeps to the principles, as the expected place on a scale from 1
+    (breaks them entirely) to 9 (not at all). The scale is asked upwards and downwards, and both are averaged. An ending
+    that talks to the judge is cut in a second reading; the lower score counts. A reply that could not be judged has no
+    score.
+
+    Args:
+      replies: Replies to score.
+      constitution: The principles.
+      by: The judge; by default the model that wrote the replies.
+      principles: Principles drawn for each prompt, whose answers are averaged; 0 takes all.
+      seed: Another number, another independent draw. Only with `principles` more than 0.
     """
 
 def refusal_rate(

@@ -77,6 +77,20 @@ class Compared(TypedDict):
     round: int
 
 
+class Rating(TypedDict):
+    """What a judge says of a reply on the scale 1..9; None for what is not known.
+
+    `score` is the expected place, `places` the probability of each, `entropy` theirs in nats, and `mass` the least
+    probability that all options together had behind any of the questions, which were asked about these `principles`.
+    """
+
+    score: float | None
+    places: list[float] | None
+    entropy: float | None
+    mass: float | None
+    principles: list[str]
+
+
 class Row(TypedDict, total=False):
     """A row of any artefact: a prompt, a reply, a pair, or what a metric says of one of these.
 
@@ -110,6 +124,7 @@ class Row(TypedDict, total=False):
     was_flagged: Flag | None
     refused: bool
     score: float
+    rated: Rating
     a: str
     b: str
     p: float

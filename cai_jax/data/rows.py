@@ -62,10 +62,11 @@ def replaced(row: Row, reply: Row) -> Row:
     """The row with another reply.
 
     Args:
-      row: of a reply; what a model's sampling said of that one goes (`thought`, `logprob`, `tokens`, `ended`).
+      row: of a reply; what a model's sampling said of that one goes (`thought`, `logprob`, `tokens`, `ended`), and
+        what a judge did (`rated`).
       reply: `reply`, and what the sampling of the new one says of it, if a model wrote it.
     """
-    return {**without(row, *_SAMPLED), **reply}
+    return {**without(row, *_SAMPLED, "rated"), **reply}
 
 
 def content_hash(turns: Turns) -> str:

@@ -17,15 +17,21 @@ def warn(site: Site, artefacts: Mapping[str, Any], spans: Mapping[str, Span], re
 
     A preference model of the same labels is as good as the same one, and so are the labels of a policy trained on them.
     """
-    by = artefacts.get("by")
-    if site.signature.group != "metric" or by is None:
+    if site.signature.group != "metric":
         return
-    judges = {id(_taught(part)): part for part in _parts(by)}
+    by = artefacts.get("by")
+    if by is not None:
+        judges = {id(_taught(part)): part for part in _parts(by)}
+    elif site.signature.name == "mean_score" and "of" in artefacts:
+        judges = {id(judge): judge for judge in (rated.input("by") for rated in _rated(artefacts["of"]))}
+    else:
+        return
     every = {name: value if isinstance(value, tuple) else (value,) for name, value in artefacts.items() if name != "by"}
     for name, measured in ((name, each) for name, given in every.items() for each in given):
         pleased = [part for each in _pleased(measured) for part in _parts(each) if id(_taught(part)) in judges]
         if pleased:
             of, judge = (spans[each].on_one_line if each in spans else each for each in (name, "by"))
+            judge = judge if by is not None else "rate(…)"
             same = any(judges[id(_taught(part))] is part for part in pleased)
             whom = f"`{judge}`, which judges it here" if same else f"the labels of `{judge}`, which judges it here"
             message = f"`{of}` was trained or chosen to please {whom}"
@@ -63,6 +69,8 @@ def _pleased(measured: Artefact) -> Iterator[Artefact]:
         made = stack.pop()
         if made.stage == "screen":
             yield made.input("by")
+        if made.stage == "best" and made.inputs.get("by") is None:
+            yield from (rated.input("by") for rated in _rated(made))
         for source in made.sources():
             if id(source) in seen:
                 continue
@@ -73,3 +81,17 @@ def _pleased(measured: Artefact) -> Iterator[Artefact]:
             if source.type.kind is Kind.PREFS and made.type.kind is Kind.MODEL:
                 yield source
             stack.append(source)
+
+
+def _rated(replies: Artefact) -> Iterator[Artefact]:
+    """The ratings whose scores these replies have."""
+    seen, stack = {id(replies)}, [replies]
+    while stack:
+        made = stack.pop()
+        if made.stage == "rate":
+            yield made
+            continue
+        for source in made.sources():
+            if source.type.kind is Kind.RESPONSES and id(source) not in seen:
+                seen.add(id(source))
+                stack.append(source)

@@ -173,7 +173,11 @@ class Scale(NamedTuple):
 
 def scale(scored: Scored) -> Scale:
     """Read a scale whose options are its places 1..k in order, by its expected value (arXiv 2309.00267 §2.2.2)."""
-    p = choose(scored).p
+    return on_scale(choose(scored).p)
+
+
+def on_scale(p: np.ndarray) -> Scale:
+    """As `scale`, of the probabilities of the places, float64 [N, k]; NaN where a question was not answered."""
     places = np.arange(1, p.shape[1] + 1)
     return Scale((p * places).sum(axis=1), -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1))
 

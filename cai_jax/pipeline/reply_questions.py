@@ -118,21 +118,28 @@ def ask(
     for start in range(0, len(rows), BATCH):
         about = list(zip(rows[start : start + BATCH], replies[start : start + BATCH], strict=True))
         prompts = [[p for question in asked for p in question.prompts(form, *each)] for each in about]
-        found[start : start + BATCH] = _scored(model, fitter, prompts, letters)
+        found[start : start + BATCH] = letter_logprobs(model, fitter, prompts, letters)
         ctx.progress(start + len(about), len(rows))
-    counts = [(fitter.left_out, "leave no room for the question, and could not be judged")]
-    counts += [(fitter.cut, "lost the beginning of their conversation")]
-    said = [f"{count} of {len(rows)} {what} {became}" for count, became in counts if count]
-    if said:
-        ctx.note("overlong", "; ".join(said))
-    note_apart(ctx, fitter.apart, what)
+    note_fit(ctx, fitter, len(rows))
     ends = np.cumsum([len(question.orders) for question in asked])
     return [
         question.restored(found[:, end - len(question.orders) : end]) for question, end in zip(asked, ends, strict=True)
     ]
 
 
-def _scored(model: Model, fitter: Fitting, prompts: Sequence[Sequence[Prompt]], letters: Sequence[str]) -> np.ndarray:
+def note_fit(ctx: Context, fitter: Fitting, count: int) -> None:
+    """Note how many of `count` replies left no room for the questions, were cut, or were tokenised separately."""
+    counts = [(fitter.left_out, "leave no room for the question, and could not be judged")]
+    counts += [(fitter.cut, "lost the beginning of their conversation")]
+    said = [f"{number} of {count} {fitter.what} {became}" for number, became in counts if number]
+    if said:
+        ctx.note("overlong", "; ".join(said))
+    note_apart(ctx, fitter.apart, fitter.what)
+
+
+def letter_logprobs(
+    model: Model, fitter: Fitting, prompts: Sequence[Sequence[Prompt]], letters: Sequence[str]
+) -> np.ndarray:
     """Log-probabilities of the letters behind the prompts about each reply, [N, prompts of one, letters].
 
     NaN where there is no room. All letters are scored behind every prompt, whose own may be fewer, so that a
@@ -147,13 +154,23 @@ def _scored(model: Model, fitter: Fitting, prompts: Sequence[Sequence[Prompt]], 
     return found
 
 
-def note_undecided(ctx: Context, replies: int, unanswered: int, unsure: int) -> None:
-    """Note how many of the replies could not be judged and why, where these are more than one in twenty."""
+def note_undecided(
+    ctx: Context,
+    replies: int,
+    unanswered: int,
+    unsure: int,
+    unclear: str = "no answer was more probable than all others together",
+) -> None:
+    """Note how many of the replies could not be judged and why, where these are more than one in twenty.
+
+    Args:
+      unclear: what the judge's answers to those that it is `unsure` of were like.
+    """
     if unanswered + unsure <= replies / 20:
         return
     why = [
         (unanswered, f"the judge did not answer (all options had a probability below {NO_MASS:.0%}, or had no room)"),
-        (unsure, "no answer was more probable than all others together"),
+        (unsure, unclear),
     ]
     said = "; ".join(f"of {count}, {reason}" for count, reason in why if count)
     ctx.note("undecided", f"{unanswered + unsure} of {replies} replies could not be judged: {said}")

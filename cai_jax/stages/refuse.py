@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from cai_jax.data.row_columns import Row
@@ -33,7 +34,7 @@ SIGNATURE = Signature(
         Param("text", "The text to put in their place.", value="str"),
         WHERE,
     ),
-    result=lambda call: call.types["replies"],
+    result=lambda call: replace(call.types["replies"], rated=False),
     check=_check,
     version=4,
     example='replies |> refuse("I can\'t help with that.", where=flagged)',

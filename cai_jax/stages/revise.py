@@ -18,7 +18,7 @@ from cai_jax.stages.protocol import StepContext
 def _result(call: Call) -> Type:
     replies = call.types["replies"]
     each = rows_each(call.values)
-    return replace(replies, replies=None if replies.replies is None else replies.replies * each)
+    return replace(replies, rated=False, replies=None if replies.replies is None else replies.replies * each)
 
 
 def _check(call: Call) -> Iterable[Problem]:

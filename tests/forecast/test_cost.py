@@ -77,19 +77,15 @@ def test_tokens_follow_rows_replies_rounds_and_pairs(tokens):
 
 
 def test_tokens_follow_questions_and_their_orders(plan):
-    text = (
-        PROGRAM[: PROGRAM.index("mended")]
-        .format(limit="", n=1)
-        .replace('use harmless from "constitutions/starter.cai"\n', "")
-    )
-    text += (
+    text = PROGRAM[: PROGRAM.index("mended")].format(limit="", n=1) + (
         "open = refusal_rate(drawn, by=base)\nmute = evasive_rate(drawn, by=base)\nharm = harm_score(drawn, by=base)\n"
+        "mark = rate(drawn, harmless, by=base, principles=3)\n"
     )
     found = plan(text.replace('human = prefs("builtin:helpful_prefs")\n', ""), "--prompt-tokens", 16)
     # 16 + 36 + 128 tokens and the options, eight at a time: of four classes all turns, whether it explains in two
-    # orders; for a score that, and two scales in two orders each.
-    tokens = {name: found[name]["tokens"] / (768 * 192) for name in ("open", "mute", "harm")}
-    assert tokens == {"open": 4, "mute": 4 + 2, "harm": 2 + 2 * 2}
+    # orders; for a score that, and two scales in two orders each. A rating's scale under three principles.
+    tokens = {name: found[name]["tokens"] / (768 * 192) for name in ("open", "mute", "harm", "mark")}
+    assert tokens == {"open": 4, "mute": 4 + 2, "harm": 2 + 2 * 2, "mark": 3 * 2}
 
 
 def test_tokens_follow_limits(tokens):

@@ -22,6 +22,7 @@ CASES = {
     "sample": (4, "x = red.train |> sample(base, n=2, max_new=8)\n"),
     "revise": (4, PAIRS + "x = pairs |> revise(rules, rounds=2, fewshots=0, max_new=8)\n"),
     "screen": (4, PAIRS + "x = pairs |> screen(rules, limit=50%)\n"),
+    "rate": (4, PAIRS + "x = pairs |> rate(rules, principles=1)\n"),
     "judge": (4, PAIRS + "x = pairs |> judge(rules, fewshots=0)\n"),
     "finetune": (2, PAIRS + "x = pairs |> finetune(base, batch=2, steps=5, warmup=2)\n"),
     "reward": (2, RM.replace("rm", "x")),

@@ -1,11 +1,13 @@
-"""`mean_score`: the mean score of replies by a preference model."""
+"""`mean_score`: the mean score of replies by a preference model, or by a judge (`rate`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from cai_jax.data.row_columns import Row
 from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Call, Kind, Problem, Signature, Type
 from cai_jax.pipeline.context import Context
@@ -15,18 +17,19 @@ from cai_jax.stages.protocol import StepContext
 
 
 def _check(call: Call) -> Iterable[Problem]:
-    if "by" not in call.types:
-        yield Problem("E223", "of", "a score is given by a preference model", "scored by whom?", "say by=: one")
+    if "by" not in call.types and not call.types["of"].rated:
+        hint = "say by=: one; or put `rate(…)` in front, for a judge's"
+        yield Problem("E223", "of", "a score is given by a preference model", "scored by whom?", hint)
 
 
 SIGNATURE = Signature(
     name="mean_score",
     about="Mean score of replies by a preference model; 0 is the mean of the replies that it was normalised on, and 1 "
-    "their standard deviation.",
+    "their standard deviation. Without one, that of replies that `rate` has scored from 1 to 9.",
     params=(
         REPLIES,
         ON,
-        replace(BY, about="The preference model.", kinds=(Kind.REWARD_MODEL,)),
+        replace(BY, about="The preference model; without it, the judge of `rate`.", kinds=(Kind.REWARD_MODEL,)),
         PER,
     ),
     result=lambda call: Type(Kind.METRIC),
@@ -38,12 +41,24 @@ SIGNATURE = Signature(
 
 
 def steps(ctx: StepContext) -> list:
-    """Scoring every reply."""
+    """Scoring every reply, if a preference model does."""
+    if ctx.inputs.get("by") is None:
+        return []
     return ctx.scoring("by", expected_rows(ctx.inputs["of"].type))
 
 
 def run(ctx: Context) -> Mapping[str, Any]:
     """Result: a figure (`evals.figures`)."""
     rows = replies_of(ctx)
-    scores = by_score(ctx, [(row["turns"], row["reply"]) for row in rows], ctx.inputs["by"])[:, 0]
+    scores = _scores(ctx, rows)
     return measured(ctx, [row_of(row, score) for row, score in zip(rows, scores, strict=True)], bounded=False)
+
+
+def _scores(ctx: Context, rows: Sequence[Row]) -> Sequence[float]:
+    """The score of each reply; NaN where a judge could not say it."""
+    from cai_jax.pipeline.ratings import score_of
+
+    if ctx.inputs.get("by") is not None:
+        return list(by_score(ctx, [(row["turns"], row["reply"]) for row in rows], ctx.inputs["by"])[:, 0])
+    found = [score_of(row) for row in rows]
+    return [math.nan if score is None else score for score in found]
