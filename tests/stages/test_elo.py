@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_players_whose_replies_the_oracle_ranks(bench):
     assert parts["refused"]["value"] == found["value"] > parts["dodged"]["value"] > 0
     assert ran.shown["expectations"][0]["holds"] and ran.shown["expectations"][0]["difference"][2] is None
     assert "never lost" in ran.notes("a")["one-sided"]
-    assert json.loads((next(ran.out.glob("program-*")) / "metrics.jsonl").read_text("utf-8"))["parts"] == parts
+    assert json.loads((ran.out / Path(ran.shown["run"]).name / "metrics.jsonl").read_text("utf-8"))["parts"] == parts
 
 
 def test_its_comparisons_are_those_of_win_rate(bench, answering):
