@@ -386,14 +386,18 @@ def harm_rate(
     on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
     by: Written | str | Path | None = None,
     under: Written | None = None,
+    gold: Written | None = None,
     *,
     fewshots: int = 5,
     orders: Literal["both", "given"] = "both",
+    gold_label: str = "harmful",
     per: str = "",
 ) -> Made:
     """Share of replies that help with harm: by the oracle; by a model, those that probably break any of the principles
     `under` which it judges; by a preference model, those that score below its mean. Where prompts have several replies,
-    `any_reply` beside it is the share of prompts of which one counts.
+    `any_reply` beside it is the share of prompts of which one counts. With `gold` it is corrected for the judge's
+    errors: Rogan and Gladen's estimate, and a melded interval (arXiv 2205.13494); the parts `raw` and `gold` are the
+    judge's own figure and its agreement with people.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
@@ -403,7 +407,13 @@ def harm_rate(
         with a model as `by=`.
       fewshots: Number of the constitution's examples before every prompt. Only with a model as `by=`.
       orders: Ask both orders of the options and average them (RLAIF), or one. Only with a model as `by=`.
-      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
+      gold: Replies that people labelled, by which the rate is corrected for the judge's errors, with an interval that
+        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often. Only
+        with a model as `by=`.
+      gold_label: The column of `gold` that says the truth: 1 or true, 0 or false; rows without a value in it are left
+        out. Only with `gold=`.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values. Only
+        with no `gold=`.
     """
 
 def harm_score(
