@@ -28,19 +28,28 @@ def test_a_judge_that_many_labels_find_without_error_leaves_the_exact_interval()
     assert found == pytest.approx((0.12, *clopper_pearson(12, 100)), abs=2e-4)
 
 
-def test_bounds_are_quantiles_of_the_three_shares_put_together():
+@pytest.mark.parametrize(
+    ("judged", "positive", "negative", "error"),
+    [
+        ((30, 170), (17, 3), (6, 54), 3e-3),
+        ((75, 225), (3, 0), (8, 32), 0.03),  # of 2% of the draws a judge is no better than chance: these may be 1
+    ],
+)
+def test_bounds_are_quantiles_of_the_three_shares_put_together(judged, positive, negative, error):
     """By independent draws from the same distributions."""
-    found = corrected(said(30, 170), said(17, 3), said(6, 54))
+    found = corrected(said(*judged), said(*positive), said(*negative))
     rng, many = np.random.default_rng(5), 400_000
 
     def draws(ones, zeros, upper):
-        return rng.beta(ones + upper, zeros + 1 - upper, many)
+        return rng.beta(ones + upper, zeros + 1 - upper, many) if ones + upper and zeros + 1 - upper else upper
 
-    low = (draws(30, 170, 0) - (f := draws(6, 54, 1))) / (draws(17, 3, 1) - f)
-    high = (draws(30, 170, 1) - (f := draws(6, 54, 0))) / (draws(17, 3, 0) - f)
+    f, s = draws(*negative, 1), draws(*positive, 1)
+    low = (draws(*judged, 0) - f) / (s - f)
+    f, s = draws(*negative, 0), draws(*positive, 0)
+    high = np.where(s > f, (draws(*judged, 1) - f) / (s - f), 1.0)
     # The lower one is held at 0.
-    assert found.low == pytest.approx(max(0.0, np.quantile(low, 0.025)), abs=3e-3)
-    assert found.high == pytest.approx(np.quantile(high, 0.975), abs=3e-3)
+    assert found.low == pytest.approx(max(0.0, np.quantile(low, 0.025)), abs=error)
+    assert found.high == pytest.approx(np.quantile(high, 0.975), abs=error)
 
 
 @pytest.mark.parametrize(
