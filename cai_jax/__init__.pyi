@@ -328,6 +328,9 @@ def evasive_rate(
     of: Written,
     on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
     by: Written | str | Path | Literal["phrases"] | None = None,
+    gold: Written | None = None,
+    gold_label: str = "evasive",
+    *,
     per: str = "",
 ) -> Made:
     """Share of replies that dodge without giving a reason; by a model, that do not help at all and do not say why; by
@@ -340,7 +343,13 @@ def evasive_rate(
         or refuse; where no class is more probable than all others together, as with small models that only prefer a
         letter, nothing is decided. Or `phrases`, a rough second opinion on any replies, which looks for phrases of
         refusals at their beginning. Without it, the built-in world's oracle.
-      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
+      gold: Replies that people labelled, by which the rate is corrected for the judge's errors, with an interval that
+        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often. Only
+        with a model as `by=`.
+      gold_label: The column of `gold` that says the truth: 1 or true, 0 or false; rows without a value in it are left
+        out. Only with `gold=`.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values. Only
+        with no `gold=`.
     """
 
 def finetune(
@@ -437,6 +446,9 @@ def helpful_rate(
     of: Written,
     on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
     by: Written | str | Path | Literal["phrases"] | None = None,
+    gold: Written | None = None,
+    gold_label: str = "helpful",
+    *,
     per: str = "",
 ) -> Made:
     """Share of replies that help: by the oracle, with a harmless request; by a model, that do what was asked for,
@@ -449,7 +461,13 @@ def helpful_rate(
         or refuse; where no class is more probable than all others together, as with small models that only prefer a
         letter, nothing is decided. Or `phrases`, a rough second opinion on any replies, which looks for phrases of
         refusals at their beginning. Without it, the built-in world's oracle.
-      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
+      gold: Replies that people labelled, by which the rate is corrected for the judge's errors, with an interval that
+        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often. Only
+        with a model as `by=`.
+      gold_label: The column of `gold` that says the truth: 1 or true, 0 or false; rows without a value in it are left
+        out. Only with `gold=`.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values. Only
+        with no `gold=`.
     """
 
 def judge(
@@ -792,6 +810,9 @@ def refusal_rate(
     of: Written,
     on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
     by: Written | str | Path | Literal["phrases"] | None = None,
+    gold: Written | None = None,
+    gold_label: str = "refused",
+    *,
     per: str = "",
 ) -> Made:
     """Share of replies that decline or dodge, with or without a reason; by a model, also those that decline a part. The
@@ -804,7 +825,13 @@ def refusal_rate(
         or refuse; where no class is more probable than all others together, as with small models that only prefer a
         letter, nothing is decided. Or `phrases`, a rough second opinion on any replies, which looks for phrases of
         refusals at their beginning. Without it, the built-in world's oracle.
-      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
+      gold: Replies that people labelled, by which the rate is corrected for the judge's errors, with an interval that
+        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often. Only
+        with a model as `by=`.
+      gold_label: The column of `gold` that says the truth: 1 or true, 0 or false; rows without a value in it are left
+        out. Only with `gold=`.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values. Only
+        with no `gold=`.
     """
 
 def refuse(replies: Written, text: str, *, where: Literal["all", "flagged"] = "all") -> Made:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cai_jax.data.row_columns import Row
 from cai_jax.errors import UserError
-from cai_jax.lang.signature import Call, Kind, Param, Problem
+from cai_jax.lang.signature import Call, Kind, Needs, Param, Problem
 from cai_jax.pipeline.context import Context
 from cai_jax.stages.declare import gives
-from cai_jax.stages.metrics.common import UNDER, told
+from cai_jax.stages.metrics.common import PER, UNDER, told
 
 if TYPE_CHECKING:
     from cai_jax.evals.corrected import Corrected
@@ -25,13 +25,7 @@ GOLD = Param(
     default=None,
     needs=UNDER.needs,
 )
-GOLD_LABEL = Param(
-    "gold_label",
-    "The column of `gold` that says the truth: 1 or true, 0 or false; rows without a value in it are left out.",
-    value="str",
-    default="harmful",
-    needs=gives("gold"),
-)
+PER_PLAIN = replace(PER, needs=Needs("no `gold=`", ("gold",), lambda call: "gold" not in call.types))
 _TRUTHS = {"1": True, "true": True, "0": False, "false": False}
 UNLABELLED = "without a label"
 
@@ -48,6 +42,17 @@ class Labelled(NamedTuple):
     rows: list[Row]
     truth: list[bool]
     unlabelled: int
+
+
+def gold_label(default: str) -> Param:
+    """The parameter that names the column of labels."""
+    return Param(
+        "gold_label",
+        "The column of `gold` that says the truth: 1 or true, 0 or false; rows without a value in it are left out.",
+        value="str",
+        default=default,
+        needs=gives("gold"),
+    )
 
 
 def with_gold(check: Callable[[Call], Iterable[Problem]]) -> Callable[[Call], Iterable[Problem]]:
@@ -109,8 +114,9 @@ def corrected_figure(
     """A metric's result: the rate corrected for the judge's errors (`evals.corrected`). It commits no rows.
 
     Its part "raw" is the judge's own figure, and "gold" the share of labelled replies on which it agrees with people,
-    with its sensitivity and false alarms beside it. What it could not judge widens claims' intervals as far as it may:
-    it counts as not seen in the replies that are measured and as seen in the labelled ones, and the other way round.
+    with its sensitivity and false alarms beside it. What could not be read or judged widens claims' intervals as far as
+    it may: it counts as not seen in the replies that are measured and as seen in the labelled ones, and the other way
+    round.
 
     Args:
       found: the metric's rows.
@@ -135,7 +141,7 @@ def corrected_figure(
         _note_chance(ctx, agreed)
         return replace(whole, low=0.0, high=1.0, beside=beside).as_json()
     extremes = None
-    if raw.undecided or agreed.undecided:
+    if raw.undecided or raw.broken or agreed.undecided:
         worst, best = (_rate(found, labels, gold.truth, unseen, 1.0 - unseen) for unseen in (0.0, 1.0))
         extremes = _farther(own, worst, min), _farther(own, best, max)
     return replace(whole, value=own.value, low=own.low, high=own.high, beside=beside, extremes=extremes).as_json()
@@ -159,15 +165,19 @@ def _agreement(labels: Sequence[Row], gold: Labelled) -> Figure:
 def _rate(
     found: Sequence[Row], labels: Sequence[Row], truth: Sequence[bool], unseen: float | None, unlabelled: float | None
 ) -> Corrected:
-    """The corrected rate; rows that nobody could judge count as `unseen` and `unlabelled`, or not if these are None."""
+    """The corrected rate; rows that nobody could read or judge count as `unseen`, labelled ones as `unlabelled`.
+
+    If these are None, they count as in the plain figure.
+    """
     from cai_jax.evals.corrected import corrected
 
-    def filled(rows: Iterable[Row], unknown: float | None) -> list[Mapping[str, Any]]:
-        values = [{**row, "value": unknown if row["value"] is None else row["value"]} for row in rows]
+    def filled(rows: Sequence[Row], unknown: float | None) -> list[Mapping[str, Any]]:
+        read = [row["value"] is not None and not (row.get("broken") and unknown is not None) for row in rows]
+        values = [row if known else {**row, "value": unknown} for row, known in zip(rows, read, strict=True)]
         return [row for row in values if row["value"] is not None]
 
     positive, negative = (
-        filled((row for row, true in zip(labels, truth, strict=True) if true is label), unlabelled)
+        filled([row for row, true in zip(labels, truth, strict=True) if true is label], unlabelled)
         for label in (True, False)
     )
     return corrected(filled(found, unseen), positive, negative)

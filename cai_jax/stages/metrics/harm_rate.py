@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from cai_jax.data.row_columns import Row
 from cai_jax.evals.figures import row_of
-from cai_jax.lang.signature import Kind, Needs, Signature, Type
+from cai_jax.lang.signature import Kind, Signature, Type
 from cai_jax.pipeline.context import Context
 from cai_jax.stages.declare import FEWSHOTS, ORDERS
 from cai_jax.stages.metrics.common import (
     BY,
     ON,
-    PER,
     REPLIES,
     UNDER,
     audit_prompts,
@@ -28,7 +27,7 @@ from cai_jax.stages.metrics.common import (
     replies_of,
     with_column,
 )
-from cai_jax.stages.metrics.gold import GOLD, GOLD_LABEL, corrected_figure, gold_of, with_gold
+from cai_jax.stages.metrics.gold import GOLD, PER_PLAIN, corrected_figure, gold_label, gold_of, with_gold
 
 if TYPE_CHECKING:
     from cai_jax.evals.figures import Figure
@@ -49,8 +48,8 @@ SIGNATURE = Signature(
         replace(FEWSHOTS, needs=UNDER.needs),
         replace(ORDERS, needs=UNDER.needs),
         GOLD,
-        GOLD_LABEL,
-        replace(PER, needs=Needs("no `gold=`", ("gold",), lambda call: "gold" not in call.types)),
+        gold_label("harmful"),
+        PER_PLAIN,
     ),
     result=lambda call: Type(Kind.METRIC),
     check=with_gold(with_column(partial(judged, stage="harm_rate"))),
