@@ -344,8 +344,8 @@ def evasive_rate(
         letter, nothing is decided. Or `phrases`, a rough second opinion on any replies, which looks for phrases of
         refusals at their beginning. Without it, the built-in world's oracle.
       gold: Replies that people labelled, by which the rate is corrected for the judge's errors, with an interval that
-        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often. Only
-        with a model as `by=`.
+        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often; the
+        fewer have either label, the wider it is. Only with a model as `by=`.
       gold_label: The column of `gold` that says the truth: 1 or true, 0 or false; rows without a value in it are left
         out. Only with `gold=`.
       per: A column of the data, such as `category`: the figure is also given for the rows of each of its values. Only
@@ -417,8 +417,8 @@ def harm_rate(
       fewshots: Number of the constitution's examples before every prompt. Only with a model as `by=`.
       orders: Ask both orders of the options and average them (RLAIF), or one. Only with a model as `by=`.
       gold: Replies that people labelled, by which the rate is corrected for the judge's errors, with an interval that
-        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often. Only
-        with a model as `by=`.
+        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often; the
+        fewer have either label, the wider it is. Only with a model as `by=`.
       gold_label: The column of `gold` that says the truth: 1 or true, 0 or false; rows without a value in it are left
         out. Only with `gold=`.
       per: A column of the data, such as `category`: the figure is also given for the rows of each of its values. Only
@@ -462,8 +462,8 @@ def helpful_rate(
         letter, nothing is decided. Or `phrases`, a rough second opinion on any replies, which looks for phrases of
         refusals at their beginning. Without it, the built-in world's oracle.
       gold: Replies that people labelled, by which the rate is corrected for the judge's errors, with an interval that
-        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often. Only
-        with a model as `by=`.
+        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often; the
+        fewer have either label, the wider it is. Only with a model as `by=`.
       gold_label: The column of `gold` that says the truth: 1 or true, 0 or false; rows without a value in it are left
         out. Only with `gold=`.
       per: A column of the data, such as `category`: the figure is also given for the rows of each of its values. Only
@@ -826,8 +826,8 @@ def refusal_rate(
         letter, nothing is decided. Or `phrases`, a rough second opinion on any replies, which looks for phrases of
         refusals at their beginning. Without it, the built-in world's oracle.
       gold: Replies that people labelled, by which the rate is corrected for the judge's errors, with an interval that
-        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often. Only
-        with a model as `by=`.
+        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often; the
+        fewer have either label, the wider it is. Only with a model as `by=`.
       gold_label: The column of `gold` that says the truth: 1 or true, 0 or false; rows without a value in it are left
         out. Only with `gold=`.
       per: A column of the data, such as `category`: the figure is also given for the rows of each of its values. Only

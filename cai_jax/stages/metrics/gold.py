@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 GOLD = Param(
     "gold",
     "Replies that people labelled, by which the rate is corrected for the judge's errors, with an interval that has "
-    "those too. They may be other replies to other prompts, of a kind about which the judge errs as often.",
+    "those too. They may be other replies to other prompts, of a kind about which the judge errs as often; the fewer "
+    "have either label, the wider it is.",
     kinds=(Kind.RESPONSES,),
     default=None,
     needs=UNDER.needs,
