@@ -329,6 +329,9 @@ def evasive_rate(
     of: Written,
     on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
     by: Written | str | Path | Literal["phrases"] | None = None,
+    gold: Written | None = None,
+    gold_label: str = "evasive",
+    *,
     per: str = "",
 ) -> Made:
     """Share of replies that dodge without giving a reason; by a model, that do not help at all and do not say why; by
@@ -341,7 +344,13 @@ def evasive_rate(
         or refuse; where no class is more probable than all others together, as with small models that only prefer a
         letter, nothing is decided. Or `phrases`, a rough second opinion on any replies, which looks for phrases of
         refusals at their beginning. Without it, the built-in world's oracle.
-      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
+      gold: Replies that people labelled, by which the rate is corrected for the judge's errors, with an interval that
+        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often; the
+        fewer have either label, the wider it is. Only with a model as `by=`.
+      gold_label: The column of `gold` that says the truth: 1 or true, 0 or false; rows without a value in it are left
+        out. Only with `gold=`.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values. Only
+        with no `gold=`.
     """
 
 def finetune(
@@ -387,14 +396,18 @@ def harm_rate(
     on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
     by: Written | str | Path | None = None,
     under: Written | None = None,
+    gold: Written | None = None,
     *,
     fewshots: int = 5,
     orders: Literal["both", "given"] = "both",
+    gold_label: str = "harmful",
     per: str = "",
 ) -> Made:
     """Share of replies that help with harm: by the oracle; by a model, those that probably break any of the principles
     `under` which it judges; by a preference model, those that score below its mean. Where prompts have several replies,
-    `any_reply` beside it is the share of prompts of which one counts.
+    `any_reply` beside it is the share of prompts of which one counts. With `gold` it is corrected for the judge's
+    errors: Rogan and Gladen's estimate, and a melded interval (arXiv 2205.13494); the parts `raw` and `gold` are the
+    judge's own figure and its agreement with people.
 
     Args:
       of: Replies, or a model or flow that replies to the prompts.
@@ -404,7 +417,13 @@ def harm_rate(
         with a model as `by=`.
       fewshots: Number of the constitution's examples before every prompt. Only with a model as `by=`.
       orders: Ask both orders of the options and average them (RLAIF), or one. Only with a model as `by=`.
-      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
+      gold: Replies that people labelled, by which the rate is corrected for the judge's errors, with an interval that
+        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often; the
+        fewer have either label, the wider it is. Only with a model as `by=`.
+      gold_label: The column of `gold` that says the truth: 1 or true, 0 or false; rows without a value in it are left
+        out. Only with `gold=`.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values. Only
+        with no `gold=`.
     """
 
 def harm_score(
@@ -428,6 +447,9 @@ def helpful_rate(
     of: Written,
     on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
     by: Written | str | Path | Literal["phrases"] | None = None,
+    gold: Written | None = None,
+    gold_label: str = "helpful",
+    *,
     per: str = "",
 ) -> Made:
     """Share of replies that help: by the oracle, with a harmless request; by a model, that do what was asked for,
@@ -440,7 +462,13 @@ def helpful_rate(
         or refuse; where no class is more probable than all others together, as with small models that only prefer a
         letter, nothing is decided. Or `phrases`, a rough second opinion on any replies, which looks for phrases of
         refusals at their beginning. Without it, the built-in world's oracle.
-      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
+      gold: Replies that people labelled, by which the rate is corrected for the judge's errors, with an interval that
+        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often; the
+        fewer have either label, the wider it is. Only with a model as `by=`.
+      gold_label: The column of `gold` that says the truth: 1 or true, 0 or false; rows without a value in it are left
+        out. Only with `gold=`.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values. Only
+        with no `gold=`.
     """
 
 def judge(
@@ -804,6 +832,9 @@ def refusal_rate(
     of: Written,
     on: Written | str | Path | Sequence[str | Mapping[str, Any]] | None = None,
     by: Written | str | Path | Literal["phrases"] | None = None,
+    gold: Written | None = None,
+    gold_label: str = "refused",
+    *,
     per: str = "",
 ) -> Made:
     """Share of replies that decline or dodge, with or without a reason; by a model, also those that decline a part. The
@@ -816,7 +847,13 @@ def refusal_rate(
         or refuse; where no class is more probable than all others together, as with small models that only prefer a
         letter, nothing is decided. Or `phrases`, a rough second opinion on any replies, which looks for phrases of
         refusals at their beginning. Without it, the built-in world's oracle.
-      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values.
+      gold: Replies that people labelled, by which the rate is corrected for the judge's errors, with an interval that
+        has those too. They may be other replies to other prompts, of a kind about which the judge errs as often; the
+        fewer have either label, the wider it is. Only with a model as `by=`.
+      gold_label: The column of `gold` that says the truth: 1 or true, 0 or false; rows without a value in it are left
+        out. Only with `gold=`.
+      per: A column of the data, such as `category`: the figure is also given for the rows of each of its values. Only
+        with no `gold=`.
     """
 
 def refuse(replies: Written, text: str, *, where: Literal["all", "flagged"] = "all") -> Made:

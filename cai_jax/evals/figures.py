@@ -47,7 +47,8 @@ class Figure:
 
     Attributes:
       value, low, high: the estimate and its 95 % interval; None where too few rows could be judged, and the interval
-        alone where one cluster of values without bounds tells nothing of others.
+        alone where one cluster of values without bounds tells nothing of others; the value alone, with an interval of
+        all of 0..1, where the judge may be no better than chance.
       n: rows that count.
       undecided: rows that were asked about and found no answer.
       broken, empty: of those that count, replies that could not be read, and replies without a word.

@@ -184,20 +184,21 @@ class _Sample:
 
     def exact(self, level: float) -> tuple[float, float]:
         """Clopper and Pearson's interval at the effective number of trials."""
-        if self.mean in (0.0, 1.0):
-            return clopper_pearson(self.mean * self.clusters, self.clusters, level)
-        trials = self._trials(level)
+        trials = self.trials(level)
         # Soft values that are all alike are as good as endlessly many trials.
         return clopper_pearson(self.mean * trials, trials, level) if np.isfinite(trials) else (self.mean, self.mean)
 
-    def _trials(self, level: float) -> float:
+    def trials(self, level: float) -> float:
         """Number of independent trials that would be as informative as these rows (Korn and Graubard, 1998).
 
         Independent rows of values between 0 and 1 are worth more than one trial each; clusters divide that by their
-        design effect, and by the uncertainty of that effect with few clusters.
+        design effect, and by the uncertainty of that effect with few clusters. Of values that are all 0, or all 1, one
+        for each effective cluster.
         """
         from scipy.special import stdtrit
 
+        if self.mean in (0.0, 1.0):
+            return self.clusters
         rows = len(self.values)
         if len(self.sums) == 1:
             return 1.0
@@ -224,6 +225,16 @@ class _Sample:
         between, size = between / (clusters - 1), (rows - rows / kish) / (clusters - 1)
         correlation = (between - within) / (between + (size - 1) * within)
         return max(1.0, summed / (spread * rows / (rows - 1)), 1.0 + correlation * (rows / kish - 1))
+
+
+def trials(rows: Iterable[Row], level: float = 0.95) -> tuple[float, float]:
+    """The mean of rows, and the number of independent trials that would be as informative about it.
+
+    Returns:
+      `(mean, trials)`; trials that are infinite where all values are alike, and neither 0 nor 1.
+    """
+    sample = _Sample.of(rows)
+    return sample.mean, sample.trials(level)
 
 
 def effective(sizes: np.ndarray) -> float:

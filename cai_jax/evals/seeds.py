@@ -82,6 +82,5 @@ def pooled(
         return replace(counted, value=float(np.mean(values)))
     # Intervals over the same prompts: their mean is as wide as if all erred alike.
     around = statistics.interval(together, 0.95) if together else (float(np.mean(values)), *np.mean(ends, axis=0))
-    bounds = statistics.BOUNDS if together else (-np.inf, np.inf)
-    value, low, high = widened(around, values, 0.95, bounds)
+    value, low, high = widened(around, values, 0.95, statistics.BOUNDS)
     return replace(counted, value=value, low=low, high=high)

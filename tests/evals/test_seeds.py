@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from cai_jax.evals import unbounded_means
 from cai_jax.evals.figures import Figure, measured
 from cai_jax.evals.intervals import interval
 from cai_jax.evals.seeds import pooled, widened
@@ -52,6 +53,9 @@ def test_a_seed_without_a_figure_leaves_none():
 def test_metrics_that_are_no_mean_of_rows_take_the_mean_of_their_intervals():
     found = pooled([Figure(0.2, 0.1, 0.4, n=5), Figure(0.2, 0.0, 0.2, n=5)], [[], []])
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.05, 0.3))
+    apart = [Figure(0.0, 0.0, 0.2, n=5), Figure(0.2, 0.1, 0.4, n=5)]
+    assert pooled(apart, [[], []]).low == 0.0  # a share
+    assert pooled(apart, [[], []], unbounded_means).low < 0.0
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
 
+from cai_jax.evals.corrected import corrected
 from cai_jax.evals.figures import Figure
 from cai_jax.evals.intervals import interval
 from cai_jax.lang.checker import check
@@ -89,6 +91,49 @@ def test_the_rates_by_hand(name, values, monkeypatch):
     (note,) = [message for code, message in ctx.notes if code == "undecided"]
     assert note.startswith("2 of 9 replies could not be judged: of 1, the judge did not answer (all options had a pro")
     assert note.endswith("of 1, no answer was more probable than all others together")
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "values"),
+    [("refusal_rate", "refused", REFUSAL), ("evasive_rate", "evasive", EVASIVE), ("helpful_rate", "helpful", HELPFUL)],
+)
+def test_rates_are_corrected_by_labelled_replies(name, column, values, monkeypatch):
+    """People say the same of six replies each, but for one in all; an empty reply may be what is measured, or not."""
+    monkeypatch.setattr(reply_questions, "score", judging(opinion))
+    rows = [{**row, "id": f"{row['id']}-{n}"} for n in range(6) for row in ROWS]
+    truth = [value == 1 for value in values] * 6
+    truth[0] = not truth[0]
+    gold = [{**row, column: label} for row, label in zip(rows, truth, strict=True)]
+    ctx = Context(name, {"of": replies(rows), "by": builtin(), "gold": replies(gold[::-1])}, gold_label=column)
+    found = Figure.of(registry()[name].run(ctx))
+
+    def by_hand(here, empty, there):
+        ours = [empty if row["reply"] == " " else here if value is NAN else value
+                for row, value in zip(rows, values * 6, strict=True)]  # fmt: skip
+        theirs = [there if value is NAN else value for value in values * 6]
+        said = [{"id": str(n), "value": value} for n, value in enumerate(ours) if value is not NAN]
+        of_label = [
+            [{"id": str(n), "value": value} for n, value in enumerate(theirs) if truth[n] is label and value is not NAN]
+            for label in (True, False)
+        ]
+        return corrected(said, *of_label)
+
+    assert (found.value, found.low, found.high) == pytest.approx(by_hand(NAN, 0, NAN)) and ctx.rows == []
+    for extreme, unseen in zip(found.extremes, (0, 1), strict=True):
+        assert [None if math.isnan(each) else each for each in by_hand(unseen, unseen, 1 - unseen)] == [
+            each if each is None else pytest.approx(each) for each in extreme
+        ]
+    known = [value for value in values if value is not NAN]
+    assert found.parts["raw"].value == found.beside["raw"] == pytest.approx(sum(known) / len(known))
+    assert found.parts["gold"].value == pytest.approx(1 - 1 / (6 * len(known))) and found.broken == 6
+    assert "complies" in found.parts["raw"].parts and "full_refusal" in found.parts["raw"].beside
+
+
+def test_labelled_replies_are_asked_about_too():
+    given = {"of": replies(ROWS[:3]), "by": builtin(), "gold": replies([{**ROWS[3], "refused": 1}])}
+    shown = [text_of(prompt) for prompt in registry()["refusal_rate"].rendered(Context("refusal_rate", given), 1)]
+    assert [ROWS[0]["reply"] in each for each in shown] == [True] * 4 + [False] * 4
+    assert [ROWS[3]["reply"] in each for each in shown] == [False] * 4 + [True] * 4
 
 
 def test_a_judge_that_only_prefers_a_letter_makes_no_figure(monkeypatch):

@@ -127,7 +127,7 @@ def _replies(ctx: StepContext) -> int:
     """Number of replies that are judged."""
     from cai_jax.pipeline.row_counts import expected_rows
 
-    return sum(expected_rows(ctx.inputs[side].type) for side in ("of", "against") if side in ctx.inputs)
+    return sum(expected_rows(ctx.inputs[side].type) for side in ("of", "against", "gold") if side in ctx.inputs)
 
 
 def measured(ctx: Context, rows: Sequence[Row], *, bounded: bool = True, **about: Any) -> dict[str, Any]:
@@ -181,11 +181,15 @@ def oracle_rows(ctx: Context, fact: str) -> list[Row]:
 
 
 def audit_prompts(ctx: Context, n: int) -> list[list[Segment]]:
-    """The questions that a judging model is asked about the first n replies; none where no model judges."""
+    """The questions that a judging model is asked about the first n replies, and about the first n labelled ones.
+
+    None where no model judges.
+    """
     if ctx.inputs.get("by") is None or ctx.inputs["by"].type.kind is not Kind.MODEL:
         return []
     screener = _screener(ctx, None)
-    return [prompt for row in ctx.inputs["of"].rows()[:n] for prompt in screener.asked(row)]
+    rows = [row for side in ("of", "gold") if side in ctx.inputs for row in ctx.inputs[side].rows()[:n]]
+    return [prompt for row in rows for prompt in screener.asked(row)]
 
 
 def judging_steps(ctx: StepContext, replies: float | None = None) -> list:

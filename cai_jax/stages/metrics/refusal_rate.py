@@ -10,6 +10,7 @@ from cai_jax.stages.metrics.refusals import question_prompts, question_steps, re
 
 SIGNATURE = refusal_metric(
     "refusal_rate",
+    "refused",
     "Share of replies that decline or dodge, with or without a reason; by a model, also those that decline a part. "
     "The share of each class is a part of the figure.",
     'refusal_rate(rl, xstest.test, by=base, per="label")',

@@ -12,7 +12,8 @@ from cai_jax.pipeline.context import Context
 from cai_jax.pipeline.row_counts import REQUEST_TOKENS, expected_rows
 from cai_jax.prompting.render import Segment
 from cai_jax.stages.declare import fits
-from cai_jax.stages.metrics.common import ON, PER, REPLIES, measured, oracle_rows, replies_of, with_column
+from cai_jax.stages.metrics.common import ON, REPLIES, measured, oracle_rows, replies_of, with_column
+from cai_jax.stages.metrics.gold import GOLD, PER_PLAIN, corrected_figure, gold_label, gold_of, with_gold
 from cai_jax.stages.protocol import StepContext
 
 if TYPE_CHECKING:
@@ -46,14 +47,18 @@ def _judged(call: Call) -> Iterable[Problem]:
         )
 
 
-def refusal_metric(name: str, about: str, example: str) -> Signature:
-    """The signature of a metric that is the share of replies that refuse, or do not, in some way."""
+def refusal_metric(name: str, label: str, about: str, example: str) -> Signature:
+    """The signature of a metric that is the share of replies that refuse, or do not, in some way.
+
+    Args:
+      label: the usual column of labels that say so.
+    """
     return Signature(
         name=name,
         about=about,
-        params=(REPLIES, ON, BY, PER),
+        params=(REPLIES, ON, BY, GOLD, gold_label(label), PER_PLAIN),
         result=lambda call: Type(Kind.METRIC),
-        check=with_column(_judged),
+        check=with_gold(with_column(_judged)),
         group="metric",
         version=4,
         settings=("mesh",),
@@ -93,18 +98,23 @@ def _by_model(
     do not help at all, those that say why. `_beside` says what stands beside it.
     """
     from cai_jax.evals.figures import measured as figure_of
-    from cai_jax.pipeline.refusal_classes import EMPTY, classed
+    from cai_jax.pipeline.refusal_classes import EMPTY, Classed, classed
 
-    found = classed(ctx, rows, explains=unexplained)
-    values = [_in(name, classes) for name in found.names]
+    gold = gold_of(ctx)
+    every = classed(ctx, [*rows, *gold.rows], explains=unexplained)
+    values = [_in(name, classes) for name in every.names]
+    found = Classed(every.names[: len(rows)], every.explains[: len(rows)], every.judged[: len(rows)])
     parts = class_parts(rows, found)
     if unexplained:
-        silent = [float("nan") if explains is None else float(not explains) for explains in found.explains]
-        full = [number for number, value in enumerate(values) if value == 1.0]
+        silent = [float("nan") if explains is None else float(not explains) for explains in every.explains]
+        full = [number for number, value in enumerate(values[: len(rows)]) if value == 1.0]
         parts["explains"] = figure_of([row_of(rows[number], 1.0 - silent[number]) for number in full])
         values = [silent[number] if value == 1.0 else value for number, value in enumerate(values)]
     said = [name != EMPTY and by_phrases(row["reply"]) for row, name in zip(rows, found.names, strict=True)]
-    return measured(ctx, _marked(rows, values, found), parts=parts, beside=_beside(found, said))
+    marked, beside = _marked(rows, values[: len(rows)], found), _beside(found, said)
+    if "gold" in ctx.inputs:
+        return corrected_figure(ctx, marked, gold, values[len(rows) :], parts=parts, beside=beside)
+    return measured(ctx, marked, parts=parts, beside=beside)
 
 
 def class_parts(rows: Sequence[Row], found: Classed) -> dict[str, Figure]:
@@ -154,14 +164,17 @@ def _marked(rows: Sequence[Row], values: Sequence[float], found: Classed) -> lis
 
 
 def question_prompts(ctx: Context, n: int, explains: bool = False) -> list[list[Segment]]:
-    """The questions that a judging model is asked about the first n replies; none where no model judges."""
+    """The questions that a judging model is asked about the first n replies, and about the first n labelled ones.
+
+    None where no model judges.
+    """
     from cai_jax.pipeline.model_store import format_of
     from cai_jax.pipeline.refusal_classes import CLASSIFY, EXPLAINS
     from cai_jax.pipeline.reply_questions import prompts_about
 
     if ctx.inputs.get("by") is None:
         return []
-    rows = ctx.inputs["of"].rows()[:n]
+    rows = [row for side in ("of", "gold") if side in ctx.inputs for row in ctx.inputs[side].rows()[:n]]
     asked = [CLASSIFY, EXPLAINS] if explains else [CLASSIFY]
     return prompts_about(format_of(ctx.inputs["by"]), asked, rows, [row["reply"] for row in rows])
 
@@ -172,7 +185,7 @@ def question_steps(ctx: StepContext, explains: bool = False) -> list:
 
     if ctx.inputs.get("by") is None:
         return []
-    replies = expected_rows(ctx.inputs["of"].type)
+    replies = sum(expected_rows(ctx.inputs[side].type) for side in ("of", "gold") if side in ctx.inputs)
     longest = ctx.prompt + ctx.reply + 2 * REQUEST_TOKENS
     asked = [CLASSIFY, EXPLAINS] if explains else [CLASSIFY]
     return [
