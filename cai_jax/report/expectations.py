@@ -186,16 +186,16 @@ class _Claim:
         Args:
           bad: the worst and the best value of a row of the left side; of the right side it is the other way round.
         """
-        center, low, high = self._over_prompts(bad, charitable)
-        if self.seeds > 1:
+        if self.seeds == 1:
+            center, low, high = self._over_prompts(bad, charitable)
+        else:
             values = [self._under(seed, bad, charitable) for seed in range(self.seeds)]
-            mean = sum(values) / len(values)
-            center, low, high = mean, mean, mean
-            if self.level is not None:
+            if self.level is None:
+                center = low = high = sum(values) / len(values)
+            else:
                 from cai_jax.evals.seeds import widened
 
-                around = self._over_prompts(bad, charitable)
-                center, low, high = widened(around, values, self.level)
+                center, low, high = widened(self._over_prompts(bad, charitable), values, self.level)
         shift = self.expect.left.constant - self.expect.right.constant
         return center + shift, low + shift, high + shift
 
