@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Kind, Signature, Type
 from cai_jax.pipeline.context import Context
 from cai_jax.prompting.render import Segment
@@ -57,11 +56,10 @@ def run(ctx: Context) -> Mapping[str, Any]:
     best = choices.asker(ctx).answers(ctx, [way[name] for name in SAID for way in ways]).best()
     values = np.array([right(*each) for each in zip(best, rows * len(SAID), strict=True)]).reshape(len(SAID), -1)
     plain, wrong = values[0], values[1]
-    found = [row_of(row, 1.0 - then if one == 1 else one) for row, one, then in zip(rows, plain, wrong, strict=True)
-             if one == 1 or one != one]  # fmt: skip
     known = ~np.isnan(values).any(axis=0)
     beside = (
         {name: float(each.mean()) for name, each in zip(SAID, values[:, known], strict=True)} if known.any() else {}
     )
     left_out = int((plain < 1).sum())
+    found = choices.given_up(rows, plain, wrong)
     return measured(ctx, found, left_out={"not right": left_out} if left_out else {}, beside=beside)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cai_jax.data.row_columns import Row
-from cai_jax.evals.figures import row_of
 from cai_jax.lang.signature import Kind, Param, Signature, Type
 from cai_jax.pipeline.context import Context
 from cai_jax.prompting.render import Segment
@@ -66,9 +65,7 @@ def run(ctx: Context) -> Mapping[str, Any]:
     said = [row["options"][number] for row, number in zip(rows, chosen, strict=True)]
     second = asker.answers(ctx, _doubted(ctx, rows, said)).best()
     before, after = (np.array([right(*each) for each in zip(best, rows, strict=True)]) for best in (first, second))
-    # Of a question that was not put at first nothing is known; of one answered right, whether it stays so.
-    found = [row_of(row, 1.0 - then if one == 1 else one) for row, one, then in zip(rows, before, after, strict=True)
-             if one == 1 or one != one]  # fmt: skip
+    found = choices.given_up(rows, before, after)
     wrong = int((before < 1).sum())
     return measured(ctx, found, left_out={"not right at first": wrong} if wrong else {},
                     beside=_beside(before, after, chosen, second))  # fmt: skip

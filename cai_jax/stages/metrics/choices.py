@@ -123,6 +123,16 @@ def questions_with(ctx: Context, column: Credit, instead: str) -> list[Row]:
     return rows
 
 
+def given_up(rows: Sequence[Row], before: np.ndarray, after: np.ndarray) -> list[Row]:
+    """Metric rows of questions answered right before, or of which that is unknown: 1 where they no longer are after.
+
+    Args:
+      before, after: of each question, how far it was answered right, float64 [N]; NaN where that is not known.
+    """
+    found = [(row, one, then) for row, one, then in zip(rows, before, after, strict=True) if one == 1 or one != one]
+    return [row_of(row, 1.0 - then if one == 1 else one) for row, one, then in found]
+
+
 def _credited(values: np.ndarray, credit: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
     """Sum of values [N, M] times the credit of each option, float64 [N]; those without credit play no part."""
     import numpy as np
